@@ -1,0 +1,1 @@
+"""The JukeBox VQ-VAE."""

@@ -1,0 +1,187 @@
+"""The record that the pipeline writes and the trainer reads: one segment of a video.
+
+Legend used in every docstring of both packages: B batch, T motion frames, L code steps, J joints,
+C channels, D features, N samples, W visual windows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+SAMPLE_RATE_HZ = 22_050
+WINDOW_MIN_S, WINDOW_MAX_S = 2, 20
+SPLITS = ("train", "val", "test")
+GENRES = ("BR", "PO", "LO", "MH", "LH", "HO", "WA", "KR", "JS", "JB")
+"""AIST++ genres, in the order of the reference code's genre index."""
+
+WAV, VISUAL, MOTION, META = "wav", "visual.npy", "motion.npy", "json"
+"""Suffixes of a segment's members in a tar: `<key>.<suffix>`."""
+
+_KEY = re.compile(r"^(?P<video>[A-Za-z0-9_\-]+)_seg(?P<index>\d{4,})$")
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of the JukeBox hierarchy, by the paper's name for it."""
+
+    name: str
+    index: int
+    hop: int
+
+    def steps(self, samples: int) -> int:
+        """Return how many codes the encoder gives for `samples`: every stride-2 conv floors."""
+        return samples // self.hop
+
+    @property
+    def suffix(self) -> str:
+        return f"{self.name}.npy"
+
+
+LEVELS = {"high": Level("high", 2, 128), "low": Level("low", 1, 32)}
+
+
+def window_samples(window_s: Fraction | float | str) -> int:
+    """Return the samples of one window at 22 050 Hz, rounded to the nearest."""
+    return round(Fraction(str(window_s)) * SAMPLE_RATE_HZ)
+
+
+def segment_key(video_id: str, index: int) -> str:
+    """Return `<video id>_seg<NNNN>`; `index` counts from 1, as in the published segment lists."""
+    key = f"{video_id}_seg{index:04d}"
+    if not _KEY.match(key) or index < 1:
+        raise ValueError(
+            f"{video_id!r} (segment {index}) makes no valid key: "
+            "a video id has letters, digits, '_' and '-' only, and segments count from 1"
+        )
+    return key
+
+
+def split_key(key: str) -> tuple[str, int]:
+    """Return the video id and the 1-based index of a segment key."""
+    match = _KEY.match(key)
+    if not match:
+        raise ValueError(f"{key!r} is no segment key; expected <video id>_seg<NNNN>")
+    return match["video"], int(match["index"])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar file, as dataset.json lists it."""
+
+    name: str
+    segments: int
+    bytes: int
+    sha256: str
+
+
+@dataclass
+class Codes:
+    """The codes of one codec: which levels, by which weights, in which tars.
+
+    `source` is what the user named (`demo`, `jukebox-5b` or a path); `note` says what the weights
+    are when they are not the published ones.
+    """
+
+    levels: list[str]
+    source: str
+    note: str = ""
+    splits: dict[str, list[Shard]] = field(default_factory=dict)
+
+
+@dataclass
+class Dataset:
+    """dataset.json: what a shard folder holds.
+
+    `fields` maps a member's suffix to its dtype and shape (and fps, kind, extractor, weights).
+    `build` holds the options that `pipeline build` needs to make the same features again.
+    `untrained` lists what was made with untrained weights; every report repeats it.
+    `source` is the folder the videos came from; segments name their file relative to it.
+    """
+
+    name: str
+    window_s: str
+    fields: dict[str, dict[str, Any]]
+    build: dict[str, Any]
+    splits: dict[str, list[Shard]]
+    source: str = ""
+    untrained: list[str] = field(default_factory=list)
+    codecs: dict[str, Codes] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @property
+    def samples(self) -> int:
+        """Samples of one segment at 22 050 Hz."""
+        return window_samples(self.window_s)
+
+    def segments(self, split: str) -> int:
+        return sum(shard.segments for shard in self.splits.get(split, []))
+
+    def dumps(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+
+def load_dataset(root: str | os.PathLike[str]) -> Dataset:
+    """Read `root`/dataset.json.
+
+    Raises FileNotFoundError where there is none and ValueError where it does not fit the schema;
+    both say what to do.
+    """
+    path = Path(root) / "dataset.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: not found; build the dataset first: "
+            f"pipeline build --dataset NAME --out {root}"
+        )
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); run the build again") from None
+    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
+        got = raw.get("schema") if isinstance(raw, dict) else type(raw).__name__
+        raise ValueError(
+            f"{path}: schema {got!r}, this version reads {SCHEMA}; run the build again"
+        )
+    try:
+        codecs = {
+            name: Codes(**{**codec, "splits": _shards(codec["splits"])})
+            for name, codec in raw.pop("codecs").items()
+        }
+        return Dataset(**{**raw, "splits": _shards(raw["splits"]), "codecs": codecs})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: does not fit schema {SCHEMA} ({error}); run the build again"
+        ) from None
+
+
+def save_dataset(root: str | os.PathLike[str], dataset: Dataset) -> None:
+    """Write `root`/dataset.json whole or not at all."""
+    write_atomic(Path(root) / "dataset.json", dataset.dumps().encode())
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` by temporary file, fsync and rename: no reader sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with open(part, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _shards(splits: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[Shard]]:
+    found = {split: [Shard(**shard) for shard in shards] for split, shards in splits.items()}
+    for shard in (shard for shards in found.values() for shard in shards):
+        if Path(shard.name).name != shard.name or not shard.name.endswith(".tar"):
+            raise ValueError(
+                f"dataset.json names {shard.name!r}: a shard is a .tar in its own folder"
+            )
+    return found
