@@ -1,0 +1,233 @@
+"""Write mp4 files with the ffmpeg program: encode frames and sound, or put new sound on a video.
+
+ffmpeg opens plain files and pipes only, and only the formats named here: a playlist that calls
+itself a video cannot make it read another file or open a socket.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PROTOCOLS = "file,pipe"
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,wav"
+"""The containers that are read; none of them can name another file (no hls, dash or concat)."""
+
+BITEXACT = {"fflags": "+bitexact", "flags:v": "+bitexact", "flags:a": "+bitexact"}
+MP4 = {
+    "f": "mp4",
+    "map_metadata": -1,
+    "map_chapters": -1,
+    "movflags": "+faststart",
+    # Edit lists are counted in the movie's time scale; the default of 1/1000 s would round a
+    # stream's start by several samples.
+    "movie_timescale": 1_000_000,
+}
+STDERR_LINES = 12
+
+
+class FfmpegError(RuntimeError):
+    """ffmpeg failed; the message holds its last lines."""
+
+
+def binary() -> str:
+    """Return the ffmpeg program: the one on PATH, else the one that imageio-ffmpeg ships.
+
+    Raises FfmpegError where there is neither.
+    """
+    found = shutil.which("ffmpeg")
+    if found:
+        return found
+    import imageio_ffmpeg
+
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise FfmpegError(f"no ffmpeg on PATH and none with imageio-ffmpeg: {error}") from None
+
+
+def encode(
+    frames: Iterable[np.ndarray],
+    fps: Fraction | int,
+    size_px: tuple[int, int],
+    audio: np.ndarray | None,
+    sample_rate_hz: int,
+    out: Path,
+    *,
+    crf: int = 20,
+    preset: str = "veryfast",
+    audio_bit_rate: str = "192k",
+    options: Mapping[str, str | int] | None = None,
+) -> None:
+    """Encode frames and sound, both starting at 0 s, as H.264 and AAC in an mp4.
+
+    `frames` are (H, W, 3) uint8 RGB, streamed one by one; `size_px` is (W, H), both even, as
+    4:2:0 needs. `audio` is float32 (N,) or (N, C), or None for a silent file without a sound
+    stream. `options` are further output options by ffmpeg's names (`{"bf": 0}`). The same input
+    and program give the same bytes (one encoder thread, no dates). `out` appears whole or not at
+    all. Neither stream is cut to the other's length.
+
+    Raises ValueError for frames or sound of another shape, and FfmpegError where ffmpeg fails.
+    """
+    import ffmpeg
+
+    width, height = size_px
+    if width < 2 or height < 2 or width % 2 or height % 2:
+        raise ValueError(f"{out}: frames of {width}x{height}; H.264 4:2:0 needs even sizes: crop")
+    rate = Fraction(fps)
+    if rate <= 0:
+        raise ValueError(f"{out}: fps is {fps}, expected more than 0")
+    picture = ffmpeg.input(
+        "pipe:0",
+        f="rawvideo",
+        pix_fmt="rgb24",
+        video_size=(width, height),
+        framerate=f"{rate.numerator}/{rate.denominator}",
+        protocol_whitelist=PROTOCOLS,
+    )
+    coding: dict[str, Any] = {
+        "c:v": "libx264",
+        "pix_fmt": "yuv420p",
+        "crf": crf,
+        "preset": preset,
+        "threads": 1,
+        **BITEXACT,
+        **MP4,
+    }
+    with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
+        streams = [picture["v"]]
+        if audio is not None:
+            wav = Path(folder) / "audio.wav"
+            _write_wav(wav, audio, sample_rate_hz)
+            streams.append(_input(wav, f="wav")["a"])
+            coding |= {"c:a": "aac", "b:a": audio_bit_rate}
+        with _appearing(out) as part:
+            node = ffmpeg.output(*streams, _url(part), **(coding | dict(options or {})))
+            with _running(node, str(out)) as pipe:
+                for data in _raw(frames, (height, width, 3), out):
+                    pipe.write(data)
+
+
+def mux(
+    video: Path, audio: Path, start_s: Fraction | float, out: Path, audio_bit_rate: str = "192k"
+) -> None:
+    """Write an mp4 of `video`'s picture and `audio`'s sound.
+
+    The video stream is copied: the same packets at the same timestamps. The sound (a wav file)
+    becomes AAC that starts at `start_s` seconds of the video's own clock and lasts as long as the
+    wav; whatever sound `video` had is dropped, and neither stream is cut to the other's length.
+    AAC starts with 1024 samples of run-in, which come before `start_s`.
+
+    Raises ValueError for a start before 0 and FfmpegError where ffmpeg fails, as it does for a
+    codec that mp4 cannot hold (VP8, say).
+    """
+    import ffmpeg
+
+    if not math.isfinite(start_s) or start_s < 0:
+        raise ValueError(f"{out}: sound starts at {start_s} s, expected 0 or later")
+    coding: dict[str, Any] = {
+        "c:v": "copy",
+        "c:a": "aac",
+        "b:a": audio_bit_rate,
+        "threads": 1,
+        # Without this ffmpeg moves every input's first timestamp to 0.
+        "copyts": None,
+        **BITEXACT,
+        **MP4,
+    }
+    picture = _input(video)
+    sound = _input(audio, f="wav", itsoffset=f"{float(start_s):.6f}")
+    with _appearing(out) as part:
+        # V is a video stream that is no cover picture.
+        node = ffmpeg.output(picture["V:0"], sound["a:0"], _url(part), **coding)
+        what = f"{video}: putting the sound {audio} on a copy of the picture"
+        with _running(node, f"{what} (re-encode it as H.264 if mp4 cannot hold its codec)"):
+            pass
+
+
+def _input(path: Path, **options: str) -> Any:
+    import ffmpeg
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file, or not a plain one")
+    limits = {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS}
+    return ffmpeg.input(_url(path), **limits, **options)
+
+
+def _url(path: Path) -> str:
+    """Return a name that ffmpeg takes for a file, whatever characters it starts with."""
+    return f"file:{Path(path).absolute()}"
+
+
+def _write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int) -> None:
+    import numpy as np
+    import soundfile
+
+    if audio.ndim not in (1, 2) or not audio.shape[0] or not np.issubdtype(audio.dtype, np.float32):
+        raise ValueError(
+            f"sound has dtype {audio.dtype} and shape {audio.shape}, "
+            "expected float32 (N,) or (N, C), N > 0"
+        )
+    soundfile.write(path, audio, sample_rate_hz, subtype="FLOAT")
+
+
+def _raw(frames: Iterable[np.ndarray], shape: tuple[int, ...], out: Path) -> Iterator[bytes]:
+    index = -1
+    for index, frame in enumerate(frames):
+        if frame.shape != shape or frame.dtype != "uint8":
+            raise ValueError(
+                f"{out}: frame {index} is {frame.dtype} {frame.shape}, expected uint8 {shape}"
+            )
+        yield frame.tobytes()
+    if index < 0:
+        raise ValueError(f"{out}: no frames to encode")
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """Give the path to write to; put it in `out`'s place at the end, or remove it on an error."""
+    part = out.with_name(f"{out.name}.part")
+    try:
+        yield part
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _running(node: Any, what: str) -> Iterator[IO[bytes]]:
+    """Run ffmpeg, giving its standard input; raise FfmpegError, naming `what`, if it fails."""
+    command = [*node.compile(cmd=binary(), overwrite_output=True)]
+    command[1:1] = ["-hide_banner", "-loglevel", "error"]
+    with tempfile.TemporaryFile() as stderr:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr
+        )
+        broken = False
+        try:
+            assert process.stdin is not None
+            try:
+                yield process.stdin
+                process.stdin.close()
+            except BrokenPipeError:
+                broken = True
+            code = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        if code or broken:
+            stderr.seek(0)
+            lines = stderr.read().decode(errors="replace").strip().splitlines()
+            said = " | ".join(lines[-STDERR_LINES:]) or "nothing"
+            raise FfmpegError(f"{what}: ffmpeg stopped with code {code} and said: {said}")
