@@ -1,0 +1,1 @@
+"""A synthetic dance-music benchmark with known beats, joints, genres and songs."""
