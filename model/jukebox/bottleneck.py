@@ -1,0 +1,66 @@
+"""The codebook: nearest entry and look-up, always in full float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ROWS_PER_CHUNK = 2048
+"""Rows whose distances to all entries are held at once (16 MiB at 2048 entries)."""
+
+
+@contextmanager
+def full_float32(device: torch.device) -> Iterator[None]:
+    """Switch autocast, TF32 and bfloat16 shortcuts off inside the block.
+
+    TF32 convolutions change about 0.3 % of the codes and bfloat16 ones 2-5 %.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with (
+            torch.autocast(device.type, enabled=False),
+            torch.backends.cudnn.flags(
+                enabled=torch.backends.cudnn.enabled,
+                benchmark=torch.backends.cudnn.benchmark,
+                deterministic=torch.backends.cudnn.deterministic,
+                allow_tf32=False,
+            ),
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def nearest(rows: Tensor, codebook: Tensor) -> Tensor:
+    """Return for each row (R, C) the index of the nearest codebook entry (K, C): int64 (R,).
+
+    |x|^2 is the same for all entries, so |k|^2 - 2 x.k decides; distances are made chunk by chunk.
+    """
+    with full_float32(codebook.device):
+        codebook = codebook.float()
+        norms, cross = codebook.square().sum(1), -2.0 * codebook.T
+        chunks = rows.float().split(ROWS_PER_CHUNK)
+        return torch.cat([torch.addmm(norms, chunk, cross).argmin(1) for chunk in chunks])
+
+
+class Codebook(nn.Module):
+    """K entries of width C, a buffer: they are learnt by averaging, not by gradient."""
+
+    def __init__(self, l_bins: int, emb_width: int) -> None:
+        super().__init__()
+        self.register_buffer("k", torch.zeros(l_bins, emb_width))
+
+    @torch.no_grad()
+    def quantise(self, latents: Tensor) -> Tensor:
+        """Map latents (B, C, L) to codes (B, L), int64."""
+        batch, width, steps = latents.shape
+        return nearest(latents.transpose(1, 2).reshape(-1, width), self.k).view(batch, steps)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Map codes (B, L) to latents (B, C, L)."""
+        return F.embedding(codes, self.k).transpose(1, 2)

@@ -1,0 +1,173 @@
+"""The VQ-VAE's modules: one encoder, decoder and codebook per level.
+
+They compute the function of Dhariwal et al. 2020 (section 4) with the released checkpoint's keys.
+Signals run as (B, C, 1, T) in channels-last memory, where a 1 x K convolution is about twice as
+fast as a one-dimensional one on a CPU; weights keep their (out, in, K) shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.jukebox.bottleneck import Codebook
+from model.jukebox.hparams import JUKEBOX_5B, HParams
+
+
+class Conv(nn.Conv1d):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(
+            x,
+            self.weight.unsqueeze(2),
+            self.bias,
+            stride=(1, self.stride[0]),
+            padding=(0, self.padding[0]),
+            dilation=(1, self.dilation[0]),
+        )
+
+
+class TConv(nn.ConvTranspose1d):
+    """Transposed convolution of kernel 4, stride 2, padding 1, as one convolution of kernel 3.
+
+    Even samples come from taps 3 and 1, odd ones from 2 and 0; both are computed side by side as
+    channels, which in channels-last memory are already interleaved in time.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        tap = self.weight.transpose(0, 1).unbind(2)
+        none = torch.zeros_like(tap[0])
+        even, odd = torch.stack((tap[3], tap[1], none), 2), torch.stack((none, tap[2], tap[0]), 2)
+        weight, bias = torch.cat((even, odd)).unsqueeze(2), self.bias.repeat(2)
+        pairs = F.conv2d(x, weight, bias, padding=(0, 1)).permute(0, 2, 3, 1)
+        return pairs.reshape(len(x), 1, -1, self.out_channels).permute(0, 3, 1, 2)
+
+
+class ResBlock(nn.Module):
+    """x + Conv1[ReLU(Conv3 dilated[ReLU(x)])]."""
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.model = nn.Sequential(
+            nn.ReLU(),
+            Conv(width, width, 3, padding=dilation, dilation=dilation),
+            nn.ReLU(inplace=True),
+            Conv(width, width, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x).add_(x)
+
+
+class ResNet(nn.Module):
+    def __init__(self, width: int, dilations: Iterable[int]) -> None:
+        super().__init__()
+        self.model = nn.Sequential(*(ResBlock(width, dilation) for dilation in dilations))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class EncoderBlock(nn.Module):
+    """Halve the rate `downs` times, then project to the latent width."""
+
+    def __init__(self, channels: int, downs: int, index: int, hparams: HParams) -> None:
+        super().__init__()
+        width, dilations = hparams.width_of(index), hparams.dilations(index)
+        halvings = (
+            nn.Sequential(
+                Conv(width if i else channels, width, 4, stride=2, padding=1),
+                ResNet(width, dilations),
+            )
+            for i in range(downs)
+        )
+        self.model = nn.Sequential(*halvings, Conv(width, hparams.emb_width, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class DecoderBlock(nn.Module):
+    """Project from the latent width, then double the rate `downs` times."""
+
+    def __init__(self, downs: int, index: int, hparams: HParams) -> None:
+        super().__init__()
+        width, emb_width = hparams.width_of(index), hparams.emb_width
+        dilations = hparams.dilations(index)[::-1]
+        doublings = (
+            nn.Sequential(
+                ResNet(width, dilations),
+                TConv(width, width if i < downs - 1 else emb_width, 4, stride=2, padding=1),
+            )
+            for i in range(downs)
+        )
+        self.model = nn.Sequential(Conv(emb_width, width, 3, padding=1), *doublings)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class Encoder(nn.Module):
+    def __init__(self, index: int, hparams: HParams) -> None:
+        super().__init__()
+        self.level_blocks = nn.ModuleList(
+            EncoderBlock(hparams.emb_width if j else 1, hparams.downs[j], index, hparams)
+            for j in range(index + 1)
+        )
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Map audio (B, N) to latents (B, C, N // hop)."""
+        x = audio[:, None, None, :]
+        for block in self.level_blocks:
+            x = block(x)
+        return x.squeeze(2)
+
+
+class Decoder(nn.Module):
+    def __init__(self, index: int, hparams: HParams) -> None:
+        super().__init__()
+        self.level_blocks = nn.ModuleList(
+            DecoderBlock(hparams.downs[j], index, hparams) for j in range(index + 1)
+        )
+        self.out = Conv(hparams.emb_width, 1, 3, padding=1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Map latents (B, C, L) to audio (B, L * hop), not clipped to [-1, 1]."""
+        x = latents.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        for block in reversed(self.level_blocks):
+            x = block(x)
+        return self.out(x)[:, 0, 0]
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, levels: Sequence[int], hparams: HParams) -> None:
+        super().__init__()
+        self.level_blocks = nn.ModuleDict(
+            {str(index): Codebook(hparams.l_bins, hparams.emb_width) for index in levels}
+        )
+
+
+class VQVAE(nn.Module):
+    """A VQ-VAE, or those levels of it that are asked for (JukeBox's numbers, 0 is the bottom).
+
+    With all levels of the 5b its state_dict has the 669 keys of the released checkpoint, in order.
+    Levels share nothing, so a subset computes what the whole would.
+    """
+
+    def __init__(self, hparams: HParams = JUKEBOX_5B, levels: Sequence[int] = (0, 1, 2)) -> None:
+        super().__init__()
+        self.hparams, self.levels = hparams, tuple(sorted(levels))
+        self.encoders = nn.ModuleDict({str(l): Encoder(l, hparams) for l in self.levels})
+        self.decoders = nn.ModuleDict({str(l): Decoder(l, hparams) for l in self.levels})
+        self.bottleneck = Bottleneck(self.levels, hparams)
+
+    def encoder(self, index: int) -> Encoder:
+        return self.encoders[str(index)]
+
+    def decoder(self, index: int) -> Decoder:
+        return self.decoders[str(index)]
+
+    def codebook(self, index: int) -> Codebook:
+        return self.bottleneck.level_blocks[str(index)]
