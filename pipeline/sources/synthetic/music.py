@@ -121,7 +121,7 @@ STYLES = {
         (102, 120),
         {"kick": "9...5.4.8.4.5...", "snare": "....9..2.2..9...", "hat": "8242824282428242",
          "tambourine": "6...6...6...6..."},
-        "1...1.385...1.7.", "x.xxx...x.xxx...", MIXOLYDIAN,
+        "1...1...5...1.8.", "xx..x...xx..x...", MIXOLYDIAN,
         ((0, 0, 3, 3), (0, 3, 0, 4), (0, 4, 3, 0)),
         ("slap", "guitar", "brass"), chord_notes=5, chord_steps=1, bass_steps=2, swing=0.12,
     ),
