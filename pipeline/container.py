@@ -1,0 +1,186 @@
+"""Open strangers' files, and pass on their packets and frames with nothing skipped silently.
+
+Only plain files, and only formats that cannot name another file: a playlist that calls itself a
+video cannot make this machine read another file or open a socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+
+from pipeline.ffmpeg import FORMATS
+
+Code = Literal["undecodable", "no_video", "no_audio", "empty", "too_large", "too_long"]
+
+
+class MediaError(ValueError):
+    """A file that cannot be used; `code` is one of a closed set, the text names the file."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(code, message)
+
+    @property
+    def code(self) -> Code:
+        return self.args[0]
+
+    def __str__(self) -> str:
+        return self.args[1]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a stranger's file may ask of this machine: pixels of a frame, seconds, frames."""
+
+    max_pixels: int = 8192 * 4320
+    max_duration_s: int = 3 * 3600
+    max_frames: int = 3 * 3600 * 240
+
+
+@contextmanager
+def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
+    """Open a plain file by one of the formats that cannot name another file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file, or not a plain one")
+    size_bytes = path.stat().st_size
+    if not size_bytes:
+        raise MediaError("empty", f"{path}: the file has 0 bytes")
+    _check_whole_matroska(path, size_bytes)
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": FORMATS,
+        "max_pixels": str(limits.max_pixels),
+    }
+    try:
+        container = av.open(f"file:{path.absolute()}", options=options)
+    except av.error.FFmpegError as error:
+        raise MediaError(
+            "undecodable", f"{path}: {error.strerror}; expected a readable mp4, mov, mkv or webm"
+        ) from None
+    with container:
+        for stream in container.streams:
+            if stream.type in ("video", "audio") and stream.codec_context is not None:
+                # Without "explode" damaged frames are patched up or dropped without a word.
+                stream.codec_context.options = {
+                    "err_detect": "explode",
+                    "max_pixels": str(limits.max_pixels),
+                }
+                stream.codec_context.thread_count = 1
+        yield container
+
+
+def _check_whole_matroska(path: Path, size_bytes: int) -> None:
+    """Raise for a Matroska file shorter than its own segment says; the demuxer would not tell."""
+
+    def number(at: int, keep_marker: bool) -> tuple[int, int, bool]:
+        """Return a variable-length integer, where it ends, and whether it means "unknown"."""
+        length = 9 - head[at].bit_length()
+        value = int.from_bytes(head[at : at + length], "big")
+        ones = (1 << (7 * length)) - 1
+        return value if keep_marker else value & ones, at + length, value & ones == ones
+
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    if head[:4] != b"\x1a\x45\xdf\xa3" or len(head) < 64:
+        return
+    header_bytes, at, _ = number(4, keep_marker=False)
+    if not header_bytes < len(head) - 32:
+        return
+    identity, at, _ = number(at + header_bytes, keep_marker=True)
+    segment_bytes, at, unknown = number(at, keep_marker=False)
+    if identity == 0x18538067 and not unknown and at + segment_bytes > size_bytes:
+        raise MediaError(
+            "undecodable",
+            f"{path}: cut short: {size_bytes} bytes, its header says {at + segment_bytes}",
+        )
+
+
+def video_stream(path: Path, container: InputContainer, limits: Limits) -> av.VideoStream:
+    """Return the first video stream that is no cover picture."""
+    for stream in container.streams.video:
+        if stream.disposition & Disposition.attached_pic:
+            continue
+        pixels = stream.width * stream.height
+        if pixels > limits.max_pixels:
+            raise MediaError(
+                "too_large",
+                f"{path}: {stream.width}x{stream.height} frames, "
+                f"expected at most {limits.max_pixels} pixels",
+            )
+        if not pixels or stream.codec_context is None:
+            raise MediaError("undecodable", f"{path}: no decoder can make out the video stream")
+        return stream
+    raise MediaError("no_video", f"{path}: no video stream, expected one")
+
+
+def audio_stream(container: InputContainer) -> av.AudioStream | None:
+    return next((s for s in container.streams.audio if s.codec_context is not None), None)
+
+
+def check_packet(path: Path, packet: av.Packet) -> None:
+    """Raise for a packet cut short by the end of the file, or one without a timestamp."""
+    if packet.pts is None:
+        raise MediaError(
+            "undecodable",
+            f"{path}: {packet.stream.type} packets without timestamps; remux the file as mp4",
+        )
+    if packet.is_corrupt:
+        at_s = float(packet.pts * packet.time_base)
+        raise MediaError(
+            "undecodable",
+            f"{path}: the {packet.stream.type} packet at {at_s:.3f} s is not whole: the file is "
+            "cut short or damaged",
+        )
+
+
+def check_duration(path: Path, duration_s: Fraction, limits: Limits) -> None:
+    if duration_s > limits.max_duration_s:
+        raise MediaError(
+            "too_long",
+            f"{path}: lasts {float(duration_s):.0f} s, expected at most {limits.max_duration_s} s",
+        )
+
+
+def decoded(
+    path: Path, container: InputContainer, stream: av.VideoStream | av.AudioStream
+) -> Iterator[av.VideoFrame | av.AudioFrame]:
+    """Yield the shown frames of one stream; raise if the decoder fails, patches or drops one."""
+    shown, given, at_s = 0, 0, Fraction(0)
+    try:
+        for packet in container.demux(stream):
+            if packet.size or packet.dts is not None:
+                check_packet(path, packet)
+                at_s = packet.pts * packet.time_base
+                shown += not packet.is_discard
+            for frame in packet.decode():
+                if frame.pts is None or frame.is_corrupt:
+                    what = "without a timestamp" if frame.pts is None else "damaged"
+                    raise MediaError(
+                        "undecodable",
+                        f"{path}: a {stream.type} frame near {float(at_s):.3f} s is {what}",
+                    )
+                given += 1
+                yield frame
+    except av.error.FFmpegError as error:
+        raise MediaError(
+            "undecodable",
+            f"{path}: the {stream.codec_context.name} decoder stopped at {float(at_s):.3f} s: "
+            f"{error.strerror}",
+        ) from None
+    if stream.type == "video" and given < shown:
+        raise MediaError(
+            "undecodable",
+            f"{path}: the decoder gave {given} frames, expected {shown}: some are damaged",
+        )
+
+
+def time_s(frame: av.VideoFrame | av.AudioFrame) -> Fraction:
+    return frame.pts * frame.time_base

@@ -1,0 +1,444 @@
+"""Read a video's picture and sound on one clock, the presentation timestamps of its streams.
+
+Times are seconds of that clock, as Fractions; nothing is shifted to zero. Edit lists, codec run-in
+and packets marked as not to be shown are honoured. Pixels are taken as square. Nothing is skipped
+silently: what cannot be read raises MediaError.
+
+Legend: n frames, H height, W width, N samples, C channels.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import soxr
+from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideData
+from av.video.reformatter import Interpolation
+
+from model.segment import SAMPLE_RATE_HZ
+from pipeline.container import (
+    Limits,
+    MediaError,
+    audio_stream,
+    check_duration,
+    check_packet,
+    decoded,
+    opened,
+    time_s,
+    video_stream,
+)
+
+__all__ = [
+    "Audio",
+    "FrameRequest",
+    "Limits",
+    "MediaError",
+    "Probe",
+    "probe",
+    "read_audio",
+    "read_frames",
+]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the packets of a file say, without decoding them.
+
+    `video_start_s` is the first shown frame's timestamp and `video_stop_s` the last one's end;
+    `fps` the inverse of their mean spacing. `width` and `height` are as shown, after turning by
+    `rotation_deg` clockwise. The audio fields are None for a file without sound; `audio_stop_s` is
+    the packets' word, exact only after decoding.
+    """
+
+    path: Path
+    video_start_s: Fraction
+    video_stop_s: Fraction
+    fps: Fraction
+    width: int
+    height: int
+    rotation_deg: int
+    frames: int
+    audio_start_s: Fraction | None
+    audio_stop_s: Fraction | None
+    sample_rate_hz: int | None
+    channels: int | None
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Mono sound, float32 (N,) at 22 050 Hz, whose first sample is at `start_s`; not clipped."""
+
+    samples: np.ndarray
+    start_s: Fraction
+
+    @property
+    def stop_s(self) -> Fraction:
+        return self.start_s + Fraction(len(self.samples), SAMPLE_RATE_HZ)
+
+
+@dataclass(frozen=True)
+class FrameRequest:
+    """Frames wanted at sorted times; scaled by the short side, then cropped to a centred square.
+
+    Raises ValueError for no times, unsorted ones, or a crop larger than the short side.
+    """
+
+    times_s: Sequence[Fraction]
+    short_side_px: int | None = None
+    crop_px: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.times_s:
+            raise ValueError("no times asked for; expected at least one")
+        if any(a > b for a, b in zip(self.times_s[:-1], self.times_s[1:], strict=True)):
+            raise ValueError("the times asked for are not sorted; sort them")
+        short = self.short_side_px
+        if self.crop_px is not None and short is not None and self.crop_px > short:
+            raise ValueError(f"a crop of {self.crop_px} px does not fit a short side of {short} px")
+
+
+def probe(path: Path, limits: Limits = Limits()) -> Probe:
+    """Read the timestamps of every packet of the first video and sound stream, and one frame.
+
+    Raises MediaError (no_audio never: the audio fields are then None).
+    """
+    with opened(path, limits) as container:
+        picture = video_stream(path, container, limits)
+        sound = audio_stream(container)
+        video, audio = _Span(path, limits), _Span(path, limits)
+        first: av.VideoFrame | None = None
+        for packet in container.demux([s for s in (picture, sound) if s is not None]):
+            if packet.stream is sound:
+                audio.add(packet, _skipped_s(packet))
+                continue
+            video.add(packet)
+            if first is None:
+                first = next(iter(packet.decode()), None)
+    if first is None or not video.frames:
+        raise MediaError("empty", f"{path}: the video stream shows no frame, expected at least one")
+    if video.frames > 1 and video.last_s <= video.start_s:
+        raise MediaError("undecodable", f"{path}: all frames have the same timestamp")
+    gap_s = (
+        (video.last_s - video.start_s) / (video.frames - 1)
+        if video.frames > 1
+        else video.stop_s - video.start_s
+    )
+    if not gap_s:
+        raise MediaError("empty", f"{path}: one frame without a duration, expected a video")
+    turn = _Turn.of(path, first)
+    width, height = turn.size(first.width, first.height)
+    heard = sound is not None and audio.frames > 0
+    return Probe(
+        path=path,
+        video_start_s=video.start_s,
+        video_stop_s=max(video.stop_s, video.last_s + (gap_s if video.last_has_no_end else 0)),
+        fps=1 / gap_s,
+        width=width,
+        height=height,
+        rotation_deg=turn.clockwise_deg,
+        frames=video.frames,
+        audio_start_s=audio.start_s if heard else None,
+        audio_stop_s=audio.stop_s if heard else None,
+        sample_rate_hz=sound.codec_context.sample_rate if heard else None,
+        channels=sound.codec_context.channels if heard else None,
+    )
+
+
+def read_audio(path: Path, limits: Limits = Limits()) -> Audio:
+    """Decode the first sound stream: mono by the mean of the channels, 22 050 Hz, float32 (N,).
+
+    Decoded frames are placed by their timestamps at the stream's own rate (a gap becomes silence,
+    an overlap is dropped), then resampled as one signal by a linear-phase filter, so sample k lies
+    at `start_s + k / 22 050`. Values above 1 stay.
+
+    Raises MediaError.
+    """
+    with opened(path, limits) as container:
+        stream = audio_stream(container)
+        if stream is None:
+            raise MediaError("no_audio", f"{path}: no sound stream, expected one")
+        rate_hz = stream.codec_context.sample_rate
+        if not rate_hz:
+            raise MediaError("undecodable", f"{path}: the sound has no sample rate")
+        placed = _Placed(path, rate_hz, stream.time_base, limits)
+        resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+        done = []
+        with closing(decoded(path, container, stream)) as frames:
+            for block in placed.blocks(frames, _declared_stop_s(container, stream)):
+                done.append(resampler.resample_chunk(block))
+        done.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+    if placed.start_s is None or not placed.filled:
+        raise MediaError("empty", f"{path}: the sound stream holds no samples")
+    return Audio(np.concatenate(done), placed.start_s)
+
+
+def read_frames(
+    path: Path,
+    requests: Mapping[str, FrameRequest],
+    limits: Limits = Limits(),
+    threads: int = 1,
+) -> dict[str, np.ndarray]:
+    """Decode the picture once for all `requests`: uint8 (n, H, W, 3) RGB for each, as shown.
+
+    Each time gets the frame nearest to it (the earlier of two equally near; the first or last one
+    beyond the ends). Only those are scaled and turned upright. Decoding stops when all are found.
+
+    Raises MediaError, and ValueError for a crop larger than the picture.
+    """
+    sinks = {name: _Sink(path, request, limits) for name, request in requests.items()}
+    with opened(path, limits) as container:
+        stream = video_stream(path, container, limits)
+        stream.codec_context.thread_count = threads
+        previous: av.VideoFrame | None = None
+        with closing(decoded(path, container, stream)) as frames:
+            for frame in frames:
+                if previous is not None:
+                    if time_s(frame) < time_s(previous):
+                        raise MediaError(
+                            "undecodable",
+                            f"{path}: frames go back in time at {float(time_s(frame)):.3f} s",
+                        )
+                    if (frame.width, frame.height) != (previous.width, previous.height):
+                        raise MediaError(
+                            "undecodable",
+                            f"{path}: the picture changes from {previous.width}x{previous.height} "
+                            f"to {frame.width}x{frame.height} at {float(time_s(frame)):.3f} s",
+                        )
+                    middle_s = (time_s(previous) + time_s(frame)) / 2
+                    for sink in sinks.values():
+                        sink.take(previous, until_s=middle_s)
+                    if all(sink.full for sink in sinks.values()):
+                        break
+                previous = frame
+        if previous is None:
+            raise MediaError("empty", f"{path}: the video stream shows no frame")
+        for sink in sinks.values():
+            sink.take(previous, until_s=None)
+    return {name: sink.frames for name, sink in sinks.items()}
+
+
+@dataclass
+class _Span:
+    """The shown packets of one stream, seen one by one in decoding order."""
+
+    path: Path
+    limits: Limits
+    frames: int = 0
+    start_s: Fraction = Fraction(0)
+    last_s: Fraction = Fraction(0)
+    stop_s: Fraction = Fraction(0)
+    last_has_no_end: bool = False
+
+    def add(self, packet: av.Packet, skipped_s: Fraction = Fraction(0)) -> None:
+        if not packet.size and packet.dts is None:
+            return  # the end of the stream
+        check_packet(self.path, packet)
+        if packet.is_discard:
+            return
+        at_s = packet.pts * packet.time_base
+        start_s = at_s + skipped_s
+        stop_s = at_s + (packet.duration or 0) * packet.time_base
+        self.frames += 1
+        if self.frames == 1:
+            self.start_s, self.last_s, self.stop_s = start_s, at_s, stop_s
+        if at_s >= self.last_s:
+            self.last_s, self.last_has_no_end = at_s, not packet.duration
+        self.start_s = min(self.start_s, start_s)
+        self.stop_s = max(self.stop_s, stop_s)
+        check_duration(self.path, self.stop_s - self.start_s, self.limits)
+        if self.frames > self.limits.max_frames:
+            raise MediaError(
+                "too_long", f"{self.path}: more than {self.limits.max_frames} frames in one stream"
+            )
+
+
+def _skipped_s(packet: av.Packet) -> Fraction:
+    """Return the run-in at the packet's start that the decoder will drop."""
+    if not packet.has_sidedata("skip_samples") or not packet.stream.codec_context.sample_rate:
+        return Fraction(0)
+    (samples,) = struct.unpack_from("<I", bytes(packet.get_sidedata("skip_samples")))
+    return Fraction(samples, packet.stream.codec_context.sample_rate)
+
+
+def _declared_stop_s(container: InputContainer, stream: av.AudioStream) -> Fraction | None:
+    """Return where the edit list ends the sound; only mov and mp4 have one."""
+    if "mov" not in container.format.name or stream.duration is None or stream.start_time is None:
+        return None
+    return (stream.start_time + stream.duration) * stream.time_base
+
+
+@dataclass
+class _Placed:
+    """Lays decoded sound on the clock, at its own rate, from the first sample on."""
+
+    path: Path
+    rate_hz: int
+    time_base: Fraction
+    limits: Limits
+    start_s: Fraction | None = None
+    filled: int = 0
+
+    def blocks(
+        self, frames: Iterable[av.AudioFrame], declared_stop_s: Fraction | None
+    ) -> Iterator[np.ndarray]:
+        """Yield mono float32 blocks that follow each other without gaps."""
+        held: np.ndarray | None = None
+        for frame in frames:
+            if frame.sample_rate != self.rate_hz:
+                raise MediaError(
+                    "undecodable",
+                    f"{self.path}: sound changes from {self.rate_hz} to {frame.sample_rate} Hz "
+                    f"at {float(time_s(frame)):.3f} s, expected one rate",
+                )
+            if held is not None:
+                yield held
+            silence, held = self._place(frame)
+            second = np.zeros(self.rate_hz, np.float32)
+            while silence:
+                yield second[: min(silence, self.rate_hz)]
+                silence -= min(silence, self.rate_hz)
+        if held is None:
+            return
+        if declared_stop_s is not None:
+            # The last frame is as long as the codec's frames are; the edit list says how much of
+            # it is sound. A larger difference is no padding, and is left alone.
+            extra = self.filled - round((declared_stop_s - self.start_s) * self.rate_hz)
+            if 0 < extra < len(held):
+                held = held[: len(held) - extra]
+                self.filled -= extra
+        yield held
+
+    def _place(self, frame: av.AudioFrame) -> tuple[int, np.ndarray]:
+        """Return how much silence comes before a frame, and what of the frame is new."""
+        at_s, block = time_s(frame), _mono(self.path, frame)
+        if self.start_s is None:
+            self.start_s = at_s
+        check_duration(self.path, at_s - self.start_s, self.limits)
+        late = round((at_s - self.start_s) * self.rate_hz) - self.filled
+        # Timestamps are rounded to the stream's time base (1 ms in Matroska): within a tick of it
+        # one frame follows the other.
+        if abs(late) <= self.time_base * self.rate_hz + 1:
+            late = 0
+        if late < 0:
+            block = block[-late:]
+        self.filled += max(late, 0) + len(block)
+        return max(late, 0), block
+
+
+def _mono(path: Path, frame: av.AudioFrame) -> np.ndarray:
+    """Return the mean of a frame's channels: float32 (N,), full scale 1, not clipped."""
+    data = frame.to_ndarray()
+    if not frame.format.is_planar:
+        data = data.reshape(-1, frame.layout.nb_channels).T
+    if data.dtype == np.uint8:
+        data = (data.astype(np.float32) - 128) / 128
+    elif np.issubdtype(data.dtype, np.integer):
+        data = data / -float(np.iinfo(data.dtype).min)
+    mono = data.mean(axis=0, dtype=np.float64).astype(np.float32)
+    if not np.isfinite(mono).all():
+        raise MediaError(
+            "undecodable",
+            f"{path}: sound at {float(time_s(frame)):.3f} s is not finite, expected numbers",
+        )
+    return mono
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """How a decoded picture becomes upright: swap its axes, then reverse rows and columns."""
+
+    swap: bool
+    rows: int
+    columns: int
+
+    @classmethod
+    def of(cls, path: Path, frame: av.VideoFrame) -> _Turn:
+        """Read a frame's display matrix, (a b u, c d v, x y w): x' = ax + cy, y' = bx + dy."""
+        data = frame.side_data.get(SideData.DISPLAYMATRIX)
+        if data is None:
+            return cls(False, 1, 1)
+        a, b, _, c, d = np.sign(np.frombuffer(bytes(data), np.int32)[:5]).tolist()
+        if a and d and not (b or c):
+            return cls(False, d, a)
+        if b and c and not (a or d):
+            return cls(True, b, c)
+        raise MediaError(
+            "undecodable",
+            f"{path}: turned by {frame.rotation} degrees, expected a multiple of 90; re-encode it",
+        )
+
+    @property
+    def clockwise_deg(self) -> int:
+        """The turn in degrees; that of a mirrored picture is the turn after mirroring columns."""
+        if self.swap:
+            return 90 if self.rows > 0 else 270
+        return 0 if self.rows > 0 else 180
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        return (height, width) if self.swap else (width, height)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        image = image.transpose(1, 0, 2) if self.swap else image
+        return image[:: self.rows, :: self.columns]
+
+
+@dataclass
+class _Sink:
+    """Collects the frames of one request as the decoder passes them."""
+
+    path: Path
+    request: FrameRequest
+    limits: Limits
+    taken: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        return len(self.taken) == len(self.request.times_s)
+
+    @property
+    def frames(self) -> np.ndarray:
+        return np.stack(self.taken)
+
+    def take(self, frame: av.VideoFrame, until_s: Fraction | None) -> None:
+        """Use `frame` for the wanted times up to `until_s`, or for all that are left."""
+        image = None
+        while not self.full:
+            wanted_s = self.request.times_s[len(self.taken)]
+            if until_s is not None and wanted_s > until_s:
+                return
+            if image is None:
+                image = self._image(frame)
+            self.taken.append(image)
+
+    def _image(self, frame: av.VideoFrame) -> np.ndarray:
+        width, height = frame.width, frame.height
+        short = self.request.short_side_px
+        if short is not None:
+            scale = Fraction(short, min(width, height))
+            width, height = round(width * scale), round(height * scale)
+            if width * height > self.limits.max_pixels:
+                raise MediaError(
+                    "too_large",
+                    f"{self.path}: {frame.width}x{frame.height} frames become {width}x{height}, "
+                    f"expected at most {self.limits.max_pixels} pixels",
+                )
+        rgb = frame.reformat(
+            width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
+        )
+        image = _Turn.of(self.path, frame)(rgb.to_ndarray())
+        crop = self.request.crop_px
+        if crop is not None:
+            high, wide = image.shape[:2]
+            if crop > min(high, wide):
+                raise ValueError(f"{self.path}: a crop of {crop} px does not fit {wide}x{high}")
+            top, left = (high - crop) // 2, (wide - crop) // 2
+            image = image[top : top + crop, left : left + crop]
+        return np.ascontiguousarray(image)
