@@ -45,6 +45,9 @@ class Limits:
     max_frames: int = 3 * 3600 * 240
 
 
+DEFAULTS = Limits()
+
+
 @contextmanager
 def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
     """Open a plain file by one of the formats that cannot name another file."""
@@ -60,21 +63,20 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
         "max_pixels": str(limits.max_pixels),
     }
     try:
-        container = av.open(f"file:{path.absolute()}", options=options)
+        with av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace") as file:
+            for stream in file.streams:
+                if stream.type in ("video", "audio") and stream.codec_context is not None:
+                    # Without "explode" damaged frames are patched up or dropped without a word.
+                    stream.codec_context.options = {
+                        "err_detect": "explode",
+                        "max_pixels": str(limits.max_pixels),
+                    }
+                    stream.codec_context.thread_count = 1
+            yield file
     except av.error.FFmpegError as error:
         raise MediaError(
             "undecodable", f"{path}: {error.strerror}; expected a readable mp4, mov, mkv or webm"
         ) from None
-    with container:
-        for stream in container.streams:
-            if stream.type in ("video", "audio") and stream.codec_context is not None:
-                # Without "explode" damaged frames are patched up or dropped without a word.
-                stream.codec_context.options = {
-                    "err_detect": "explode",
-                    "max_pixels": str(limits.max_pixels),
-                }
-                stream.codec_context.thread_count = 1
-        yield container
 
 
 def _check_whole_matroska(path: Path, size_bytes: int) -> None:
@@ -175,7 +177,8 @@ def decoded(
             f"{path}: the {stream.codec_context.name} decoder stopped at {float(at_s):.3f} s: "
             f"{error.strerror}",
         ) from None
-    if stream.type == "video" and given < shown:
+    # A VP8 packet may hold a frame that is only referred to, never shown.
+    if stream.type == "video" and stream.codec_context.name != "vp8" and given < shown:
         raise MediaError(
             "undecodable",
             f"{path}: the decoder gave {given} frames, expected {shown}: some are damaged",

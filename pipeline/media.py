@@ -10,9 +10,9 @@ Legend: n frames, H height, W width, N samples, C channels.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,11 +20,10 @@ import av
 import numpy as np
 import soxr
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideData
-from av.video.reformatter import Interpolation
 
 from model.segment import SAMPLE_RATE_HZ
 from pipeline.container import (
+    DEFAULTS,
     Limits,
     MediaError,
     audio_stream,
@@ -35,6 +34,7 @@ from pipeline.container import (
     time_s,
     video_stream,
 )
+from pipeline.picture import FrameRequest, Sink, Turn
 
 __all__ = [
     "Audio",
@@ -46,6 +46,9 @@ __all__ = [
     "read_audio",
     "read_frames",
 ]
+
+
+MAX_SAMPLE_RATE_HZ = 768_000
 
 
 @dataclass(frozen=True)
@@ -84,28 +87,7 @@ class Audio:
         return self.start_s + Fraction(len(self.samples), SAMPLE_RATE_HZ)
 
 
-@dataclass(frozen=True)
-class FrameRequest:
-    """Frames wanted at sorted times; scaled by the short side, then cropped to a centred square.
-
-    Raises ValueError for no times, unsorted ones, or a crop larger than the short side.
-    """
-
-    times_s: Sequence[Fraction]
-    short_side_px: int | None = None
-    crop_px: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.times_s:
-            raise ValueError("no times asked for; expected at least one")
-        if any(a > b for a, b in zip(self.times_s[:-1], self.times_s[1:], strict=True)):
-            raise ValueError("the times asked for are not sorted; sort them")
-        short = self.short_side_px
-        if self.crop_px is not None and short is not None and self.crop_px > short:
-            raise ValueError(f"a crop of {self.crop_px} px does not fit a short side of {short} px")
-
-
-def probe(path: Path, limits: Limits = Limits()) -> Probe:
+def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
     """Read the timestamps of every packet of the first video and sound stream, and one frame.
 
     Raises MediaError (no_audio never: the audio fields are then None).
@@ -133,7 +115,7 @@ def probe(path: Path, limits: Limits = Limits()) -> Probe:
     )
     if not gap_s:
         raise MediaError("empty", f"{path}: one frame without a duration, expected a video")
-    turn = _Turn.of(path, first)
+    turn = Turn.of(path, first)
     width, height = turn.size(first.width, first.height)
     heard = sound is not None and audio.frames > 0
     return Probe(
@@ -152,7 +134,7 @@ def probe(path: Path, limits: Limits = Limits()) -> Probe:
     )
 
 
-def read_audio(path: Path, limits: Limits = Limits()) -> Audio:
+def read_audio(path: Path, limits: Limits = DEFAULTS) -> Audio:
     """Decode the first sound stream: mono by the mean of the channels, 22 050 Hz, float32 (N,).
 
     Decoded frames are placed by their timestamps at the stream's own rate (a gap becomes silence,
@@ -166,8 +148,11 @@ def read_audio(path: Path, limits: Limits = Limits()) -> Audio:
         if stream is None:
             raise MediaError("no_audio", f"{path}: no sound stream, expected one")
         rate_hz = stream.codec_context.sample_rate
-        if not rate_hz:
-            raise MediaError("undecodable", f"{path}: the sound has no sample rate")
+        if not 0 < rate_hz <= MAX_SAMPLE_RATE_HZ:
+            raise MediaError(
+                "undecodable",
+                f"{path}: sound at {rate_hz} Hz, expected 1 to {MAX_SAMPLE_RATE_HZ} Hz",
+            )
         placed = _Placed(path, rate_hz, stream.time_base, limits)
         resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
         done = []
@@ -183,7 +168,7 @@ def read_audio(path: Path, limits: Limits = Limits()) -> Audio:
 def read_frames(
     path: Path,
     requests: Mapping[str, FrameRequest],
-    limits: Limits = Limits(),
+    limits: Limits = DEFAULTS,
     threads: int = 1,
 ) -> dict[str, np.ndarray]:
     """Decode the picture once for all `requests`: uint8 (n, H, W, 3) RGB for each, as shown.
@@ -193,7 +178,7 @@ def read_frames(
 
     Raises MediaError, and ValueError for a crop larger than the picture.
     """
-    sinks = {name: _Sink(path, request, limits) for name, request in requests.items()}
+    sinks = {name: Sink(path, request, limits) for name, request in requests.items()}
     with opened(path, limits) as container:
         stream = video_stream(path, container, limits)
         stream.codec_context.thread_count = threads
@@ -349,96 +334,3 @@ def _mono(path: Path, frame: av.AudioFrame) -> np.ndarray:
             f"{path}: sound at {float(time_s(frame)):.3f} s is not finite, expected numbers",
         )
     return mono
-
-
-@dataclass(frozen=True)
-class _Turn:
-    """How a decoded picture becomes upright: swap its axes, then reverse rows and columns."""
-
-    swap: bool
-    rows: int
-    columns: int
-
-    @classmethod
-    def of(cls, path: Path, frame: av.VideoFrame) -> _Turn:
-        """Read a frame's display matrix, (a b u, c d v, x y w): x' = ax + cy, y' = bx + dy."""
-        data = frame.side_data.get(SideData.DISPLAYMATRIX)
-        if data is None:
-            return cls(False, 1, 1)
-        a, b, _, c, d = np.sign(np.frombuffer(bytes(data), np.int32)[:5]).tolist()
-        if a and d and not (b or c):
-            return cls(False, d, a)
-        if b and c and not (a or d):
-            return cls(True, b, c)
-        raise MediaError(
-            "undecodable",
-            f"{path}: turned by {frame.rotation} degrees, expected a multiple of 90; re-encode it",
-        )
-
-    @property
-    def clockwise_deg(self) -> int:
-        """The turn in degrees; that of a mirrored picture is the turn after mirroring columns."""
-        if self.swap:
-            return 90 if self.rows > 0 else 270
-        return 0 if self.rows > 0 else 180
-
-    def size(self, width: int, height: int) -> tuple[int, int]:
-        return (height, width) if self.swap else (width, height)
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        image = image.transpose(1, 0, 2) if self.swap else image
-        return image[:: self.rows, :: self.columns]
-
-
-@dataclass
-class _Sink:
-    """Collects the frames of one request as the decoder passes them."""
-
-    path: Path
-    request: FrameRequest
-    limits: Limits
-    taken: list[np.ndarray] = field(default_factory=list)
-
-    @property
-    def full(self) -> bool:
-        return len(self.taken) == len(self.request.times_s)
-
-    @property
-    def frames(self) -> np.ndarray:
-        return np.stack(self.taken)
-
-    def take(self, frame: av.VideoFrame, until_s: Fraction | None) -> None:
-        """Use `frame` for the wanted times up to `until_s`, or for all that are left."""
-        image = None
-        while not self.full:
-            wanted_s = self.request.times_s[len(self.taken)]
-            if until_s is not None and wanted_s > until_s:
-                return
-            if image is None:
-                image = self._image(frame)
-            self.taken.append(image)
-
-    def _image(self, frame: av.VideoFrame) -> np.ndarray:
-        width, height = frame.width, frame.height
-        short = self.request.short_side_px
-        if short is not None:
-            scale = Fraction(short, min(width, height))
-            width, height = round(width * scale), round(height * scale)
-            if width * height > self.limits.max_pixels:
-                raise MediaError(
-                    "too_large",
-                    f"{self.path}: {frame.width}x{frame.height} frames become {width}x{height}, "
-                    f"expected at most {self.limits.max_pixels} pixels",
-                )
-        rgb = frame.reformat(
-            width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
-        )
-        image = _Turn.of(self.path, frame)(rgb.to_ndarray())
-        crop = self.request.crop_px
-        if crop is not None:
-            high, wide = image.shape[:2]
-            if crop > min(high, wide):
-                raise ValueError(f"{self.path}: a crop of {crop} px does not fit {wide}x{high}")
-            top, left = (high - crop) // 2, (wide - crop) // 2
-            image = image[top : top + crop, left : left + crop]
-        return np.ascontiguousarray(image)

@@ -1,0 +1,129 @@
+"""Pick the wanted frames out of a decoded stream, and bring them upright, to size, to RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type as SideData
+from av.video.reformatter import Interpolation
+
+from pipeline.container import Limits, MediaError
+
+
+@dataclass(frozen=True)
+class FrameRequest:
+    """Frames wanted at sorted times; scaled by the short side, then cropped to a centred square.
+
+    Raises ValueError for no times, unsorted ones, or a crop larger than the short side.
+    """
+
+    times_s: Sequence[Fraction]
+    short_side_px: int | None = None
+    crop_px: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.times_s:
+            raise ValueError("no times asked for; expected at least one")
+        if any(a > b for a, b in zip(self.times_s[:-1], self.times_s[1:], strict=True)):
+            raise ValueError("the times asked for are not sorted; sort them")
+        short = self.short_side_px
+        if self.crop_px is not None and short is not None and self.crop_px > short:
+            raise ValueError(f"a crop of {self.crop_px} px does not fit a short side of {short} px")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How a decoded picture becomes upright: swap its axes, then reverse rows and columns."""
+
+    swap: bool
+    rows: int
+    columns: int
+
+    @classmethod
+    def of(cls, path: Path, frame: av.VideoFrame) -> Turn:
+        """Read a frame's display matrix, (a b u, c d v, x y w): x' = ax + cy, y' = bx + dy."""
+        data = frame.side_data.get(SideData.DISPLAYMATRIX)
+        if data is None:
+            return cls(False, 1, 1)
+        a, b, _, c, d = np.sign(np.frombuffer(bytes(data), np.int32)[:5]).tolist()
+        if a and d and not (b or c):
+            return cls(False, d, a)
+        if b and c and not (a or d):
+            return cls(True, b, c)
+        raise MediaError(
+            "undecodable",
+            f"{path}: turned by {frame.rotation} degrees, expected a multiple of 90; re-encode it",
+        )
+
+    @property
+    def clockwise_deg(self) -> int:
+        """The turn in degrees; that of a mirrored picture is the turn after mirroring columns."""
+        if self.swap:
+            return 90 if self.rows > 0 else 270
+        return 0 if self.rows > 0 else 180
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        return (height, width) if self.swap else (width, height)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        image = image.transpose(1, 0, 2) if self.swap else image
+        return image[:: self.rows, :: self.columns]
+
+
+@dataclass
+class Sink:
+    """Collects the frames of one request as the decoder passes them."""
+
+    path: Path
+    request: FrameRequest
+    limits: Limits
+    taken: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        return len(self.taken) == len(self.request.times_s)
+
+    @property
+    def frames(self) -> np.ndarray:
+        return np.stack(self.taken)
+
+    def take(self, frame: av.VideoFrame, until_s: Fraction | None) -> None:
+        """Use `frame` for the wanted times up to `until_s`, or for all that are left."""
+        image = None
+        while not self.full:
+            wanted_s = self.request.times_s[len(self.taken)]
+            if until_s is not None and wanted_s > until_s:
+                return
+            if image is None:
+                image = self._image(frame)
+            self.taken.append(image)
+
+    def _image(self, frame: av.VideoFrame) -> np.ndarray:
+        width, height = frame.width, frame.height
+        short = self.request.short_side_px
+        if short is not None:
+            scale = Fraction(short, min(width, height))
+            width, height = round(width * scale), round(height * scale)
+            if width * height > self.limits.max_pixels:
+                raise MediaError(
+                    "too_large",
+                    f"{self.path}: {frame.width}x{frame.height} frames become {width}x{height}, "
+                    f"expected at most {self.limits.max_pixels} pixels",
+                )
+        rgb = frame.reformat(
+            width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
+        )
+        image = Turn.of(self.path, frame)(rgb.to_ndarray())
+        crop = self.request.crop_px
+        if crop is not None:
+            high, wide = image.shape[:2]
+            if crop > min(high, wide):
+                raise ValueError(f"{self.path}: a crop of {crop} px does not fit {wide}x{high}")
+            top, left = (high - crop) // 2, (wide - crop) // 2
+            image = image[top : top + crop, left : left + crop]
+        return np.ascontiguousarray(image)
