@@ -1,2 +1,186 @@
-def main():
-    pass
+"""The `pipeline` command. Heavy imports wait inside the commands: `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 error, 2 usage, 3 too many failed, 130 interrupted."""
+    arguments = parser().parse_args(argv)
+    try:
+        raise SystemExit(arguments.run(arguments))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line of `pipeline`."""
+    top = argparse.ArgumentParser(
+        prog="pipeline", description="Turn dance videos into WebDataset shards."
+    )
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_build(commands)
+    _add_extract_codes(commands)
+    _add_verify(commands)
+    _add_report(commands)
+    _add_mux(commands)
+    return top
+
+
+def _add_build(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("build", help="videos to shards; run again to go on or add")
+    sub.add_argument("--dataset", required=True, choices=["synthetic", "folder", "aist"])
+    sub.add_argument("--source", type=Path, help="folder of videos, or one video (folder)")
+    sub.add_argument("--out", type=Path, help="shard folder (default shards/DATASET)")
+    sub.add_argument(
+        "--motion",
+        default="",
+        choices=["smpl", "openpose", "none"],
+        help="annotations to read (default: smpl; none for folder)",
+    )
+    sub.add_argument("--motion-dir", type=Path, help="where they lie (default: beside the videos)")
+    sub.add_argument("--visual", default="i3d_r50", choices=["i3d_r50", "none"])
+    sub.add_argument("--visual-windows", type=_positive, default=1, help="I3D clips per segment")
+    sub.add_argument(
+        "--weights",
+        default="kinetics",
+        help="I3D weights: kinetics, a file, or untrained (random, labelled so)",
+    )
+    sub.add_argument("--precision", default="float32", choices=["float32", "bf16"])
+    sub.add_argument("--codec", default="none", help="also extract codes: demo, jukebox-5b, PATH")
+    sub.add_argument("--window-s", default="2", help="segment length, 2 to 20 (default 2)")
+    sub.add_argument("--limit", type=_positive, help="the first N inputs only")
+    sub.add_argument("--seed", type=int, default=0, help="seed of the synthetic data set")
+    _add_engine(sub)
+    sub.add_argument("--max-failed", type=_share, default=0.2, help="exit 3 above this share")
+    sub.add_argument("--dry-run", action="store_true", help="list the inputs, do nothing")
+    sub.set_defaults(run=_build)
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from pipeline.build import BuildOptions, build
+
+    values = {k: v for k, v in vars(arguments).items() if k != "run"}
+    values["out"] = arguments.out or Path("shards") / arguments.dataset
+    report = build(BuildOptions(**values))
+    print(report.table())
+    if not arguments.dry_run:
+        print(f"written: {values['out']} (report.json, dataset.json)")
+    return 3 if report.failed_share > arguments.max_failed else 0
+
+
+def _add_extract_codes(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("extract-codes", help="JukeBox codes of every segment")
+    _add_shards(sub)
+    sub.add_argument("--codec", default="jukebox-5b", help="jukebox-5b (default), demo or PATH")
+    sub.add_argument("--levels", nargs="+", default=["high", "low"], choices=["high", "low"])
+    _add_engine(sub)
+    sub.set_defaults(run=_extract_codes)
+
+
+def _extract_codes(arguments: argparse.Namespace) -> int:
+    from model.segment import load_dataset
+    from pipeline.build import locked
+    from pipeline.codes import extract_codes
+    from pipeline.engine import make_engine
+
+    root = _shards(arguments.shards)
+    load_dataset(root)
+    with locked(root):
+        engine = make_engine(arguments.engine, arguments.address)
+        try:
+            codec_id = extract_codes(root, arguments.codec, arguments.levels, engine)
+        finally:
+            engine.close()
+    codes = load_dataset(root).codecs[codec_id]
+    count = sum(shard.segments for shards in codes.splits.values() for shard in shards)
+    print(f"codes of {count} segments, levels {' '.join(codes.levels)}: {root}/codes/{codec_id}")
+    if codes.note:
+        print(f"NOTE {codes.note}")
+    return 0
+
+
+def _add_verify(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("verify", help="re-read every shard against dataset.json")
+    _add_shards(sub)
+    sub.set_defaults(run=_verify)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from pipeline.verify import verify
+
+    for line in verify(_shards(arguments.shards)):
+        print(line)
+    print("all whole")
+    return 0
+
+
+def _add_report(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("report", help="what became of every input")
+    _add_shards(sub)
+    sub.set_defaults(run=_report)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from pipeline.report import Report
+
+    print(Report.load(_shards(arguments.shards)).table())
+    return 0
+
+
+def _add_mux(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("mux", help="put a wav under a video's picture")
+    sub.add_argument("--video", type=Path, required=True)
+    sub.add_argument("--audio", type=Path, required=True, help="wav file")
+    sub.add_argument("--start-s", type=float, default=0.0, help="when the sound starts")
+    sub.add_argument("--out", type=Path, required=True, help="mp4 file")
+    sub.set_defaults(run=_mux)
+
+
+def _mux(arguments: argparse.Namespace) -> int:
+    from pipeline.ffmpeg import mux
+
+    mux(arguments.video, arguments.audio, arguments.start_s, arguments.out)
+    return 0
+
+
+def _add_engine(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--engine", default="ray", choices=["ray", "local"])
+    sub.add_argument("--address", help="a running Ray cluster: auto or ray://HOST:PORT")
+
+
+def _add_shards(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--shards", type=Path, help="shard folder (default: the one in shards/)")
+
+
+def _shards(given: Path | None) -> Path:
+    """Return the shard folder asked for, or the only one there is."""
+    if given is not None:
+        return given
+    found = sorted(path.parent for path in Path("shards").glob("*/dataset.json"))
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(map(str, found)) or "none in shards/; run pipeline build first"
+    raise ValueError(f"which shards? name one with --shards DIR ({names})")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a share between 0 and 1")
+    return value

@@ -1,0 +1,1 @@
+"""Data about the data sets: official splits. No code lives here."""

@@ -1,0 +1,5 @@
+"""`python -m model` is the `model` command."""
+
+from model.cli import main
+
+main()

@@ -1,0 +1,407 @@
+"""`pipeline build`: from a folder of videos to shards, every input accounted for."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from model.segment import (
+    META,
+    MOTION,
+    SCHEMA,
+    SPLITS,
+    VISUAL,
+    WAV,
+    WINDOW_MAX_S,
+    WINDOW_MIN_S,
+    Dataset,
+    Shard,
+    load_dataset,
+    save_dataset,
+    segment_key,
+    window_samples,
+    write_atomic,
+)
+from pipeline import manifest
+from pipeline.engine import LocalEngine, RayEngine, make_engine
+from pipeline.manifest import Row
+from pipeline.outcome import Outcome, attempt
+from pipeline.progress import progress
+from pipeline.report import Report
+from pipeline.shards import groups, json_bytes, npy_bytes, wav_bytes, write_shard
+from pipeline.sources.listing import Listing
+from pipeline.stages.extract import Extract, Settings, Visual, Work, settings_record
+
+SEGMENTS_PER_SHARD = 256
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What the command line says; the defaults are the command's."""
+
+    dataset: str
+    out: Path
+    source: Path | None = None
+    motion: str = ""
+    motion_dir: Path | None = None
+    visual: str = "i3d_r50"
+    visual_windows: int = 1
+    weights: str = "kinetics"
+    precision: str = "float32"
+    codec: str = "none"
+    window_s: str = "2"
+    limit: int | None = None
+    seed: int = 0
+    engine: str = "ray"
+    address: str | None = None
+    max_failed: float = 0.2
+    dry_run: bool = False
+
+
+def build(options: BuildOptions) -> Report:
+    """Build the data set and return its report.
+
+    Raises ValueError or FileNotFoundError for what the user must change before any work starts.
+    """
+    check(options)
+    if options.dry_run:
+        listing = list_inputs(options, engine=None)
+        return Report.of({row.video_id: manifest.ended_early(row) for row in listing.rows}, listing)
+    with locked(options.out), _engine(options) as engine:
+        started = time.monotonic()
+        listing = list_inputs(options, engine)
+        rows = manifest.hash_inputs(listing.root, listing.rows)
+        manifest.save(options.out / "manifest.parquet", rows)
+        settings = make_settings(options, listing)
+        outcomes = extract(settings, rows, engine)
+        shards = write_shards(settings, rows, outcomes, options.out, engine)
+        dataset = describe(options, settings, listing, shards)
+        save_dataset(options.out, dataset)
+        if options.codec != "none":
+            from pipeline.codes import extract_codes
+
+            extract_codes(options.out, options.codec, engine=engine)
+        listing = Listing(listing.root, listing.motion_root, rows)
+        report = Report.of(outcomes, listing, dataset, time.monotonic() - started)
+        report.save(options.out)
+        return report
+
+
+def check(options: BuildOptions) -> None:
+    """Refuse what cannot work before anything is read or written."""
+    try:
+        window_s = Fraction(options.window_s)
+    except ValueError:
+        raise ValueError(f"--window-s {options.window_s}: not a number of seconds") from None
+    if not WINDOW_MIN_S <= window_s <= WINDOW_MAX_S:
+        raise ValueError(
+            f"--window-s {options.window_s}: a window has {WINDOW_MIN_S} to {WINDOW_MAX_S} s"
+        )
+    if options.visual != "none":
+        from pipeline.stages.visual import weights_id
+
+        weights_id(options.weights)
+
+
+def list_inputs(options: BuildOptions, engine: LocalEngine | RayEngine | None) -> Listing:
+    """List the inputs of a data set; the synthetic one is first made, where an engine is given."""
+    from pipeline.sources import aist, folder
+
+    motion, source = motion_kind(options), options.source
+    if options.dataset == "folder":
+        if source is None:
+            raise ValueError(
+                "--dataset folder needs --source DIR (a folder of videos, or one video)"
+            )
+        listing = folder.list_folder(source, motion, options.motion_dir)
+    elif options.dataset == "aist":
+        split = aist.official_split("aist")
+        listing = aist.list_aist(source or Path("data/aist"), split, motion)
+    else:
+        from pipeline.sources.synthetic import files
+
+        source = source or Path("data/synthetic")
+        specs = files.make(source, options.limit, options.seed, engine)
+        split = {spec.video_id: spec.split for spec in specs}
+        listing = aist.list_aist(source, split, motion)
+        rows = [row for row in listing.rows if row.video_id in split]
+        return Listing(listing.root, listing.motion_root, rows)
+    rows = listing.rows[: options.limit]
+    return Listing(listing.root, options.motion_dir or listing.motion_root, rows)
+
+
+def motion_kind(options: BuildOptions) -> str:
+    """Return the kind of motion: as asked, else what the data set comes with."""
+    return options.motion or ("none" if options.dataset == "folder" else "smpl")
+
+
+def make_settings(options: BuildOptions, listing: Listing) -> Settings:
+    from pipeline.stages.visual import weights_id
+
+    return Settings(
+        root=listing.root.resolve(),
+        motion_root=listing.motion_root.resolve(),
+        work=(options.out / ".work").resolve(),
+        window_s=str(Fraction(options.window_s)),
+        motion=motion_kind(options),
+        visual=options.visual,
+        visual_windows=options.visual_windows,
+        weights=options.weights,
+        weights_id=weights_id(options.weights) if options.visual != "none" else "",
+        precision=options.precision,
+    )
+
+
+def extract(
+    settings: Settings, rows: Sequence[Row], engine: LocalEngine | RayEngine
+) -> dict[str, Outcome]:
+    """Bring every row to its end: from the ledger where it is there, else by working on it."""
+    early = {row.video_id: manifest.ended_early(row) for row in rows}
+    outcomes = {row.video_id: early[row.video_id] or stored_outcome(settings, row) for row in rows}
+    todo = [Work(row) for row in rows if outcomes[row.video_id] is None]
+    kept = len(rows) - len(todo) - sum(outcome is not None for outcome in early.values())
+    if kept:
+        print(f"{kept} of {len(rows)} inputs are done already")
+    if todo:
+        stages = [Extract(settings)]
+        if settings.visual != "none":
+            stages.append(Visual(settings, gpus=_gpus()))
+        done = engine.run(stages, todo, _lost)
+        for work in progress(done, "extract", len(todo), "video"):
+            outcomes[work.row.video_id] = work.outcome or stored_outcome(settings, work.row)
+    return outcomes
+
+
+def stored_outcome(settings: Settings, row: Row) -> Outcome | None:
+    """Return what the ledger says of a row; a ledger that cannot be read is a failure of it."""
+    return attempt("ledger", lambda: settings.outcome(row))
+
+
+def write_shards(
+    settings: Settings,
+    rows: Sequence[Row],
+    outcomes: Mapping[str, Outcome],
+    out: Path,
+    engine: LocalEngine | RayEngine,
+) -> dict[str, list[Shard]]:
+    """Write the tars of every split and return what dataset.json says of them.
+
+    Rows are in order of their ids and segments in order of time, so the bytes depend on the
+    inputs alone: not on workers, their order or the engine.
+    """
+    plans = []
+    for split in SPLITS:
+        segments = [
+            (row, index)
+            for row in sorted(rows, key=lambda row: row.video_id)
+            if row.split == split and outcomes[row.video_id].status == "ok"
+            for index in range(outcomes[row.video_id].segments)
+        ]
+        for number, part in enumerate(groups(segments, SEGMENTS_PER_SHARD)):
+            plans.append(ShardPlan(f"{split}-{number:06d}.tar", tuple(part)))
+    stage = WriteShard(settings, out.resolve())
+    written = {plan.name: shard for plan in plans if (shard := stage.stored(plan))}
+    todo = [plan for plan in plans if plan.name not in written]
+    done = engine.run([stage], todo, _lost_shard)
+    for plan, shard in progress(done, "shards", len(todo), "shard"):
+        if isinstance(shard, Outcome):
+            raise OSError(f"{plan.name}: {shard.message}; run the same command again")
+        written[plan.name] = shard
+    for path in out.glob("*.tar"):
+        if path.name not in written:
+            path.unlink()
+    return {
+        split: [written[p.name] for p in plans if p.name.startswith(f"{split}-")]
+        for split in SPLITS
+        if any(p.name.startswith(f"{split}-") for p in plans)
+    }
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One tar to be: its name and its (row, 0-based segment) pairs, in order."""
+
+    name: str
+    segments: tuple[tuple[Row, int], ...]
+
+
+@dataclass
+class WriteShard:
+    """Write one planned tar from the ledger's results."""
+
+    settings: Settings
+    out: Path
+    name: str = "shards"
+    batch: int = 1
+    gpus: float = 0.0
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def __call__(self, items: list[ShardPlan]) -> list[tuple[ShardPlan, Shard | Outcome]]:
+        return [(plan, attempt("shards", lambda p=plan: self._write(p))) for plan in items]
+
+    def stored(self, plan: ShardPlan) -> Shard | None:
+        """Return the tar's entry if it lies there as planned, None otherwise."""
+        note, path = self._note(plan), self.out / plan.name
+        if not note.is_file() or not path.is_file():
+            return None
+        stored = json.loads(note.read_text())
+        shard = Shard(**stored["shard"])
+        same = stored["plan"] == self._digest(plan) and path.stat().st_size == shard.bytes
+        return shard if same else None
+
+    def _write(self, plan: ShardPlan) -> Shard:
+        shard = write_shard(self.out / plan.name, self._segments(plan))
+        write_atomic(
+            self._note(plan), json_bytes({"plan": self._digest(plan), "shard": asdict(shard)})
+        )
+        return shard
+
+    def _note(self, plan: ShardPlan) -> Path:
+        return self.settings.work / "shards" / f"{plan.name}.json"
+
+    def _digest(self, plan: ShardPlan) -> str:
+        """Return a hash of everything that decides the tar's bytes."""
+        parts = [SCHEMA, _untrained(self.settings)]
+        for row, index in plan.segments:
+            keys = [self.settings.key(stage, row) for stage in self.settings.stages()]
+            parts.append([manifest.as_dict(row), index, keys])
+        return hashlib.sha256(json_bytes(parts)).hexdigest()
+
+    def _segments(self, plan: ShardPlan) -> Iterator[tuple[str, dict[str, bytes]]]:
+        row, results = None, {}
+        for wanted, index in plan.segments:
+            if wanted is not row:
+                row, results = wanted, self.settings.results(wanted)
+            yield segment_key(row.video_id, index + 1), members(self.settings, row, results, index)
+
+
+def members(
+    settings: Settings, row: Row, results: Mapping[str, Any], index: int
+) -> dict[str, bytes]:
+    """Return the tar members of one segment; raises ValueError where a field is missing."""
+    missing = [stage for stage in settings.stages() if results.get(stage) is None]
+    if missing:
+        raise ValueError(f"{row.video_id}: no stored result of {', '.join(missing)}; run again")
+    cut = results["cut"]
+    made = {WAV: wav_bytes(cut.arrays["pcm"][index])}
+    if "visual" in results:
+        made[VISUAL] = npy_bytes(results["visual"].arrays["visual"][index])
+    if "motion" in results:
+        made[MOTION] = npy_bytes(results["motion"].arrays["motion"][index])
+    made[META] = json_bytes(
+        {
+            "video_id": row.video_id,
+            "segment": index + 1,
+            "start_s": float(Fraction(cut.facts["starts_s"][index])),
+            "window_s": float(Fraction(settings.window_s)),
+            "split": row.split,
+            "song": row.song,
+            "genre": row.genre,
+            "dancers": list(row.dancers),
+            "source": row.path,
+            "source_sha256": row.sha256,
+            "padded_ms": cut.facts["padded_ms"][index],
+            "gain": cut.facts["gains"][index],
+            "untrained": _untrained(settings),
+        }
+    )
+    return made
+
+
+def describe(
+    options: BuildOptions,
+    settings: Settings,
+    listing: Listing,
+    shards: dict[str, list[Shard]],
+) -> Dataset:
+    """Return dataset.json's content; codes stay listed while the shards they belong to stay."""
+    from pipeline.stages import openpose, smpl, visual
+
+    window_s = Fraction(settings.window_s)
+    fields: dict[str, dict[str, Any]] = {
+        WAV: {"dtype": "int16", "shape": [window_samples(settings.window_s)], "rate_hz": 22050}
+    }
+    if settings.visual != "none":
+        fields[VISUAL] = {
+            "dtype": "float32",
+            "shape": [settings.visual_windows, visual.DIM],
+            "extractor": settings.visual,
+            "weights": settings.weights_id,
+            "precision": settings.precision,
+        }
+    if settings.motion != "none":
+        kind = smpl if settings.motion == "smpl" else openpose
+        fields[MOTION] = {
+            "dtype": "float32",
+            "shape": [round(kind.FPS * window_s), kind.DIM],
+            "kind": settings.motion,
+            "fps": kind.FPS,
+        }
+    dataset = Dataset(
+        name=options.dataset,
+        window_s=settings.window_s,
+        fields=fields,
+        build=settings_record(settings),
+        splits=shards,
+        source=str(settings.root),
+        untrained=_untrained(settings),
+    )
+    if (options.out / "dataset.json").is_file():
+        before = load_dataset(options.out)
+        if before.splits == shards:
+            dataset.codecs = before.codecs
+    return dataset
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold `out` for this process; a second build into the same folder is refused."""
+    (out / ".work").mkdir(parents=True, exist_ok=True)
+    with open(out / ".work" / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{out}: another command is writing there; wait for its end") from None
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextmanager
+def _engine(options: BuildOptions) -> Iterator[LocalEngine | RayEngine]:
+    engine = make_engine(options.engine, options.address)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def _lost(work: Work, stage: str, words: str) -> Work:
+    return Work(work.row, outcome=Outcome("failed", stage, "worker_lost", words))
+
+
+def _lost_shard(plan: ShardPlan, stage: str, words: str) -> tuple[ShardPlan, Outcome]:
+    return plan, Outcome("failed", stage, "worker_lost", words)
+
+
+def _gpus() -> float:
+    import torch
+
+    return 1.0 if torch.cuda.is_available() else 0.0
+
+
+def _untrained(settings: Settings) -> list[str]:
+    if settings.visual != "none" and settings.weights == "untrained":
+        return [f"visual features: {settings.visual} with random weights"]
+    return []

@@ -1,0 +1,219 @@
+"""`pipeline extract-codes`: JukeBox codes of every segment, in tars beside the features' tars.
+
+The unit of work is one video's segments. Its codes are stored under the hash of its sound, so a
+killed run goes on where it was and a shard that was cut differently costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.segment import (
+    LEVELS,
+    WAV,
+    Codes,
+    load_dataset,
+    save_dataset,
+    split_key,
+)
+from pipeline.engine import LocalEngine, RayEngine
+from pipeline.ledger import Ledger, result_key
+from pipeline.outcome import Outcome, attempt
+from pipeline.progress import progress
+from pipeline.shards import npy_bytes, read_wav, write_shard
+
+LEVEL_NAMES = tuple(LEVELS)
+
+
+@dataclass(frozen=True)
+class VideoCodes:
+    """One video's segments in one tar: keys, and where their sound lies in the file.
+
+    `result` is the ledger's key once the codes are there; `outcome` says why they are not.
+    """
+
+    shard: Path
+    keys: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]  # offset and bytes of each wav
+    result: str = ""
+    outcome: Outcome | None = None
+
+    def sound(self) -> list[bytes]:
+        with open(self.shard, "rb") as file:
+            return [_read_span(file, *span) for span in self.spans]
+
+
+def extract_codes(
+    root: Path,
+    source: str,
+    levels: Sequence[str] = LEVEL_NAMES,
+    engine: LocalEngine | RayEngine | None = None,
+) -> str:
+    """Write `codes/<codec id>/*.tar` for every shard, list them in dataset.json, return the id.
+
+    Raises FileNotFoundError or ValueError for what the user must change, OSError if a segment
+    could not be encoded.
+    """
+    from model.jukebox import load_codec
+
+    dataset = load_dataset(root)
+    codec = load_codec(source, levels=levels)
+    before = dataset.codecs.get(codec.id)
+    levels = [n for n in LEVEL_NAMES if n in levels or (before and n in before.levels)]
+    stage = Encode(str(source), codec.id, tuple(levels), root.resolve() / ".work" / "results")
+    entry = Codes(levels, str(source), codec.note)
+    jobs = {
+        shard.name: video_spans(root / shard.name)
+        for shards in dataset.splits.values()
+        for shard in shards
+    }
+    total = sum(len(videos) for videos in jobs.values())
+    todo = (video for videos in jobs.values() for video in videos)
+    done = (engine or LocalEngine()).run([stage], todo, _lost)
+    results = {}
+    for video in progress(done, "codes", total, "video"):
+        if video.outcome:
+            raise OSError(f"{video.keys[0]}: {video.outcome.message}; run the same command again")
+        results[video.shard.name, video.keys] = video.result
+    folder = root / "codes" / codec.id
+    for split, shards in dataset.splits.items():
+        entry.splits[split] = [
+            write_shard(folder / shard.name, _members(stage, jobs[shard.name], results, levels))
+            for shard in shards
+        ]
+    listed = {shard.name for shards in entry.splits.values() for shard in shards}
+    for path in folder.glob("*.tar"):
+        if path.name not in listed:
+            path.unlink()
+    dataset.codecs[codec.id] = entry
+    save_dataset(root, dataset)
+    for path in (root / "codes").iterdir():
+        if path.is_dir() and path.name not in dataset.codecs:
+            shutil.rmtree(path)  # codes of shards that are gone
+    return codec.id
+
+
+def video_spans(path: Path) -> list[VideoCodes]:
+    """Return the videos of a tar in order, each with the places of its segments' sound."""
+    videos: dict[str, list[tuple[str, tuple[int, int]]]] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for info in tar:
+                key, _, suffix = info.name.partition(".")
+                if suffix == WAV:
+                    span = (key, (info.offset_data, info.size))
+                    videos.setdefault(split_key(key)[0], []).append(span)
+    except (tarfile.TarError, FileNotFoundError) as error:
+        raise ValueError(f"{path}: not a whole tar ({error}); run the build again") from None
+    return [
+        VideoCodes(path.resolve(), tuple(k for k, _ in found), tuple(span for _, span in found))
+        for found in videos.values()
+    ]
+
+
+@dataclass
+class Encode:
+    """Encode the segments of several videos with one codec; only the levels asked for run."""
+
+    source: str
+    codec_id: str
+    levels: tuple[str, ...]
+    results: Path
+    name: str = "codes"
+    batch: int = 8
+    gpus: float = 0.0
+    _codec: Any = field(default=None, repr=False)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.results)
+
+    def setup(self) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+
+    def __call__(self, items: list[VideoCodes]) -> list[VideoCodes]:
+        return [self._one(video) for video in items]
+
+    def _one(self, video: VideoCodes) -> VideoCodes:
+        made = attempt("codes", lambda: self._encode(video))
+        outcome, result = (made, "") if isinstance(made, Outcome) else (None, made)
+        return VideoCodes(video.shard, video.keys, video.spans, result, outcome)
+
+    def _encode(self, video: VideoCodes) -> str:
+        """Store what is missing of a video's codes, uint16 (n, L) a level; return their key."""
+        sound = video.sound()
+        key = hashlib.sha256(b"".join(hashlib.sha256(wav).digest() for wav in sound)).hexdigest()
+        missing = [n for n in self.levels if not self.ledger.has("codes", self.key(key, n))]
+        if missing:
+            audio = np.stack([read_wav(wav) for wav in sound]).astype(np.float32) / 32768
+            for level in missing:
+                arrays = {"codes": self._codes(audio, level)}
+                self.ledger.write("codes", self.key(key, level), arrays, {})
+        return key
+
+    def key(self, sound: str, level: str) -> str:
+        """Return the ledger's key of one video's codes at one level."""
+        return result_key(sound, "codes", {"level": level}, self.codec_id)
+
+    def _codes(self, audio: np.ndarray, level: str) -> np.ndarray:
+        import torch
+
+        codec = self._loaded()
+        return codec.encode(torch.from_numpy(audio), level).cpu().numpy().astype(np.uint16)
+
+    def _loaded(self) -> Any:
+        """Return the codec, loaded at the first video that needs it."""
+        if self._codec is None:
+            import torch
+
+            from model.jukebox import load_codec
+
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            codec = load_codec(self.source, levels=self.levels, device=device)
+            if codec.id != self.codec_id:
+                raise ValueError(
+                    f"{self.source} is codec {codec.id} here and {self.codec_id} where the command "
+                    "started: give every node the same file"
+                )
+            self._codec = codec
+        return self._codec
+
+
+def _members(
+    stage: Encode,
+    videos: Sequence[VideoCodes],
+    results: dict[tuple[str, tuple[str, ...]], str],
+    levels: Sequence[str],
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    for video in videos:
+        sound = results[video.shard.name, video.keys]
+        codes = [stage.ledger.read("codes", stage.key(sound, level)) for level in levels]
+        for i, key in enumerate(video.keys):
+            yield (
+                key,
+                {
+                    LEVELS[level].suffix: npy_bytes(found.arrays["codes"][i])
+                    for level, found in zip(levels, codes, strict=True)
+                },
+            )
+
+
+def _lost(video: VideoCodes, stage: str, words: str) -> VideoCodes:
+    outcome = Outcome("failed", stage, "worker_lost", words)
+    return VideoCodes(video.shard, video.keys, video.spans, "", outcome)
+
+
+def _read_span(file: io.BufferedReader, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)

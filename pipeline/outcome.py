@@ -1,0 +1,95 @@
+"""What became of an input: ok, filtered(code) or failed(stage, code, message).
+
+The codes are a closed list. A retryable failure is tried again by the next run of the same
+command; a permanent one is remembered with the input's content hash and is not.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+FILTERED = {
+    "too_short": "picture and sound cover less than one window",
+    "not_in_split": "the data set's official split does not list it",
+}
+PERMANENT = {
+    "missing_file": "the official list names it, the source folder lacks it",
+    "undecodable": "the decoder refused it",
+    "no_video": "no picture stream",
+    "no_audio": "no sound stream",
+    "empty": "a stream without a single frame, or a file without a byte",
+    "too_large": "more pixels than the limit",
+    "too_long": "longer than the limit",
+    "missing_motion": "no annotation for the motion asked for",
+    "bad_motion": "an annotation that cannot be read or does not fit the video",
+}
+RETRYABLE = {
+    "out_of_memory": "the worker ran out of memory",
+    "worker_lost": "the worker or its node died",
+    "io": "reading or writing failed: disk full, permissions, network",
+    "internal": "an error this program did not foresee; please report it",
+}
+
+Status = Literal["ok", "filtered", "failed"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of one input. `segments` counts what it gave; `dropped_s` is the tail left over."""
+
+    status: Status
+    stage: str = ""
+    code: str = ""
+    message: str = ""
+    segments: int = 0
+    dropped_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        known = {"ok": {"": ""}, "filtered": FILTERED, "failed": PERMANENT | RETRYABLE}
+        if self.code not in known[self.status]:
+            raise ValueError(f"{self.status} with code {self.code!r}: not in the closed list")
+
+    @property
+    def retryable(self) -> bool:
+        return self.code in RETRYABLE
+
+
+class StageError(ValueError):
+    """A foreseen end of one input inside a stage; `code` is one of the closed list."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def attempt(stage: str, call: Callable[[], T]) -> T | Outcome:
+    """Run `call` for one input: its result, or the outcome that an error of it stands for.
+
+    The per-item boundary: the one place that catches everything, so that one input's error ends
+    that input and no other.
+    """
+    try:
+        return call()
+    except MemoryError as error:
+        return Outcome("failed", stage, "out_of_memory", _words(error))
+    except OSError as error:
+        return Outcome("failed", stage, "io", _words(error))
+    except Exception as error:
+        code = getattr(error, "code", None)
+        if code in FILTERED:
+            return Outcome("filtered", stage, code, str(error))
+        if code in PERMANENT:
+            return Outcome("failed", stage, code, str(error))
+        if "out of memory" in str(error):
+            return Outcome("failed", stage, "out_of_memory", _words(error))
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
+        return Outcome("failed", stage, "internal", f"{_words(error)} (at {place})")
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,82 @@
+"""AIST++: the AIST Dance Video Database with AIST++ annotations, in their published layout.
+
+Videos by AIST's names (https://aistdancedb.ongaaccel.jp), annotations by AIST++
+(https://google.github.io/aistplusplus_dataset): `videos/*.mp4` and `motions/*.pkl` in one folder;
+the annotations may also lie in `aist_plusplus_final/` as their archive unpacks.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import manifests
+from pipeline.manifest import Row, video_id
+from pipeline.sources.listing import Listing, video_files
+
+_NAME = re.compile(
+    r"^g(?P<genre>[A-Z]{2})_s[A-Z]{2}_(?P<camera>c\d\d|cAll)"
+    r"_(?P<dancers>d\d\d(?:-d\d\d)*)_(?P<song>m[A-Z]{2}\d)_ch\d\d$"
+)
+_HELP = (
+    "put the AIST videos (https://aistdancedb.ongaaccel.jp) into DIR/videos and the AIST++ motions "
+    "(https://google.github.io/aistplusplus_dataset) into DIR/motions, then --source DIR"
+)
+
+
+def official_split(name: str) -> dict[str, str]:
+    """Return video id → split of the published lists: `aist` or `tiktok`."""
+    with open(Path(manifests.__path__[0]) / f"{name}.csv", newline="", encoding="utf-8") as file:
+        return {row["video_id"]: row["split"] for row in csv.DictReader(file)}
+
+
+def annotated_split(source: Path) -> dict[str, str]:
+    """Return video id → split of a folder's own `splits/crossmodal_*.txt`, for camera c01."""
+    split: dict[str, str] = {}
+    for name in ("train", "val", "test"):
+        path = source / "splits" / f"crossmodal_{name}.txt"
+        for line in path.read_text(encoding="utf-8").split():
+            split[line.replace("_cAll_", "_c01_")] = name
+    return split
+
+
+def list_aist(source: Path, membership: Mapping[str, str], motion: str) -> Listing:
+    """List every video that `membership` names and every other video in the folder.
+
+    A listed video that is not there ends as `missing_file`, one that is there and not listed as
+    `not_in_split`: both are counted.
+    """
+    root = source / "videos" if (source / "videos").is_dir() else source
+    if not root.is_dir():
+        raise FileNotFoundError(f"{source}: no such folder; {_HELP}")
+    places = [source / "motions", source / "aist_plusplus_final" / "motions", root]
+    motion_root = next((p for p in places if p.is_dir()), root)
+    files = {video_id(path): path.as_posix() for path in video_files(root)}
+    if not files.keys() & membership.keys():
+        raise FileNotFoundError(f"{root}: none of the {len(membership)} listed videos; {_HELP}")
+    rows = [
+        _row(name, files.get(name, f"{name}.mp4"), membership.get(name, ""), motion)
+        for name in sorted(files.keys() | membership.keys())
+    ]
+    return Listing(root, motion_root, rows)
+
+
+def motion_name(name: str) -> str:
+    """Return the annotation's file name for a video: all cameras of a dance share one."""
+    return re.sub(r"_c\d\d_", "_cAll_", name, count=1) + ".pkl"
+
+
+def _row(name: str, path: str, split: str, motion: str) -> Row:
+    match = _NAME.match(name)
+    return Row(
+        video_id=name,
+        path=path,
+        split=split,
+        song=match["song"] if match else "",
+        genre=match["genre"] if match else "",
+        dancers=tuple(match["dancers"].split("-")) if match else (),
+        motion=motion_name(name) if motion == "smpl" else name if motion == "openpose" else "",
+        ended="" if split else "not_in_split",
+    )

@@ -1,0 +1,265 @@
+"""Everything a CPU worker does for one video: sound, windows, motion, frames for the models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.segment import SAMPLE_RATE_HZ
+from pipeline.ledger import Ledger, Result, result_key
+from pipeline.manifest import Row
+from pipeline.outcome import Outcome, StageError, attempt
+
+PEAK = 0.95
+"""Every segment is peak-normalised to this, as the reference code does."""
+MAX_GAIN = 32.0
+"""30 dB: silence stays silence."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a build does to every video; each result's key holds the part that decides it."""
+
+    root: Path
+    motion_root: Path
+    work: Path
+    window_s: str = "2"
+    motion: str = "none"
+    visual: str = "i3d_r50"
+    visual_windows: int = 1
+    weights: str = "kinetics"
+    weights_id: str = ""
+    precision: str = "float32"
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.work / "results")
+
+    def key(self, stage: str, row: Row) -> str:
+        """Return the key of one stage's result for one input."""
+        cut = {"window_s": self.window_s, "rate_hz": SAMPLE_RATE_HZ, "peak": PEAK}
+        if stage == "cut":
+            return result_key(row.sha256, "cut", cut)
+        if stage == "motion":
+            inputs = row.sha256 + row.motion_sha256
+            return result_key(inputs, "motion", cut | {"motion": self.motion})
+        config = {"visual": self.visual, "windows": self.visual_windows}
+        return result_key(
+            row.sha256, "visual", cut | config | {"precision": self.precision}, self.weights_id
+        )
+
+    def stages(self) -> list[str]:
+        """Return the stages that give a result for every video."""
+        wanted = {"cut": True, "motion": self.motion != "none", "visual": self.visual != "none"}
+        return [stage for stage, on in wanted.items() if on]
+
+    def results(self, row: Row) -> dict[str, Result | None]:
+        """Return what the ledger holds for one input, by stage."""
+        return {stage: self.ledger.read(stage, self.key(stage, row)) for stage in self.stages()}
+
+    def outcome(self, row: Row) -> Outcome | None:
+        """Return the end of one input as the ledger has it, None while something is missing."""
+        results = self.results(row)
+        for result in results.values():
+            if result is None:
+                return None
+            if result.outcome is not None:
+                return result.outcome
+        facts = results["cut"].facts
+        return Outcome("ok", segments=len(facts["starts_s"]), dropped_s=facts["dropped_s"])
+
+
+@dataclass(frozen=True)
+class Work:
+    """A row on its way through the stages.
+
+    `clips` are frames that wait for the I3D stage, uint8 (windows x W, 8, 224, 224, 3).
+    """
+
+    row: Row
+    clips: np.ndarray | None = field(default=None, repr=False)
+    outcome: Outcome | None = None
+
+
+@dataclass
+class Extract:
+    """Decode one video once: cut its sound, fit its motion, pick its frames."""
+
+    settings: Settings
+    name: str = "extract"
+    batch: int = 1
+    gpus: float = 0.0
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def __call__(self, items: list[Work]) -> list[Work]:
+        return [self._one(item) for item in items]
+
+    def _one(self, work: Work) -> Work:
+        cut = self._result("cut", work.row, lambda: _cut(self.settings, work.row))
+        if isinstance(cut, Outcome):
+            return replace(work, outcome=cut)
+        if self.settings.motion != "none":
+            motion = self._result("motion", work.row, lambda: _motion(self.settings, work.row, cut))
+            if isinstance(motion, Outcome):
+                return replace(work, outcome=motion)
+        if self.settings.visual == "none" or self._has("visual", work.row):
+            return work
+        clips = attempt("frames", lambda: _clips(self.settings, work.row, cut))
+        if isinstance(clips, Outcome):
+            self.settings.ledger.write(
+                "visual", self.settings.key("visual", work.row), {}, {}, clips
+            )
+            return replace(work, outcome=clips)
+        return replace(work, clips=clips)
+
+    def _has(self, stage: str, row: Row) -> bool:
+        return self.settings.ledger.has(stage, self.settings.key(stage, row))
+
+    def _result(
+        self, stage: str, row: Row, make: Callable[[], tuple[dict[str, np.ndarray], dict]]
+    ) -> Result | Outcome:
+        """Return a stage's stored result, or make and store it."""
+        ledger, key = self.settings.ledger, self.settings.key(stage, row)
+
+        def made() -> Result:
+            stored = ledger.read(stage, key)
+            if stored is None:
+                arrays, facts = make()
+                ledger.write(stage, key, arrays, facts)
+                stored = Result(arrays, facts)
+            return stored
+
+        result = attempt(stage, made)
+        if isinstance(result, Outcome):
+            ledger.write(stage, key, {}, {}, result)
+            return result
+        return result.outcome or result
+
+
+def _cut(settings: Settings, row: Row) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Cut the sound: int16 (n, N) segments and, as facts, where and how they were cut."""
+    from pipeline.media import probe, read_audio
+    from pipeline.windows import cut, cut_audio
+
+    path = settings.root / row.path
+    seen, sound = probe(path), read_audio(path)
+    window_s = Fraction(settings.window_s)
+    picture = (seen.video_start_s, seen.video_stop_s)
+    windows, dropped_s = cut(picture, (sound.start_s, sound.stop_s), window_s)
+    if not windows:
+        raise StageError(
+            "too_short", f"{row.path}: got {float(dropped_s):.2f} s, window {float(window_s):.2f} s"
+        )
+    pcm, gains = [], []
+    for window in windows:
+        samples = cut_audio(sound, window)
+        gain = min(PEAK / max(float(np.abs(samples).max()), 1e-9), MAX_GAIN)
+        pcm.append(np.round(samples * gain * 32767).astype(np.int16))
+        gains.append(gain)
+    facts = {
+        "starts_s": [str(window.start_s) for window in windows],
+        "padded_ms": [window.padded_ms for window in windows],
+        "gains": gains,
+        "dropped_s": float(dropped_s),
+        "video_start_s": str(seen.video_start_s),
+        "fps": float(seen.fps),
+        "width_px": seen.width,
+        "height_px": seen.height,
+    }
+    return {"pcm": np.stack(pcm)}, facts
+
+
+def _motion(settings: Settings, row: Row, cut: Result) -> tuple[dict[str, np.ndarray], dict]:
+    """Fit the annotation to the windows: float32 (n, T, D)."""
+    from pipeline.stages import openpose, smpl
+
+    if not row.motion:
+        raise StageError("missing_motion", f"{row.path}: no annotation; use --motion none")
+    path, window_s = settings.motion_root / row.motion, Fraction(settings.window_s)
+    starts_s = [Fraction(start) for start in cut.facts["starts_s"]]
+    if settings.motion == "smpl":
+        origin_s = Fraction(cut.facts["video_start_s"])
+        motion = smpl.cut_motion(smpl.load_motion(path), origin_s, starts_s, window_s)
+    else:
+        from pipeline.media import frame_times
+
+        people = openpose.load_people(path)
+        poses = openpose.main_person(people, cut.facts["width_px"], cut.facts["height_px"])
+        times_s = frame_times(settings.root / row.path)
+        motion = openpose.cut_motion(poses, times_s, starts_s, window_s)
+    return {"motion": motion}, {}
+
+
+def _clips(settings: Settings, row: Row, cut: Result) -> np.ndarray:
+    """Decode the frames that I3D looks at: uint8 (n x W, 8, 224, 224, 3)."""
+    from pipeline.media import FrameRequest, read_frames
+    from pipeline.stages import visual
+
+    window_s = Fraction(settings.window_s)
+    times_s = [
+        time_s
+        for start in cut.facts["starts_s"]
+        for time_s in visual.frame_times(Fraction(start), window_s, settings.visual_windows)
+    ]
+    request = FrameRequest(times_s, visual.SHORT_SIDE_PX, visual.CROP_PX)
+    frames = read_frames(settings.root / row.path, {"visual": request})["visual"]
+    return frames.reshape(-1, visual.FRAMES, *frames.shape[1:])
+
+
+@dataclass
+class Visual:
+    """Run I3D over the clips of several videos at once and store each video's features."""
+
+    settings: Settings
+    name: str = "visual"
+    batch: int = 4
+    gpus: float = 0.0
+    _net: Any = field(default=None, repr=False)
+
+    def setup(self) -> None:
+        from pipeline.stages.visual import I3D
+
+        self._net = I3D(self.settings.weights, self.settings.precision)
+        self._net.setup()
+
+    def __call__(self, items: list[Work]) -> list[Work]:
+        waiting = [work for work in items if work.clips is not None]
+        done = {work.row.video_id: work for work in self._features(waiting)}
+        return [done.get(work.row.video_id, work) for work in items]
+
+    def _features(self, waiting: list[Work]) -> list[Work]:
+        if not waiting:
+            return []
+        features = attempt("visual", lambda: self._net(np.concatenate([w.clips for w in waiting])))
+        if isinstance(features, Outcome):
+            if len(waiting) > 1:  # one bad video, or too many at once: each on its own
+                return [done for work in waiting for done in self._features([work])]
+            return [replace(waiting[0], clips=None, outcome=features)]
+        ends = np.cumsum([len(work.clips) for work in waiting])[:-1]
+        parts = np.split(features, ends)
+        return [self._store(work, part) for work, part in zip(waiting, parts, strict=True)]
+
+    def _store(self, work: Work, features: np.ndarray) -> Work:
+        from pipeline.stages.visual import check_features
+
+        ledger, key = self.settings.ledger, self.settings.key("visual", work.row)
+
+        def store() -> None:
+            shape = (-1, self.settings.visual_windows, features.shape[1])
+            ledger.write("visual", key, {"visual": check_features(features).reshape(shape)}, {})
+
+        outcome = attempt("visual", store)
+        return replace(work, clips=None, outcome=outcome)
+
+
+def settings_record(settings: Settings) -> dict[str, Any]:
+    """Return the options that make the same features of another video again."""
+    names = ("motion", "visual", "weights", "window_s", "visual_windows", "precision")
+    return {name: asdict(settings)[name] for name in names}

@@ -1,0 +1,98 @@
+"""2D keypoints from OpenPose's JSON output: BODY_25 at 30 fps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.outcome import StageError
+
+FPS = 30
+JOINTS = 25
+DIM = 3 * JOINTS
+
+
+def load_people(folder: Path) -> list[np.ndarray]:
+    """Return for each frame of `openpose --write_json` float32 (P, 25, 3): x px, y px, confidence.
+
+    Frames are the folder's `*_keypoints.json` in the order of their names, which OpenPose numbers.
+
+    Raises StageError `missing_motion` or `bad_motion`, naming the file.
+    """
+    files = sorted(folder.glob("*_keypoints.json")) if folder.is_dir() else []
+    if not files:
+        raise StageError("missing_motion", f"{folder.name}: no *_keypoints.json of OpenPose in it")
+    return [_people(path) for path in files]
+
+
+def main_person(people: Sequence[np.ndarray], width_px: int, height_px: int) -> np.ndarray:
+    """Return float32 (F, 75) of one person per frame, normalised.
+
+    The person is the one whose confident joints span the largest box. x and y become
+    (x - width/2) / height and (y - height/2) / height, so that a pose does not depend on the
+    picture's size; a joint of confidence 0 is (0, 0, 0), and so is a frame without anybody.
+    """
+    frames = np.zeros((len(people), JOINTS, 3), dtype=np.float32)
+    for frame, found in zip(frames, people, strict=True):
+        if not len(found):
+            continue
+        pose = found[int(np.argmax([_box_px2(person) for person in found]))]
+        seen = pose[:, 2] > 0
+        frame[seen, 0] = (pose[seen, 0] - width_px / 2) / height_px
+        frame[seen, 1] = (pose[seen, 1] - height_px / 2) / height_px
+        frame[seen, 2] = pose[seen, 2]
+    return frames.reshape(len(people), DIM)
+
+
+def cut_motion(
+    poses: np.ndarray,
+    times_s: Sequence[Fraction],
+    starts_s: Sequence[Fraction],
+    window_s: Fraction,
+) -> np.ndarray:
+    """Return (n, T, 75): for each window the poses nearest in time to its T = 30 x window_s frames.
+
+    `times_s` are the video frames' timestamps; the JSON must have one file per video frame.
+
+    Raises StageError `bad_motion` where the counts differ.
+    """
+    if len(poses) != len(times_s):
+        raise StageError(
+            "bad_motion",
+            f"OpenPose wrote {len(poses)} frames, the video shows {len(times_s)}; run it again "
+            "on this file",
+        )
+    frames = round(FPS * window_s)
+    shown = np.array([float(t) for t in times_s])
+    cut = np.empty((len(starts_s), frames, DIM), dtype=np.float32)
+    for i, start_s in enumerate(starts_s):
+        wanted = float(start_s) + np.arange(frames) / FPS
+        right = np.clip(np.searchsorted(shown, wanted), 1, max(1, len(shown) - 1))
+        left = right - 1
+        right = np.minimum(right, len(shown) - 1)
+        nearer = np.where(wanted - shown[left] <= shown[right] - wanted, left, right)
+        cut[i] = poses[nearer]
+    return cut
+
+
+def _people(path: Path) -> np.ndarray:
+    try:
+        people = json.loads(path.read_bytes())["people"]
+        found = np.array([p["pose_keypoints_2d"] for p in people], dtype=np.float32)
+        found = found.reshape(-1, JOINTS, 3)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StageError(
+            "bad_motion", f"{path.name}: not OpenPose BODY_25 JSON: {error!r}"
+        ) from None
+    if not np.isfinite(found).all():
+        raise StageError("bad_motion", f"{path.name}: holds NaN or infinity")
+    return found
+
+
+def _box_px2(person: np.ndarray) -> float:
+    seen = person[person[:, 2] > 0, :2]
+    return float(np.prod(seen.max(0) - seen.min(0))) if len(seen) else -1.0

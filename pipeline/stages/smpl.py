@@ -1,0 +1,107 @@
+"""SMPL motion of AIST++ annotations: rotations and translation at 60 fps."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.outcome import StageError
+
+FPS = 60
+JOINTS = 24
+DIM = 3 + 9 * JOINTS
+_KNOWN = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("_codecs", "encode"),
+}
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    """Knows numpy arrays and nothing else: annotations come from strangers."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _KNOWN:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no annotation needs")
+        return super().find_class(module, name)
+
+
+def load_motion(path: Path) -> np.ndarray:
+    """Return the motion of an AIST++ pickle as float32 (T, 219) at 60 fps.
+
+    Each row is the root's translation in body units (smpl_trans / smpl_scaling, 3 values), then
+    the 24 joints' rotation matrices, row by row (216 values): the layout of AIST++'s own
+    preprocessing (google/aistplusplus_api, google-research/mint).
+
+    Raises StageError `missing_motion` or `bad_motion`.
+    """
+    if not path.is_file():
+        raise StageError("missing_motion", f"{path.name}: no such annotation")
+    try:
+        raw = _NumpyUnpickler(io.BytesIO(path.read_bytes())).load()
+    except Exception as error:  # a broken pickle can raise anything; all of it means one thing
+        raise StageError(
+            "bad_motion", f"{path.name}: not a readable annotation: {error}; get it again"
+        ) from error
+    try:
+        poses = np.asarray(raw["smpl_poses"], dtype=np.float64)
+        trans = np.asarray(raw["smpl_trans"], dtype=np.float64)
+        scaling = float(np.asarray(raw["smpl_scaling"], dtype=np.float64).reshape(-1)[0])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise StageError(
+            "bad_motion", f"{path.name}: not an AIST++ annotation: {error!r}"
+        ) from None
+    if poses.ndim != 2 or poses.shape[1] != 3 * JOINTS or trans.shape != (len(poses), 3):
+        raise StageError(
+            "bad_motion",
+            f"{path.name}: smpl_poses {poses.shape} and smpl_trans {trans.shape}, "
+            "expected (T, 72) and (T, 3)",
+        )
+    rotations = rotation_matrices(poses.reshape(-1, 3)).reshape(len(poses), 9 * JOINTS)
+    motion = np.concatenate([trans / scaling, rotations], axis=1)
+    if not np.isfinite(motion).all():
+        raise StageError("bad_motion", f"{path.name}: holds NaN or infinity")
+    return motion.astype(np.float32)
+
+
+def rotation_matrices(rotvec: np.ndarray) -> np.ndarray:
+    """Return (n, 3, 3) rotation matrices of (n, 3) axis-angle vectors in radians."""
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_rotvec(rotvec).as_matrix()
+
+
+def cut_motion(
+    motion: np.ndarray, origin_s: Fraction, starts_s: Sequence[Fraction], window_s: Fraction
+) -> np.ndarray:
+    """Return (n, T, D): for each window the T = 60 x window_s frames that it shows.
+
+    `origin_s` is the time of the annotation's frame 0, which is the video's first frame. A frame
+    time between two annotation frames takes the nearer one. A window may want up to 3 frames
+    (50 ms) past the annotation's end, which its last frame then stands for.
+
+    Raises StageError `bad_motion` where the annotation is shorter than the windows.
+    """
+    frames = round(FPS * window_s)
+    cut = np.empty((len(starts_s), frames, motion.shape[1]), dtype=np.float32)
+    for i, start_s in enumerate(starts_s):
+        first = round((start_s - origin_s) * FPS)
+        missing = first + frames - len(motion)
+        if missing > 3:
+            raise StageError(
+                "bad_motion",
+                f"motion has {len(motion)} frames, the windows want {first + frames} "
+                f"at {FPS} fps; get the annotation again",
+            )
+        cut[i] = motion[np.minimum(np.arange(first, first + frames), len(motion) - 1)]
+    return cut

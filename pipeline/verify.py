@@ -1,0 +1,106 @@
+"""Re-read every shard of a data set against its dataset.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.segment import LEVELS, META, WAV, Codes, Dataset, Shard, load_dataset, split_key
+from pipeline.manifest import hash_file
+from pipeline.shards import read_npy, read_shard, read_wav
+
+
+def verify(root: Path) -> Iterator[str]:
+    """Yield one line for every shard that is whole; raise ValueError at the first that is not.
+
+    Checked: bytes and SHA-256 of each tar; each member's dtype and shape; finite numbers; keys;
+    that codes have the same keys in the same order; that no tar lies there unlisted.
+    """
+    dataset = load_dataset(root)
+    listed = {shard.name for shards in dataset.splits.values() for shard in shards}
+    for path in sorted(root.glob("*.tar")):
+        if path.name not in listed:
+            raise ValueError(
+                f"{path.name}: in the folder, not in dataset.json; run the build again"
+            )
+    for split, shards in dataset.splits.items():
+        for shard in shards:
+            keys = _features(root, dataset, split, shard)
+            yield f"{shard.name}: {shard.segments} segments"
+            for codec_id, codes in dataset.codecs.items():
+                entry = next((s for s in codes.splits.get(split, []) if s.name == shard.name), None)
+                if entry is None:
+                    raise ValueError(f"codes/{codec_id}: {shard.name} is missing; extract it again")
+                _codes(root / "codes" / codec_id, dataset, codes, entry, keys)
+                yield f"codes/{codec_id}/{entry.name}: {entry.segments} segments"
+
+
+def _features(root: Path, dataset: Dataset, split: str, shard: Shard) -> list[str]:
+    _whole(root / shard.name, shard)
+    keys = []
+    for key, members in read_shard(root / shard.name):
+        split_key(key)
+        if members.keys() != dataset.fields.keys() | {META}:
+            raise ValueError(f"{shard.name}: {key} has {sorted(members)}")
+        for suffix, spec in dataset.fields.items():
+            read = read_wav if suffix == WAV else read_npy
+            _array(f"{shard.name}: {key}.{suffix}", read(members[suffix]), spec)
+        meta = json.loads(members[META])
+        if meta["split"] != split:
+            raise ValueError(f"{shard.name}: {key} says split {meta['split']}, not {split}")
+        keys.append(key)
+    _count(shard, keys)
+    return keys
+
+
+def _codes(root: Path, dataset: Dataset, codes: Codes, shard: Shard, keys: list[str]) -> None:
+    _whole(root / shard.name, shard)
+    found = []
+    for key, members in read_shard(root / shard.name):
+        if members.keys() != {LEVELS[level].suffix for level in codes.levels}:
+            raise ValueError(f"codes: {shard.name}: {key} has {sorted(members)}")
+        for level in codes.levels:
+            spec = {"dtype": "uint16", "shape": [LEVELS[level].steps(dataset.samples)]}
+            name = f"codes: {shard.name}: {key}.{LEVELS[level].suffix}"
+            _array(name, read_npy(members[LEVELS[level].suffix]), spec)
+        found.append(key)
+    if found != keys:
+        odd = next((a or b for a, b in _longest(keys, found) if a != b), "")
+        raise ValueError(
+            f"codes: {shard.name}: keys part from the features' at {odd}; extract again"
+        )
+    _count(shard, found)
+
+
+def _whole(path: Path, shard: Shard) -> None:
+    if not path.is_file():
+        raise ValueError(f"{path}: missing; run the command that made it again")
+    if path.stat().st_size != shard.bytes or hash_file(path) != shard.sha256:
+        raise ValueError(
+            f"{path}: {path.stat().st_size} bytes do not match dataset.json ({shard.bytes} bytes, "
+            f"sha256 {shard.sha256[:12]}…); delete it and run the command that made it again"
+        )
+
+
+def _array(name: str, array: np.ndarray, spec: Mapping[str, Any]) -> None:
+    if str(array.dtype) != spec["dtype"] or list(array.shape) != list(spec["shape"]):
+        raise ValueError(
+            f"{name}: {array.dtype} {array.shape}, expected {spec['dtype']} {tuple(spec['shape'])}"
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{name}: holds NaN or infinity")
+
+
+def _count(shard: Shard, keys: list[str]) -> None:
+    if len(keys) != shard.segments:
+        raise ValueError(f"{shard.name}: {len(keys)} segments, dataset.json says {shard.segments}")
+
+
+def _longest(a: list[str], b: list[str]) -> Iterator[tuple[str | None, str | None]]:
+    from itertools import zip_longest
+
+    return zip_longest(a, b)
