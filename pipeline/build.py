@@ -79,7 +79,7 @@ def build(options: BuildOptions) -> Report:
     with locked(options.out), _engine(options) as engine:
         started = time.monotonic()
         listing = list_inputs(options, engine)
-        rows = manifest.hash_inputs(listing.root, listing.rows)
+        rows = manifest.hash_inputs(listing.root, listing.motion_root, listing.rows)
         manifest.save(options.out / "manifest.parquet", rows)
         settings = make_settings(options, listing)
         outcomes = extract(settings, rows, engine)

@@ -49,13 +49,13 @@ def video_id(path: Path) -> str:
     return f"{clean}-{hashlib.sha256(path.as_posix().encode()).hexdigest()[:6]}"
 
 
-def hash_inputs(source: Path, rows: Sequence[Row], threads: int = 4) -> list[Row]:
+def hash_inputs(root: Path, motion_root: Path, rows: Sequence[Row], threads: int = 4) -> list[Row]:
     """Fill in size and SHA-256 of every row's video and annotation.
 
     A video that the disk does not hold ends as `missing_file`.
     """
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda row: _hashed(source, row), rows))
+        return list(pool.map(lambda row: _hashed(root, motion_root, row), rows))
 
 
 def save(path: Path, rows: Sequence[Row]) -> None:
@@ -95,13 +95,13 @@ def ended_early(row: Row) -> Outcome | None:
     return None
 
 
-def _hashed(source: Path, row: Row) -> Row:
-    video = source / row.path
+def _hashed(root: Path, motion_root: Path, row: Row) -> Row:
+    video = root / row.path
     if row.ended:
         return row
     if not video.is_file():
         return replace(row, ended="missing_file")
-    motion = _hash_motion(source / row.motion) if row.motion else ""
+    motion = _hash_motion(motion_root / row.motion) if row.motion else ""
     return replace(row, bytes=video.stat().st_size, sha256=hash_file(video), motion_sha256=motion)
 
 
@@ -111,7 +111,8 @@ def hash_file(path: Path) -> str:
 
 
 def _hash_motion(path: Path) -> str:
+    """Return the hash of an annotation, "" where there is none: its stage will say so."""
     if not path.is_dir():
-        return hash_file(path)
+        return hash_file(path) if path.is_file() else ""
     listing = [f"{p.name}\0{hash_file(p)}\n" for p in sorted(path.iterdir()) if p.is_file()]
     return hashlib.sha256("".join(listing).encode()).hexdigest()

@@ -134,6 +134,18 @@ def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
     )
 
 
+def frame_times(path: Path, limits: Limits = DEFAULTS) -> list[Fraction]:
+    """Return the timestamps of the shown frames in seconds, in order, without decoding them."""
+    with opened(path, limits) as container:
+        times_s = []
+        for packet in container.demux(video_stream(path, container, limits)):
+            if packet.size or packet.dts is not None:
+                check_packet(path, packet)
+                if not packet.is_discard:
+                    times_s.append(packet.pts * packet.time_base)
+    return sorted(times_s)
+
+
 def read_audio(path: Path, limits: Limits = DEFAULTS) -> Audio:
     """Decode the first sound stream: mono by the mean of the channels, 22 050 Hz, float32 (N,).
 

@@ -1,0 +1,38 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.engine import LocalEngine, RayEngine
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Return the folder of real clips and conformance data, or skip where there is none."""
+    folder = os.environ.get("D2M_TEST_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("D2M_TEST_DATA names no folder: real clips and conformance data not at hand")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def _ray() -> Iterator[None]:
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=["local", "ray"])
+def engine(request: pytest.FixtureRequest) -> LocalEngine | RayEngine:
+    """Return each engine in turn; all tests share one Ray."""
+    if request.param == "local":
+        return LocalEngine()
+    request.getfixturevalue("_ray")
+    return RayEngine()

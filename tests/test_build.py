@@ -1,0 +1,355 @@
+"""`pipeline build` on the real chain: small generated videos, both engines."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import tarfile
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import clicks, write
+
+import pipeline.build
+from model.segment import load_dataset
+from pipeline import cli
+from pipeline.build import BuildOptions, build, locked
+from pipeline.engine import LocalEngine
+from pipeline.report import Report
+from pipeline.shards import read_npy, read_shard, read_wav
+from pipeline.stages import smpl
+from pipeline.verify import verify
+
+
+def clip(path: Path, seconds: float = 4.2, sound: bool = True) -> Path:
+    """Write a video of numbered frames at 30 fps with a click at every half second.
+
+    The name decides where the first click is, so no two files are equal.
+    """
+    rate, first = 22050, 100 + sum(path.name.encode()) % 5000
+    samples = clicks(round(seconds * rate), list(range(first, round(seconds * rate), rate // 2)))
+    coding = ["-c:a", "aac"] if sound else ["-an"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, Fraction(30), round(seconds * 30), samples, rate, *coding, "-shortest")
+    for extra in (path.with_suffix(".rgb"), path.with_suffix(".source.wav")):
+        extra.unlink(missing_ok=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    """Three good videos and four that must end otherwise."""
+    folder = tmp_path_factory.mktemp("videos")
+    for name in ("a.mp4", "b.mp4", "näme with 'quotes'.mp4"):
+        clip(folder / name)
+    clip(folder / "short.mp4", 1.2)
+    clip(folder / "silent.mp4", sound=False)
+    (folder / "text.mp4").write_text("this is no video\n" * 50)
+    (folder / "zero.mp4").touch()
+    return folder
+
+
+def options(source: Path, out: Path, **changes: object) -> BuildOptions:
+    plain = BuildOptions("folder", out, source, visual="none", engine="local", max_failed=1.0)
+    return replace(plain, **changes)
+
+
+def shards(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(out.glob("*.tar"))}
+
+
+def ends(report: Report) -> dict[str, str]:
+    return {row["path"]: row["code"] or row["status"] for row in report.rows}
+
+
+def test_every_input_ends_and_the_good_ones_are_there(videos, tmp_path):
+    report = build(options(videos, tmp_path))
+    assert ends(report) == {
+        "a.mp4": "ok",
+        "b.mp4": "ok",
+        "näme with 'quotes'.mp4": "ok",
+        "short.mp4": "too_short",
+        "silent.mp4": "no_audio",
+        "text.mp4": "undecodable",
+        "zero.mp4": "empty",
+    }
+    saved = json.loads((tmp_path / "report.json").read_text())
+    assert saved["inputs"] == sum(saved["counts"].values()) == 7
+    assert saved["counts"] == {"ok": 3, "filtered": 1, "failed": 3}
+    assert saved["segments"] == {"train": 6}
+    failed = {row["path"]: row for row in saved["rows"] if row["status"] == "failed"}
+    assert all(row["message"] and row["stage"] for row in failed.values())
+    assert "text.mp4" in failed["text.mp4"]["message"]
+    (short,) = [row for row in saved["rows"] if row["path"] == "short.mp4"]
+    assert "window 2.00 s" in short["message"]
+    assert list(verify(tmp_path)) == ["train-000000.tar: 6 segments"]
+
+
+def test_both_engines_write_the_same_bytes(videos, tmp_path, engine):
+    quiet = options(videos, tmp_path / "quiet", limit=2, visual="i3d_r50", weights="untrained")
+    build(quiet)
+    other = replace(quiet, out=tmp_path / "other")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.build, "make_engine", lambda name, address: engine)
+        report = build(other)
+    assert shards(quiet.out) == shards(other.out)
+    assert report.untrained == ["visual features: i3d_r50 with random weights"]
+    features = [read_npy(m["visual.npy"]) for _, m in read_shard(other.out / "train-000000.tar")]
+    assert {(f.shape, str(f.dtype)) for f in features} == {((1, 2048), "float32")}
+    assert np.stack(features).std(0).max() > 0
+
+
+def test_the_same_command_again_works_on_nothing(videos, tmp_path, monkeypatch, capsys):
+    first = build(options(videos, tmp_path))
+    before = shards(tmp_path)
+    monkeypatch.setattr(LocalEngine, "run", refuse_work)
+    again = build(options(videos, tmp_path))
+    assert "7 of 7 inputs are done already" in capsys.readouterr().out
+    assert shards(tmp_path) == before
+    assert again.rows == first.rows
+
+
+def refuse_work(self, stages, items, lost):
+    left = list(items)
+    assert not left, f"worked again on {left}"
+    return iter(())
+
+
+def test_one_more_input_leaves_the_old_ones_alone(tmp_path, monkeypatch):
+    source, out = tmp_path / "in", tmp_path / "out"
+    clip(source / "m.mp4")
+    build(options(source, out))
+    old = dict(read_shard(out / "train-000000.tar"))
+    clip(source / "a.mp4")
+    worked: list[str] = []
+    run = LocalEngine.run
+
+    def watch(self, stages, items, lost):
+        items = list(items)
+        worked.extend(item.row.path for item in items if hasattr(item, "row"))
+        return run(self, stages, items, lost)
+
+    monkeypatch.setattr(LocalEngine, "run", watch)
+    build(options(source, out))
+    assert worked == ["a.mp4"]
+    new = dict(read_shard(out / "train-000000.tar"))
+    assert len(new) == 4
+    assert {key: new[key] for key in old} == old
+
+
+def test_a_changed_window_is_cut_again(videos, tmp_path):
+    build(options(videos, tmp_path, limit=2))
+    report = build(options(videos, tmp_path, limit=2, window_s="4"))
+    assert report.segments == {"train": 2}
+    dataset = load_dataset(tmp_path)
+    assert dataset.window_s == "4"
+    assert dataset.fields["wav"]["shape"] == [88200]
+    assert list(verify(tmp_path)) == ["train-000000.tar: 2 segments"]
+
+
+def test_a_damaged_result_is_a_failure_not_a_crash(videos, tmp_path):
+    build(options(videos, tmp_path, limit=2))
+    stored = sorted((tmp_path / ".work" / "results" / "cut").rglob("*.npz"))
+    stored[0].write_bytes(b"not a zip file")
+    report = build(options(videos, tmp_path, limit=2))
+    assert report.counts == {"ok": 1, "failed": 1}
+    assert report.segments == {"train": 2}
+
+
+def test_sound_is_normalised_and_the_gain_is_kept(videos, tmp_path):
+    build(options(videos / "a.mp4", tmp_path))
+    for _, members in read_shard(tmp_path / "train-000000.tar"):
+        pcm, meta = read_wav(members["wav"]), json.loads(members["json"])
+        assert pcm.shape == (44100,)
+        assert np.abs(pcm).max() == round(0.95 * 32767)
+        assert 0.95 / 32 <= 1 / meta["gain"] <= 2
+
+
+def motion_file(path: Path, frames: int, scaling: float = 2.0) -> dict[str, np.ndarray]:
+    """Write an AIST++ annotation of seeded random poses and return what it holds."""
+    rng = np.random.default_rng(frames)
+    raw = {
+        "smpl_poses": rng.normal(size=(frames, 72)),
+        "smpl_trans": rng.normal(size=(frames, 3)) * scaling,
+        "smpl_scaling": np.array([scaling]),
+        "smpl_loss": 0.1,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(raw))
+    return raw
+
+
+def test_smpl_motion_follows_the_windows(tmp_path):
+    source = tmp_path / "in" / "videos"
+    clip(source / "a.mp4")
+    clip(source / "b.mp4")
+    raw = motion_file(tmp_path / "in" / "motions" / "a.pkl", 252)
+    report = build(options(source, tmp_path / "out", motion="smpl"))
+    assert ends(report) == {"a.mp4": "ok", "b.mp4": "missing_motion"}
+    found = dict(read_shard(tmp_path / "out" / "train-000000.tar"))
+    motion = np.concatenate([read_npy(m["motion.npy"]) for m in found.values()])
+    assert motion.shape == (240, 219) and motion.dtype == np.float32
+    np.testing.assert_array_equal(motion[:, :3], (raw["smpl_trans"][:240] / 2.0).astype(np.float32))
+    angle = np.linalg.norm(raw["smpl_poses"][0, :3])
+    first = motion[0, 3:12].reshape(3, 3)
+    np.testing.assert_allclose(np.trace(first), 1 + 2 * np.cos(angle), rtol=1e-5)
+    np.testing.assert_allclose(first @ first.T, np.eye(3), atol=1e-5)
+
+
+def test_motion_that_is_too_short_or_hostile_fails_by_name(tmp_path):
+    source, motions = tmp_path / "in" / "videos", tmp_path / "in" / "motions"
+    for name in ("short", "attack", "shape"):
+        clip(source / f"{name}.mp4")
+    motion_file(motions / "short.pkl", 200)
+    (motions / "attack.pkl").write_bytes(b"cos\nsystem\n(S'touch %s'\ntR." % str(tmp_path).encode())
+    (motions / "shape.pkl").write_bytes(pickle.dumps({"smpl_poses": np.zeros((9, 9))}))
+    report = build(options(source, tmp_path / "out", motion="smpl"))
+    assert set(ends(report).values()) == {"bad_motion"}
+    words = {row["path"]: row["message"] for row in report.rows}
+    assert "200 frames" in words["short.mp4"]
+    assert "posix.system" in words["attack.mp4"] or "os.system" in words["attack.mp4"]
+
+
+def test_openpose_json_is_resampled_by_timestamps(tmp_path):
+    source = tmp_path / "in"
+    clip(source / "a.mp4", 2.4)
+    folder = tmp_path / "in" / "openpose" / "a"
+    folder.mkdir(parents=True)
+    for i in range(72):
+        big = np.tile([[10.0 + i, 20, 0.5], [90, 60, 0.9], [0, 0, 0]], (25, 1))[:25]
+        small = np.tile([[1.0, 1, 0.9], [2, 2, 0.9]], (13, 1))[:25]
+        people = [{"pose_keypoints_2d": p.ravel().tolist()} for p in (small, big)]
+        (folder / f"a_{i:012d}_keypoints.json").write_text(json.dumps({"people": people}))
+    report = build(options(source, tmp_path / "out", motion="openpose"))
+    assert ends(report) == {"a.mp4": "ok"}
+    ((_, members),) = read_shard(tmp_path / "out" / "train-000000.tar")
+    motion = read_npy(members["motion.npy"])
+    assert motion.shape == (60, 75) and motion.dtype == np.float32
+    np.testing.assert_allclose(motion[:, 0], (10 + np.arange(60) - 48) / 64, atol=1e-5)
+    np.testing.assert_array_equal(motion[:, 6:9], 0)
+    (folder / "a_000000000071_keypoints.json").unlink()
+    report = build(options(source, tmp_path / "out", motion="openpose"))
+    assert "71 frames" in report.rows[0]["message"]
+
+
+def test_two_builds_into_one_folder_are_refused(videos, tmp_path):
+    with locked(tmp_path), pytest.raises(ValueError, match="another command is writing"):
+        build(options(videos, tmp_path))
+
+
+def test_webdataset_alone_reads_the_shards(videos, tmp_path):
+    import webdataset as wds
+
+    build(options(videos, tmp_path))
+    stream = wds.WebDataset(str(tmp_path / "train-000000.tar"), shardshuffle=False)
+    found = [sample["__key__"] for sample in stream if len(sample["wav"]) > 88200]
+    assert [key for key in found if key.startswith("a_")] == ["a_seg0001", "a_seg0002"]
+    assert len(found) == 6
+
+
+def flip_a_byte(out: Path) -> None:
+    path = out / "train-000000.tar"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def cut_the_tail(out: Path) -> None:
+    path = out / "train-000000.tar"
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def add_a_stranger(out: Path) -> None:
+    with tarfile.open(out / "train-000009.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("x_seg0001.wav"), io.BytesIO())
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, cut_the_tail, add_a_stranger])
+def test_verify_names_the_damaged_shard(videos, tmp_path, damage):
+    build(options(videos, tmp_path, limit=2))
+    damage(tmp_path)
+    with pytest.raises(ValueError, match=r"train-00000\d\.tar"):
+        list(verify(tmp_path))
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as end:
+        cli.main([str(argument) for argument in arguments])
+    return end.value.code
+
+
+def test_exit_codes_and_messages(videos, tmp_path, capsys):
+    build_it = ["build", "--dataset", "folder", "--engine", "local", "--visual", "none"]
+    assert run(*build_it, "--source", videos, "--out", tmp_path / "o") == 3
+    assert "failed" in capsys.readouterr().out
+    assert run(*build_it, "--source", videos, "--out", tmp_path / "o", "--max-failed", 0.5) == 0
+    assert run(*build_it, "--source", tmp_path / "none", "--out", tmp_path / "p") == 1
+    assert "no such folder" in capsys.readouterr().err
+    assert run(*build_it[:-2], "--source", videos, "--weights", tmp_path / "w") == 1
+    assert "no such file" in capsys.readouterr().err
+    assert run("verify", "--shards", tmp_path / "none") == 1
+    assert "pipeline build" in capsys.readouterr().err
+    assert run("build") == 2
+
+
+def test_kinetics_weights_that_are_not_there_are_not_replaced(
+    videos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("D2M_CACHE", str(tmp_path / "cache"))
+    assert run("build", "--dataset", "folder", "--source", videos, "--out", tmp_path / "o") == 1
+    assert "--weights untrained" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_dry_run_lists_and_writes_nothing(videos, tmp_path, capsys):
+    out = tmp_path / "o"
+    arguments = ["--source", videos, "--out", out, "--visual", "none", "--dry-run"]
+    assert run("build", "--dataset", "folder", *arguments) == 0
+    assert "7" in capsys.readouterr().out
+    assert not out.exists()
+
+
+def test_aist_counts_listed_and_unlisted_videos(tmp_path):
+    source = tmp_path / "aist"
+    names = ["gBR_sBM_c01_d04_mBR0_ch01", "gBR_sBM_c01_d04_mBR1_ch03", "gBR_sBM_c02_d04_mBR1_ch03"]
+    for name in names:
+        clip(source / "videos" / f"{name}.mp4", 2.1)
+    for name in ("gBR_sBM_cAll_d04_mBR0_ch01", "gBR_sBM_cAll_d04_mBR1_ch03"):
+        motion_file(source / "motions" / f"{name}.pkl", 126)
+    report = build(options(source, tmp_path / "out", dataset="aist", motion=""))
+    assert len(report.rows) == 1020 + 1
+    assert report.counts == {"ok": 2, "filtered": 1, "failed": 1018}
+    assert report.as_dict()["reasons"] == {
+        "failed: missing_file": 1018,
+        "filtered: not_in_split": 1,
+    }
+    assert report.segments == {"train": 1, "val": 1}
+    ((key, members),) = read_shard(tmp_path / "out" / "val-000000.tar")
+    meta = json.loads(members["json"])
+    assert key == "gBR_sBM_c01_d04_mBR0_ch01_seg0001"
+    assert (meta["genre"], meta["song"], meta["dancers"]) == ("BR", "mBR0", ["d04"])
+    assert load_dataset(tmp_path / "out").fields["motion.npy"]["shape"] == [120, smpl.DIM]
+
+
+@pytest.mark.slow
+def test_the_real_clips_give_six_segments(data, tmp_path):
+    report = build(
+        options(data / "videos", tmp_path, visual="i3d_r50", weights="untrained", motion="none")
+    )
+    assert {row["video_id"]: row["segments"] for row in report.rows} == {
+        "D2M_high1": 1,
+        "D2M_high2": 1,
+        "motivation_gt": 2,
+        "tiktok_high1": 1,
+        "tiktok_low1": 1,
+    }
+    found = dict(read_shard(tmp_path / "train-000000.tar"))
+    assert {len(read_wav(members["wav"])) for members in found.values()} == {44100}
+    assert {read_npy(members["visual.npy"]).shape for members in found.values()} == {(1, 2048)}
+    padded = {key: json.loads(m["json"])["padded_ms"] for key, m in found.items()}
+    assert sum(padded_ms > 0 for padded_ms in padded.values()) == 2
+    assert json.loads(found["motivation_gt_seg0001"]["json"])["start_s"] == pytest.approx(0.0454)
