@@ -18,6 +18,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from pipeline.ffmpeg import FORMATS
+from pipeline.whole import missing
 
 Code = Literal["undecodable", "no_video", "no_audio", "empty", "too_large", "too_long"]
 
@@ -53,10 +54,11 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
     """Open a plain file by one of the formats that cannot name another file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, or not a plain one")
-    size_bytes = path.stat().st_size
-    if not size_bytes:
+    if not path.stat().st_size:
         raise MediaError("empty", f"{path}: the file has 0 bytes")
-    _check_whole_matroska(path, size_bytes)
+    lost = missing(path)
+    if lost:
+        raise MediaError("undecodable", f"{path}: cut short: {lost}; fetch it again")
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": FORMATS,
@@ -77,32 +79,6 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
         raise MediaError(
             "undecodable", f"{path}: {error.strerror}; expected a readable mp4, mov, mkv or webm"
         ) from None
-
-
-def _check_whole_matroska(path: Path, size_bytes: int) -> None:
-    """Raise for a Matroska file shorter than its own segment says; the demuxer would not tell."""
-
-    def number(at: int, keep_marker: bool) -> tuple[int, int, bool]:
-        """Return a variable-length integer, where it ends, and whether it means "unknown"."""
-        length = 9 - head[at].bit_length()
-        value = int.from_bytes(head[at : at + length], "big")
-        ones = (1 << (7 * length)) - 1
-        return value if keep_marker else value & ones, at + length, value & ones == ones
-
-    with open(path, "rb") as file:
-        head = file.read(4096)
-    if head[:4] != b"\x1a\x45\xdf\xa3" or len(head) < 64:
-        return
-    header_bytes, at, _ = number(4, keep_marker=False)
-    if not header_bytes < len(head) - 32:
-        return
-    identity, at, _ = number(at + header_bytes, keep_marker=True)
-    segment_bytes, at, unknown = number(at, keep_marker=False)
-    if identity == 0x18538067 and not unknown and at + segment_bytes > size_bytes:
-        raise MediaError(
-            "undecodable",
-            f"{path}: cut short: {size_bytes} bytes, its header says {at + segment_bytes}",
-        )
 
 
 def video_stream(path: Path, container: InputContainer, limits: Limits) -> av.VideoStream:

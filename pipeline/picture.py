@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -29,7 +30,7 @@ class FrameRequest:
     def __post_init__(self) -> None:
         if not self.times_s:
             raise ValueError("no times asked for; expected at least one")
-        if any(a > b for a, b in zip(self.times_s[:-1], self.times_s[1:], strict=True)):
+        if any(a > b for a, b in pairwise(self.times_s)):
             raise ValueError("the times asked for are not sorted; sort them")
         short = self.short_side_px
         if self.crop_px is not None and short is not None and self.crop_px > short:
