@@ -1,0 +1,35 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+# They want Python 3.11 or newer with venv; everything else is installed into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO_VIDEOS ?= 24
+DEMO_STEPS ?= 300
+
+.PHONY: demo test lint clean
+
+demo: .venv/ready
+	$(BIN)/pipeline build --dataset synthetic --limit $(DEMO_VIDEOS) --weights untrained --codec demo
+	$(BIN)/pipeline verify --shards shards/synthetic
+	$(BIN)/model train --shards shards/synthetic --level high --preset tiny \
+		--set max_steps=$(DEMO_STEPS) --out runs/demo --resume
+	$(BIN)/model generate --run runs/demo --shards shards/synthetic --split test --out demo
+	$(BIN)/pipeline report --shards shards/synthetic
+	@echo "music under the picture: demo/*.mp4    report: shards/synthetic/report.json"
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv demo runs/demo shards/synthetic data/synthetic
