@@ -1,0 +1,176 @@
+"""Choreograph: genre-typical key poses, one on every beat, turned into SMPL motion at 60 fps.
+
+A key pose is written in an animator's controls (degrees: how high is the arm, how bent the knee).
+Between keys all controls ease with zero speed at both ends, so every joint rests on the beat and
+the kinematic beats are known exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.sources.synthetic.body import J, axis_angles, forward_kinematics
+from pipeline.sources.synthetic.moves import (
+    CONTROLS,
+    GENRE_MOVES,
+    SIDE,
+    TORSO,
+    Moves,
+    mirror,
+    parse,
+)
+
+MOTION_FPS = 60
+
+SOLE_M = 0.06
+"""How far a joint's centre stays above the floor."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Motion of one dancer at 60 fps: `poses` (T, 72) radians, `trans_m` (T, 3), in float32.
+
+    `rest_times_s` are the keys inside the motion: the times at which every joint stands still.
+    """
+
+    poses: np.ndarray
+    trans_m: np.ndarray
+    rest_times_s: np.ndarray
+
+    @property
+    def joints_m(self) -> np.ndarray:
+        """(T, 24, 3) joint places in metres."""
+        return forward_kinematics(self.poses.astype(float), self.trans_m.astype(float))
+
+
+def choreograph(
+    genre: str,
+    beat_times_s: np.ndarray,
+    frames: int,
+    rng: np.random.Generator,
+    place_m: tuple[float, float] = (0.0, 0.0),
+) -> Motion:
+    """Dance `genre` to beats (at least two) for `frames` frames, around the floor point (x, z)."""
+    if len(beat_times_s) < 2:
+        raise ValueError(f"{genre}: {len(beat_times_s)} beats, a dance needs at least 2")
+    style, end_s = GENRE_MOVES[genre], frames / MOTION_FPS
+    beat_s = float(np.diff(beat_times_s).mean())
+    before = np.arange(beat_times_s[0] - beat_s, -beat_s, -beat_s)[::-1]
+    after = np.arange(beat_times_s[-1] + beat_s, end_s + beat_s, beat_s)
+    key_times_s = np.concatenate([before, beat_times_s, after])
+    keys = _phrase(style, len(key_times_s), rng)
+    controls = _ease(key_times_s, keys, np.arange(frames) / MOTION_FPS, style.snap)
+    poses = _poses(controls)
+    trans = _grounded(poses, controls, place_m)
+    inside = key_times_s[(key_times_s >= 0) & (key_times_s < end_s)]
+    return Motion(poses.astype(np.float32), trans.astype(np.float32), inside)
+
+
+def _phrase(style: Moves, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return `count` key poses (count, controls): moves drawn at random, danced twice, mirrored."""
+    at_ease = np.array([SIDE.get(name[2:], 0.0) for name in CONTROLS])
+    at = {name: index for index, name in enumerate(CONTROLS)}
+    angles = slice(0, 2 * len(SIDE) + len(TORSO))  # the controls that a performer varies
+    bends = [at[f"{side}_{name}"] for side in "lr" for name in ("knee", "elbow")]
+    size = rng.uniform(0.88, 1.12)
+    keys: list[np.ndarray] = []
+    turned, last = 0.0, -1
+    while len(keys) < count:
+        choice = int(rng.choice([i for i in range(len(style.moves)) if i != last]))
+        last, flip = choice, bool(rng.random() < 0.5)
+        for again in (False, True):
+            for line in style.moves[choice]:
+                key = mirror(parse(line)) if flip != again else parse(line)
+                pose = at_ease.copy()
+                pose[[at[name] for name in key]] = list(key.values())
+                pose[angles] = at_ease[angles] + size * (pose[angles] - at_ease[angles])
+                pose[angles] += rng.normal(0, style.spread, len(pose[angles]))
+                pose[bends] = np.clip(pose[bends], 2, 140)
+                for side in "lr" if len(keys) % 2 else "":
+                    pose[at[f"{side}_knee"]] += style.bounce
+                    pose[at[f"{side}_flex"]] += 0.55 * style.bounce
+                pose[at["yaw"]] += turned
+                keys.append(pose)
+            turned = 360 * round(keys[-1][at["yaw"]] / 360)
+    return np.stack(keys[:count])
+
+
+def _ease(
+    key_times_s: np.ndarray, keys: np.ndarray, times_s: np.ndarray, snap: float
+) -> np.ndarray:
+    """Return the controls (T, controls) at `times_s`, with zero speed at every key."""
+    index = np.clip(np.searchsorted(key_times_s, times_s, side="right") - 1, 0, len(keys) - 2)
+    span = key_times_s[index + 1] - key_times_s[index]
+    u = np.clip((times_s - key_times_s[index]) / span, 0, 1)
+    rise, fall = u ** (1 + snap), (1 - u) ** (1 + snap)
+    part = (rise / (rise + fall))[:, None]
+    controls = keys[index] * (1 - part) + keys[index + 1] * part
+    hop = CONTROLS.index("hop")
+    controls[:, hop] = keys[index, hop] * np.sin(np.pi * part[:, 0]) ** 2
+    return controls
+
+
+def _turn(axis: str, degrees: np.ndarray) -> np.ndarray:
+    """Return rotation matrices (T, 3, 3) about x, y or z."""
+    c, s, one, nil = np.cos(np.radians(degrees)), np.sin(np.radians(degrees)), 1.0, 0.0
+    rows = {
+        "x": [[one, nil, nil], [nil, c, -s], [nil, s, c]],
+        "y": [[c, nil, s], [nil, one, nil], [-s, nil, c]],
+        "z": [[c, -s, nil], [s, c, nil], [nil, nil, one]],
+    }[axis]
+    flat = [np.broadcast_to(value, np.shape(degrees)) for row in rows for value in row]
+    return np.stack(flat, -1).reshape(*np.shape(degrees), 3, 3)
+
+
+def _poses(controls: np.ndarray) -> np.ndarray:
+    """Return SMPL poses (T, 72) for controls; the right side is the left one's mirror image."""
+    c = {name: controls[:, index] for index, name in enumerate(CONTROLS)}
+    local = np.tile(np.eye(3), (len(controls), len(J), 1, 1))
+    upright = _turn("x", c["pitch"]) @ _turn("z", c["roll"])
+    local[:, J["pelvis"]] = _turn("y", c["yaw"]) @ upright
+    for joint in ("spine1", "spine2", "spine3"):
+        bend = _turn("x", c["lean"] / 3) @ _turn("z", c["side"] / 3)
+        local[:, J[joint]] = bend @ _turn("y", c["twist"] / 3)
+    local[:, J["neck"]] = _turn("y", c["look"] / 2) @ _turn("x", (c["nod"] - c["lean"] / 2) / 2)
+    local[:, J["head"]] = local[:, J["neck"]]
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        s = {name: c[f"{side[0]}_{name}"] for name in SIDE}
+        share = 0.25 * np.maximum(s["el"], 0)  # a raised arm lifts the shoulder girdle with it
+        local[:, J[f"{side}_collar"]] = _turn("z", sign * share)
+        arm = _turn("y", -sign * s["az"]) @ _turn("z", sign * (s["el"] - share))
+        local[:, J[f"{side}_shoulder"]] = arm @ _turn("x", s["tw"])
+        local[:, J[f"{side}_elbow"]] = _turn("y", -sign * s["elbow"])
+        local[:, J[f"{side}_wrist"]] = _turn("y", -sign * 0.15 * s["elbow"])
+        hip = _turn("x", -s["flex"]) @ _turn("z", sign * s["out"])
+        local[:, J[f"{side}_hip"]] = hip @ _turn("y", sign * s["toe"])
+        local[:, J[f"{side}_knee"]] = _turn("x", s["knee"])
+        flat = np.clip(s["flex"] - s["knee"], -45, 30)  # keeps the sole level where it can be
+        local[:, J[f"{side}_ankle"]] = _turn("x", flat)
+    return axis_angles(local).reshape(len(controls), -1)
+
+
+def _grounded(poses: np.ndarray, controls: np.ndarray, place_m: tuple[float, float]) -> np.ndarray:
+    """Return pelvis places (T, 3): the lowest joint on the floor, the feet around `place_m`."""
+    joints = forward_kinematics(poses, np.zeros((len(poses), 3)))
+    feet = joints[:, [J["left_ankle"], J["right_ankle"]]].mean(1)
+    x, z, hop = (controls[:, CONTROLS.index(name)] / 100 for name in ("x", "z", "hop"))
+    height = SOLE_M - joints[:, :, 1].min(1) + hop
+    return np.stack(
+        [place_m[0] + x - 0.7 * feet[:, 0], height, place_m[1] + z - 0.7 * feet[:, 2]], 1
+    )
+
+
+def kinematic_beats(joints_m: np.ndarray, fps: float = MOTION_FPS) -> np.ndarray:
+    """Return the times (K,) in seconds of local minima of the mean joint speed.
+
+    The speed of `joints_m` (T, J, 3) is smoothed by a Gaussian of 5 frames at 60 fps, as in the
+    beat alignment score of AIST++ (Li et al. 2021, section 5.2).
+    """
+    from scipy.ndimage import gaussian_filter1d
+    from scipy.signal import argrelmin
+
+    speed = np.linalg.norm(np.diff(joints_m, axis=0), axis=2).mean(1) * fps
+    smooth = gaussian_filter1d(speed, 5 * fps / MOTION_FPS)
+    return (argrelmin(smooth)[0] + 0.5) / fps
