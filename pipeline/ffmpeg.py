@@ -30,8 +30,8 @@ MP4 = {
     "map_metadata": -1,
     "map_chapters": -1,
     "movflags": "+faststart",
-    # Edit lists are counted in the movie's time scale; the default of 1/1000 s would round a
-    # stream's start by several samples.
+    # Edit lists are counted in the movie's time scale; one of 1/1000 s, many programs' default,
+    # rounds a stream's start by several samples.
     "movie_timescale": 1_000_000,
 }
 STDERR_LINES = 12

@@ -85,7 +85,8 @@ def test_mux_copies_the_picture_and_places_the_sound(
     video, wav, out = tmp_path / "in.mp4", tmp_path / "music.wav", tmp_path / "out.mp4"
     source = clicks(44100, [100])
     coding = ("-bf", "2", "-preset", "medium", "-c:a", "aac")
-    write(video, Fraction(30), 60, source, 44100, *coding, picture_late_s=picture_late_s)
+    late = {"picture_late_s": picture_late_s, "sound_late_s": 2 * picture_late_s}
+    write(video, Fraction(30), 60, source, 44100, *coding, **late)
     at = [2000, 20000, 50000]
     soundfile.write(wav, clicks(66150, at), 22050, subtype="FLOAT")
 

@@ -127,7 +127,10 @@ def test_any_sample_format_rate_and_layout_becomes_the_mean_at_22050_hz(
     error = np.sqrt(np.mean((sound.samples[k] - expected) ** 2))
     assert error < (0.03 if codec in ("aac", "libopus") else 0.005)
     assert abs(len(sound.samples) - 3 * 22050) <= (0 if codec not in ("aac", "libopus") else 1)
-    assert probe(path).channels == channels and probe(path).sample_rate_hz == rate_hz
+    found = probe(path)
+    assert (found.channels, found.sample_rate_hz) == (channels, rate_hz)
+    # Within Matroska's 1 ms, the packets tell the start that decoding finds.
+    assert abs(found.audio_start_s - sound.start_s) <= Fraction(1, 1000)
 
 
 def test_sound_above_full_scale_is_not_clipped(tmp_path: Path) -> None:
@@ -313,15 +316,31 @@ def test_damage_in_the_middle_is_named_with_its_time(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     encode(frames(90), 30, (WIDTH, HEIGHT), None, 44100, path, options={"bf": 0})
     with av.open(str(path)) as container:
-        packet = [p for p in container.demux(video=0) if p.size][45]
-        position, size_bytes = packet.pos, packet.size
+        position = [packet.pos for packet in container.demux(video=0) if packet.size][45]
     data = bytearray(path.read_bytes())
-    data[position + 5 : position + size_bytes] = b"\xa5" * (size_bytes - 5)
+    data[position + 6] = 1
     path.write_bytes(data)
-    with pytest.raises(MediaError, match=r"clip\.mp4: the h264 decoder stopped at 1\.5"):
-        read_frames(path, {"last": FrameRequest([Fraction(9)])})
+    # A decoder left to itself drops this frame and says nothing.
+    with av.open(str(path)) as container:
+        assert len(list(container.decode(video=0))) == 89
+    with pytest.raises(MediaError, match=r"clip\.mp4: the h264 decoder stopped at 1\.500 s"):
+        read_frames(path, {"later": FrameRequest([Fraction(2)])})
     # What comes before the damage is still to be had.
     assert shown(path, [Fraction(1)]) == [30]
+
+
+def test_a_stream_without_its_first_key_frame_is_refused(tmp_path: Path) -> None:
+    whole, path = tmp_path / "whole.mp4", tmp_path / "headless.mp4"
+    options = {"bf": 0, "g": 10, "sc_threshold": 0}
+    encode(frames(30), 30, (WIDTH, HEIGHT), None, 44100, whole, options=options)
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in list(source.demux(video=0))[5:-1]:
+            packet.stream = stream
+            target.mux(packet)
+    with pytest.raises(MediaError) as caught:
+        read_frames(path, {"last": FrameRequest([Fraction(9)])})
+    assert caught.value.code == "undecodable"
 
 
 def test_the_codes_of_unusable_files(tmp_path: Path) -> None:
