@@ -58,6 +58,12 @@ class Settings:
         wanted = {"cut": True, "motion": self.motion != "none", "visual": self.visual != "none"}
         return [stage for stage, on in wanted.items() if on]
 
+    def untrained(self) -> list[str]:
+        """Return what this build makes with random weights, in words."""
+        if self.visual != "none" and self.weights == "untrained":
+            return [f"visual features: {self.visual} with random weights"]
+        return []
+
     def results(self, row: Row) -> dict[str, Result | None]:
         """Return what the ledger holds for one input, by stage."""
         return {stage: self.ledger.read(stage, self.key(stage, row)) for stage in self.stages()}

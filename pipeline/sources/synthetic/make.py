@@ -1,0 +1,55 @@
+"""Write the videos of a plan by an engine, several at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.engine import LocalEngine, RayEngine
+from pipeline.outcome import Outcome, attempt
+from pipeline.progress import progress
+from pipeline.sources.synthetic.plan import VideoSpec, plan
+from pipeline.sources.synthetic.write import is_written, write_annotations, write_video
+
+
+@dataclass
+class WriteVideo:
+    """Write one video, its motion and its truth."""
+
+    root: Path
+    name: str = "synthesise"
+    batch: int = 1
+    gpus: float = 0.0
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def __call__(self, items: list[VideoSpec]) -> list[tuple[VideoSpec, Outcome | None]]:
+        return [(spec, attempt(self.name, lambda s=spec: self._write(s))) for spec in items]
+
+    def _write(self, spec: VideoSpec) -> None:
+        write_video(spec, self.root)
+
+
+def make(
+    root: Path, limit: int | None, seed: int, engine: LocalEngine | RayEngine | None
+) -> list[VideoSpec]:
+    """Write the first `limit` videos of the plan (all 600 without) and return their specs.
+
+    Videos that are there already, made from the same spec, stay. Without an engine nothing is
+    written. Raises OSError where a video cannot be written.
+    """
+    specs = plan(limit, seed)
+    if engine is None:
+        return specs
+    write_annotations(specs, root)
+    todo = [spec for spec in specs if not is_written(spec, root)]
+    done = engine.run([WriteVideo(root.resolve())], todo, _lost)
+    for spec, outcome in progress(done, "synthesise", len(todo), "video"):
+        if outcome:
+            raise OSError(f"{spec.video_id}: {outcome.message}; run the same command again")
+    return specs
+
+
+def _lost(spec: VideoSpec, stage: str, words: str) -> tuple[VideoSpec, Outcome]:
+    return spec, Outcome("failed", stage, "worker_lost", words)
