@@ -1,2 +1,207 @@
-def main():
-    pass
+"""The `model` command. Heavy imports wait inside the commands: `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 error, 2 usage, 130 interrupted."""
+    arguments = parser().parse_args(argv)
+    try:
+        raise SystemExit(arguments.run(arguments))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line of `model`."""
+    top = argparse.ArgumentParser(
+        prog="model", description="Train D2M-GAN on shards and generate music for dance."
+    )
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_train(commands)
+    _add_generate(commands)
+    _add_info(commands)
+    _add_train_codec(commands)
+    return top
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("train", help="train the generator on a shard folder")
+    sub.add_argument("--shards", type=Path, help="folder with dataset.json and codes")
+    sub.add_argument("--level", choices=["high", "low"], help="of the codes (default high)")
+    sub.add_argument("--preset", default="paper", choices=["paper", "tiny"])
+    sub.add_argument("--config", type=Path, help="YAML file of settings, over the preset")
+    sub.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
+        help="one setting, over the file; may be repeated",
+    )  # fmt: skip
+    sub.add_argument("--out", type=Path, help="the run's folder (default runs/DATASET-LEVEL)")
+    sub.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+    sub.add_argument("--codec", help="demo, jukebox-5b or PATH (default: the codes' own)")
+    sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    sub.set_defaults(run=_train)
+
+
+def _add_generate(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("generate", help="music for a video, or for a split of shards")
+    sub.add_argument("--run", dest="run_folder", type=Path, required=True)
+    what = sub.add_mutually_exclusive_group(required=True)
+    what.add_argument("--video", type=Path, help="any video; its features are made as in training")
+    what.add_argument("--shards", type=Path)
+    sub.add_argument("--split", default="test", help="with --shards (default test)")
+    sub.add_argument("--out", type=Path, required=True)
+    sub.add_argument("--checkpoint", default="last", choices=["last", "best"])
+    sub.add_argument("--codec", help="demo, jukebox-5b or PATH (default: the run's own)")
+    sub.add_argument("--seed", type=int, default=0, help="of the noise, where the run uses any")
+    sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    sub.set_defaults(run=_generate)
+
+
+def _add_info(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("info", help="what a run was trained with, and how far it is")
+    sub.add_argument("--run", dest="run_folder", type=Path, required=True)
+    sub.add_argument("--checkpoint", default="last", choices=["last", "best"])
+    sub.set_defaults(run=_info)
+
+
+def _add_train_codec(commands: argparse._SubParsersAction) -> None:
+    from model.jukebox import command
+
+    sub = commands.add_parser("train-codec", help="train a JukeBox VQ-VAE")
+    command.add_arguments(sub)
+    sub.set_defaults(run=command.run)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from model.config import load_config
+    from model.segment import load_dataset
+
+    settings = list(arguments.settings)
+    if arguments.level:
+        settings.append(f"level={arguments.level}")
+    if arguments.shards is None:
+        raise ValueError(
+            "no data: give --shards DIR, a folder made by `pipeline build` and "
+            "`pipeline extract-codes`, e.g. model train --shards shards/synthetic --preset tiny"
+        )
+    config = load_config(arguments.preset, arguments.config, settings)
+    dataset = load_dataset(arguments.shards)
+
+    from model.train import Interrupted, train
+
+    run = arguments.out or Path("runs") / f"{dataset.name}-{config.level}"
+    device = _device(arguments.device)
+    try:
+        train(arguments.shards, run, config, arguments.codec, arguments.resume, device)
+    except Interrupted as stop:
+        print(f"{run}: {stop}", file=sys.stderr)
+        return 130
+    print(f"{run}: done; next: model generate --run {run} --shards {arguments.shards} --out DIR")
+    return 0
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from model.generate import load_run
+
+    trained = load_run(
+        arguments.run_folder,
+        f"{arguments.checkpoint}.pt",
+        arguments.codec,
+        _device(arguments.device),
+    )
+    torch.manual_seed(arguments.seed)
+    if arguments.video is not None:
+        return _generate_for_video(arguments, trained)
+    return _generate_from_shards(arguments, trained)
+
+
+def _generate_for_video(arguments: argparse.Namespace, trained) -> int:
+    import tempfile
+
+    from model.generate import read_pieces, write_pieces
+    from model.segment import load_dataset
+    from model.video import build_features, mux
+
+    with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
+        root = Path(folder) / "shards"
+        build_features(arguments.video, trained.dataset.build, root)
+        dataset = load_dataset(root)
+        splits = [split for split in dataset.splits if dataset.segments(split)]
+        if not splits:
+            raise ValueError(
+                f"{arguments.video}: gives no window of {dataset.window_s} s; "
+                f"see: pipeline build --dataset folder --source {arguments.video}"
+            )
+        pieces = [p for split in splits for p in read_pieces(root, trained, dataset, split)]
+        written = write_pieces(trained, pieces, arguments.out, dataset.untrained)
+    for piece, wav in written:
+        mux(arguments.video, wav, piece.start_s, wav.with_suffix(".mp4"))
+        print(wav.with_suffix(".mp4"))
+    return 0
+
+
+def _generate_from_shards(arguments: argparse.Namespace, trained) -> int:
+    from model.generate import read_pieces, write_pieces
+    from model.segment import load_dataset
+    from model.video import find_video, has_pipeline, mux
+
+    dataset = load_dataset(arguments.shards)
+    pieces = read_pieces(arguments.shards, trained, dataset, arguments.split)
+    written = write_pieces(trained, pieces, arguments.out, dataset.untrained)
+    videos = [(wav, p.start_s, find_video(dataset.source, p.source)) for p, wav in written]
+    if not has_pipeline():
+        print("wav only: the pipeline package, which writes mp4, is not installed here")
+        return 0
+    for wav, start_s, video in videos:
+        if video is not None:
+            mux(video, wav, start_s, wav.with_suffix(".mp4"))
+            print(wav.with_suffix(".mp4"))
+    if absent := sum(video is None for _, _, video in videos):
+        print(f"wav only for {absent} of {len(videos)}: their videos are not where they came from")
+    return 0
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from model.checkpoint import read_checkpoint
+    from model.report import labels, read_metrics
+
+    content = read_checkpoint(arguments.run_folder / f"{arguments.checkpoint}.pt")
+    dataset, codec = content["dataset"], content["codec"]
+    weights = [v for k, v in content["network"].items() if "standardise" not in k]
+    print(
+        f"run        {arguments.run_folder}, step {content['step']} of {content['config']['steps']}"
+    )
+    print(f"data set   {dataset['name']}, windows of {dataset['window_s']} s")
+    for suffix, spec in sorted(dataset["fields"].items()):
+        print(f"           {suffix}: {spec['dtype']} {spec['shape']}")
+    print(f"codec      {codec['id']} ({codec['source']})")
+    print(f"generator  {sum(w.numel() for w in weights) / 1e6:.2f} M parameters")
+    for key, value in content["config"].items():
+        print(f"config     {key}: {value}")
+    for row in read_metrics(arguments.run_folder)[-2:]:
+        print("metrics    " + "  ".join(f"{k} {v:.4g}" for k, v in row.items()))
+    for label in labels(codec["note"], dataset["untrained"]):
+        print(f"note: {label}")
+    return 0
+
+
+def _device(name: str):
+    """Return the torch device; "auto" is the GPU where there is one."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch finds no GPU here")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

@@ -1,0 +1,234 @@
+"""What a training run can be told: one dataclass, three sources (preset, YAML file, --set)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from model.segment import LEVELS
+
+LOSSES = ("adversarial", "feature", "codebook", "wave", "mel")
+"""The generator's losses (paper, eq. 2-7), by the names that weights and logs use."""
+
+CHOICES = {
+    "arch": ("temporal",),
+    "level": tuple(LEVELS),
+    "reshape": ("time", "channel", "none"),
+}
+
+
+def paper_weights() -> dict[str, float]:
+    """Return the weights of eq. 8; the adversarial loss has weight 1 there."""
+    return {"adversarial": 1.0, "feature": 3.0, "codebook": 15.0, "wave": 40.0, "mel": 15.0}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Defaults are the paper's where the paper gives a value.
+
+    Lengths, rates and widths of the data are not here: they come from dataset.json.
+    """
+
+    arch: str = "temporal"
+    level: str = "high"
+    seed: int = 0
+    use_motion: bool = True
+    use_visual: bool = True
+    normalise_inputs: bool = True
+    """Give each input feature mean 0 and deviation 1, measured on training segments."""
+    noise_channels: int = 0
+    """Channels of white noise beside the features; 0 gives one output per video, as the paper."""
+
+    sigma: float = 100.0
+    """The bound of the generated latents (the paper's scale after tanh); 0 takes 1.25 times the
+    codebook's largest entry."""
+    channels: int = 512
+    min_channels: int = 128
+    motion_channels: int = 256
+    visual_channels: int = 256
+    dilations: tuple[int, ...] = (1, 3, 9, 27)
+
+    discriminators: int = 3
+    reshape: str = "time"
+    """How latents reach the discriminators: one sequence time-major ("time"), channel-major
+    ("channel", the reference code's order), or not reshaped ("none")."""
+    d_channels: int = 32
+    d_max_channels: int = 1024
+    d_layers: int = 4
+    d_first_stride: int = 1
+    """Of the first layer (the reference: 1); most of the work on a CPU lies there."""
+
+    weights: dict[str, float] = field(default_factory=paper_weights)
+    unit_scale: bool = False
+    """Divide latents by the codebook's deviation before the discriminators and the codebook loss,
+    so that their weights mean the same for every codec."""
+    audio_items: int = 0
+    """Segments of a batch on which the wave and mel losses are computed; 0 takes all."""
+
+    steps: int = 100_000
+    batch_size: int = 16
+    lr_generator: float = 1e-4
+    lr_discriminator: float = 1e-4
+    betas: tuple[float, ...] = (0.5, 0.9)
+    bf16: bool = False
+    """Run generator, discriminators and decoder in bfloat16 autocast; losses stay float32."""
+
+    shuffle_segments: int = 1024
+    workers: int = 0
+    log_every: int = 50
+    checkpoint_every: int = 1000
+    val_every: int = 1000
+    val_segments: int = 128
+    sample_every: int = 5000
+    sample_segments: int = 2
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
+                )
+        if len(self.betas) != 2:
+            raise ValueError(f"betas are two numbers, got {self.betas}")
+        whole = ("channels", "min_channels", "motion_channels", "visual_channels", "steps",
+                 "batch_size", "discriminators", "d_channels", "d_max_channels", "d_first_stride",
+                 "shuffle_segments", "log_every", "checkpoint_every", "val_every", "val_segments",
+                 "sample_every", "sample_segments")  # fmt: skip
+        for name in whole:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("d_layers", "workers", "noise_channels", "audio_items", "sigma"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 0")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "tiny": {
+        "sigma": 0.0,
+        "channels": 64,
+        "min_channels": 32,
+        "motion_channels": 32,
+        "visual_channels": 32,
+        "discriminators": 3,
+        "d_channels": 4,
+        "d_max_channels": 32,
+        "d_layers": 3,
+        "d_first_stride": 4,
+        "unit_scale": True,
+        "audio_items": 1,
+        "steps": 600,
+        "batch_size": 8,
+        "lr_generator": 2e-3,
+        "lr_discriminator": 2e-4,
+        "shuffle_segments": 64,
+        "log_every": 20,
+        "checkpoint_every": 200,
+        "val_every": 200,
+        "val_segments": 16,
+        "sample_every": 200,
+    },
+}
+"""`paper` is the full size; `tiny` shows the whole loop on a CPU within minutes."""
+
+
+def load_config(preset: str, file: Path | None, settings: Iterable[str] = ()) -> Config:
+    """Return the preset, overridden by the YAML `file`, overridden by `key=value` settings.
+
+    Raises ValueError for an unknown key (with a guess) and for a value of the wrong type.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}; expected one of {', '.join(PRESETS)}")
+    config = override(Config(), PRESETS[preset], f"preset {preset}")
+    if file is not None:
+        config = override(config, read_yaml(file), str(file))
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting}: expected key=value")
+        config = override(config, {key.strip(): _parse(text)}, f"--set {setting}")
+    return config
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{file}: no such configuration file") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: not YAML ({error})") from None
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise ValueError(f"{file}: expected `key: value` lines, got {type(raw).__name__}")
+    return raw
+
+
+def override(config: Config, values: Mapping[str, Any], source: str) -> Config:
+    """Return `config` with `values` in place; `weights` and `weights.NAME` set single ones."""
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        if key == "weights" or str(key).startswith("weights."):
+            named = value if key == "weights" else {key.removeprefix("weights."): value}
+            if not isinstance(named, Mapping):
+                raise ValueError(f"{source}: weights is {named!r}; expected loss names and numbers")
+            weights = dict(changes.get("weights", config.weights))
+            for name, weight in named.items():
+                _known(str(name), LOSSES, "loss", source)
+                weights[str(name)] = _typed(f"weights.{name}", weight, 0.0, source)
+            changes["weights"] = weights
+        else:
+            _known(str(key), [f.name for f in fields(Config)], "config key", source)
+            changes[key] = _typed(key, value, getattr(config, key), source)
+    return replace(config, **changes)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return plain values (lists for tuples): what checkpoints and YAML hold."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
+
+
+def _known(name: str, names: Iterable[str], what: str, source: str) -> None:
+    names = list(names)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, 1)
+        guess = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
+        raise ValueError(f"{source}: unknown {what} {name!r}{guess}")
+
+
+def _parse(text: str) -> Any:
+    """Read a --set value: YAML's scalars and lists, plus floats written like 1e-4."""
+    import yaml
+
+    try:
+        return float(text) if "e" in text.lower() and text.strip()[:1] in "+-.0123456789" else (
+            yaml.safe_load(text)
+        )  # fmt: skip
+    except (ValueError, yaml.YAMLError):
+        return text
+
+
+def _typed(key: str, value: Any, like: Any, source: str) -> Any:
+    """Return `value` as the type of `like`; nothing is rounded or guessed."""
+    if isinstance(like, bool):
+        fits = isinstance(value, bool)
+    elif isinstance(like, int):
+        fits = isinstance(value, int) and not isinstance(value, bool)
+    elif isinstance(like, float):
+        if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
+            value = _parse(value)
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        value = float(value) if fits else value
+    elif isinstance(like, tuple):
+        fits = isinstance(value, list | tuple) and len(value) > 0
+        value = tuple(_typed(key, v, like[0], source) for v in value) if fits else value
+    else:
+        fits = isinstance(value, str)
+    if not fits:
+        raise ValueError(f"{source}: {key} is {value!r}; expected {type(like).__name__}")
+    return value

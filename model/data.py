@@ -1,0 +1,321 @@
+"""Stream segments from shards: pairs of tars read strictly, in an order that can be resumed.
+
+The order of an epoch follows from (seed, epoch) alone: a permutation of the shards, then a shuffle
+buffer. A position (epoch, batches taken) is therefore enough to go on exactly where a run stopped.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from model.audio import decode_wav
+from model.segment import LEVELS, META, MOTION, VISUAL, WAV, Codes, Dataset, split_key
+
+Raw = dict[str, Any]
+"""A sample as read: `__key__`, `__url__` and the bytes of each member by suffix."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a stream stands: the next batch to give is number `batch` of `epoch`, both from 0."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B segments: audio (B, N), codes (B, L) int64, motion (B, T, D) and visual (B, W, D)."""
+
+    keys: list[str]
+    audio: Tensor
+    codes: Tensor
+    motion: Tensor | None
+    visual: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def to(self, device: torch.device) -> Batch:
+        def move(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.to(device, non_blocking=True)
+
+        return Batch(
+            self.keys,
+            self.audio.to(device, non_blocking=True),
+            self.codes.to(device, non_blocking=True),
+            move(self.motion),
+            move(self.visual),
+        )
+
+    def pin_memory(self) -> Batch:
+        def pin(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.pin_memory()
+
+        return replace(
+            self, audio=self.audio.pin_memory(), codes=self.codes.pin_memory(),
+            motion=pin(self.motion), visual=pin(self.visual),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """One split of a shard folder, as training reads it."""
+
+    root: Path
+    dataset: Dataset
+    split: str
+    codec_id: str
+    level: str
+    use_motion: bool = True
+    use_visual: bool = True
+    suffixes: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        wanted = {WAV: True, MOTION: self.use_motion, VISUAL: self.use_visual}
+        suffixes = tuple(s for s, use in wanted.items() if use and s in self.dataset.fields)
+        object.__setattr__(self, "suffixes", suffixes)
+        codes = codes_of(self.dataset, self.codec_id, self.root)
+        if self.level not in codes.levels:
+            raise ValueError(
+                f"{self.root}: codec {self.codec_id} has codes of levels "
+                f"{', '.join(codes.levels)}, not {self.level!r}"
+            )
+        ours = [(s.name, s.segments) for s in self.dataset.splits.get(self.split, [])]
+        theirs = [(s.name, s.segments) for s in codes.splits.get(self.split, [])]
+        if not sum(n for _, n in ours):
+            held = {name: self.dataset.segments(name) for name in self.dataset.splits}
+            raise ValueError(f"{self.root}: no segments in split {self.split!r}; it has {held}")
+        if ours != theirs:
+            raise ValueError(
+                f"{self.root}: split {self.split} has shards (segments) {ours}, codes of "
+                f"{self.codec_id} have {theirs}; run: pipeline extract-codes --shards {self.root}"
+            )
+
+    @property
+    def segments(self) -> int:
+        return self.dataset.segments(self.split)
+
+    def raw(self, shards: Iterable[int]) -> Iterator[Raw]:
+        """Yield samples of the shards by number, features and codes together, undecoded."""
+        folder = self.root / "codes" / self.codec_id
+        for i in shards:
+            shard = self.dataset.splits[self.split][i]
+            yield from paired(self.root / shard.name, folder / shard.name, shard.segments)
+
+    def decode(self, raw: Raw) -> tuple[str, dict[str, np.ndarray]]:
+        """Return key and arrays of one sample, checked against dataset.json."""
+        key, url = raw["__key__"], raw["__url__"]
+        arrays = {s: member(raw, s, self.dataset.fields, url) for s in self.suffixes if s != WAV}
+        arrays[WAV] = audio_of(raw, self.dataset.samples, url)
+        suffix = LEVELS[self.level].suffix
+        steps = LEVELS[self.level].steps(self.dataset.samples)
+        spec = {suffix: {"dtype": "uint16", "shape": [steps]}}
+        arrays["codes"] = member(raw, suffix, spec, url).astype(np.int64)
+        return key, arrays
+
+    def collate(self, raws: list[Raw]) -> Batch:
+        keys, arrays = zip(*(self.decode(raw) for raw in raws), strict=True)
+
+        def stack(name: str) -> Tensor | None:
+            if name not in arrays[0]:
+                return None
+            return torch.from_numpy(np.stack([a[name] for a in arrays]))
+
+        audio, codes = stack(WAV), stack("codes")
+        assert audio is not None and codes is not None
+        return Batch(list(keys), audio, codes, stack(MOTION), stack(VISUAL))
+
+
+def codes_of(dataset: Dataset, codec_id: str, root: Path) -> Codes:
+    """Return the entry of the loaded codec; codes of any other codec are refused, naming both."""
+    if not dataset.codecs:
+        raise ValueError(
+            f"{root}: no codes; run: pipeline extract-codes --shards {root} --codec demo"
+        )
+    if codec_id not in dataset.codecs:
+        raise ValueError(
+            f"{root}: the codes are of codec {', '.join(sorted(dataset.codecs))}, the codec loaded "
+            f"is {codec_id}; choose with --codec, or run pipeline extract-codes for this one"
+        )
+    return dataset.codecs[codec_id]
+
+
+def read_tar(path: Path) -> Iterator[Raw]:
+    """Yield the samples of one tar in order; ValueError names a damaged file."""
+    from webdataset.tariterators import group_by_keys, tar_file_iterator
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: listed in dataset.json, but not there; build it again")
+    with open(path, "rb") as file:
+        try:
+            yield from group_by_keys(
+                {**entry, "__url__": str(path)} for entry in tar_file_iterator(file)
+            )
+        except tarfile.TarError as error:
+            raise ValueError(
+                f"{path}: damaged tar ({error}); see: pipeline verify --shards {path.parent}"
+            ) from None
+
+
+def paired(features: Path, codes: Path, segments: int) -> Iterator[Raw]:
+    """Yield the samples of two tars with the same keys in the same order, as one.
+
+    Raises ValueError naming the first key that is missing, extra or out of order in either.
+    """
+    left, right = read_tar(features), read_tar(codes)
+    seen: set[str] = set()
+    while True:
+        a, b = next(left, None), next(right, None)
+        if a is None and b is None:
+            break
+        if a is None or b is None or a["__key__"] != b["__key__"]:
+            ours, theirs = (x["__key__"] if x else "its end" for x in (a, b))
+            raise ValueError(
+                f"sample {len(seen) + 1}: {features} has {ours}, {codes} has {theirs}; "
+                "the keys must be the same in the same order: run pipeline extract-codes again"
+            )
+        if a["__key__"] in seen:
+            raise ValueError(f"{features}: {a['__key__']} is there twice; build it again")
+        seen.add(a["__key__"])
+        yield {**b, **a}
+    if len(seen) != segments:
+        raise ValueError(
+            f"{features}: {len(seen)} segments, dataset.json says {segments}; "
+            f"see: pipeline verify --shards {features.parent}"
+        )
+
+
+def member(raw: Raw, suffix: str, specs: dict[str, dict[str, Any]], url: str) -> np.ndarray:
+    """Return one array of a sample; ValueError where it is absent or not as `specs` says."""
+    name, spec = f"{raw['__key__']}.{suffix}", specs[suffix]
+    if suffix not in raw:
+        raise ValueError(f"{url}: {name} is missing; build the shards again")
+    try:
+        array = np.load(io.BytesIO(raw[suffix]), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{url}: {name}: no array ({error}); build the shards again") from None
+    if str(array.dtype) != spec["dtype"] or list(array.shape) != list(spec["shape"]):
+        raise ValueError(
+            f"{url}: {name} is {array.dtype} {array.shape}, expected {spec['dtype']} "
+            f"{tuple(spec['shape'])}; build the shards again"
+        )
+    return array
+
+
+def audio_of(raw: Raw, samples: int, url: str) -> np.ndarray:
+    """Return the audio (N,) of a sample, float32; ValueError where it is absent or not N long."""
+    name = f"{url}: {raw['__key__']}.{WAV}"
+    if WAV not in raw:
+        raise ValueError(f"{name} is missing; build the shards again")
+    audio = decode_wav(raw[WAV], name)
+    if len(audio) != samples:
+        raise ValueError(f"{name} has {len(audio)} samples, expected {samples}")
+    return audio
+
+
+def meta_of(raw: Raw, url: str) -> dict[str, Any]:
+    """Return the JSON of a sample, with its video id and segment index as its key has them."""
+    video_id, index = split_key(raw["__key__"])
+    try:
+        meta = json.loads(raw[META])
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{url}: {raw['__key__']}.json: not JSON ({error!r})") from None
+    if not isinstance(meta, dict) or (meta.get("video_id"), meta.get("segment")) != (
+        video_id,
+        index,
+    ):
+        raise ValueError(f"{url}: {raw['__key__']}.json does not describe {video_id}, {index}")
+    return meta
+
+
+def shuffled(raws: Iterable[Raw], capacity: int, rng: np.random.Generator) -> Iterator[Raw]:
+    """Yield samples in random order through a buffer of `capacity`."""
+    held: list[Raw] = []
+    for raw in raws:
+        if len(held) < capacity:
+            held.append(raw)
+            continue
+        i = int(rng.integers(capacity))
+        yield held[i]
+        held[i] = raw
+    for i in rng.permutation(len(held)):
+        yield held[i]
+
+
+class TrainingStream(IterableDataset):
+    """Endless batches from a position on. The last partial batch of an epoch is left out.
+
+    With workers, each takes every n-th batch, so that their turns give the same order as none.
+    """
+
+    def __init__(
+        self, source: Source, batch_size: int, seed: int, capacity: int, start: Position
+    ) -> None:
+        super().__init__()
+        if source.segments < batch_size:
+            raise ValueError(
+                f"{source.root}: split {source.split} has {source.segments} segments, fewer than "
+                f"one batch of {batch_size}; --set batch_size={source.segments} or build more"
+            )
+        self.source, self.batch_size, self.seed = source, batch_size, seed
+        self.capacity, self.start = capacity, start
+        self.batches_per_epoch = source.segments // batch_size
+        self.left_out = source.segments % batch_size
+
+    def after(self, position: Position) -> Position:
+        """Return the position of the batch after the one at `position`."""
+        if position.batch + 1 < self.batches_per_epoch:
+            return Position(position.epoch, position.batch + 1)
+        return Position(position.epoch + 1, 0)
+
+    def epoch(self, epoch: int) -> Iterator[Raw]:
+        """Yield the samples of one epoch in order, undecoded."""
+        rng = np.random.default_rng((self.seed, epoch))
+        shards = rng.permutation(len(self.source.dataset.splits[self.source.split]))
+        yield from shuffled(self.source.raw(int(i) for i in shards), self.capacity, rng)
+
+    def __iter__(self) -> Iterator[Batch]:
+        info = torch.utils.data.get_worker_info()
+        turn, turns = (info.id, info.num_workers) if info else (0, 1)
+        position, count = replace(self.start, batch=0), -self.start.batch
+        while True:
+            samples = self.epoch(position.epoch)
+            for _ in range(self.batches_per_epoch):
+                raws = [next(samples) for _ in range(self.batch_size)]
+                if count >= 0 and count % turns == turn:
+                    yield self.source.collate(raws)
+                count += 1
+            for _ in samples:  # reads the pairs to their ends, where counts are checked
+                pass
+            position = Position(position.epoch + 1, 0)
+
+
+def training_batches(stream: TrainingStream, workers: int, pin: bool) -> Iterator[Batch]:
+    """Iterate over the stream, decoding in `workers` processes (0: in this one)."""
+    return iter(DataLoader(stream, batch_size=None, num_workers=workers, pin_memory=pin))
+
+
+def first_batches(source: Source, batch_size: int, limit: int) -> Iterator[Batch]:
+    """Yield the split's first `limit` segments in stored order; the last batch may be smaller."""
+    held: list[Raw] = []
+    taken = 0
+    for raw in source.raw(range(len(source.dataset.splits[source.split]))):
+        held.append(raw)
+        taken += 1
+        if len(held) == batch_size or taken == min(limit, source.segments):
+            yield source.collate(held)
+            held = []
+        if taken >= limit:
+            return

@@ -1,0 +1,115 @@
+"""Convolutions along time: the few pieces that all D2M-GAN networks are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+SLOPE = 0.2
+"""Of every leaky ReLU (paper, section 4.1)."""
+
+
+GAIN = (2 / (1 + SLOPE**2)) ** 0.5
+"""Keeps the variance of a signal through a leaky ReLU and the convolution after it."""
+
+
+def pad_time(x: Tensor, left: int, right: int) -> Tensor:
+    """Pad x (..., T) by reflection; what a short sequence cannot reflect is filled with zeros."""
+    reach = x.shape[-1] - 1
+    a, b = min(left, reach), min(right, reach)
+    if a or b:
+        x = F.pad(x, (a, b), mode="reflect")
+    if left > a or right > b:
+        x = F.pad(x, (left - a, right - b))
+    return x
+
+
+class Conv(nn.Module):
+    """Weight-normed convolution that keeps the length (or divides it by `stride`, rounding up)."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1,
+        groups: int = 1, gain: float = GAIN,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        conv = nn.Conv1d(inputs, outputs, kernel, stride, dilation=dilation, groups=groups)
+        nn.init.normal_(conv.weight, std=gain / (inputs // groups * kernel) ** 0.5)
+        nn.init.zeros_(conv.bias)
+        self.conv = weight_norm(conv)
+        self.span, self.stride = dilation * (kernel - 1) + 1, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        need = (-(-x.shape[-1] // self.stride) - 1) * self.stride + self.span - x.shape[-1]
+        left = max(self.span - self.stride, 0) // 2
+        return self.conv(pad_time(x, left, max(need - left, 0)))
+
+
+class Residual(nn.Module):
+    """1x1 shortcut plus [LReLU, k3 dilated, LReLU, k1]: (B, C, T) to (B, C, T).
+
+    Starts near the identity, so that deep stacks pass signal and gradient from the first step.
+    """
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.shortcut = Conv(channels, channels, 1)
+        self.shortcut.conv.weight = torch.eye(channels)[..., None]
+        self.wide = Conv(channels, channels, 3, dilation=dilation)
+        self.narrow = Conv(channels, channels, 1, gain=0.25 * GAIN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.wide(F.leaky_relu(x, SLOPE))
+        return self.shortcut(x) + self.narrow(F.leaky_relu(inner, SLOPE))
+
+
+def residuals(channels: int, dilations: Iterable[int]) -> nn.Sequential:
+    return nn.Sequential(*(Residual(channels, dilation) for dilation in dilations))
+
+
+class Down(nn.Module):
+    """Halve the rate, rounding up: position i of the output lies between 2i and 2i + 1."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = Conv(inputs, outputs, 4, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.leaky_relu(x, SLOPE))
+
+
+class Up(nn.Module):
+    """Double the rate exactly."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        conv = nn.ConvTranspose1d(inputs, outputs, 4, stride=2, padding=1)
+        # Two of the four taps meet in each output position.
+        nn.init.normal_(conv.weight, std=GAIN / (2 * inputs) ** 0.5)
+        nn.init.zeros_(conv.bias)
+        self.conv = weight_norm(conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.leaky_relu(x, SLOPE))
+
+
+def resample_time(x: Tensor, step_s: float, length: int, length_step_s: float) -> Tensor:
+    """Interpolate x (B, C, T), whose positions last `step_s`, onto `length` of `length_step_s`.
+
+    Both grids begin at time 0 and each position stands for the middle of its span; beyond the ends
+    the nearest position is held.
+    """
+    middle = (torch.arange(length, device=x.device, dtype=torch.float64) + 0.5) * length_step_s
+    place = (middle / step_s - 0.5).clamp(0, x.shape[-1] - 1)
+    before = place.floor().long()
+    after = (before + 1).clamp(max=x.shape[-1] - 1)
+    return torch.lerp(x[..., before], x[..., after], (place - before).to(x.dtype))
+
+
+def hold_time(x: Tensor, step_s: float, length: int, length_step_s: float) -> Tensor:
+    """Repeat x (B, C, W), whose positions last `step_s`, over `length` of `length_step_s`."""
+    middle = (torch.arange(length, device=x.device, dtype=torch.float64) + 0.5) * length_step_s
+    return x[..., (middle / step_s).long().clamp(max=x.shape[-1] - 1)]

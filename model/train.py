@@ -1,0 +1,420 @@
+"""Train D2M-GAN on shards. Read from top to bottom: state, build, step, validate, save, train."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.audio import LogMel
+from model.checkpoint import BEST, LAST, read_checkpoint, save_torch
+from model.config import LOSSES, Config, to_dict
+from model.data import (
+    Batch,
+    Position,
+    Source,
+    TrainingStream,
+    codes_of,
+    first_batches,
+    training_batches,
+)
+from model.discriminators import Adversary, build_adversary
+from model.generator import Inputs, build_generator, input_specs
+from model.jukebox import Codec, load_codec
+from model.losses import codebook_loss, mel_loss, straight_through, wave_loss, weighted_total
+from model.report import Progress, RunLog, labels, write_samples
+from model.segment import Dataset, load_dataset
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; the checkpoint is saved."""
+
+
+@dataclass
+class State:
+    """Everything a run holds. Steps call `generator`, which may wrap `network` (its weights)."""
+
+    config: Config
+    dataset: Dataset
+    codec: Codec
+    inputs: Inputs
+    device: torch.device
+    network: nn.Module
+    generator: nn.Module
+    adversary: Adversary
+    optimiser: torch.optim.Optimizer
+    log_mel: LogMel
+    scale: float
+    """What latents are divided by before the adversary and the codebook loss."""
+    step: int = 0
+    position: Position = field(default_factory=Position)
+    best_mel: float = math.inf
+
+
+# --- build ---------------------------------------------------------------------------------------
+
+
+def choose_codec(dataset: Dataset, asked: str | None, root: Path) -> str:
+    """Return the codec to load: the one asked for, else the only one the codes were made with."""
+    if asked is not None:
+        return asked
+    if not dataset.codecs:
+        codes_of(dataset, "", root)
+    if len(dataset.codecs) > 1:
+        found = ", ".join(f"{c.source} ({name})" for name, c in sorted(dataset.codecs.items()))
+        raise ValueError(f"{root}: codes of several codecs: {found}; choose one with --codec")
+    return next(iter(dataset.codecs.values())).source
+
+
+def build(config: Config, dataset: Dataset, codec: Codec, device: torch.device) -> State:
+    """Make networks, adversary and optimisers from the seed."""
+    torch.manual_seed(config.seed)
+    inputs = input_specs(config, dataset)
+    codebook = codec.codebook(config.level)
+    network = build_generator(config, inputs, codebook.cpu()).to(device)
+    optimiser = torch.optim.Adam(
+        network.parameters(), config.lr_generator, betas=(config.betas[0], config.betas[1])
+    )
+    return State(
+        config=config,
+        dataset=dataset,
+        codec=codec,
+        inputs=inputs,
+        device=device,
+        network=network,
+        generator=network,
+        adversary=build_adversary(config, codec.emb_width, device),
+        optimiser=optimiser,
+        log_mel=LogMel().to(device),
+        scale=codebook.std().item() if config.unit_scale else 1.0,
+    )
+
+
+def measure_inputs(state: State, source: Source, segments: int = 256) -> None:
+    """Let the input modules take mean and deviation from the first training segments."""
+    batches = list(first_batches(source, state.config.batch_size, segments))
+    for name in ("motion", "visual"):
+        module = getattr(state.network, name)
+        if module is not None:
+            values = torch.cat([getattr(batch, name) for batch in batches])
+            module.standardise.measure(values.to(state.device))
+
+
+# --- one step ------------------------------------------------------------------------------------
+
+
+def train_step(state: State, batch: Batch) -> dict[str, Tensor]:
+    """Train the adversary, then the generator, on one batch.
+
+    Returns 0-dim tensors on the device, by log tag; nothing here waits for the device.
+    """
+    config, codec, level = state.config, state.codec, state.config.level
+    real = codec.lookup(batch.codes, level)
+    with autocast(state):
+        fake = state.generator(batch.motion, batch.visual, batch.codes.shape[1])
+    judged = state.adversary.step(real / state.scale, fake / state.scale)
+
+    losses = generator_losses(state, batch, real, fake)
+    total = weighted_total(losses, config.weights)
+    state.optimiser.zero_grad(set_to_none=True)
+    total.backward()
+    state.optimiser.step()
+    state.step += 1
+
+    logs = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
+    codes = codec.quantise(fake.detach(), level)
+    return {
+        **logs,
+        "loss/total": total.detach(),
+        "adversary/hinge": judged,
+        "codes/accuracy": (codes == batch.codes).float().mean(),
+    }
+
+
+def generator_losses(state: State, batch: Batch, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """Return the losses that have a weight, by name; `real` and `fake` are latents (B, C, L)."""
+    weights = state.config.weights
+    losses: dict[str, Tensor] = {}
+    if weights["adversarial"] or weights["feature"]:
+        hinge, matching = state.adversary.losses(real / state.scale, fake / state.scale)
+        losses |= {"adversarial": hinge, "feature": matching}
+    if weights["codebook"]:
+        losses["codebook"] = codebook_loss(fake, real, state.scale)
+    if weights["wave"] or weights["mel"]:
+        items = state.config.audio_items or len(batch)
+        audio, target = hear(state, fake[:items]), batch.audio[:items]
+        losses["wave"] = wave_loss(audio, target)
+        losses["mel"] = mel_loss(audio, target, state.log_mel)
+    return {name: losses[name] for name in LOSSES if weights[name]}
+
+
+def hear(state: State, latents: Tensor) -> Tensor:
+    """Decode the nearest entries to audio (B, L * hop); the gradient goes straight to `latents`."""
+    codec, level = state.codec, state.config.level
+    entries = codec.lookup(codec.quantise(latents.detach(), level), level)
+    with autocast(state):
+        return codec.decode_latents(straight_through(latents, entries), level).float()
+
+
+def autocast(state: State) -> torch.autocast:
+    return torch.autocast(state.device.type, torch.bfloat16, enabled=state.config.bf16)
+
+
+# --- validate ------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def validate(state: State, source: Source) -> dict[str, float]:
+    """Return losses and code accuracy on the split's first `val_segments`, by log tag."""
+    config, level = state.config, state.config.level
+    sums: dict[str, float] = {}
+    count = 0
+    with quiet(state):
+        for batch in first_batches(source, config.batch_size, config.val_segments):
+            batch = batch.to(state.device)
+            real = state.codec.lookup(batch.codes, level)
+            fake = state.network(batch.motion, batch.visual, batch.codes.shape[1])
+            audio = hear(state, fake)
+            values = {
+                "val/codebook": codebook_loss(fake, real, state.scale),
+                "val/wave": wave_loss(audio, batch.audio),
+                "val/mel": mel_loss(audio, batch.audio, state.log_mel),
+                "val/accuracy": (state.codec.quantise(fake, level) == batch.codes).float().mean(),
+            }
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + value.item() * len(batch)
+            count += len(batch)
+    return {name: value / count for name, value in sums.items()}
+
+
+@torch.no_grad()
+def sample(state: State, source: Source) -> dict[str, dict[str, Tensor]]:
+    """Return, by key, audio (N,) as recorded ("truth"), through the codec, and generated."""
+    found = {}
+    with quiet(state):
+        for batch in first_batches(source, 1, state.config.sample_segments):
+            batch, level = batch.to(state.device), state.config.level
+            latents = state.network(batch.motion, batch.visual, batch.codes.shape[1])
+            found[batch.keys[0]] = {
+                "truth": batch.audio[0].cpu(),
+                "reconstruction": state.codec.decode(batch.codes, level)[0].cpu(),
+                "generated": state.codec.decode(state.codec.quantise(latents, level), level)[
+                    0
+                ].cpu(),
+            }
+    return found
+
+
+@contextmanager
+def quiet(state: State) -> Iterator[None]:
+    """Evaluate without touching the run: same noise every time, random numbers put back after."""
+    devices = [state.device] if state.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(state.config.seed)
+        state.network.eval()
+        try:
+            yield
+        finally:
+            state.network.train()
+
+
+# --- save and restore ----------------------------------------------------------------------------
+
+
+def save(state: State, run: Path, name: str = LAST) -> None:
+    """Write the whole state as plain values and tensors, atomically."""
+    rng = {"cpu": torch.get_rng_state()}
+    if state.device.type == "cuda":
+        rng["cuda"] = torch.cuda.get_rng_state(state.device)
+    facts = {k: v for k, v in asdict(state.dataset).items() if k not in ("splits", "codecs")}
+    codes = state.dataset.codecs[state.codec.id]
+    content = {
+        "config": to_dict(state.config),
+        "dataset": facts,
+        "codec": {"id": state.codec.id, "source": codes.source, "note": state.codec.note},
+        "step": state.step,
+        "position": asdict(state.position),
+        "best_mel": state.best_mel,
+        "network": state.network.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+        "adversary": state.adversary.state_dict(),
+        "rng": rng,
+    }
+    save_torch(run / name, content)
+
+
+def restore(state: State, content: dict[str, Any], run: Path) -> None:
+    """Put a checkpoint's content into a state that was built with the same configuration."""
+    free = {"steps", "workers", "log_every", "checkpoint_every", "val_every", "val_segments",
+            "sample_every", "sample_segments"}  # fmt: skip
+    before, now = content["config"], to_dict(state.config)
+    changed = [k for k in now if k not in free and before.get(k) != now[k]]
+    if changed:
+        told = ", ".join(f"{k} was {before.get(k)!r}, is {now[k]!r}" for k in changed)
+        raise ValueError(f"{run}: cannot resume with another configuration: {told}")
+    if content["codec"]["id"] != state.codec.id:
+        raise ValueError(
+            f"{run}: was trained with codec {content['codec']['id']}, the codec loaded is "
+            f"{state.codec.id}"
+        )
+    state.network.load_state_dict(content["network"])
+    state.optimiser.load_state_dict(content["optimiser"])
+    state.adversary.load_state_dict(content["adversary"])
+    state.step, state.best_mel = content["step"], content["best_mel"]
+    state.position = Position(**content["position"])
+    torch.set_rng_state(content["rng"]["cpu"])
+    if state.device.type == "cuda" and "cuda" in content["rng"]:
+        torch.cuda.set_rng_state(content["rng"]["cuda"], state.device)
+
+
+# --- the run -------------------------------------------------------------------------------------
+
+
+def train(
+    root: Path,
+    run: Path,
+    config: Config,
+    codec_source: str | None = None,
+    resume: bool = False,
+    device: torch.device | None = None,
+) -> State:
+    """Train until `config.steps` and return the state.
+
+    Writes last.pt, best.pt (least mel loss on the split `val`), metrics.jsonl, samples/ and
+    TensorBoard events into `run`. Raises Interrupted, after saving, on SIGINT or SIGTERM, and
+    ValueError where a loss is not finite, naming the step and the segments.
+    """
+    device = device or torch.device("cpu")
+    dataset = load_dataset(root)
+    codec = load_codec(choose_codec(dataset, codec_source, root), (config.level,), device)
+    if (run / LAST).exists() and not resume:
+        raise ValueError(
+            f"{run}: holds a run already; go on with --resume, or choose another --out"
+        )
+    source = Source(
+        root, dataset, "train", codec.id, config.level, config.use_motion, config.use_visual
+    )
+    state = build(config, dataset, codec, device)
+    if resume:
+        restore(state, read_checkpoint(run / LAST), run)
+    elif config.normalise_inputs:
+        measure_inputs(state, source)
+    stream = TrainingStream(
+        source, config.batch_size, config.seed, config.shuffle_segments, state.position
+    )
+    val = replace(source, split="val") if dataset.segments("val") else None
+    announce(state, stream, val)
+
+    run.mkdir(parents=True, exist_ok=True)
+    with RunLog(run, state.step) as log, stop_requested() as stop:
+        progress = Progress(state.step, config.steps)
+        batches = training_batches(stream, config.workers, pin=device.type == "cuda")
+        recent: list[list[str]] = []
+        sums: dict[str, Tensor] = {}
+        wait_s = 0.0
+        first_bad = torch.tensor(-1, device=device)
+        while state.step < config.steps:
+            began_s = time.perf_counter()
+            batch = next(batches).to(device)
+            wait_s += time.perf_counter() - began_s
+
+            logs = train_step(state, batch)
+            state.position = stream.after(state.position)
+            recent.append(batch.keys)
+            bad = ~torch.isfinite(logs["loss/total"] + logs["adversary/hinge"])
+            first_bad = torch.where((first_bad < 0) & bad, len(recent) - 1, first_bad)
+            sums = {name: sums.get(name, 0.0) + value for name, value in logs.items()}
+
+            def due(every: int) -> bool:
+                return state.step % every == 0 or state.step == config.steps
+
+            if due(config.log_every) or due(config.checkpoint_every) or due(config.val_every) or (
+                due(config.sample_every) or stop.is_set()
+            ):  # fmt: skip
+                stop_if_bad(int(first_bad), state.step - len(recent), recent)
+                values = {name: (total / len(recent)).item() for name, total in sums.items()}
+                values["data/wait_s"] = wait_s / len(recent)
+                log.scalars(state.step, values)
+                progress.show(state.step, values)
+                recent, sums, wait_s = [], {}, 0.0
+            if due(config.val_every) and val is not None and not stop.is_set():
+                values = validate(state, val)
+                log.scalars(state.step, values)
+                progress.show(state.step, values)
+                if values["val/mel"] < state.best_mel:
+                    state.best_mel = values["val/mel"]
+                    save(state, run, BEST)
+            if due(config.sample_every) and not stop.is_set():
+                heard = sample(state, val or source)
+                write_samples(run, log, state.step, heard, state.log_mel.cpu())
+                state.log_mel.to(device)
+            if due(config.checkpoint_every) or stop.is_set():
+                save(state, run)
+            if stop.is_set():
+                raise Interrupted(f"stopped at step {state.step}; go on with --resume")
+    return state
+
+
+def announce(state: State, stream: TrainingStream, val: Source | None) -> None:
+    """Say what is about to be trained on what, and what in it is untrained or synthetic."""
+    config, dataset = state.config, state.dataset
+    parameters = sum(p.numel() for p in state.network.parameters())
+    left_out = f" ({stream.left_out} segments left out of each)" if stream.left_out else ""
+    print(
+        f"{dataset.name}: {stream.source.segments} segments of {dataset.window_s} s, "
+        f"{stream.batches_per_epoch} batches of {config.batch_size} per epoch{left_out}, "
+        f"{val.segments if val else 'none'} for validation"
+    )
+    print(
+        f"generator {config.arch}, level {config.level}: {parameters / 1e6:.2f} M parameters; "
+        f"codec {state.codec.id}; {state.device}; step {state.step} of {config.steps}"
+    )
+    unused = [name for name in ("motion", "visual") if getattr(state.inputs, name) is None]
+    if unused:
+        print(f"trained without: {', '.join(unused)}")
+    if (share := state.codec.codebook(config.level).abs().max().item() / state.network.sigma) > 1:
+        print(f"warning: codebook entries reach {share:.2f} sigma; raise sigma, or set it to 0")
+    elif share < 0.05:
+        print(f"warning: codebook entries reach only {share:.3f} sigma; consider sigma=0")
+    for label in labels(state.codec.note, dataset.untrained):
+        print(f"note: {label}")
+
+
+def stop_if_bad(first_bad: int, steps_before: int, recent: list[list[str]]) -> None:
+    if first_bad >= 0:
+        raise ValueError(
+            f"step {steps_before + first_bad + 1}: a loss is not finite; its segments: "
+            f"{', '.join(recent[first_bad])}; the last checkpoint is from before: lower the "
+            "learning rates, or check these segments, and --resume"
+        )
+
+
+@contextmanager
+def stop_requested() -> Iterator[threading.Event]:
+    """Give an event that SIGINT and SIGTERM set; the same signal again acts as usual."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals go to the main thread: nothing to catch here
+        return
+    before: dict[int, Any] = {}
+
+    def handle(number: int, _frame: object) -> None:
+        event.set()
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, handle)
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,68 @@
+"""Where generation meets pictures: the `pipeline` command, run as a process of its own.
+
+A GPU box needs no video decoder to train. Features of a new video and the mp4 with the music are
+the pipeline's work; without it, wav files from shards still come out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+BUILD_OPTIONS = ("motion", "visual", "weights", "window_s", "visual_windows", "precision")
+"""The keys of dataset.json's `build` that decide what features look like."""
+
+
+def has_pipeline() -> bool:
+    return importlib.util.find_spec("pipeline") is not None
+
+
+def run_pipeline(arguments: Sequence[str]) -> None:
+    """Run `pipeline ARGUMENTS`; ValueError carries its last words where it fails."""
+    if not has_pipeline():
+        raise ValueError("needs the pipeline package, which is not installed here")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stdout.strip().splitlines() or ["no message"])[-1]
+        raise ValueError(f"pipeline {arguments[0]} ended with code {done.returncode}: {last}")
+
+
+def build_features(video: Path, build: dict[str, Any], out: Path) -> None:
+    """Write shards of one video into `out`, with the options the training data was built with."""
+    if not video.is_file():
+        raise FileNotFoundError(f"{video}: no such video")
+    arguments = ["build", "--dataset", "folder", "--source", str(video), "--out", str(out)]
+    arguments += ["--engine", "local"]
+    for name in BUILD_OPTIONS:
+        if name in build:
+            arguments += [f"--{name.replace('_', '-')}", str(build[name])]
+    run_pipeline(arguments)
+
+
+def mux(video: Path, audio: Path, start_s: float, out: Path) -> None:
+    """Write an mp4: the picture of `video` from `start_s`, with `audio` under it."""
+    run_pipeline(
+        ["mux", "--video", str(video), "--audio", str(audio), "--start-s", str(start_s),
+         "--out", str(out)]
+    )  # fmt: skip
+
+
+def find_video(source_root: str, relative: str) -> Path | None:
+    """Return the file that a segment came from, or None; never one outside the source folder."""
+    if not source_root or not relative:
+        return None
+    root = Path(source_root).resolve()
+    if root.is_file():
+        return root if root.name == Path(relative).name else None
+    path = (root / relative).resolve()
+    return path if path.is_relative_to(root) and path.is_file() else None
