@@ -6,6 +6,7 @@ the genre: a model must read the genre from the movement.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ LIMBS = _LIMBS + tuple(
 """(from, to, radius in metres, part of the outfit)."""
 
 TORSO = (
-    ("pelvis", "spine1", 0.13), ("spine1", "spine3", 0.135), ("spine3", "neck", 0.115),
+    ("pelvis", "spine1", 0.13), ("spine1", "spine3", 0.135), ("spine3", "neck", 0.09),
     ("left_hip", "right_hip", 0.105), ("left_shoulder", "right_shoulder", 0.07),
 )  # fmt: skip
 
@@ -156,13 +157,9 @@ def _shade(
     import cv2
 
     light = np.full(background.shape[:2], 255, np.uint8)
+    bones = [(J[a], J[b], r) for a, b, r, *_ in LIMBS + TORSO]
     for person, depth in zip(points, depths, strict=True):
-        for first, last, radius_m, _ in LIMBS:
-            a, b = J[first], J[last]
-            width = max(1, round(1.6 * radius_m * camera.focal_px / depth[a]))
-            cv2.line(light, _px(person[a], 0), _px(person[b], 0), 150, width)
-        for first, last, radius_m in TORSO:
-            a, b = J[first], J[last]
+        for a, b, radius_m in bones:
             width = max(1, round(1.6 * radius_m * camera.focal_px / depth[a]))
             cv2.line(light, _px(person[a], 0), _px(person[b], 0), 150, width)
     blur = max(3, camera.height_px // 60 * 2 + 1)
@@ -180,7 +177,7 @@ def _draw(
     ]
     torso = depths[[J["spine1"], J["spine3"]]].mean()
     parts.append((torso, "torso", "", 0.0, outfit.shirt))
-    parts.append((depths[J["head"]] - 0.01, "head", "", 0.105, outfit.skin))
+    parts.append((depths[J["head"]] - 0.12, "head", "", 0.105, outfit.skin))
     for _, first, last, radius_m, colour in sorted(parts, key=lambda part: -part[0]):
         if first == "torso":
             for a, b, thick_m in TORSO:
@@ -213,9 +210,9 @@ def _cone(
 ) -> None:
     import cv2
 
-    rgb = tuple(np.clip(colour, 0, 255).tolist())
+    rgb = tuple(min(255.0, value) for value in colour.tolist())
     along = b - a
-    length = float(np.hypot(*along))
+    length = math.hypot(*along.tolist())
     if length > 0.5:
         normal = np.array([-along[1], along[0]]) / length
         corners = [a + normal * radius[0], b + normal * radius[1],
@@ -241,11 +238,13 @@ def _head(
     crown = head + 0.75 * radius[0] * up
     _cone(picture, neck, head, 0.55 * radius, 0.8 * outfit.skin)
     _cone(picture, head, crown, 1.05 * radius, outfit.hair)
+    if points[J["left_shoulder"], 0] < points[J["right_shoulder"], 0]:
+        return  # seen from behind
     face = head + 0.2 * radius[0] * up
     _cone(picture, face - 0.35 * radius[0] * up, face, 0.82 * radius, outfit.skin)
     _cone(picture, face - 0.2 * radius, face, 0.5 * radius, 1.1 * outfit.skin)
 
 
 def _px(point: np.ndarray, shift: int) -> tuple[int, int]:
-    x, y = np.clip(point, -4000, 4000) * (1 << shift)
-    return round(float(x)), round(float(y))
+    x, y = point.tolist()  # plain floats: numpy's own calls would cost more than the drawing
+    return round(max(-4e3, min(4e3, x)) * 2**shift), round(max(-4e3, min(4e3, y)) * 2**shift)

@@ -175,8 +175,10 @@ def _rng(spec: VideoSpec) -> np.random.Generator:
 
 
 def _places(dancers: int) -> list[tuple[float, float]]:
-    """Return floor points (x, z): the first in front, the others to both sides behind."""
-    return [(1.15 * ((p + 1) // 2) * (-1) ** p, -0.3 * min(p, 1)) for p in range(dancers)]
+    """Return floor points (x, z) around 0: the first in front, the others to its sides behind."""
+    row = [1.15 * ((p + 1) // 2) * (-1) ** p for p in range(dancers)]
+    centre = (max(row) + min(row)) / 2
+    return [(x - centre, -0.3 * (x != 0)) for x in row]
 
 
 def _motion_frames(spec: VideoSpec) -> np.ndarray:
