@@ -103,7 +103,7 @@ GENRE_MOVES = {
         ("el=-20 az=20 elbow=110 | flex=60 knee=75 | knee=25 | lean=10 x=10",
          "el=-45 az=30 elbow=50 | knee=48 flex=34 out=20 | knee=48 flex=34 out=20 "
          "| lean=28 nod=15"),
-    ), 1.1, 24),
+    ), 1.4, 24),
     "LH": Moves((
         ("| el=5 az=55 elbow=20 | el=-50 az=40 elbow=80 | side=16 twist=22 look=15",
          "| el=-25 az=60 elbow=70 | el=-5 az=60 elbow=30 | side=-14 twist=-22 x=-8"),
@@ -129,7 +129,7 @@ GENRE_MOVES = {
         ("| el=75 az=0 elbow=5 | el=-35 az=20 elbow=100 out=20 | side=18 look=35",
          "| el=-10 az=85 elbow=15 flex=35 knee=50 | el=60 az=0 elbow=120 tw=-80 "
          "| side=-10 twist=-25"),
-    ), 1.3, 8),
+    ), 1.6, 8),
     "KR": Moves((
         ("el=30 az=30 elbow=70 tw=-60 | flex=80 knee=85 out=15 | knee=35 flex=22 out=15 | lean=-12",
          "el=-40 az=70 elbow=40 | knee=65 flex=50 out=28 | knee=65 flex=50 out=28 "
@@ -148,21 +148,21 @@ GENRE_MOVES = {
          "| twist=18 x=8"),
         ("el=60 az=15 elbow=20 | out=38 knee=5 | knee=50 flex=35 out=15 | side=-16",
          "| el=-30 az=60 elbow=90 | el=5 az=0 elbow=5 out=30 | side=10 twist=-28 look=-40"),
-        ("el=-15 az=75 elbow=50 | knee=40 flex=30 | knee=40 flex=5 | lean=10",
+        ("el=-15 az=75 elbow=50 | knee=40 flex=30 | knee=40 flex=5 | lean=10 yaw=90",
          "el=-10 az=80 elbow=80 | flex=45 knee=90 out=20 | | yaw=180 hop=4",
-         "el=0 az=10 elbow=5 | out=26 knee=35 flex=25 | out=26 | yaw=360 side=8",
+         "el=0 az=10 elbow=5 | out=26 knee=35 flex=25 | out=26 | yaw=270 side=8",
          "el=-50 az=20 | | | yaw=360 twist=-20"),
-    ), 1.2, 6),
+    ), 1.6, 6),
     "JB": Moves((
         ("el=68 az=20 elbow=35 tw=-40 | toe=35 knee=4 flex=2 | toe=35 knee=4 flex=2",
          "el=-5 az=25 elbow=20 | toe=42 knee=62 flex=42 out=26 | toe=42 knee=62 flex=42 out=26"),
         ("| el=15 az=60 elbow=5 knee=8 | el=5 az=-10 elbow=5 flex=-55 knee=8 | lean=34 yaw=50",
          "el=-40 az=40 elbow=40 | toe=35 | flex=15 knee=40 toe=35 | yaw=30"),
-        ("el=-5 az=20 elbow=15 | toe=35 knee=45 flex=32 | flex=-15 knee=20 | twist=-15",
+        ("el=-5 az=20 elbow=15 | toe=35 knee=45 flex=32 | flex=-15 knee=20 | twist=-15 yaw=90",
          "el=-10 az=75 elbow=60 | flex=55 knee=105 out=38 | knee=2 flex=0 | yaw=180",
-         "el=55 az=25 elbow=35 | flex=55 knee=105 out=38 | knee=2 flex=0 | yaw=360",
+         "el=55 az=25 elbow=35 | flex=55 knee=105 out=38 | knee=2 flex=0 | yaw=270",
          "el=0 az=10 elbow=10 | toe=35 out=24 knee=20 | toe=35 out=24 | yaw=360 side=10"),
         ("| el=60 az=10 elbow=15 out=68 knee=5 | el=0 az=5 elbow=10 knee=6 | side=-10 hop=3",
          "el=-35 az=50 elbow=40 | toe=40 knee=55 flex=40 | toe=40 knee=55 flex=40 | side=6"),
-    ), 1.0, 6, 4.0),
+    ), 1.4, 6, 4.0),
 }  # fmt: skip
