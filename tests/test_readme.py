@@ -1,0 +1,54 @@
+"""What the documents say is run: the reader of shards/README.md, and the names of commands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from test_build import clip, options
+
+from model.jukebox.checkpoint import write_weights
+from model.jukebox.codec import random_codec
+from pipeline.build import build
+from pipeline.codes import extract_codes
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_documented_reader_needs_webdataset_alone(tmp_path):
+    text = (ROOT / "shards" / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    clip(tmp_path / "in" / "a.mp4")
+    build(options(tmp_path / "in", tmp_path / "o", visual="i3d_r50", weights="untrained"))
+    write_weights(tmp_path / "c.safetensors", random_codec().model, "small", "for tests")
+    codec_id = extract_codes(tmp_path / "o", str(tmp_path / "c.safetensors"))
+    code += (
+        "import sys\n"
+        f"for key, facts, wav, visual, high, low in segments(r'{tmp_path}/o/train-000000.tar',"
+        f" r'{tmp_path}/o/codes/{codec_id}/train-000000.tar'):\n"
+        "    print(key, facts['segment'], visual.shape, high.shape, low.shape)\n"
+        "assert not {'pipeline', 'model'} & set(sys.modules)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert run.stdout.splitlines() == [
+        "a_seg0001 1 (1, 2048) (344,) (1378,)",
+        "a_seg0002 2 (1, 2048) (344,) (1378,)",
+    ]
+
+
+def test_every_make_target_and_command_named_in_the_readme_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"make (\w+)", text))
+    assert {"demo", "test"} <= named <= targets
+    for program in ("pipeline", "model"):
+        page = subprocess.run(
+            [sys.executable, "-m", program, "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        commands = set(re.findall(rf"^{program} ([a-z][a-z-]+)", text, re.MULTILINE))
+        assert commands
+        assert all(command in page for command in commands), commands
