@@ -208,6 +208,8 @@ def random_codec(
                 audio = torch.randn(1, hparams.l_bins * hparams.hop(index)) * 0.3
                 last = model.encoder(index).level_blocks[-1].model[-1].weight
                 last /= model.encoder(index)(audio).std((0, 2))[:, None, None]
-                latents = model.encoder(index)(audio)[0].T
-                model.codebook(index).k.copy_(latents[torch.randperm(len(latents))])
+                latents = model.encoder(index)(audio)
+                model.codebook(index).k.copy_(latents[0].T[torch.randperm(latents.shape[2])])
+                decoder = model.decoder(index)
+                decoder.out.weight *= 0.1 / decoder(latents).std()
     return Codec.from_module(model, "random", "random codec: untrained, for tests")

@@ -19,7 +19,7 @@ from model.jukebox.hparams import JUKEBOX_5B, HParams
 
 class Conv(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(
+        out = F.conv2d(
             x,
             self.weight.unsqueeze(2),
             self.bias,
@@ -27,22 +27,31 @@ class Conv(nn.Conv1d):
             padding=(0, self.padding[0]),
             dilation=(1, self.dilation[0]),
         )
+        return out.contiguous(memory_format=torch.channels_last)
+
+
+class Pointwise(nn.Conv1d):
+    """A convolution of kernel 1, as the matrix product that it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        product = F.linear(x.permute(0, 2, 3, 1), self.weight.squeeze(2), self.bias)
+        return product.permute(0, 3, 1, 2)
 
 
 class TConv(nn.ConvTranspose1d):
-    """Transposed convolution of kernel 4, stride 2, padding 1, as one convolution of kernel 3.
+    """Transposed convolution of kernel 4, stride 2, padding 1, as one convolution of kernel 2.
 
-    Even samples come from taps 3 and 1, odd ones from 2 and 0; both are computed side by side as
-    channels, which in channels-last memory are already interleaved in time.
+    Between two inputs lie an odd output (taps 2 and 0 of its neighbours) and an even one (taps 3
+    and 1). Computed side by side as channels, they are already interleaved in channels-last
+    memory; the first and the last of the row lie outside.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         tap = self.weight.transpose(0, 1).unbind(2)
-        none = torch.zeros_like(tap[0])
-        even, odd = torch.stack((tap[3], tap[1], none), 2), torch.stack((none, tap[2], tap[0]), 2)
-        weight, bias = torch.cat((even, odd)).unsqueeze(2), self.bias.repeat(2)
+        odd, even = torch.stack((tap[2], tap[0]), 2), torch.stack((tap[3], tap[1]), 2)
+        weight, bias = torch.cat((odd, even)).unsqueeze(2), self.bias.repeat(2)
         pairs = F.conv2d(x, weight, bias, padding=(0, 1)).permute(0, 2, 3, 1)
-        return pairs.reshape(len(x), 1, -1, self.out_channels).permute(0, 3, 1, 2)
+        return pairs.reshape(len(x), 1, -1, self.out_channels)[:, :, 1:-1].permute(0, 3, 1, 2)
 
 
 class ResBlock(nn.Module):
@@ -54,11 +63,11 @@ class ResBlock(nn.Module):
             nn.ReLU(),
             Conv(width, width, 3, padding=dilation, dilation=dilation),
             nn.ReLU(inplace=True),
-            Conv(width, width, 1),
+            Pointwise(width, width, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(x).add_(x)
+        return self.model(x) + x
 
 
 class ResNet(nn.Module):

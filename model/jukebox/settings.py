@@ -1,0 +1,111 @@
+"""What a codec training run can be told."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+
+from model.jukebox.hparams import HParams, level_index
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Defaults are JukeBox's where the hyper-parameters of its VQ-VAE give a value.
+
+    JukeBox trained on 256 clips of 9 s at once; the batch here fits a small machine, and
+    `revival_threshold` goes with it: an entry used less often than this per batch is restarted.
+    """
+
+    levels: tuple[str, ...] = ("high", "low")
+    width: int = 32
+    depth: int = 4
+    l_bins: int = 2048
+    init: str = ""
+    """A codec to go on from ("jukebox-5b", "demo", a path) instead of random weights."""
+    init_tokens: int = 0
+    """How many codes its codebook's averages count for; 0 takes a batch's, where they settle."""
+
+    steps: int = 20_000
+    batch: int = 8
+    crop_samples: int = 16_384
+    lr: float = 3e-4
+    warmup_steps: int = 100
+    decay_steps: int = 0
+    """Let the learning rate fall to zero over the last so many steps."""
+    clip: float = 1.0
+    commit: float = 0.02
+    spectral: float = 0.0
+    multispectral: float = 1.0
+    l_mu: float = 0.99
+    revival_threshold: float = 1.0
+
+    processes: int = 2
+    """Levels trained at once, each in a process of its own."""
+    threads: int = 0
+    """CPU threads of each process; 0 leaves torch's choice."""
+    device: str = "auto"
+    bf16: bool = False
+    seed: int = 0
+    log_every: int = 20
+    save_every: int = 500
+    name: str = "codec"
+    note: str = ""
+    """What the weights are, repeated wherever the codec is used."""
+
+    def __post_init__(self) -> None:
+        for level in self.levels:
+            level_index(level)
+        hop = max(self.hparams.hop(level_index(level)) for level in self.levels)
+        if self.crop_samples % hop or self.crop_samples <= 1024:
+            raise ValueError(f"crop_samples is {self.crop_samples}; expected k * {hop} above 1024")
+        for name in ("steps", "batch", "log_every", "save_every", "processes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+
+    @property
+    def hparams(self) -> HParams:
+        return HParams(width=self.width, depth=self.depth, l_bins=self.l_bins)
+
+    def lr_at(self, step: int) -> float:
+        """Return the learning rate of a step: linear warm-up, constant, linear decay."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        fall = min(1.0, (self.steps - step) / self.decay_steps) if self.decay_steps else 1.0
+        return self.lr * rise * fall
+
+    @property
+    def average_mu(self) -> float:
+        """Memory of the weights' moving average; JukeBox's rule for one process."""
+        return 1 - self.batch / 8 / 1000
+
+    def dumps(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+
+def override(config: CodecConfig, settings: Iterable[str]) -> CodecConfig:
+    """Return `config` changed by `key=value` texts; ValueError for an unknown key, with a guess."""
+    changes = {}
+    known = {field.name: getattr(config, field.name) for field in fields(config)}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting}: expected key=value")
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1) or sorted(known)
+            raise ValueError(f"--set {setting}: unknown key; did you mean {close[0]!r}?")
+        changes[key] = _typed(setting, text, known[key])
+    return replace(config, **changes)
+
+
+def _typed(setting: str, text: str, like: object) -> object:
+    if isinstance(like, bool):
+        if text not in ("true", "false"):
+            raise ValueError(f"--set {setting}: expected true or false")
+        return text == "true"
+    if isinstance(like, tuple):
+        return tuple(text.split(","))
+    try:
+        return type(like)(text)
+    except ValueError:
+        raise ValueError(f"--set {setting}: expected {type(like).__name__}") from None

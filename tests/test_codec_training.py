@@ -1,0 +1,261 @@
+"""Losses and codebook learning are JukeBox's; training resumes exactly and learns."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.jukebox import TINY, load_codec, random_codec, write_weights
+from model.jukebox.command import add_arguments, run, train
+from model.jukebox.corpus import Corpus, read_folder, read_shards
+from model.jukebox.ema import CodebookEMA, draw
+from model.jukebox.losses import (
+    SPECTRAL,
+    Loss,
+    commitment,
+    magnitude,
+    measure_bandwidth,
+    reconstruction,
+    spectral,
+    spectral_convergence,
+    straight_through,
+)
+from model.jukebox.settings import CodecConfig, override
+from model.jukebox.train import CHECKPOINT, CODEC, build, train_step
+
+DATA = Path(os.environ.get("D2M_TEST_DATA", "absent")) / "jukebox_conformance"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="D2M_TEST_DATA has no conformance data")
+
+QUICK = CodecConfig(
+    levels=("high",), width=8, depth=1, l_bins=16, batch=2, crop_samples=2048, steps=6,
+    save_every=3, log_every=3, lr=1e-3, warmup_steps=2, revival_threshold=0.1, processes=1,
+    device="cpu", note="test codec",
+)  # fmt: skip
+
+
+def load(name: str) -> torch.Tensor:
+    return torch.from_numpy(np.load(DATA / name))
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("music")
+    time = np.arange(2 * 22050 + 300) / 22050
+    for i in range(3):
+        beat = np.exp(-((time * (2 + i)) % 1) * 8)
+        audio = 0.5 * beat * np.sin(2 * np.pi * (150 + 60 * i) * time)
+        soundfile.write(folder / f"{i}.wav", audio, 22050, subtype="PCM_16")
+    return folder
+
+
+@needs_data
+def test_losses_are_the_originals():
+    reference = json.loads((DATA / "losses.json").read_text())
+    two, six = load("audio_22k_2s.npy"), load("audio_22k_6s.npy")
+    bandwidth = measure_bandwidth([torch.stack([two[:44032], six[:44032]])])
+    for name, value in reference["bandwidth"].items():
+        assert getattr(bandwidth, name) == pytest.approx(value, rel=1e-4)
+    codec = load_codec(DATA / "vqvae_random_5b.pth.tar", levels=("bottom", "low", "high"))
+    audio, total, commit = torch.stack([two[:44032], six[44032:88064]]), 0.0, 0.0
+    for number, level in enumerate(("bottom", "low", "high"), start=1):
+        latents = codec.latents(audio, level)
+        quantised = codec.lookup(codec.quantise(latents, level), level)
+        output = codec.decode_latents(quantised, level)
+        loss, terms = reconstruction(audio, output, bandwidth, Loss())
+        total, commit = total + loss.item(), commit + commitment(latents, quantised).item()
+        expected = reference["per_term"]
+        for name in ("l1", "l2", "linf", "lmix"):
+            assert terms[name].item() == pytest.approx(expected[f"{name}_l{number}"], rel=1e-4)
+        metrics = reference["metrics"]
+        spec = spectral(audio, output)
+        multi = metrics[f"multispectral_loss_l{number}"]
+        assert terms["multispectral"].item() == pytest.approx(multi, rel=1e-4)
+        assert spec.tolist() == pytest.approx(
+            expected[f"spectral_per_item_unnormalised_l{number}"], rel=1e-4
+        )
+        assert spectral_convergence(audio, output).tolist() == pytest.approx(
+            expected[f"spectral_convergence_per_item_l{number}"], rel=1e-4
+        )
+    assert commit == pytest.approx(metrics["commit_loss"], rel=1e-4)
+    assert total + 0.02 * commit == pytest.approx(reference["total_loss"], rel=1e-4)
+
+
+@needs_data
+@pytest.mark.parametrize("threshold", [0, 1])
+def test_codebook_update_is_the_originals(threshold):
+    with np.load(DATA / "ema_update_level2.npz") as file:
+        prefix = f"thr{threshold}_"
+        expected = {k.removeprefix(prefix): file[k] for k in file if k.startswith(prefix)}
+    codec = load_codec(DATA / "vqvae_random_5b.pth.tar", levels=["high"])
+    latents, k = load("latents_level2_6s.npy"), codec.codebook("high")
+    codes = codec.quantise(latents, "high")
+    assert np.array_equal(codes.numpy(), expected["codes"])
+    quantised = codec.lookup(codes, "high")
+    assert commitment(latents, quantised).item() == pytest.approx(float(expected["commit_loss"]))
+    x_out = torch.from_numpy(expected["x_out"])
+    assert (straight_through(latents, quantised) - x_out).abs().max() <= 1e-5 * x_out.std()
+    book = CodebookEMA.restore(k, tokens=2048, threshold=float(threshold))
+    rows = latents.transpose(1, 2).reshape(-1, 64)
+    generator = torch.Generator().manual_seed(0)
+    new, kept, metrics = book.update(k, rows, codes.flatten(), generator)
+    assert np.array_equal(kept.numpy(), expected["kept"])
+    for ours, name in ((book.k_sum, "k_sum"), (new[kept], "k_after"), (book.k_elem, "k_elem")):
+        theirs = torch.from_numpy(expected[name])
+        theirs = theirs[kept] if name == "k_after" else theirs
+        assert (ours - theirs).abs().max() <= 1e-5 * theirs.std()
+    for name in {"fit", "pn", "entropy", "used_curr", "usage"} | (
+        {"dk"} if not threshold else set()
+    ):
+        assert metrics[name] == pytest.approx(float(expected[f"metric_{name}"]), rel=1e-5)
+
+
+def test_unused_entries_restart_as_latents_of_the_batch():
+    generator = torch.Generator().manual_seed(0)
+    rows, k = torch.randn(40, 8), torch.randn(16, 8)
+    book = CodebookEMA.restore(k, tokens=0, threshold=1.0)
+    new, kept, _ = book.update(k, rows, torch.zeros(40, dtype=torch.int64), generator)
+    assert not kept.any()
+    assert (new[:, None] == rows).all(2).any(1).all()
+    few = draw(rows[:3], 16, generator)
+    distance = (few[:, None] - rows[:3]).norm(dim=2).min(1).values
+    assert few.shape == (16, 8) and len(few.unique(dim=0)) == 16 and distance.max() < 0.1
+
+
+def test_magnitude_of_silence_has_a_finite_gradient():
+    audio = torch.zeros(1, 4096, requires_grad=True)
+    magnitude(audio, SPECTRAL).sum().backward()
+    assert torch.isfinite(audio.grad).all()
+
+
+def test_gradient_passes_the_quantiser_unchanged():
+    latents = torch.randn(1, 4, 5, requires_grad=True)
+    straight_through(latents, torch.zeros(1, 4, 5)).sum().backward()
+    assert torch.equal(latents.grad, torch.ones(1, 4, 5))
+
+
+def test_interrupted_training_goes_on_exactly(music, tmp_path):
+    train(QUICK, music, None, tmp_path / "whole")
+    train(replace(QUICK, steps=3), music, None, tmp_path / "cut")
+    train(QUICK, music, None, tmp_path / "cut", resume=True)
+    whole, cut = (
+        torch.load(tmp_path / name / "high" / CHECKPOINT, weights_only=True)
+        for name in ("whole", "cut")
+    )
+    assert whole["step"] == cut["step"] == 6
+    for part in ("model", "average"):
+        assert all(torch.equal(whole[part][key], cut[part][key]) for key in whole[part])
+    assert torch.equal(whole["k_sum"], cut["k_sum"])
+    ours, theirs = (load_codec(tmp_path / name / CODEC, ["high"]) for name in ("whole", "cut"))
+    assert ours.id == theirs.id and ours.note == "test codec"
+    for name in ("0_original.wav", "0_decoded.wav", "spectrograms.png"):
+        assert (tmp_path / "whole" / "high" / "samples" / name).stat().st_size > 1000
+    with pytest.raises(FileExistsError, match="--resume"):
+        train(QUICK, music, None, tmp_path / "whole")
+
+
+def test_training_lowers_the_loss_and_uses_the_codebook(music):
+    corpus = read_folder(music, QUICK.crop_samples)
+    config = replace(QUICK, steps=80, lr=3e-3)
+    state = build(config, 2, corpus)
+    losses, usage = [], 0.0
+    for step in range(config.steps):
+        crops = corpus.batch(0, step, config.batch, config.crop_samples)
+        metrics = train_step(state, config, torch.from_numpy(crops))
+        losses.append(metrics["loss/lmix"] + metrics["loss/multispectral"])
+        usage = metrics["codebook/usage"]
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
+    assert usage >= 8
+
+
+def test_fine_tuning_starts_from_a_codec(music, tmp_path):
+    codec = random_codec()
+    path = tmp_path / "start.safetensors"
+    write_weights(path, codec.model, "random", "")
+    config = replace(QUICK, init=str(path), init_tokens=640, lr=0.0)
+    state = build(config, 1, read_folder(music, config.crop_samples))
+    assert state.model.hparams == TINY
+    assert torch.equal(state.codebook.k_elem, torch.full((64,), 10.0))
+    assert torch.equal(state.codebook.k_sum, 10 * codec.codebook("low"))
+    with pytest.raises(ValueError, match="no level 'bottom'"):
+        build(config, 0, read_folder(music, config.crop_samples))
+
+
+def test_command_trains_two_levels_into_one_codec(music, tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    settings = [
+        f"--set={key}={getattr(QUICK, key)}"
+        for key in ("width", "depth", "l_bins", "batch", "crop_samples", "processes", "device")
+    ]
+    arguments = ["--audio", str(music), "--out", str(tmp_path / "run"), *settings, "--set=steps=1"]
+    assert run(parser.parse_args(arguments)) == 0
+    codec = load_codec(tmp_path / "run" / CODEC)
+    assert codec.levels == ("high", "low") and codec.bins("low") == 16
+    assert run(parser.parse_args([*arguments, "--set=stps=1"])) == 1
+    assert "did you mean 'steps'" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert run(parser.parse_args(["--audio", str(tmp_path / "empty")])) == 1
+    assert "expected at least 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("crop_samples=1000", "crop_samples is 1000"),
+        ("bf16=yes", "true or false"),
+        ("steps=many", "expected int"),
+        ("levels=top", "unknown level 'top'"),
+        ("steps", "key=value"),
+    ],
+)
+def test_wrong_settings_are_named(setting, message):
+    with pytest.raises(ValueError, match=message):
+        override(CodecConfig(), [setting])
+
+
+def test_learning_rate_warms_up_and_decays():
+    config = CodecConfig(steps=1000, lr=1.0, warmup_steps=100, decay_steps=200)
+    assert [config.lr_at(s) for s in (0, 99, 500, 900)] == pytest.approx([0.01, 1, 1, 0.5])
+
+
+def test_shards_give_their_music(tmp_path):
+    import soundfile
+
+    from model.segment import Dataset, Shard, save_dataset
+
+    splits = {}
+    for split in ("train", "test"):
+        buffer = io.BytesIO()
+        soundfile.write(buffer, np.full(4410, 0.25), 22050, format="WAV", subtype="PCM_16")
+        with tarfile.open(tmp_path / f"{split}-000000.tar", "w") as tar:
+            for suffix, data in (("wav", buffer.getvalue()), ("json", b"{}")):
+                info = tarfile.TarInfo(f"a_seg0001.{suffix}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+        splits[split] = [Shard(f"{split}-000000.tar", 1, 0, "")]
+    save_dataset(tmp_path, Dataset("tiny", "2", {}, {}, splits))
+    corpus = read_shards(tmp_path, 2048)
+    assert len(corpus.train) == len(corpus.held_out) == 1
+    assert np.array_equal(corpus.train[0], np.full(4410, 8192, dtype=np.int16))
+    with pytest.raises(ValueError, match=r"a_seg0001\.wav: 4410 samples; expected at least"):
+        read_shards(tmp_path, 8192)
+
+
+def test_crops_depend_on_seed_and_step_alone():
+    item = (np.sin(np.arange(50000) / 9) * 9000).astype(np.int16)
+    corpus = Corpus([item, item[:44100]], [item])
+    first, again, other = (corpus.batch(3, step, 4, 2048) for step in (7, 7, 8))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    peaks = np.abs(first).max(1)
+    assert first.dtype == np.float32 and (peaks <= 0.95).all() and (peaks >= 0.95 * 0.29).all()
