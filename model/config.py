@@ -119,6 +119,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "d_layers": 3,
         "d_first_stride": 4,
         "unit_scale": True,
+        "weights": {"adversarial": 0.2, "wave": 8.0, "mel": 3.0},
         "audio_items": 1,
         "steps": 600,
         "batch_size": 8,

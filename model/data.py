@@ -304,7 +304,8 @@ class TrainingStream(IterableDataset):
 
 def training_batches(stream: TrainingStream, workers: int, pin: bool) -> Iterator[Batch]:
     """Iterate over the stream, decoding in `workers` processes (0: in this one)."""
-    return iter(DataLoader(stream, batch_size=None, num_workers=workers, pin_memory=pin))
+    own = torch.Generator()  # else each loader would draw its seed from the run's random numbers
+    return iter(DataLoader(stream, None, num_workers=workers, pin_memory=pin, generator=own))
 
 
 def first_batches(source: Source, batch_size: int, limit: int) -> Iterator[Batch]:

@@ -1,0 +1,194 @@
+"""The shard stream: strict pairs, checked members, an order that can be resumed."""
+
+import io
+import itertools
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.data import Position, Source, TrainingStream, first_batches, training_batches
+from model.fake import npy, write_fake_dataset, write_tar
+from model.jukebox import random_codec
+from model.segment import load_dataset, save_dataset
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return random_codec()
+
+
+@pytest.fixture
+def root(codec, tmp_path):
+    write_fake_dataset(tmp_path, codec, videos={"train": 3, "val": 1}, segments=5)
+    return tmp_path
+
+
+def source_of(root: Path, codec, split: str = "train", level: str = "high") -> Source:
+    return Source(root, load_dataset(root), split, codec.id, level)
+
+
+def keys_of(stream: TrainingStream, count: int, workers: int = 0) -> list[list[str]]:
+    return [b.keys for b in itertools.islice(training_batches(stream, workers, False), count)]
+
+
+def stream_of(source: Source, start: Position = Position(), seed: int = 0) -> TrainingStream:  # noqa: B008
+    return TrainingStream(source, 4, seed, 6, start)
+
+
+def members(path: Path) -> list[tuple[str, bytes]]:
+    with tarfile.open(path) as tar:
+        return [(info.name, tar.extractfile(info).read()) for info in tar]
+
+
+def rewrite(path: Path, entries: list[tuple[str, bytes]]) -> None:
+    write_tar(path, entries, 0)
+
+
+def read_all(root: Path, codec) -> None:
+    for _ in first_batches(source_of(root, codec), 4, 100):
+        pass
+
+
+def test_a_batch_has_the_segments_and_their_codes(root, codec):
+    (batch,) = first_batches(source_of(root, codec, "val"), 8, 100)
+    assert batch.keys == [f"val0_seg000{i}" for i in range(1, 6)]
+    assert (batch.audio.shape, batch.audio.dtype) == ((5, 44100), torch.float32)
+    assert 0.1 < batch.audio.abs().max() < 1
+    assert (batch.codes.shape, batch.codes.dtype) == ((5, 344), torch.int64)
+    assert batch.motion.shape == (5, 120, 219)
+    assert batch.visual.shape == (5, 1, 2048)
+    assert torch.equal(codec.encode(batch.audio, "high"), batch.codes)
+
+
+def test_level_and_inputs_choose_what_is_read(root, codec):
+    source = Source(root, load_dataset(root), "val", codec.id, "low", use_motion=False)
+    (batch,) = first_batches(source, 8, 100)
+    assert batch.motion is None
+    assert batch.codes.shape == (5, 1378)
+
+
+def test_each_epoch_shuffles_all_segments_and_leaves_the_last_partial_batch_out(root, codec):
+    stream = stream_of(source_of(root, codec))
+    assert (stream.batches_per_epoch, stream.left_out) == (3, 3)
+    batches = keys_of(stream, 6)
+    first, second = ([key for b in part for key in b] for part in (batches[:3], batches[3:]))
+    assert len(set(first)) == len(set(second)) == 12
+    assert first != second
+    assert first != sorted(first)
+    assert batches == keys_of(stream_of(source_of(root, codec)), 6)
+    assert batches != keys_of(stream_of(source_of(root, codec), seed=1), 6)
+
+
+@pytest.mark.parametrize("taken", [1, 3, 4])
+def test_a_position_is_enough_to_go_on(root, codec, taken):
+    source = source_of(root, codec)
+    whole = stream_of(source)
+    position = Position()
+    for _ in range(taken):
+        position = whole.after(position)
+    assert keys_of(stream_of(source, position), 5) == keys_of(whole, taken + 5)[taken:]
+
+
+def test_workers_do_not_change_the_order(root, codec):
+    source = source_of(root, codec)
+    start = Position(0, 1)
+    assert keys_of(stream_of(source, start), 5) == keys_of(stream_of(source, start), 5, workers=2)
+
+
+def test_a_missing_code_is_named(root, codec):
+    path = root / "codes" / codec.id / "train-000000.tar"
+    rewrite(path, [m for m in members(path) if not m[0].startswith("train0_seg0003.")])
+    with pytest.raises(ValueError, match=r"train0_seg0003.*train0_seg0004"):
+        read_all(root, codec)
+
+
+def test_an_extra_code_is_named(root, codec):
+    path = root / "codes" / codec.id / "train-000001.tar"
+    extra = npy(np.zeros(344, np.uint16))
+    rewrite(path, [*members(path), ("train9_seg0001.high.npy", extra)])
+    with pytest.raises(ValueError, match=r"its end.*train9_seg0001"):
+        for _ in source_of(root, codec).raw([1]):
+            pass
+
+
+def test_reordered_keys_are_named(root, codec):
+    path = root / "codes" / codec.id / "train-000000.tar"
+    entries = members(path)
+    rewrite(path, entries[2:4] + entries[:2] + entries[4:])
+    with pytest.raises(ValueError, match=r"train0_seg0001.*train0_seg0002.*same order"):
+        read_all(root, codec)
+
+
+def test_a_cut_pair_of_tars_is_noticed_by_its_count(root, codec):
+    for path in (root / "train-000000.tar", root / "codes" / codec.id / "train-000000.tar"):
+        rewrite(path, [m for m in members(path) if "train1_seg0003" not in m[0]])
+    with pytest.raises(ValueError, match=r"7 segments, dataset.json says 8"):
+        read_all(root, codec)
+
+
+def test_a_truncated_tar_is_named(root, codec):
+    path = root / "train-000000.tar"
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(ValueError, match=r"train-000000.tar: damaged tar"):
+        read_all(root, codec)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data", "message"),
+    [
+        ("motion.npy", npy(np.zeros((118, 219), np.float32)), r"\(118, 219\), expected float32"),
+        ("motion.npy", npy(np.zeros((120, 219))), "float64"),
+        ("visual.npy", b"not an array", "no array"),
+        ("wav", b"RIFF", "not a PCM wav"),
+        ("motion.npy", None, "motion.npy is missing"),
+    ],
+)
+def test_members_are_checked_against_dataset_json(root, codec, suffix, data, message):
+    path = root / "train-000000.tar"
+    name = f"train0_seg0002.{suffix}"
+    rest = [(n, data if n == name else d) for n, d in members(path)]
+    rewrite(path, [(n, d) for n, d in rest if d is not None])
+    with pytest.raises(ValueError, match=f"train0_seg0002.*{message}"):
+        read_all(root, codec)
+
+
+def test_a_pickled_array_is_refused(root, codec):
+    path = root / "train-000000.tar"
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    rewrite(
+        path,
+        [
+            (n, buffer.getvalue() if n == "train0_seg0001.visual.npy" else d)
+            for n, d in members(path)
+        ],
+    )
+    with pytest.raises(ValueError, match=r"train0_seg0001.visual.npy: no array"):
+        read_all(root, codec)
+
+
+def test_codes_of_another_codec_are_refused_naming_both(root, codec):
+    other = random_codec(seed=1)
+    with pytest.raises(ValueError, match=f"{codec.id}.*{other.id}"):
+        source_of(root, other)
+
+
+def test_no_codes_says_what_to_run(root, codec):
+    dataset = load_dataset(root)
+    dataset.codecs.clear()
+    save_dataset(root, dataset)
+    with pytest.raises(ValueError, match=r"pipeline extract-codes --shards .* --codec demo"):
+        source_of(root, codec)
+
+
+def test_too_few_segments_for_a_batch_says_what_to_set(root, codec):
+    with pytest.raises(ValueError, match="--set batch_size=5"):
+        TrainingStream(source_of(root, codec, "val"), 8, 0, 6, Position())
+
+
+def test_a_missing_split_says_what_there_is(root, codec):
+    with pytest.raises(ValueError, match=r"no segments in split 'test'; it has .*'train': 15"):
+        source_of(root, codec, "test")

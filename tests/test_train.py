@@ -1,0 +1,303 @@
+"""Training runs, end to end at the smallest size: resume, signals, errors, generation."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import LAST, read_checkpoint
+from model.cli import main
+from model.config import load_config
+from model.data import Position
+from model.fake import write_fake_dataset
+from model.generate import Piece, load_run, read_pieces
+from model.jukebox import load_codec, random_codec, write_weights
+from model.report import read_metrics
+from model.segment import load_dataset, save_dataset
+from model.train import build, stop_if_bad, train
+from model.video import find_video
+
+SMALL = (
+    "channels=16", "min_channels=8", "motion_channels=8", "visual_channels=8", "batch_size=2",
+    "discriminators=1", "d_first_stride=16", "log_every=2", "val_every=4", "checkpoint_every=4",
+    "sample_every=8", "val_segments=2", "sample_segments=1", "steps=8", "shuffle_segments=4",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> tuple[Path, Path]:
+    """Return a shard folder and the file of the codec that made its codes."""
+    folder = tmp_path_factory.mktemp("world")
+    weights = folder / "codec.safetensors"
+    untrained = random_codec()
+    write_weights(weights, untrained.model, "random", untrained.note)
+    codec = load_codec(weights)
+    root = folder / "shards"
+    write_fake_dataset(
+        root, codec, str(weights), videos={"train": 2, "val": 1, "test": 2}, segments=3
+    )
+    return root, weights
+
+
+@pytest.fixture(scope="module")
+def run(world, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    train(world[0], folder, load_config("tiny", None, SMALL))
+    return folder
+
+
+def settings(*more: str) -> list[str]:
+    return [part for setting in (*SMALL, *more) for part in ("--set", setting)]
+
+
+def command(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return stopped.value.code
+
+
+def equal(a, b, path="") -> None:
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            equal(a[key], b[key], f"{path}/{key}")
+    elif isinstance(a, list | tuple):
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            equal(x, y, f"{path}/{i}")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    else:
+        assert a == b, path
+
+
+def test_a_run_leaves_metrics_sounds_pictures_and_checkpoints(run):
+    rows = read_metrics(run)
+    assert [row["step"] for row in rows if "loss/total" in row] == [2, 4, 6, 8]
+    assert [row["step"] for row in rows if "val/mel" in row] == [4, 8]
+    names = {f"loss/{n}" for n in ("adversarial", "feature", "codebook", "wave", "mel", "total")}
+    assert names | {"codes/accuracy", "adversary/hinge", "data/wait_s"} <= rows[0].keys()
+    assert all(math.isfinite(v) for row in rows for v in row.values())
+    folder = run / "samples" / "step-0000008"
+    assert {p.name.split(".")[1] for p in folder.glob("*.wav")} == {
+        "truth", "reconstruction", "generated",
+    }  # fmt: skip
+    assert (folder / "spectrograms.png").read_bytes().startswith(b"\x89PNG")
+    assert list(run.glob("events.out.tfevents.*"))
+    assert (run / "best.pt").is_file()
+    assert not list(run.glob("*.part"))
+
+
+def test_resume_gives_the_same_bits(run, world, tmp_path):
+    config = load_config("tiny", None, SMALL)
+    train(world[0], tmp_path, replace(config, steps=5))
+    train(world[0], tmp_path, config, resume=True)
+    equal(read_checkpoint(run / LAST), read_checkpoint(tmp_path / LAST))
+    assert [r["step"] for r in read_metrics(tmp_path) if "loss/total" in r] == [2, 4, 5, 6, 8]
+
+
+def test_resume_with_noise_inputs_and_another_worker_count(world, tmp_path):
+    config = load_config("tiny", None, [*SMALL, "noise_channels=2", "steps=4"])
+    train(world[0], tmp_path / "a", config)
+    train(world[0], tmp_path / "b", replace(config, steps=3))
+    train(world[0], tmp_path / "b", replace(config, workers=1), resume=True)
+    a, b = (read_checkpoint(tmp_path / name / LAST) for name in "ab")
+    equal(a["network"], b["network"])
+    equal(a["rng"], b["rng"])
+
+
+def test_a_run_is_not_overwritten_and_not_resumed_as_another(run, world):
+    config = load_config("tiny", None, SMALL)
+    with pytest.raises(ValueError, match="--resume"):
+        train(world[0], run, config)
+    with pytest.raises(ValueError, match=r"lr_generator was 0.00.*is 0.5"):
+        train(world[0], run, replace(config, lr_generator=0.5), resume=True)
+
+
+def test_resume_without_a_checkpoint_says_so(world, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        train(world[0], tmp_path, load_config("tiny", None, SMALL), resume=True)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_a_signal_saves_and_exits_130(world, tmp_path, number):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "model", "train", "--shards", str(world[0]), "--preset", "tiny",
+         "--out", str(tmp_path / "run"), *settings("steps=100000", "log_every=1")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parents[1], env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.startswith("step 3/"):
+            break
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "--resume" in errors
+    content = read_checkpoint(tmp_path / "run" / LAST)
+    assert content["step"] >= 3
+    assert Position(**content["position"]) == Position(*divmod(content["step"], 3))
+
+
+def test_nan_stops_naming_step_and_segments(world, tmp_path):
+    with pytest.raises(ValueError, match=r"step [123]: a loss is not finite.*train\d_seg000\d"):
+        train(world[0], tmp_path, load_config("tiny", None, [*SMALL, "lr_generator=1e38"]))
+    assert not (tmp_path / LAST).exists()
+
+
+def test_the_first_bad_step_is_named():
+    stop_if_bad(-1, 10, [["a"]])
+    with pytest.raises(ValueError, match=r"step 12: .* c, d;"):
+        stop_if_bad(1, 10, [["a", "b"], ["c", "d"], ["e", "f"]])
+
+
+def test_several_codecs_ask_for_one(world, tmp_path):
+    dataset = load_dataset(world[0])
+    ours = next(iter(dataset.codecs.values()))
+    dataset.codecs["other-00000000"] = replace(ours, source="jukebox-5b")
+    save_dataset(tmp_path, dataset)
+    with pytest.raises(ValueError, match=r"several codecs: .*jukebox-5b.*--codec"):
+        train(tmp_path, tmp_path / "run", load_config("tiny", None, SMALL))
+
+
+def test_no_inputs_left_is_an_error(world, tmp_path):
+    config = load_config("tiny", None, [*SMALL, "use_motion=false", "use_visual=false"])
+    with pytest.raises(ValueError, match="nothing to generate from"):
+        train(world[0], tmp_path, config)
+
+
+def test_generate_from_shards_is_as_long_as_the_windows(run, world, tmp_path, capsys):
+    arguments = ("--run", run, "--shards", world[0], "--out", tmp_path)
+    assert command("generate", *arguments) == 0
+    for video in ("test0", "test1"):
+        with wave.open(str(tmp_path / f"{video}.wav")) as file:
+            form = (file.getnchannels(), file.getsampwidth(), file.getframerate())
+            assert form == (1, 2, 22050)
+            assert file.getnframes() == 3 * 44100
+    summary = json.loads((tmp_path / "generated.json").read_text())
+    assert summary["labels"] == [
+        "codec: random codec: untrained, for tests", "untrained: features: noise",
+    ]  # fmt: skip
+    assert [row["segments"] for row in summary["generated"]] == [[1, 3], [1, 3]]
+    told = capsys.readouterr().out
+    assert "note: untrained: features: noise" in told
+    assert "wav only" in told
+    before = (tmp_path / "test0.wav").read_bytes()
+    assert command("generate", *arguments, "--checkpoint", "last") == 0
+    assert (tmp_path / "test0.wav").read_bytes() == before
+
+
+def test_a_gap_starts_a_new_piece(run, world):
+    trained = load_run(run, LAST)
+    dataset = load_dataset(world[0])
+    pieces = list(read_pieces(world[0], trained, dataset, "test"))
+    assert [(p.video_id, p.first, p.last) for p in pieces] == [("test0", 1, 3), ("test1", 1, 3)]
+    assert pieces[0].motion.shape == (360, 219)
+    assert pieces[0].visual.shape == (3, 2048)
+
+    from model.generate import runs
+
+    rows = [({"segment": i}, {}) for i in (1, 2, 4, 5, 6, 9)]
+    found = [[meta["segment"] for meta, _ in part] for part in runs(rows)]
+    assert found == [[1, 2], [4, 5, 6], [9]]
+
+
+def test_pieces_of_one_video_get_names_of_their_own(run, tmp_path):
+    from model.generate import write_pieces
+
+    trained = load_run(run, LAST)
+    pieces = [
+        Piece("v", first, last, 0.0, "", np.zeros((120 * (last - first + 1), 219), np.float32),
+              np.zeros((last - first + 1, 2048), np.float32))
+        for first, last in ((1, 2), (4, 4))
+    ]  # fmt: skip
+    written = write_pieces(trained, pieces, tmp_path, [])
+    assert [p.name for _, p in written] == ["v_seg0001-0002.wav", "v_seg0004-0004.wav"]
+
+
+def test_features_of_another_kind_are_refused(run, world):
+    trained = load_run(run, LAST)
+    dataset = load_dataset(world[0])
+    dataset.fields["motion.npy"]["shape"] = [60, 75]
+    with pytest.raises(ValueError, match=r"motion.npy is .*trained on.*219"):
+        list(read_pieces(world[0], trained, dataset, "test"))
+
+
+def test_another_codec_is_refused_by_generate(run, tmp_path):
+    other = random_codec(seed=3)
+    write_weights(tmp_path / "other.safetensors", other.model, "random", other.note)
+    with pytest.raises(ValueError, match=other.id):
+        load_run(run, LAST, str(tmp_path / "other.safetensors"))
+
+
+def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "owned"),))
+
+    torch.save({"format": 1, "config": Attack()}, tmp_path / LAST)
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        read_checkpoint(tmp_path / LAST)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_source_outside_its_folder_is_not_touched(tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_bytes(b"")
+    (tmp_path / "secret.mp4").write_bytes(b"")
+    assert find_video(str(tmp_path / "videos"), "a.mp4") == tmp_path / "videos" / "a.mp4"
+    assert find_video(str(tmp_path / "videos"), "../secret.mp4") is None
+    assert find_video(str(tmp_path / "videos"), "b.mp4") is None
+    assert find_video("", "a.mp4") is None
+
+
+def test_info_tells_data_codec_and_labels(run, capsys):
+    assert command("info", "--run", run) == 0
+    told = capsys.readouterr().out
+    assert "step 8 of 8" in told
+    assert "random-" in told
+    assert "note: codec: random codec: untrained" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train"], 1, "give --shards DIR"),
+        (["train", "--shards", "nowhere"], 1, "pipeline build"),
+        (["train", "--shards", "nowhere", "--set", "step=3"], 1, "did you mean 'steps'"),
+        (["train", "--levl", "high"], 2, "unrecognized"),
+        (["info", "--run", "nowhere"], 1, "train first"),
+    ],
+)
+def test_user_errors_are_one_line_and_a_code(arguments, code, message, capsys):
+    assert command(*arguments) == code
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert code == 2 or errors.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_eight_segments_are_learnt_by_heart(world, tmp_path):
+    codec = load_codec("demo")
+    write_fake_dataset(tmp_path / "shards", codec, videos={"train": 2}, segments=4)
+    train(tmp_path / "shards", tmp_path / "run", load_config("tiny", None, []))
+    rows = [row for row in read_metrics(tmp_path / "run") if "codes/accuracy" in row]
+    assert rows[-1]["codes/accuracy"] > 0.2
+
+
+def test_build_is_the_same_for_the_same_seed(world):
+    dataset, config = load_dataset(world[0]), load_config("tiny", None, SMALL)
+    codec = load_codec(world[1], ("high",))
+    first, second = (build(config, dataset, codec, torch.device("cpu")) for _ in range(2))
+    equal(first.network.state_dict(), second.network.state_dict())
+    equal(first.adversary.state_dict(), second.adversary.state_dict())
