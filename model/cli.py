@@ -135,7 +135,11 @@ def _generate_for_video(arguments: argparse.Namespace, trained) -> int:
 
     with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
         root = Path(folder) / "shards"
-        build_features(arguments.video, trained.dataset.build, root)
+        build = dict(trained.dataset.build)
+        for name in ("motion", "visual"):
+            if getattr(trained.generator, name) is None:
+                build[name] = "none"
+        build_features(arguments.video, build, root)
         dataset = load_dataset(root)
         splits = [split for split in dataset.splits if dataset.segments(split)]
         if not splits:
