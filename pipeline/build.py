@@ -122,10 +122,8 @@ def list_inputs(options: BuildOptions, engine: LocalEngine | RayEngine | None) -
 
         source = source or Path("data/synthetic")
         specs = make(source, options.limit, options.seed, engine)
-        split = {spec.video_id: spec.split for spec in specs}
-        listing = aist.list_aist(source, split, motion)
-        rows = [row for row in listing.rows if row.video_id in split]
-        return Listing(listing.root, listing.motion_root, rows)
+        rows = [aist.row(s.video_id, f"{s.video_id}.mp4", s.split, motion) for s in specs]
+        return Listing(source / "videos", source / "motions", rows)
     rows = listing.rows[: options.limit]
     return Listing(listing.root, options.motion_dir or listing.motion_root, rows)
 

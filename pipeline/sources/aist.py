@@ -32,16 +32,6 @@ def official_split(name: str) -> dict[str, str]:
         return {row["video_id"]: row["split"] for row in csv.DictReader(file)}
 
 
-def annotated_split(source: Path) -> dict[str, str]:
-    """Return video id → split of a folder's own `splits/crossmodal_*.txt`, for camera c01."""
-    split: dict[str, str] = {}
-    for name in ("train", "val", "test"):
-        path = source / "splits" / f"crossmodal_{name}.txt"
-        for line in path.read_text(encoding="utf-8").split():
-            split[line.replace("_cAll_", "_c01_")] = name
-    return split
-
-
 def list_aist(source: Path, membership: Mapping[str, str], motion: str) -> Listing:
     """List every video that `membership` names and every other video in the folder.
 
@@ -57,7 +47,7 @@ def list_aist(source: Path, membership: Mapping[str, str], motion: str) -> Listi
     if not files.keys() & membership.keys():
         raise FileNotFoundError(f"{root}: none of the {len(membership)} listed videos; {_HELP}")
     rows = [
-        _row(name, files.get(name, f"{name}.mp4"), membership.get(name, ""), motion)
+        row(name, files.get(name, f"{name}.mp4"), membership.get(name, ""), motion)
         for name in sorted(files.keys() | membership.keys())
     ]
     return Listing(root, motion_root, rows)
@@ -68,7 +58,8 @@ def motion_name(name: str) -> str:
     return re.sub(r"_c\d\d_", "_cAll_", name, count=1) + ".pkl"
 
 
-def _row(name: str, path: str, split: str, motion: str) -> Row:
+def row(name: str, path: str, split: str, motion: str) -> Row:
+    """Return the row of a video whose AIST name tells genre, song and dancers."""
     match = _NAME.match(name)
     return Row(
         video_id=name,
