@@ -81,6 +81,7 @@ def build(options: BuildOptions) -> Report:
             from pipeline.codes import extract_codes
 
             extract_codes(options.out, options.codec, engine=engine)
+            dataset = load_dataset(options.out)
         listing = Listing(listing.root, listing.motion_root, rows)
         report = Report.of(outcomes, listing, dataset, time.monotonic() - started)
         report.save(options.out)
@@ -101,6 +102,10 @@ def check(options: BuildOptions) -> None:
         from pipeline.stages.visual import weights_id
 
         weights_id(options.weights)
+    if options.codec != "none":
+        from model.jukebox.codec import find_weights
+
+        find_weights(options.codec)
 
 
 def list_inputs(options: BuildOptions, engine: LocalEngine | RayEngine | None) -> Listing:

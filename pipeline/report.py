@@ -16,11 +16,15 @@ from pipeline.sources.listing import Listing
 
 @dataclass
 class Report:
-    """Every input's end. `rows` holds one entry per input; all counts come from it."""
+    """Every input's end. `rows` holds one entry per input; all counts come from it.
+
+    `untrained` says what was made with random weights, `codecs` maps codec ids to their notes.
+    """
 
     rows: list[dict[str, Any]]
     segments: dict[str, int] = field(default_factory=dict)
     untrained: list[str] = field(default_factory=list)
+    codecs: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
     @classmethod
@@ -42,7 +46,8 @@ class Report:
         if dataset is None:
             return cls(rows)
         segments = {split: dataset.segments(split) for split in dataset.splits}
-        report = cls(rows, segments, dataset.untrained, seconds)
+        codecs = {name: codes.note for name, codes in dataset.codecs.items()}
+        report = cls(rows, segments, dataset.untrained, codecs, seconds)
         if sum(segments.values()) != sum(row["segments"] for row in rows):
             raise ValueError("shards and report do not add up; run the build again")
         return report
@@ -64,6 +69,7 @@ class Report:
             "segments": self.segments,
             "dropped_tail_s": round(sum(row.get("dropped_s", 0.0) for row in self.rows), 3),
             "untrained": self.untrained,
+            "codecs": self.codecs,
             "seconds": round(self.seconds, 1),
             "rows": self.rows,
         }
@@ -79,7 +85,7 @@ class Report:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: not found; run pipeline build --out {out} first")
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return cls(raw["rows"], raw["segments"], raw["untrained"], raw["seconds"])
+        return cls(raw["rows"], raw["segments"], raw["untrained"], raw["codecs"], raw["seconds"])
 
     def table(self) -> str:
         """Return the printed form: every line's number adds up to the inputs."""
@@ -98,4 +104,5 @@ class Report:
         for row in [row for row in self.rows if row["status"] == "failed"][:10]:
             lines.append(f"failed: {row['video_id']}: {row['stage']}: {row['message']}")
         lines += [f"UNTRAINED {note}" for note in self.untrained]
+        lines += [f"CODEC {name}: {note}" for name, note in self.codecs.items() if note]
         return "\n".join(lines)
