@@ -183,9 +183,8 @@ def _info(arguments: argparse.Namespace) -> int:
     content = read_checkpoint(arguments.run_folder / f"{arguments.checkpoint}.pt")
     dataset, codec = content["dataset"], content["codec"]
     weights = [v for k, v in content["network"].items() if "standardise" not in k]
-    print(
-        f"run        {arguments.run_folder}, step {content['step']} of {content['config']['steps']}"
-    )
+    most = content["config"]["max_steps"]
+    print(f"run        {arguments.run_folder}, step {content['step']} of {most}")
     print(f"data set   {dataset['name']}, windows of {dataset['window_s']} s")
     for suffix, spec in sorted(dataset["fields"].items()):
         print(f"           {suffix}: {spec['dtype']} {spec['shape']}")

@@ -68,7 +68,7 @@ class Config:
     audio_items: int = 0
     """Segments of a batch on which the wave and mel losses are computed; 0 takes all."""
 
-    steps: int = 100_000
+    max_steps: int = 100_000
     batch_size: int = 16
     lr_generator: float = 1e-4
     lr_discriminator: float = 1e-4
@@ -93,7 +93,7 @@ class Config:
                 )
         if len(self.betas) != 2:
             raise ValueError(f"betas are two numbers, got {self.betas}")
-        whole = ("channels", "min_channels", "motion_channels", "visual_channels", "steps",
+        whole = ("channels", "min_channels", "motion_channels", "visual_channels", "max_steps",
                  "batch_size", "discriminators", "d_channels", "d_max_channels", "d_first_stride",
                  "shuffle_segments", "log_every", "checkpoint_every", "val_every", "val_segments",
                  "sample_every", "sample_segments")  # fmt: skip
@@ -121,7 +121,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "unit_scale": True,
         "weights": {"adversarial": 0.1, "feature": 1.0, "wave": 2.0, "mel": 0.5},
         "audio_items": 1,
-        "steps": 600,
+        "max_steps": 600,
         "batch_size": 8,
         "lr_generator": 1e-3,
         "lr_discriminator": 2e-4,

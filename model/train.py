@@ -254,7 +254,7 @@ def save(state: State, run: Path, name: str = LAST) -> None:
 
 def restore(state: State, content: dict[str, Any], run: Path) -> None:
     """Put a checkpoint's content into a state that was built with the same configuration."""
-    free = {"steps", "workers", "log_every", "checkpoint_every", "val_every", "val_segments",
+    free = {"max_steps", "workers", "log_every", "checkpoint_every", "val_every", "val_segments",
             "sample_every", "sample_segments"}  # fmt: skip
     before, now = content["config"], to_dict(state.config)
     changed = [k for k in now if k not in free and before.get(k) != now[k]]
@@ -287,7 +287,7 @@ def train(
     resume: bool = False,
     device: torch.device | None = None,
 ) -> State:
-    """Train until `config.steps` and return the state.
+    """Train until `config.max_steps` and return the state.
 
     Writes last.pt, best.pt (least mel loss on the split `val`), metrics.jsonl, samples/ and
     TensorBoard events into `run`. Raises Interrupted, after saving, on SIGINT or SIGTERM, and
@@ -316,13 +316,13 @@ def train(
 
     run.mkdir(parents=True, exist_ok=True)
     with RunLog(run, state.step) as log, stop_requested() as stop:
-        progress = Progress(state.step, config.steps)
+        progress = Progress(state.step, config.max_steps)
         batches = training_batches(stream, config.workers, pin=device.type == "cuda")
         recent: list[list[str]] = []
         sums: dict[str, Tensor] = {}
         wait_s = 0.0
         first_bad = torch.tensor(-1, device=device)
-        while state.step < config.steps:
+        while state.step < config.max_steps:
             began_s = time.perf_counter()
             batch = next(batches).to(device)
             wait_s += time.perf_counter() - began_s
@@ -335,7 +335,7 @@ def train(
             sums = {name: sums.get(name, 0.0) + value for name, value in logs.items()}
 
             def due(every: int) -> bool:
-                return state.step % every == 0 or state.step == config.steps
+                return state.step % every == 0 or state.step == config.max_steps
 
             if due(config.log_every) or due(config.checkpoint_every) or due(config.val_every) or (
                 due(config.sample_every) or stop.is_set()
@@ -376,7 +376,7 @@ def announce(state: State, stream: TrainingStream, val: Source | None) -> None:
     )
     print(
         f"generator {config.arch}, level {config.level}: {parameters / 1e6:.2f} M parameters; "
-        f"codec {state.codec.id}; {state.device}; step {state.step} of {config.steps}"
+        f"codec {state.codec.id}; {state.device}; step {state.step} of {config.max_steps}"
     )
     unused = [name for name in ("motion", "visual") if getattr(state.inputs, name) is None]
     if unused:

@@ -29,7 +29,7 @@ from model.video import find_video
 SMALL = (
     "channels=16", "min_channels=8", "motion_channels=8", "visual_channels=8", "batch_size=2",
     "discriminators=1", "d_first_stride=16", "log_every=2", "val_every=4", "checkpoint_every=4",
-    "sample_every=8", "val_segments=2", "sample_segments=1", "steps=8", "shuffle_segments=4",
+    "sample_every=8", "val_segments=2", "sample_segments=1", "max_steps=8", "shuffle_segments=4",
 )  # fmt: skip
 
 
@@ -98,16 +98,16 @@ def test_a_run_leaves_metrics_sounds_pictures_and_checkpoints(run):
 
 def test_resume_gives_the_same_bits(run, world, tmp_path):
     config = load_config("tiny", None, SMALL)
-    train(world[0], tmp_path, replace(config, steps=5))
+    train(world[0], tmp_path, replace(config, max_steps=5))
     train(world[0], tmp_path, config, resume=True)
     equal(read_checkpoint(run / LAST), read_checkpoint(tmp_path / LAST))
     assert [r["step"] for r in read_metrics(tmp_path) if "loss/total" in r] == [2, 4, 5, 6, 8]
 
 
 def test_resume_with_noise_inputs_and_another_worker_count(world, tmp_path):
-    config = load_config("tiny", None, [*SMALL, "noise_channels=2", "steps=4"])
+    config = load_config("tiny", None, [*SMALL, "noise_channels=2", "max_steps=4"])
     train(world[0], tmp_path / "a", config)
-    train(world[0], tmp_path / "b", replace(config, steps=3))
+    train(world[0], tmp_path / "b", replace(config, max_steps=3))
     train(world[0], tmp_path / "b", replace(config, workers=1), resume=True)
     a, b = (read_checkpoint(tmp_path / name / LAST) for name in "ab")
     equal(a["network"], b["network"])
@@ -133,7 +133,7 @@ def test_resume_without_a_checkpoint_says_so(world, tmp_path):
 def test_a_signal_saves_and_exits_130(world, tmp_path, number):
     process = subprocess.Popen(
         [sys.executable, "-m", "model", "train", "--shards", str(world[0]), "--preset", "tiny",
-         "--out", str(tmp_path / "run"), *settings("steps=100000", "log_every=1")],
+         "--out", str(tmp_path / "run"), *settings("max_steps=100000", "log_every=1")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         cwd=Path(__file__).parents[1], env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -274,7 +274,7 @@ def test_info_tells_data_codec_and_labels(run, capsys):
     [
         (["train"], 1, "give --shards DIR"),
         (["train", "--shards", "nowhere"], 1, "pipeline build"),
-        (["train", "--shards", "nowhere", "--set", "step=3"], 1, "did you mean 'steps'"),
+        (["train", "--shards", "nowhere", "--set", "max_step=3"], 1, "did you mean 'max_steps'"),
         (["train", "--levl", "high"], 2, "unrecognized"),
         (["info", "--run", "nowhere"], 1, "train first"),
     ],
@@ -299,7 +299,7 @@ def test_eight_segments_are_learnt_by_heart(tmp_path):
         tmp_path / "shards", codec, str(tmp_path / "codec.safetensors"), {"train": 2}
     )
     assert dataset.segments("train") == 8
-    train(tmp_path / "shards", tmp_path / "run", load_config("tiny", None, ["steps=200"]))
+    train(tmp_path / "shards", tmp_path / "run", load_config("tiny", None, ["max_steps=200"]))
     accuracy = [row["codes/accuracy"] for row in read_metrics(tmp_path / "run")]
     assert accuracy[0] < 0.2
     assert accuracy[-1] > 0.5
