@@ -39,13 +39,14 @@ def full_float32(device: torch.device) -> Iterator[None]:
 def nearest(rows: Tensor, codebook: Tensor) -> Tensor:
     """Return for each row (R, C) the index of the nearest codebook entry (K, C): int64 (R,).
 
-    |x|^2 is the same for all entries, so |k|^2 - 2 x.k decides; distances are made chunk by chunk.
+    |x|^2 is the same for all entries, so |k|^2 - 2 x.k decides: one product, with |k|^2 as the
+    weight of a constant, made chunk by chunk.
     """
     with full_float32(codebook.device):
         codebook = codebook.float()
-        norms, cross = codebook.square().sum(1), -2.0 * codebook.T
-        chunks = rows.float().split(ROWS_PER_CHUNK)
-        return torch.cat([torch.addmm(norms, chunk, cross).argmin(1) for chunk in chunks])
+        weights = torch.cat((-2.0 * codebook, codebook.square().sum(1, keepdim=True)), 1).T
+        chunks = F.pad(rows.float(), (0, 1), value=1.0).split(ROWS_PER_CHUNK)
+        return torch.cat([(chunk @ weights).min(1).indices for chunk in chunks])
 
 
 class Codebook(nn.Module):

@@ -18,24 +18,41 @@ from model.jukebox.hparams import JUKEBOX_5B, HParams
 
 
 class Conv(nn.Conv1d):
+    """A convolution along time.
+
+    With kernel 1 the dilation means nothing, but torch takes its fast CPU path only where there is
+    one (or several threads).
+    """
+
     def forward(self, x: Tensor) -> Tensor:
+        dilation = 2 if self.kernel_size[0] == 1 and x.device.type == "cpu" else self.dilation[0]
         out = F.conv2d(
             x,
             self.weight.unsqueeze(2),
             self.bias,
             stride=(1, self.stride[0]),
             padding=(0, self.padding[0]),
-            dilation=(1, self.dilation[0]),
+            dilation=(1, dilation),
         )
         return out.contiguous(memory_format=torch.channels_last)
 
 
-class Pointwise(nn.Conv1d):
-    """A convolution of kernel 1, as the matrix product that it is."""
+class Inlet(nn.Conv1d):
+    """A convolution from one channel, as a matrix product of the signal's frames."""
 
     def forward(self, x: Tensor) -> Tensor:
-        product = F.linear(x.permute(0, 2, 3, 1), self.weight.squeeze(2), self.bias)
-        return product.permute(0, 3, 1, 2)
+        pad = self.padding[0]
+        frames = F.pad(x, (pad, pad)).unfold(3, self.kernel_size[0], self.stride[0])
+        return F.linear(frames[:, 0], self.weight.squeeze(1), self.bias).permute(0, 3, 1, 2)
+
+
+class Outlet(nn.Conv1d):
+    """A convolution of kernel 3 to one channel: each tap's product first, then their sum."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        before, here, after = F.linear(x.permute(0, 2, 3, 1), self.weight[0].T).unbind(3)
+        out = here + F.pad(before[..., :-1], (1, 0)) + F.pad(after[..., 1:], (0, 1))
+        return (out + self.bias).unsqueeze(1)
 
 
 class TConv(nn.ConvTranspose1d):
@@ -62,12 +79,13 @@ class ResBlock(nn.Module):
         self.model = nn.Sequential(
             nn.ReLU(),
             Conv(width, width, 3, padding=dilation, dilation=dilation),
-            nn.ReLU(inplace=True),
-            Pointwise(width, width, 1),
+            nn.ReLU(),
+            Conv(width, width, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(x) + x
+        _, dilated, _, last = self.model
+        return last(dilated(x.relu()).relu_()).add_(x)
 
 
 class ResNet(nn.Module):
@@ -87,7 +105,9 @@ class EncoderBlock(nn.Module):
         width, dilations = hparams.width_of(index), hparams.dilations(index)
         halvings = (
             nn.Sequential(
-                Conv(width if i else channels, width, 4, stride=2, padding=1),
+                (Inlet if channels == 1 and i == 0 else Conv)(
+                    width if i else channels, width, 4, stride=2, padding=1
+                ),
                 ResNet(width, dilations),
             )
             for i in range(downs)
@@ -140,7 +160,7 @@ class Decoder(nn.Module):
         self.level_blocks = nn.ModuleList(
             DecoderBlock(hparams.downs[j], index, hparams) for j in range(index + 1)
         )
-        self.out = Conv(hparams.emb_width, 1, 3, padding=1)
+        self.out = Outlet(hparams.emb_width, 1, 3, padding=1)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Map latents (B, C, L) to audio (B, L * hop), not clipped to [-1, 1]."""
