@@ -37,7 +37,7 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="D2M_TEST_DATA has no 
 
 QUICK = CodecConfig(
     levels=("high",), width=8, depth=1, l_bins=16, batch=2, crop_samples=2048, steps=6,
-    save_every=3, log_every=3, lr=1e-3, warmup_steps=2, revival_threshold=0.1, processes=1,
+    save_every=3, log_every=3, lr=1e-3, warmup_steps=2, revival_threshold=0.1, parallel=False,
     device="cpu", note="test codec",
 )  # fmt: skip
 
@@ -196,17 +196,38 @@ def test_command_trains_two_levels_into_one_codec(music, tmp_path, capsys):
     add_arguments(parser)
     settings = [
         f"--set={key}={getattr(QUICK, key)}"
-        for key in ("width", "depth", "l_bins", "batch", "crop_samples", "processes", "device")
+        for key in ("width", "depth", "l_bins", "batch", "crop_samples", "device")
     ]
-    arguments = ["--audio", str(music), "--out", str(tmp_path / "run"), *settings, "--set=steps=1"]
+    settings += ["--set=steps=1", "--set=parallel=false"]
+    arguments = ["--audio", str(music), "--out", str(tmp_path / "run"), *settings]
     assert run(parser.parse_args(arguments)) == 0
     codec = load_codec(tmp_path / "run" / CODEC)
     assert codec.levels == ("high", "low") and codec.bins("low") == 16
     assert run(parser.parse_args([*arguments, "--set=stps=1"])) == 1
     assert "did you mean 'steps'" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
-    assert run(parser.parse_args(["--audio", str(tmp_path / "empty")])) == 1
+    arguments[1] = str(tmp_path / "empty")
+    assert run(parser.parse_args(arguments)) == 1
     assert "expected at least 2" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_levels_train_together_and_fail_together(music, tmp_path):
+    config = replace(QUICK, levels=("high", "low"), parallel=True, steps=1, threads=1)
+    out = tmp_path / "run"
+    assert load_codec(train(config, music, None, out)).levels == ("high", "low")
+    with pytest.raises(ValueError, match=r"level (high|low) stopped \(exit code 1\)"):
+        train(config, music, None, out)
+
+
+def test_bfloat16_steps_agree_with_float32(music):
+    corpus = read_folder(music, QUICK.crop_samples)
+    crops = torch.from_numpy(corpus.batch(0, 0, 2, QUICK.crop_samples))
+    losses = []
+    for bf16 in (False, True):
+        config = replace(QUICK, bf16=bf16)
+        losses.append(train_step(build(config, 2, corpus), config, crops)["loss/total"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
 @pytest.mark.parametrize(

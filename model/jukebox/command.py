@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from model.jukebox.settings import CodecConfig, override
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         if args.levels:
             config = replace(config, levels=tuple(args.levels))
         train(config, args.audio, args.shards, args.out, args.resume)
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
+    except (ValueError, OSError) as error:
         print(f"train-codec: {error}", file=sys.stderr)
         return 1
     return 0
@@ -39,16 +39,47 @@ def run(args: argparse.Namespace) -> int:
 def train(
     config: CodecConfig, audio: Path | None, shards: Path | None, out: Path, resume: bool = False
 ) -> Path:
-    """Train each level on its own and return the path of the codec of all of them."""
-    from model.jukebox.train import merge, train_level
+    """Train each level on its own and return the path of the codec of all of them.
 
-    jobs = [(config, level, audio, shards, out / level, resume) for level in config.levels]
-    if config.processes == 1 or len(jobs) == 1:
-        parts = [train_level(*job) for job in jobs]
+    In parallel, the first level to fail stops the others; ValueError names it.
+    """
+    from model.jukebox.train import CODEC, merge, train_level
+
+    jobs = {level: (config, level, audio, shards, out / level, resume) for level in config.levels}
+    if not config.parallel or len(jobs) == 1:
+        for job in jobs.values():
+            train_level(*job)
     else:
-        with ProcessPoolExecutor(config.processes, get_context("spawn")) as pool:
-            futures = [pool.submit(train_level, *job) for job in jobs]
-            parts = [future.result() for future in futures]
-    merge(parts, out / "codec.safetensors", config.name, config.note)
-    print(f"wrote {out / 'codec.safetensors'}")
-    return out / "codec.safetensors"
+        _train_together(jobs)
+    merge([out / level / CODEC for level in jobs], out / CODEC, config.name, config.note)
+    print(f"wrote {out / CODEC}")
+    return out / CODEC
+
+
+def _train_together(jobs: dict[str, tuple]) -> None:
+    context = get_context("spawn")
+    running = {
+        level: context.Process(target=_train_one, args=job, name=level, daemon=True)
+        for level, job in jobs.items()
+    }
+    for process in running.values():
+        process.start()
+    while running:
+        wait([process.sentinel for process in running.values()])
+        for level in [level for level, process in running.items() if not process.is_alive()]:
+            process = running.pop(level)
+            process.join()
+            if process.exitcode:
+                for other in running.values():
+                    other.terminate()
+                raise ValueError(f"level {level} stopped (exit code {process.exitcode}); see above")
+
+
+def _train_one(*job: object) -> None:
+    from model.jukebox.train import train_level
+
+    try:
+        train_level(*job)
+    except (ValueError, OSError) as error:
+        print(f"train-codec: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -41,8 +41,8 @@ class CodecConfig:
     l_mu: float = 0.99
     revival_threshold: float = 1.0
 
-    processes: int = 2
-    """Levels trained at once, each in a process of its own."""
+    parallel: bool = True
+    """Train the levels at once, each in a process of its own."""
     threads: int = 0
     """CPU threads of each process; 0 leaves torch's choice."""
     device: str = "auto"
@@ -60,7 +60,7 @@ class CodecConfig:
         hop = max(self.hparams.hop(level_index(level)) for level in self.levels)
         if self.crop_samples % hop or self.crop_samples <= 1024:
             raise ValueError(f"crop_samples is {self.crop_samples}; expected k * {hop} above 1024")
-        for name in ("steps", "batch", "log_every", "save_every", "processes"):
+        for name in ("steps", "batch", "log_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
 

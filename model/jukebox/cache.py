@@ -1,0 +1,45 @@
+"""The folder of published weights, which D2M_CACHE moves, and the hashes of the files in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+JUKEBOX_5B_FILE = "vqvae.pth.tar"
+
+
+def weights_folder() -> Path:
+    """Return `$D2M_CACHE/weights`; without the variable, `~/.cache/dance2music/weights`."""
+    cache = os.environ.get("D2M_CACHE") or "~/.cache/dance2music"
+    return Path(cache).expanduser() / "weights"
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def record_of(path: Path) -> Path:
+    """Return where `pipeline weights fetch` notes the hash of what it fetched, for `sha256sum`."""
+    return path.with_name(path.name + ".sha256")
+
+
+def check_record(path: Path, sha256: str = "") -> None:
+    """Refuse a file that is no longer what was fetched; one put there by hand has no record.
+
+    Args:
+        path: the file.
+        sha256: its hash, where the caller has it already.
+    """
+    record = record_of(path)
+    if not record.is_file():
+        return
+    noted = record.read_text(encoding="ascii").split(maxsplit=1)[0]
+    found = sha256 or sha256_of(path)
+    if found != noted:
+        raise ValueError(
+            f"{path}: SHA-256 is {found}, but {noted} was fetched; delete the file and fetch it "
+            f"again, delete {record.name} if you replaced it yourself, or name the file by its path"
+        )
