@@ -20,8 +20,8 @@ from model.jukebox.corpus import Corpus, read_folder, read_shards
 from model.jukebox.ema import CodebookEMA, draw
 from model.jukebox.losses import (
     SPECTRAL,
-    Loss,
     commitment,
+    log_spectral,
     magnitude,
     measure_bandwidth,
     reconstruction,
@@ -29,7 +29,7 @@ from model.jukebox.losses import (
     spectral_convergence,
     straight_through,
 )
-from model.jukebox.settings import CodecConfig, override
+from model.jukebox.settings import CodecConfig, LossWeights, override
 from model.jukebox.train import CHECKPOINT, CODEC, build, train_step
 
 DATA = Path(os.environ.get("D2M_TEST_DATA", "absent")) / "jukebox_conformance"
@@ -72,7 +72,7 @@ def test_losses_are_the_originals():
         latents = codec.latents(audio, level)
         quantised = codec.lookup(codec.quantise(latents, level), level)
         output = codec.decode_latents(quantised, level)
-        loss, terms = reconstruction(audio, output, bandwidth, Loss())
+        loss, terms = reconstruction(audio, output, bandwidth, LossWeights())
         total, commit = total + loss.item(), commit + commitment(latents, quantised).item()
         expected = reference["per_term"]
         for name in ("l1", "l2", "linf", "lmix"):
@@ -136,6 +136,14 @@ def test_magnitude_of_silence_has_a_finite_gradient():
     audio = torch.zeros(1, 4096, requires_grad=True)
     magnitude(audio, SPECTRAL).sum().backward()
     assert torch.isfinite(audio.grad).all()
+
+
+def test_log_spectral_loss_hears_loud_and_quiet_alike():
+    noise = torch.randn(2, 8192, generator=torch.Generator().manual_seed(0))
+    target = [magnitude(noise * torch.tensor([[1.0], [0.1]]), SPECTRAL)]
+    output = [magnitude(noise * torch.tensor([[0.5], [0.05]]), SPECTRAL)]
+    assert log_spectral(target, target).tolist() == [0, 0]
+    assert log_spectral(target, output).tolist() == pytest.approx([np.log(2)] * 2, rel=0.1)
 
 
 def test_gradient_passes_the_quantiser_unchanged():
@@ -206,7 +214,7 @@ def test_command_trains_two_levels_into_one_codec(music, tmp_path, capsys):
     assert run(parser.parse_args([*arguments, "--set=stps=1"])) == 1
     assert "did you mean 'steps'" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
-    arguments[1] = str(tmp_path / "empty")
+    arguments[1], arguments[3] = str(tmp_path / "empty"), str(tmp_path / "other")
     assert run(parser.parse_args(arguments)) == 1
     assert "expected at least 2" in capsys.readouterr().err
 

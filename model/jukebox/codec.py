@@ -5,7 +5,6 @@ Legend: B batch, N samples at 22 050 Hz, L = N // hop code steps, C = 64 latent 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,13 +12,13 @@ import torch
 from torch import Tensor
 
 from model.jukebox.bottleneck import full_float32
+from model.jukebox.cache import JUKEBOX_5B_FILE, check_record, weights_folder
 from model.jukebox.checkpoint import Weights, read_weights, select
 from model.jukebox.hparams import LEVEL_NAME, TINY, HParams, level_index
 from model.jukebox.vqvae import VQVAE, Decoder
 from model.segment import SAMPLE_RATE_HZ
 
 DEMO = Path(__file__).with_name("demo.safetensors")
-PUBLISHED = "weights/vqvae.pth.tar"
 SAMPLES_PER_GROUP = {"cpu": 1, "cuda": 1 << 22}
 """Samples encoded at once: on a CPU one item, whose activations then stay in the cache."""
 
@@ -158,8 +157,8 @@ def load_codec(
     """Load levels of a codec, frozen.
 
     `source` is "demo" (shipped, trained on synthetic music), "jukebox-5b" (OpenAI's weights, which
-    you put in the cache folder yourself) or the path of a checkpoint. Raises FileNotFoundError or
-    ValueError, saying what to do.
+    `pipeline weights fetch jukebox-5b` puts into the cache folder) or the path of a checkpoint.
+    Raises FileNotFoundError or ValueError, saying what to do.
     """
     indices = tuple(level_index(level) for level in levels)
     path, published = find_weights(source)
@@ -180,16 +179,17 @@ def find_weights(source: str | Path) -> tuple[Path, bool]:
         path = DEMO
         advice = "reinstall the package, or make it anew: see docs/codec.md"
     elif str(source) == "jukebox-5b":
-        cache = Path(os.environ.get("D2M_CACHE", "~/.cache/dance2music")).expanduser()
-        path = cache / PUBLISHED
+        path = weights_folder() / JUKEBOX_5B_FILE
         advice = (
-            "put OpenAI's jukebox/models/5b/vqvae.pth.tar (noncommercial licence, 7.4 MB) there, "
-            "or set D2M_CACHE to the folder that holds weights/vqvae.pth.tar"
+            "run `pipeline weights fetch jukebox-5b`, or put OpenAI's jukebox/models/5b/"
+            "vqvae.pth.tar (noncommercial licence, 7.4 MB) there by hand"
         )
     else:
         path, advice = Path(source), "expected demo, jukebox-5b or the path of a checkpoint"
     if not path.is_file():
         raise FileNotFoundError(f"codec {str(source)!r}: no file {path}; {advice}")
+    if str(source) == "jukebox-5b":
+        check_record(path)
     return path, str(source) == "jukebox-5b"
 
 

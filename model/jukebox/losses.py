@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.jukebox.settings import LossWeights
+
 
 @dataclass(frozen=True)
 class STFT:
@@ -26,6 +28,8 @@ SPECTRAL = STFT(2048, 256, 1536)
 MULTISPECTRAL = (STFT(2048, 240, 1200), STFT(1024, 120, 600), STFT(512, 50, 240))
 LINF_WEIGHT, LINF_SAMPLES = 0.02, 2048
 CONVERGENCE_FLOOR = 2e-3
+LOG_FLOOR = 0.1
+"""Magnitude below which differences fade: some 70 dB under a full-scale tone."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +39,6 @@ class Bandwidth:
     l2: float
     l1: float
     spec: float
-
-
-@dataclass(frozen=True)
-class Loss:
-    """The loss weights of the released VQ-VAE; `spectral` is logged although it weighs nothing."""
-
-    commit: float = 0.02
-    spectral: float = 0.0
-    multispectral: float = 1.0
 
 
 def magnitude(audio: Tensor, stft: STFT) -> Tensor:
@@ -64,9 +59,17 @@ def spectral(target: Tensor, output: Tensor, stft: STFT = SPECTRAL) -> Tensor:
     return _distance(target, output, stft)
 
 
-def multispectral(target: Tensor, output: Tensor) -> Tensor:
-    """Return per item the mean of that norm over three resolutions (B,)."""
-    return torch.stack([_distance(target, output, stft) for stft in MULTISPECTRAL]).mean(0)
+def multispectral(targets: list[Tensor], outputs: list[Tensor]) -> Tensor:
+    """Return per item the mean of that norm over magnitudes at several resolutions (B,)."""
+    pairs = zip(targets, outputs, strict=True)
+    return torch.stack([(t - o).flatten(1).norm(dim=1) for t, o in pairs]).mean(0)
+
+
+def log_spectral(targets: list[Tensor], outputs: list[Tensor]) -> Tensor:
+    """Return per item the mean absolute difference of log magnitudes, over resolutions (B,)."""
+    pairs = zip(targets, outputs, strict=True)
+    logs = [(t + LOG_FLOOR).log() - (o + LOG_FLOOR).log() for t, o in pairs]
+    return torch.stack([log.abs().flatten(1).mean(1) for log in logs]).mean(0)
 
 
 def spectral_convergence(target: Tensor, output: Tensor) -> Tensor:
@@ -86,16 +89,20 @@ def lmix(target: Tensor, output: Tensor, bandwidth: Bandwidth) -> dict[str, Tens
 
 
 def reconstruction(
-    target: Tensor, output: Tensor, bandwidth: Bandwidth, weights: Loss
+    target: Tensor, output: Tensor, bandwidth: Bandwidth, weights: LossWeights
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return one level's loss without the commitment, and every term of it."""
     target, output = target.float(), output.float()
     terms = lmix(target, output, bandwidth)
-    terms["multispectral"] = multispectral(target, output).mean() / bandwidth.spec
+    spectra = [[magnitude(audio, stft) for stft in MULTISPECTRAL] for audio in (target, output)]
+    terms["multispectral"] = multispectral(*spectra).mean() / bandwidth.spec
     loss = terms["lmix"] + weights.multispectral * terms["multispectral"]
     if weights.spectral:
         terms["spectral"] = spectral(target, output).mean() / bandwidth.spec
         loss = loss + weights.spectral * terms["spectral"]
+    if weights.log_spectral:
+        terms["log_spectral"] = log_spectral(*spectra).mean()
+        loss = loss + weights.log_spectral * terms["log_spectral"]
     return loss, terms
 
 

@@ -11,6 +11,16 @@ from model.jukebox.hparams import HParams, level_index
 
 
 @dataclass(frozen=True)
+class LossWeights:
+    """The released VQ-VAE's; its `spectral` loss weighs nothing."""
+
+    commit: float = 0.02
+    spectral: float = 0.0
+    multispectral: float = 1.0
+    log_spectral: float = 0.0
+
+
+@dataclass(frozen=True)
 class CodecConfig:
     """Defaults are JukeBox's where the hyper-parameters of its VQ-VAE give a value.
 
@@ -38,6 +48,8 @@ class CodecConfig:
     commit: float = 0.02
     spectral: float = 0.0
     multispectral: float = 1.0
+    log_spectral: float = 0.0
+    """Not JukeBox's: a loss on log magnitudes, for quiet and high sounds in short trainings."""
     l_mu: float = 0.99
     revival_threshold: float = 1.0
 
@@ -73,6 +85,10 @@ class CodecConfig:
         rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
         fall = min(1.0, (self.steps - step) / self.decay_steps) if self.decay_steps else 1.0
         return self.lr * rise * fall
+
+    @property
+    def loss(self) -> LossWeights:
+        return LossWeights(self.commit, self.spectral, self.multispectral, self.log_spectral)
 
     @property
     def average_mu(self) -> float:

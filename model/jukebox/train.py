@@ -22,7 +22,6 @@ from model.jukebox.ema import CodebookEMA
 from model.jukebox.hparams import LEVEL_NAME, level_index
 from model.jukebox.losses import (
     Bandwidth,
-    Loss,
     commitment,
     measure_bandwidth,
     reconstruction,
@@ -150,8 +149,7 @@ def train_step(state: State, config: CodecConfig, audio: Tensor) -> dict[str, fl
     quantised = book.lookup(codes.view(len(audio), -1))
     with torch.autocast(audio.device.type, torch.bfloat16, enabled=config.bf16):
         output = model.decoder(index)(straight_through(latents, quantised))
-    weights = Loss(config.commit, config.spectral, config.multispectral)
-    loss, terms = reconstruction(audio, output, state.bandwidth, weights)
+    loss, terms = reconstruction(audio, output, state.bandwidth, config.loss)
     terms["commit"] = commitment(latents, quantised)
     loss = loss + config.commit * terms["commit"]
     if not torch.isfinite(loss):
@@ -236,8 +234,7 @@ def validate(state: State, config: CodecConfig, corpus: Corpus, out: Path) -> di
     target = torch.stack(originals).to(codec.device)
     codes = codec.encode(target, level)
     output = codec.decode(codes, level)
-    weights = Loss(config.commit, config.spectral, config.multispectral)
-    _, terms = reconstruction(target, output, state.bandwidth, weights)
+    _, terms = reconstruction(target, output, state.bandwidth, config.loss)
     pairs = {}
     for i, (original, decoded) in enumerate(zip(target.cpu(), output.cpu(), strict=True)):
         write_wav(out / "samples" / f"{i}_original.wav", original)
