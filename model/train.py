@@ -303,6 +303,7 @@ def train(
     source = Source(
         root, dataset, "train", codec.id, config.level, config.use_motion, config.use_visual
     )
+    config = fit_batch(config, source)
     state = build(config, dataset, codec, device)
     if resume:
         restore(state, read_checkpoint(run / LAST), run)
@@ -362,6 +363,16 @@ def train(
             if stop.is_set():
                 raise Interrupted(f"stopped at step {state.step}; go on with --resume")
     return state
+
+
+def fit_batch(config: Config, source: Source) -> Config:
+    """Return the configuration with batches no larger than the split, and say so."""
+    if not source.segments:
+        raise ValueError(f"{source.root}: split {source.split} is empty; build more videos")
+    if source.segments >= config.batch_size:
+        return config
+    print(f"batches of {source.segments}, not {config.batch_size}: the split has no more segments")
+    return replace(config, batch_size=source.segments)
 
 
 def announce(state: State, stream: TrainingStream, val: Source | None) -> None:

@@ -311,3 +311,11 @@ def test_build_is_the_same_for_the_same_seed(world):
     first, second = (build(config, dataset, codec, torch.device("cpu")) for _ in range(2))
     equal(first.network.state_dict(), second.network.state_dict())
     equal(first.adversary.state_dict(), second.adversary.state_dict())
+
+
+def test_a_split_smaller_than_a_batch_is_one_batch(world, tmp_path, capsys):
+    config = load_config("tiny", None, [*SMALL, "batch_size=500", "max_steps=2"])
+    state = train(world[0], tmp_path, config)
+    assert state.config.batch_size == 6
+    assert state.position == Position(epoch=2, batch=0)
+    assert "batches of 6, not 500" in capsys.readouterr().out
