@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     _add_report(commands)
     _add_mux(commands)
+    _add_weights(commands)
     return top
 
 
@@ -150,6 +151,48 @@ def _mux(arguments: argparse.Namespace) -> int:
 
     mux(arguments.video, arguments.audio, arguments.start_s, arguments.out)
     return 0
+
+
+def _add_weights(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("weights", help="published weights: list, fetch, verify")
+    sub.set_defaults(run=_weights_list)
+    actions = sub.add_subparsers(title="actions", metavar="ACTION")
+    actions.add_parser("list", help="names, sizes, hashes, licences (default)")
+    fetch = actions.add_parser("fetch", help="download files; again to go on after a break")
+    fetch.add_argument("names", nargs="+", metavar="NAME")
+    fetch.add_argument("--url", default="", help="another address of the same file")
+    fetch.set_defaults(run=_weights_fetch)
+    check = actions.add_parser("verify", help="check the hashes of the files that are there")
+    check.add_argument("name", nargs="?", default="", metavar="NAME")
+    check.set_defaults(run=_weights_verify)
+
+
+def _weights_list(arguments: argparse.Namespace) -> int:
+    from pipeline.weights import listing
+
+    for line in listing():
+        print(line)
+    return 0
+
+
+def _weights_fetch(arguments: argparse.Namespace) -> int:
+    from pipeline.weights import fetch, lookup
+
+    weights = [lookup(name) for name in arguments.names]
+    if arguments.url and len(weights) > 1:
+        raise ValueError(f"--url {arguments.url}: is the address of one file, {len(weights)} named")
+    for weight in weights:
+        fetch(weight, arguments.url)
+    return 0
+
+
+def _weights_verify(arguments: argparse.Namespace) -> int:
+    from pipeline.weights import verify
+
+    lines, right = verify(arguments.name)
+    for line in lines:
+        print(line)
+    return 0 if right else 1
 
 
 def _add_engine(sub: argparse.ArgumentParser) -> None:

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 def progress(items: Iterable[T], what: str, total: int, unit: str) -> Iterator[T]:
     """Yield the items and draw a line on stderr; a plain line every ten seconds without a tty."""
-    import sys
+    with _line(what, total, unit) as line:
+        for item in items:
+            yield item
+            line.update()
 
+
+def byte_progress(
+    chunks: Iterable[bytes], what: str, total_bytes: int | None, start_bytes: int
+) -> Iterator[bytes]:
+    """Yield chunks of a download and draw its line; `start_bytes` were there before."""
+    with _line(what, total_bytes, "B", start_bytes, scale=True) as line:
+        for chunk in chunks:
+            yield chunk
+            line.update(len(chunk))
+
+
+def _line(what: str, total: int | None, unit: str, start: int = 0, scale: bool = False) -> Any:
     from tqdm import tqdm
 
     plain = not sys.stderr.isatty()
-    yield from tqdm(
-        items,
+    return tqdm(
         desc=what,
         total=total,
         unit=unit,
+        initial=start,
+        unit_scale=scale,
         mininterval=10.0 if plain else 0.1,
         ncols=90 if plain else None,
         disable=total == 0,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -11,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from model.jukebox.cache import sha256_of
 from pipeline.outcome import StageError
+from pipeline.weights import find
 
 DIM = 2048
 FRAMES = 8
 """Frames per clip of PyTorchVideo's `i3d_r50` (8x8 setting), spread evenly over the window."""
 SHORT_SIDE_PX, CROP_PX = 256, 224
 MEAN, STD = 0.45, 0.225
-KINETICS_FILE = "I3D_8x8_R50.pyth"
-KINETICS_PAGE = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/" + KINETICS_FILE
 
 
 def frame_times(start_s: Fraction, window_s: Fraction, windows: int) -> list[Fraction]:
@@ -100,23 +98,20 @@ def weights_path(weights: str) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"--weights {weights}: no such file")
         return path
-    cache = Path(os.environ.get("D2M_CACHE", "~/.cache/dance2music")).expanduser()
-    path = cache / "weights" / KINETICS_FILE
-    if not path.is_file():
+    try:
+        return find("i3d_r50")
+    except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{path}: the Kinetics weights of i3d_r50 are not there; download {KINETICS_PAGE} to "
-            "that place, name another file with --weights PATH, or build with --weights untrained "
+            f"{error}; or name another file with --weights PATH, or build with --weights untrained "
             "(random features, labelled so)"
-        )
-    return path
+        ) from None
 
 
 def weights_id(weights: str) -> str:
     """Return what identifies the weights in a result's key: a hash, or the seed's name."""
     if weights == "untrained":
         return "untrained-seed0"
-    with open(weights_path(weights), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(weights_path(weights))
 
 
 def check_features(features: np.ndarray) -> np.ndarray:
