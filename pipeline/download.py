@@ -103,8 +103,8 @@ def download(
                 fruitless = 0 if file.tell() > farthest else fruitless + 1
                 farthest = max(farthest, file.tell())
                 if fruitless >= tries or not answered:
-                    kept = f"; {file.tell():,} bytes are kept in {part}" if file.tell() else ""
-                    raise DownloadError(f"{url}: {drop}{kept}") from None
+                    kept = f"{file.tell():,} bytes are kept in {part}, to go on from"
+                    raise DownloadError(f"{url}: {drop}; {kept}") from None
                 time.sleep(min(30.0, pause_s * 2 ** max(0, fruitless - 1)))
         os.fsync(file.fileno())
     return part

@@ -222,7 +222,7 @@ def fetch(
         part = download(url, path, size_bytes, pause_s=pause_s)
     except DownloadError as error:
         raise DownloadError(
-            f"{weight.name}: {error}; the same command goes on from what is there. Without a "
+            f"{weight.name}: {error}. Try the same command again, or, without a "
             f"network, put the file ({weight.size}; SHA-256 {weight.known_by}) at {path} by hand"
         ) from None
     try:
