@@ -96,9 +96,33 @@ def build() -> tuple[VQVAE, Codec]:
     return model, Codec.from_module(model, "random", "untrained, for timing")
 
 
-def report(name: str, audio_s: float, times: dict[str, float]) -> str:
-    ours, published = audio_s / times["ours"], audio_s / times["published"]
-    return f"| {name} | {published:.1f} | {ours:.1f} | {ours / published:.1f} |"
+def row(task: str, audio_s: float, published_s: float, ours_s: float) -> str:
+    published, ours = audio_s / published_s, audio_s / ours_s
+    return f"| {task} | {published:.1f} | {ours:.1f} | {ours / published:.1f} |"
+
+
+def compare(model: VQVAE, codec: Codec, batch: int, repeats: int) -> list[str]:
+    """Return the table's rows for clips of 2 s, `batch` at once."""
+    audio = 0.3 * torch.randn(batch, CLIP_SAMPLES, generator=torch.Generator().manual_seed(1))
+    audio_s = batch * CLIP_SAMPLES / SAMPLE_RATE_HZ
+    sides = {"published": lambda: published_encode(model, audio)}
+    for level in LEVELS:
+        sides[level] = lambda level=level: codec.encode(audio, level)
+    times = best(sides, repeats)
+    rows = [
+        row(f"encode {level}, batch {batch}", audio_s, times["published"], times[level])
+        for level in LEVELS
+    ]
+    for level, entry in LEVELS.items():
+        codes = codec.encode(audio, level)
+        sides = {
+            "published": lambda c=codes, index=entry.index: published_decode(model, c, index),
+            "ours": lambda c=codes, level=level: codec.decode(c, level),
+        }
+        times = best(sides, repeats)
+        task = f"decode {level}, batch {batch}"
+        rows.append(row(task, audio_s, times["published"], times["ours"]))
+    return rows
 
 
 def main() -> None:
@@ -112,22 +136,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {args.threads} thread(s), {args.repeats} repeats")
     print("| task | published | ours | times |\n|---|---|---|---|")
     for batch in sorted({1, args.batch}):
-        audio = 0.3 * torch.randn(batch, CLIP_SAMPLES, generator=torch.Generator().manual_seed(1))
-        audio_s = batch * CLIP_SAMPLES / SAMPLE_RATE_HZ
-        for level, entry in LEVELS.items():
-            sides = {
-                "published": lambda audio=audio: published_encode(model, audio),
-                "ours": lambda audio=audio, level=level: codec.encode(audio, level),
-            }
-            times = best(sides, args.repeats)
-            print(report(f"encode {level}, batch {batch}", audio_s, times), flush=True)
-            codes = codec.encode(audio, level)
-            sides = {
-                "published": lambda c=codes, i=entry.index: published_decode(model, c, i),
-                "ours": lambda c=codes, level=level: codec.decode(c, level),
-            }
-            times = best(sides, args.repeats)
-            print(report(f"decode {level}, batch {batch}", audio_s, times), flush=True)
+        print("\n".join(compare(model, codec, batch, args.repeats)), flush=True)
 
 
 if __name__ == "__main__":
