@@ -273,3 +273,19 @@ def test_quantiser_ignores_autocast_and_takes_any_scale():
 def test_importing_the_package_is_light():
     code = "import sys, model.jukebox; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_demo_codec_keeps_a_beat():
+    from model.jukebox.codec import DEMO
+
+    codec = load_codec("demo")
+    assert DEMO.stat().st_size <= 8 * 2**20
+    assert codec.levels == ("high", "low") and "synthetic music" in codec.note
+    assert codec.id == load_codec("demo", ["low"]).id
+    time = torch.arange(44100) / 22050
+    kicks = torch.exp(-12 * (time % 0.5)) * torch.sin(2 * torch.pi * 60 * (time % 0.5))
+    audio = 0.95 * kicks[None] / kicks.abs().max()
+    for level, least_db in (("high", 10), ("low", 18)):
+        decoded = codec.decode(codec.encode(audio, level), level)
+        error = (audio[:, : decoded.shape[1]] - decoded).square().mean()
+        assert 10 * torch.log10(audio.square().mean() / error) > least_db
