@@ -170,11 +170,14 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` to `path` by temporary file, fsync and rename: no reader sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _shards(splits: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[Shard]]:

@@ -26,7 +26,7 @@ from pipeline.engine import LocalEngine, RayEngine
 from pipeline.manifest import Row
 from pipeline.outcome import Outcome, attempt
 from pipeline.progress import progress
-from pipeline.shards import groups, json_bytes, npy_bytes, wav_bytes, write_shard
+from pipeline.shards import check_whole, groups, json_bytes, npy_bytes, wav_bytes, write_shard
 from pipeline.stages.extract import Settings
 
 SEGMENTS_PER_SHARD = 256
@@ -101,10 +101,13 @@ class WriteShard:
         note, path = self._note(plan), self.out / plan.name
         if not note.is_file() or not path.is_file():
             return None
-        stored = json.loads(note.read_text())
-        shard = Shard(**stored["shard"])
-        same = stored["plan"] == self._digest(plan) and path.stat().st_size == shard.bytes
-        return shard if same else None
+        try:
+            stored = json.loads(note.read_text())
+            shard, plan_digest = Shard(**stored["shard"]), stored["plan"]
+            check_whole(path, shard)
+        except (ValueError, KeyError, TypeError):
+            return None  # a damaged note or tar: written again
+        return shard if plan_digest == self._digest(plan) else None
 
     def _write(self, plan: ShardPlan) -> Shard:
         shard = write_shard(self.out / plan.name, self._segments(plan))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -66,42 +66,63 @@ def build(options: BuildOptions) -> Report:
     check(options)
     if options.dry_run:
         listing = list_inputs(options, engine=None)
-        return Report.of({row.video_id: manifest.ended_early(row) for row in listing.rows}, listing)
-    with locked(options.out), _engine(options) as engine:
-        started = time.monotonic()
+        rows = listing.rows
+        if options.dataset != "synthetic":
+            rows = [manifest.find(listing.root, row) for row in rows]
+        return Report.of({row.video_id: manifest.ended_early(row) for row in rows}, rows)
+    started = time.monotonic()
+    with _engine(options) as engine:
         listing = list_inputs(options, engine)
-        rows = manifest.hash_inputs(listing.root, listing.motion_root, listing.rows)
-        manifest.save(options.out / "manifest.parquet", rows)
-        settings = make_settings(options, listing)
-        outcomes = extract(settings, rows, engine)
-        shards = write_shards(settings, rows, outcomes, options.out, engine)
-        dataset = describe(options, settings, listing, shards)
-        save_dataset(options.out, dataset)
-        if options.codec != "none":
-            from pipeline.codes import extract_codes
+        with locked(options.out):
+            return _build(options, listing, engine, started)
 
-            extract_codes(options.out, options.codec, engine=engine)
-            dataset = load_dataset(options.out)
-        listing = Listing(listing.root, listing.motion_root, rows)
-        report = Report.of(outcomes, listing, dataset, time.monotonic() - started)
-        report.save(options.out)
+
+def _build(
+    options: BuildOptions, listing: Listing, engine: LocalEngine | RayEngine, started: float
+) -> Report:
+    before = dataset_before(options, listing)
+    (options.out / "report.json").unlink(missing_ok=True)
+    rows = manifest.hash_inputs(listing.root, listing.motion_root, listing.rows)
+    manifest.save(options.out / "manifest.parquet", rows)
+    settings = make_settings(options, listing)
+    outcomes = extract(settings, rows, engine)
+    shards = write_shards(settings, rows, outcomes, options.out, engine)
+    dataset = describe(options, settings, listing, shards)
+    if before is not None:
+        keep_codes(options.out, before, dataset)
+    save_dataset(options.out, dataset)
+    report = Report.of(outcomes, rows, dataset, time.monotonic() - started)
+    report.save(options.out)
+    if options.codec == "none":
         return report
+
+    from pipeline.codes import extract_codes
+
+    extract_codes(options.out, options.codec, engine=engine)
+    dataset = load_dataset(options.out)
+    report = Report.of(outcomes, rows, dataset, time.monotonic() - started)
+    report.save(options.out)
+    return report
 
 
 def check(options: BuildOptions) -> None:
     """Refuse what cannot work before anything is read or written."""
     try:
         window_s = Fraction(options.window_s)
-    except ValueError:
+    except (ValueError, ZeroDivisionError):
         raise ValueError(f"--window-s {options.window_s}: not a number of seconds") from None
     if not WINDOW_MIN_S <= window_s <= WINDOW_MAX_S:
         raise ValueError(
             f"--window-s {options.window_s}: a window has {WINDOW_MIN_S} to {WINDOW_MAX_S} s"
         )
     if options.visual != "none":
-        from pipeline.stages.visual import weights_id
+        from pipeline.stages.visual import check_weights
 
-        weights_id(options.weights)
+        check_weights(options.weights)
+    if options.engine == "local" and options.address:
+        raise ValueError("--address goes with --engine ray")
+    if options.dataset == "synthetic" and options.motion_dir:
+        raise ValueError("--motion-dir does not go with the synthetic data set, which has its own")
     if options.codec != "none":
         from model.jukebox.codec import find_weights
 
@@ -168,10 +189,10 @@ def extract(
     if todo:
         stages = [Extract(settings)]
         if settings.visual != "none":
-            stages.append(Visual(settings, gpus=_gpus()))
+            stages.append(Visual(settings))
         done = engine.run(stages, todo, _lost)
         for work in progress(done, "extract", len(todo), "video"):
-            outcomes[work.row.video_id] = work.outcome or stored_outcome(settings, work.row)
+            outcomes[work.row.video_id] = work.outcome or _found_outcome(settings, work.row)
     return outcomes
 
 
@@ -180,13 +201,18 @@ def stored_outcome(settings: Settings, row: Row) -> Outcome | None:
     return attempt("ledger", lambda: settings.outcome(row))
 
 
+def _found_outcome(settings: Settings, row: Row) -> Outcome:
+    words = f"{row.path}: its result is not there; --out must be on storage that all nodes share"
+    return stored_outcome(settings, row) or Outcome("failed", "ledger", "io", words)
+
+
 def describe(
     options: BuildOptions,
     settings: Settings,
     listing: Listing,
     shards: dict[str, list[Shard]],
 ) -> Dataset:
-    """Return dataset.json's content; codes stay listed while the shards they belong to stay."""
+    """Return dataset.json's content, without codes."""
     from pipeline.stages import openpose, smpl, visual
 
     window_s = Fraction(settings.window_s)
@@ -218,11 +244,31 @@ def describe(
         source=str(settings.root),
         untrained=settings.untrained(),
     )
-    if (options.out / "dataset.json").is_file():
-        before = load_dataset(options.out)
-        if before.splits == shards:
-            dataset.codecs = before.codecs
     return dataset
+
+
+def dataset_before(options: BuildOptions, listing: Listing) -> Dataset | None:
+    """Return what `--out` holds; raises ValueError where that is another data set or source."""
+    if not (options.out / "dataset.json").is_file():
+        return None
+    before = load_dataset(options.out)
+    held, wanted = (before.name, before.source), (options.dataset, str(listing.root.resolve()))
+    if held != wanted:
+        raise ValueError(
+            f"{options.out} holds {held[0]} from {held[1]}, not {wanted[0]} from {wanted[1]}: "
+            "choose another --out, or delete its dataset.json to build over it"
+        )
+    return before
+
+
+def keep_codes(out: Path, before: Dataset, dataset: Dataset) -> None:
+    """Go on listing codes whose shards stayed; remove, and name, those whose shards did not."""
+    if before.splits == dataset.splits:
+        dataset.codecs = before.codecs
+        return
+    for codec_id, codes in before.codecs.items():
+        print(f"codes of {codec_id} no longer fit: pipeline extract-codes --codec {codes.source}")
+        shutil.rmtree(out / "codes" / codec_id, ignore_errors=True)
 
 
 @contextmanager
@@ -234,8 +280,8 @@ def locked(out: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{out}: another command is writing there; wait for its end") from None
-        file.write(str(os.getpid()))
-        file.flush()
+        for part in [*out.glob("*.part"), *out.glob("codes/*/*.part")]:
+            part.unlink(missing_ok=True)
         yield
 
 
@@ -250,9 +296,3 @@ def _engine(options: BuildOptions) -> Iterator[LocalEngine | RayEngine]:
 
 def _lost(work: Work, stage: str, words: str) -> Work:
     return Work(work.row, outcome=Outcome("failed", stage, "worker_lost", words))
-
-
-def _gpus() -> float:
-    import torch
-
-    return 1.0 if torch.cuda.is_available() else 0.0

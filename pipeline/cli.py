@@ -59,7 +59,7 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--codec", default="none", help="also extract codes: demo, jukebox-5b, PATH")
     sub.add_argument("--window-s", default="2", help="segment length, 2 to 20 (default 2)")
     sub.add_argument("--limit", type=_positive, help="the first N inputs only")
-    sub.add_argument("--seed", type=int, default=0, help="seed of the synthetic data set")
+    sub.add_argument("--seed", type=_natural, default=0, help="seed of the synthetic data set")
     _add_engine(sub)
     sub.add_argument("--max-failed", type=_share, default=0.2, help="exit 3 above this share")
     sub.add_argument("--dry-run", action="store_true", help="list the inputs, do nothing")
@@ -219,6 +219,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text}: expected 0 or more")
     return value
 
 

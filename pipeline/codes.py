@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from pipeline.engine import LocalEngine, RayEngine
 from pipeline.ledger import Ledger, result_key
 from pipeline.outcome import Outcome, attempt
 from pipeline.progress import progress
-from pipeline.shards import npy_bytes, read_wav, write_shard
+from pipeline.shards import check_whole, npy_bytes, read_wav, write_shard
 
 LEVEL_NAMES = tuple(LEVELS)
 
@@ -71,11 +70,10 @@ def extract_codes(
     levels = [n for n in LEVEL_NAMES if n in levels or (before and n in before.levels)]
     stage = Encode(str(source), codec.id, tuple(levels), root.resolve() / ".work" / "results")
     entry = Codes(levels, str(source), codec.note)
-    jobs = {
-        shard.name: video_spans(root / shard.name)
-        for shards in dataset.splits.values()
-        for shard in shards
-    }
+    jobs = {}
+    for shard in (shard for shards in dataset.splits.values() for shard in shards):
+        check_whole(root / shard.name, shard)
+        jobs[shard.name] = video_spans(root / shard.name)
     total = sum(len(videos) for videos in jobs.values())
     todo = (video for videos in jobs.values() for video in videos)
     done = (engine or LocalEngine()).run([stage], todo, _lost)
@@ -96,9 +94,6 @@ def extract_codes(
             path.unlink()
     dataset.codecs[codec.id] = entry
     save_dataset(root, dataset)
-    for path in (root / "codes").iterdir():
-        if path.is_dir() and path.name not in dataset.codecs:
-            shutil.rmtree(path)  # codes of shards that are gone
     return codec.id
 
 
@@ -130,7 +125,7 @@ class Encode:
     results: Path
     name: str = "codes"
     batch: int = 8
-    gpus: float = 0.0
+    gpus: float = 1.0
     _codec: Any = field(default=None, repr=False)
 
     @property

@@ -1,7 +1,8 @@
 """Run stages over items, in this process or on Ray. The one file that knows Ray.
 
 A stage is a callable on a list of items that returns as many, with `setup()` called once per
-worker, and three attributes: `name`, `batch` (items per call) and `gpus` (per worker). Items flow
+worker, and three attributes: `name`, `batch` (items per call) and `gpus` (wanted per worker where
+there are any). Items flow
 through the stages one way, in no promised order; nothing here depends on what they are.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Protocol
 
@@ -59,7 +61,8 @@ class RayEngine:
 
     Results of one stage stay in Ray's object store until the next takes them; a stage does not
     start work that the next has no room for, so memory is bounded by what is in flight. A worker
-    that dies is started again and its call repeated; when that fails too, its items end as lost.
+    that dies is started again and its call repeated; when that fails too, each item of the call has
+    a last try alone, and one that kills its worker again ends as lost.
     """
 
     def __init__(self, address: str | None = None) -> None:
@@ -95,44 +98,48 @@ class RayEngine:
 
     def _flow(self, pools: list[_Pool], source: Iterator[Any], lost: Lost) -> Iterator[Any]:
         ray = self._ray
-        waiting: list[deque] = [deque() for _ in pools]  # (item as it came in, its latest ref)
-        running: dict[Any, tuple[int, Any, list]] = {}  # first ref -> stage, actor, (item, ref)s
+        running: dict[Any, tuple[_Pool, _Call]] = {}  # by the ref that says a call has ended
         exhausted = False
         while True:
             for i in reversed(range(len(pools))):
-                pool, queue = pools[i], waiting[i]
-                room = i + 1 == len(pools) or len(waiting[i + 1]) < 2 * pools[i + 1].capacity
+                pool = pools[i]
+                room = i + 1 == len(pools) or len(pools[i + 1].waiting) < 2 * pools[i + 1].capacity
                 while room and pool.free:
-                    while i == 0 and not exhausted and len(queue) < pool.stage.batch:
+                    while i == 0 and not exhausted and len(pool.waiting) < pool.stage.batch:
                         item = next(source, source)
                         if item is source:
                             exhausted = True
                         else:
-                            queue.append((item, item))
-                    upstream = any(stage < i for stage, _, _ in running.values()) or any(
-                        waiting[:i]
+                            pool.waiting.append((item, item))
+                    before = pools[:i]
+                    more = (i > 0 and not exhausted) or any(
+                        p.waiting or p.again or p.running for p in before
                     )
-                    more = upstream or (i > 0 and not exhausted)
-                    if not queue or (more and len(queue) < pool.stage.batch):
+                    call = pool.submit(wait_for_more=more)
+                    if call is None:
                         break
-                    batch = [queue.popleft() for _ in range(min(pool.stage.batch, len(queue)))]
-                    actor, refs = pool.submit([latest for _, latest in batch])
-                    pairs = [(item, ref) for (item, _), ref in zip(batch, refs, strict=True)]
-                    running[refs[0]] = (i, actor, pairs)
+                    running[call.ended] = (pool, call)
             if not running:
                 return
             (done,), _ = ray.wait(list(running), num_returns=1, fetch_local=False)
-            i, actor, pairs = running.pop(done)
-            pools[i].free.append(actor)
-            if i + 1 < len(pools):
-                waiting[i + 1].extend(pairs)
+            pool, call = running.pop(done)
+            words = pool.finish(call)
+            if words and not call.second:
+                pool.again.extend(call.pairs)  # a neighbour may be to blame: each alone, once
                 continue
-            for item, ref in pairs:
+            if words:
+                yield lost(call.pairs[0][0], pool.stage.name, words)
+                continue
+            following = pools[pools.index(pool) + 1 :]
+            results = zip(call.pairs, call.results, strict=True)
+            if following:
+                following[0].waiting.extend((item, ref) for (item, _), ref in results)
+                continue
+            for (item, _), ref in results:
                 try:
                     yield ray.get(ref)
                 except ray.exceptions.RayError as error:
-                    words = str(error).strip().splitlines()
-                    yield lost(item, pools[i].stage.name, words[-1] if words else repr(error))
+                    yield lost(item, pool.stage.name, _last_words(error))
 
     def close(self) -> None:
         if self._owned:
@@ -140,34 +147,79 @@ class RayEngine:
             self._ray, self._owned = None, False
 
 
+@dataclass
+class _Call:
+    """One call under way: its items with the refs it was given, and the refs of what it gives.
+
+    `second` says that its one item was in a call that failed before.
+    """
+
+    actor: Any
+    pairs: list[tuple[Any, Any]]
+    ended: Any
+    results: list[Any]
+    second: bool
+
+
 class _Pool:
-    """The actors of one stage."""
+    """The actors of one stage, and the items that wait for them."""
 
     def __init__(self, ray: Any, stage: Stage) -> None:
         self._ray, self.stage = ray, stage
         resources = ray.cluster_resources()
         cpus = max(1, int(resources.get("CPU", 1)))
-        gpus = int(resources.get("GPU", 0))
-        count = max(1, int(gpus / stage.gpus)) if stage.gpus else cpus
+        gpus = stage.gpus if resources.get("GPU", 0) else 0
+        count = max(1, int(resources["GPU"] / gpus)) if gpus else cpus
         actor = ray.remote(_Worker).options(
             # Pools share the cores: whole ones for each would leave the last pool without any.
             num_cpus=0.25,
-            num_gpus=stage.gpus,
-            max_restarts=2,
+            num_gpus=gpus,
+            max_restarts=-1,
             max_task_retries=2,
         )
         self.actors = [actor.remote(stage) for _ in range(count)]
         self.free = deque(self.actors * 2)  # one call running and one queued per actor
         self.capacity = count * stage.batch
+        self.waiting: deque[tuple[Any, Any]] = deque()  # item as it came in, its latest ref
+        self.again: deque[tuple[Any, Any]] = deque()  # the same, for a second chance alone
+        self.running = 0
+        self.retrying = False
 
-    def submit(self, arguments: list[Any]) -> tuple[Any, list[Any]]:
+    def submit(self, wait_for_more: bool) -> _Call | None:
+        """Start a call on a full batch, or on what there is if no more will come."""
+        if self.again and not self.retrying:
+            self.retrying = True  # one at a time: none shares an actor with the one to blame
+            pairs, second = [self.again.popleft()], True
+        elif not self.waiting or (wait_for_more and len(self.waiting) < self.stage.batch):
+            return None
+        else:
+            count = min(self.stage.batch, len(self.waiting))
+            pairs, second = [self.waiting.popleft() for _ in range(count)], False
         actor = self.free.popleft()
-        refs = actor.call.options(num_returns=len(arguments)).remote(*arguments)
-        return actor, refs if isinstance(refs, list) else [refs]
+        given = [latest for _, latest in pairs]
+        ended, *results = actor.call.options(num_returns=1 + len(given)).remote(*given)
+        self.running += 1
+        return _Call(actor, pairs, ended, results, second)
+
+    def finish(self, call: _Call) -> str:
+        """Take the actor back; return why the call failed, "" if it did not."""
+        self.free.append(call.actor)
+        self.running -= 1
+        self.retrying = self.retrying and not call.second
+        try:
+            self._ray.get(call.ended)
+        except self._ray.exceptions.RayError as error:
+            return _last_words(error)
+        return ""
 
     def close(self) -> None:
         for actor in self.actors:
             self._ray.kill(actor)
+
+
+def _last_words(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else repr(error)
 
 
 class _Worker:
@@ -180,10 +232,11 @@ class _Worker:
         stage.setup()
 
     def call(self, *items: Any) -> Any:
+        """Return a mark that the call ended well, small enough to look at, and the results."""
         results = self._stage(list(items))
         if len(results) != len(items):
             raise RuntimeError(f"{self._stage.name} gave {len(results)} of {len(items)} items")
-        return results[0] if len(items) == 1 else tuple(results)
+        return (None, *results)
 
 
 def make_engine(name: str, address: str | None = None) -> LocalEngine | RayEngine:

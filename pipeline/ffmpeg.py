@@ -37,7 +37,7 @@ MP4 = {
 STDERR_LINES = 12
 
 
-class FfmpegError(RuntimeError):
+class FfmpegError(ValueError):
     """ffmpeg failed; the message holds its last lines."""
 
 
@@ -197,7 +197,7 @@ def _raw(frames: Iterable[np.ndarray], shape: tuple[int, ...], out: Path) -> Ite
 @contextmanager
 def _appearing(out: Path) -> Iterator[Path]:
     """Give the path to write to; put it in `out`'s place at the end, or remove it on an error."""
-    part = out.with_name(f"{out.name}.part")
+    part = out.with_name(f"{out.name}.{os.getpid()}.part")
     try:
         yield part
         os.replace(part, out)

@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +21,9 @@ import numpy as np
 
 from model.segment import write_atomic
 from pipeline.outcome import Outcome
+
+MADE_BY = {"cut": 1, "motion": 1, "visual": 1, "codes": 1}
+"""Raise a stage's number when its code gives other results: the older ones are made again."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +65,23 @@ class Ledger:
         write_atomic(self.path(stage, key), buffer.getvalue())
 
     def read(self, stage: str, key: str) -> Result | None:
-        """Return the stored result, None where there is none."""
+        """Return the stored result, None where there is none; a damaged one is thrown away."""
         path = self.path(stage, key)
         if not path.is_file():
             return None
-        with np.load(path, allow_pickle=False) as stored:
-            note = json.loads(stored["_note"].tobytes())
-            arrays = {name: stored[name] for name in stored.files if name != "_note"}
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                note = json.loads(stored["_note"].tobytes())
+                arrays = {name: stored[name] for name in stored.files if name != "_note"}
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            print(f"{path}: damaged ({error}); made again", file=sys.stderr)
+            path.unlink(missing_ok=True)
+            return None
         outcome = Outcome(**note["outcome"]) if note["outcome"] else None
         return Result(arrays, note["facts"], outcome)
 
 
 def result_key(inputs: str, stage: str, config: Mapping[str, Any], weights: str = "") -> str:
     """Return the key of a result: 32 hex digits over input hash, stage, configuration, weights."""
-    text = json.dumps([inputs, stage, dict(config), weights], sort_keys=True)
+    text = json.dumps([MADE_BY[stage], inputs, stage, dict(config), weights], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,10 @@ from io import BytesIO
 from pathlib import Path
 
 from model.segment import write_atomic
-from pipeline.outcome import Outcome
+from pipeline.outcome import FILTERED, Outcome
+
+NAME_LENGTH = 64
+"""Tar names hold 100 bytes: a longer name is cut, and gets its hash."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Row:
 
     `path` and `motion` are relative to the source folder; `motion` is the annotation (a file, or a
     folder of per-frame files), "" where there is none. `ended` is the code that ends the input
-    before any work (`missing_file`, `not_in_split`), "" for all others.
+    before any work (`missing_file`, `bad_name`, `io`, `not_in_split`), "" for all others.
     """
 
     video_id: str
@@ -39,21 +43,30 @@ class Row:
 def video_id(path: Path) -> str:
     """Return the id of a video by its path relative to the source folder.
 
-    A plain `name.mp4` keeps its name. Any other path (a sub-folder, another ending, a character
-    that a key cannot hold) gets six hex digits of its hash, so that no two inputs share an id and
-    no input's id depends on which others there are.
+    A plain `name.mp4` of at most 64 characters keeps its name. Any other path (a sub-folder,
+    another ending, a character that a key cannot hold) gets twelve hex digits of its hash, so that
+    no two inputs share an id and no input's id depends on which others there are.
     """
     clean = re.sub(r"[^A-Za-z0-9_\-]+", "_", path.stem).strip("_-") or "video"
-    if path.as_posix() == f"{clean}.mp4":
+    if path.as_posix() == f"{clean}.mp4" and len(clean) <= NAME_LENGTH:
         return clean
-    return f"{clean}-{hashlib.sha256(path.as_posix().encode()).hexdigest()[:6]}"
+    digits = hashlib.sha256(os.fsencode(path.as_posix())).hexdigest()[:12]
+    return f"{clean[:NAME_LENGTH]}-{digits}"
 
 
 def hash_inputs(root: Path, motion_root: Path, rows: Sequence[Row], threads: int = 4) -> list[Row]:
     """Fill in size and SHA-256 of every row's video and annotation.
 
-    A video that the disk does not hold ends as `missing_file`.
+    A video that the disk does not hold ends as `missing_file`, one that cannot be read as `io`.
+    Raises ValueError where two rows have one id.
     """
+    paths: dict[str, str] = {}
+    for row in rows:
+        if row.video_id in paths:
+            raise ValueError(
+                f"{paths[row.video_id]} and {row.path} have one id: rename one of them"
+            )
+        paths[row.video_id] = row.path
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(lambda row: _hashed(root, motion_root, row), rows))
 
@@ -86,23 +99,36 @@ def as_dict(row: Row) -> dict[str, object]:
 
 def ended_early(row: Row) -> Outcome | None:
     """Return the outcome of a row that no stage will see, None for one that has work."""
-    if row.ended == "missing_file":
-        message = f"{row.path}: listed, but not in the source folder; put it there and run again"
-        return Outcome("failed", "manifest", "missing_file", message)
-    if row.ended:
-        message = f"{row.path}: the official split does not list {row.video_id}"
-        return Outcome("filtered", "manifest", row.ended, message)
-    return None
+    if not row.ended:
+        return None
+    words = {
+        "missing_file": "listed, but no such file (or a link to nothing); put it there",
+        "io": "cannot be read; check the disk and the file's permissions",
+        "bad_name": "a file name that is not UTF-8; rename it",
+        "not_in_split": "the official split does not list it",
+    }
+    status = "filtered" if row.ended in FILTERED else "failed"
+    return Outcome(status, "manifest", row.ended, f"{row.path}: {words[row.ended]}")
+
+
+def find(root: Path, row: Row) -> Row:
+    """Return the row, ended as `missing_file` where its video is not there."""
+    if row.ended or (root / row.path).is_file():
+        return row
+    return replace(row, ended="missing_file")
 
 
 def _hashed(root: Path, motion_root: Path, row: Row) -> Row:
-    video = root / row.path
+    row = find(root, row)
     if row.ended:
         return row
-    if not video.is_file():
-        return replace(row, ended="missing_file")
-    motion = _hash_motion(motion_root / row.motion) if row.motion else ""
-    return replace(row, bytes=video.stat().st_size, sha256=hash_file(video), motion_sha256=motion)
+    video = root / row.path
+    try:
+        motion = _hash_motion(motion_root / row.motion) if row.motion else ""
+        size = video.stat().st_size
+        return replace(row, bytes=size, sha256=hash_file(video), motion_sha256=motion)
+    except OSError:
+        return replace(row, ended="io")
 
 
 def hash_file(path: Path) -> str:

@@ -17,6 +17,7 @@ FILTERED = {
 }
 PERMANENT = {
     "missing_file": "the official list names it, the source folder lacks it",
+    "bad_name": "a file name that is not UTF-8",
     "undecodable": "the decoder refused it",
     "no_video": "no picture stream",
     "no_audio": "no sound stream",

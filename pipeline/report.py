@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.segment import Dataset, write_atomic
+from model.segment import Dataset, load_dataset, write_atomic
+from pipeline.manifest import Row
 from pipeline.outcome import Outcome
-from pipeline.sources.listing import Listing
 
 
 @dataclass
@@ -31,13 +31,13 @@ class Report:
     def of(
         cls,
         outcomes: Mapping[str, Outcome | None],
-        listing: Listing,
+        inputs: Sequence[Row],
         dataset: Dataset | None = None,
         seconds: float = 0.0,
     ) -> Report:
         """Make the report of a build; raises ValueError if an input has no end."""
         rows = []
-        for row in listing.rows:
+        for row in inputs:
             outcome = outcomes.get(row.video_id)
             if outcome is None and dataset is not None:
                 raise ValueError(f"{row.video_id}: no outcome; inputs and outcomes do not add up")
@@ -85,7 +85,8 @@ class Report:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: not found; run pipeline build --out {out} first")
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return cls(raw["rows"], raw["segments"], raw["untrained"], raw["codecs"], raw["seconds"])
+        codecs = {name: codes.note for name, codes in load_dataset(out).codecs.items()}
+        return cls(raw["rows"], raw["segments"], raw["untrained"], codecs, raw["seconds"])
 
     def table(self) -> str:
         """Return the printed form: every line's number adds up to the inputs."""
@@ -105,4 +106,9 @@ class Report:
             lines.append(f"failed: {row['video_id']}: {row['stage']}: {row['message']}")
         lines += [f"UNTRAINED {note}" for note in self.untrained]
         lines += [f"CODEC {name}: {note}" for name, note in self.codecs.items() if note]
-        return "\n".join(lines)
+        return "\n".join(map(_printable, lines))
+
+
+def _printable(text: str) -> str:
+    """Return a line whose control characters are spelt out: file names come from strangers."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from model.segment import SAMPLE_RATE_HZ, Shard
+from pipeline.manifest import hash_file
 
 
 class TarWriter:
@@ -91,6 +92,17 @@ def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         raise ValueError(f"{path}: not a whole tar after key {key!r}: {error}") from None
     if members:
         yield key, members
+
+
+def check_whole(path: Path, shard: Shard) -> None:
+    """Raise ValueError where a tar's bytes are not those that dataset.json lists."""
+    if not path.is_file():
+        raise ValueError(f"{path}: missing; run the command that made it again")
+    if path.stat().st_size != shard.bytes or hash_file(path) != shard.sha256:
+        raise ValueError(
+            f"{path}: {path.stat().st_size} bytes do not match dataset.json ({shard.bytes} bytes, "
+            f"sha256 {shard.sha256[:12]}…); delete it and run the command that made it again"
+        )
 
 
 def wav_bytes(pcm: np.ndarray) -> bytes:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from model.segment import LEVELS, META, WAV, Codes, Dataset, Shard, load_dataset, split_key
-from pipeline.manifest import hash_file
-from pipeline.shards import read_npy, read_shard, read_wav
+from pipeline.shards import check_whole, read_npy, read_shard, read_wav
 
 
 def verify(root: Path) -> Iterator[str]:
@@ -21,12 +20,18 @@ def verify(root: Path) -> Iterator[str]:
     that codes have the same keys in the same order; that no tar lies there unlisted.
     """
     dataset = load_dataset(root)
+    if not any(dataset.splits.values()):
+        raise ValueError(f"{root}: no segment in it; see pipeline report --shards {root}")
     listed = {shard.name for shards in dataset.splits.values() for shard in shards}
     for path in sorted(root.glob("*.tar")):
         if path.name not in listed:
             raise ValueError(
                 f"{path.name}: in the folder, not in dataset.json; run the build again"
             )
+    for path in sorted(root.glob("codes/*/*.tar")):
+        codes = dataset.codecs.get(path.parent.name)
+        if codes is None or path.name not in {s.name for t in codes.splits.values() for s in t}:
+            raise ValueError(f"{path}: not in dataset.json; delete it or extract its codes again")
     for split, shards in dataset.splits.items():
         for shard in shards:
             keys = _features(root, dataset, split, shard)
@@ -40,7 +45,7 @@ def verify(root: Path) -> Iterator[str]:
 
 
 def _features(root: Path, dataset: Dataset, split: str, shard: Shard) -> list[str]:
-    _whole(root / shard.name, shard)
+    check_whole(root / shard.name, shard)
     keys = []
     for key, members in read_shard(root / shard.name):
         split_key(key)
@@ -58,7 +63,7 @@ def _features(root: Path, dataset: Dataset, split: str, shard: Shard) -> list[st
 
 
 def _codes(root: Path, dataset: Dataset, codes: Codes, shard: Shard, keys: list[str]) -> None:
-    _whole(root / shard.name, shard)
+    check_whole(root / shard.name, shard)
     found = []
     for key, members in read_shard(root / shard.name):
         if members.keys() != {LEVELS[level].suffix for level in codes.levels}:
@@ -74,16 +79,6 @@ def _codes(root: Path, dataset: Dataset, codes: Codes, shard: Shard, keys: list[
             f"codes: {shard.name}: keys part from the features' at {odd}; extract again"
         )
     _count(shard, found)
-
-
-def _whole(path: Path, shard: Shard) -> None:
-    if not path.is_file():
-        raise ValueError(f"{path}: missing; run the command that made it again")
-    if path.stat().st_size != shard.bytes or hash_file(path) != shard.sha256:
-        raise ValueError(
-            f"{path}: {path.stat().st_size} bytes do not match dataset.json ({shard.bytes} bytes, "
-            f"sha256 {shard.sha256[:12]}…); delete it and run the command that made it again"
-        )
 
 
 def _array(name: str, array: np.ndarray, spec: Mapping[str, Any]) -> None:

@@ -27,6 +27,8 @@ def data() -> Path:
 def _ray() -> Iterator[None]:
     import ray
 
+    here = str(Path(__file__).parent)  # workers must find the stages that tests define
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
     yield
     ray.shutdown()

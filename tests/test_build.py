@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import tarfile
 from dataclasses import replace
@@ -151,13 +152,76 @@ def test_a_changed_window_is_cut_again(videos, tmp_path):
     assert list(verify(tmp_path)) == ["train-000000.tar: 2 segments"]
 
 
-def test_a_damaged_result_is_a_failure_not_a_crash(videos, tmp_path):
+def test_a_damaged_result_is_made_again(videos, tmp_path, capsys):
     build(options(videos, tmp_path, limit=2))
+    before = shards(tmp_path)
     stored = sorted((tmp_path / ".work" / "results" / "cut").rglob("*.npz"))
     stored[0].write_bytes(b"not a zip file")
+    (tmp_path / ".work" / "shards" / "train-000000.tar.json").write_text("{")
+    flip_a_byte(tmp_path)
     report = build(options(videos, tmp_path, limit=2))
-    assert report.counts == {"ok": 1, "failed": 1}
-    assert report.segments == {"train": 2}
+    assert str(stored[0]) in capsys.readouterr().err
+    assert report.counts == {"ok": 2}
+    assert shards(tmp_path) == before
+    list(verify(tmp_path))
+
+
+def test_hard_names_and_links_all_have_a_row(tmp_path, capsys):
+    source, out = tmp_path / "in", tmp_path / "out"
+    clip(source / "a.mp4", 2.1)
+    hard = ["x" * 90, "-dash", "two\nlines \x1b[31m", "日本", "%03d:?#"]
+    for name in hard:
+        (source / f"{name}.mp4").write_bytes((source / "a.mp4").read_bytes())
+    (source / "broken.mp4").symlink_to(tmp_path / "nowhere")
+    (source / "loop").symlink_to(source)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.mp4").write_bytes((source / "a.mp4").read_bytes())
+    (source / "linked").symlink_to(tmp_path / "elsewhere")
+    (source / os.fsdecode(b"bad\xff.mp4")).touch()
+    report = build(options(source, out))
+    found = ends(report)
+    assert {found[f"{name}.mp4"] for name in [*hard, "a", "linked/b"]} == {"ok"}
+    assert found["broken.mp4"] == "missing_file"
+    assert found["bad\\xff.mp4"] == "bad_name"
+    assert len(found) == 9 and report.segments == {"train": 7}
+    assert "\x1b" not in report.table()
+    list(verify(out))
+
+
+def test_two_inputs_of_one_id_are_refused(tmp_path, monkeypatch):
+    for folder in ("x", "y"):
+        clip(tmp_path / "in" / folder / "a.mp4", 2.1)
+    monkeypatch.setattr("pipeline.sources.folder.video_id", lambda path: path.stem)
+    with pytest.raises(ValueError, match=r"x/a\.mp4 and y/a\.mp4 have one id"):
+        build(options(tmp_path / "in", tmp_path / "out"))
+
+
+def test_equal_bad_files_are_each_named(tmp_path):
+    for name in ("p.mp4", "q.mp4"):
+        (tmp_path / name).write_text("junk" * 100)
+    report = build(options(tmp_path, tmp_path / "out"))
+    again = build(options(tmp_path, tmp_path / "out"))
+    for row in report.rows + again.rows:
+        assert row["path"] in row["message"] and str(tmp_path) not in row["message"]
+
+
+def test_another_source_does_not_replace_what_is_there(videos, tmp_path):
+    build(options(videos, tmp_path / "out", limit=2))
+    before = shards(tmp_path / "out")
+    clip(tmp_path / "other" / "z.mp4", 2.1)
+    with pytest.raises(ValueError, match="choose another --out"):
+        build(options(tmp_path / "other", tmp_path / "out"))
+    assert shards(tmp_path / "out") == before
+
+
+def test_annotations_are_not_shared_by_videos_of_one_name(tmp_path):
+    source = tmp_path / "in"
+    for folder in ("x", "y"):
+        clip(source / folder / "a.mp4", 2.1 + 0.1 * (folder == "y"))
+    motion_file(source / "motions" / "a.pkl", 132)
+    motion_file(source / "motions" / "y" / "a.pkl", 132)
+    report = build(options(source, tmp_path / "out", motion="smpl"))
+    assert ends(report) == {"x/a.mp4": "missing_motion", "y/a.mp4": "ok"}
 
 
 def test_sound_is_normalised_and_the_gain_is_kept(videos, tmp_path):
@@ -291,6 +355,13 @@ def test_exit_codes_and_messages(videos, tmp_path, capsys):
     assert "no such folder" in capsys.readouterr().err
     assert run(*build_it[:-2], "--source", videos, "--weights", tmp_path / "w") == 1
     assert "no such file" in capsys.readouterr().err
+    (tmp_path / "w").write_text("no weights")
+    assert run(*build_it[:-2], "--source", videos, "--weights", tmp_path / "w") == 1
+    assert "not weights of i3d_r50" in capsys.readouterr().err
+    assert run(*build_it, "--source", videos, "--window-s", "1/0") == 1
+    assert "not a number of seconds" in capsys.readouterr().err
+    assert run(*build_it, "--source", videos, "--motion-dir", tmp_path / "none") == 1
+    assert "no such folder" in capsys.readouterr().err
     assert run("verify", "--shards", tmp_path / "none") == 1
     assert "pipeline build" in capsys.readouterr().err
     assert run("build") == 2

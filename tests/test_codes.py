@@ -105,18 +105,30 @@ def test_two_codecs_live_side_by_side(root, codec_file, tmp_path):
 
 
 def test_codes_survive_a_build_that_changes_nothing_and_not_one_that_does(
-    root, built, codec_file, monkeypatch
+    root, built, codec_file, monkeypatch, capsys
 ):
     codec_id = extract_codes(root, str(codec_file))
     source = built.parent / "in"
     with monkeypatch.context() as patch:
         patch.setattr(LocalEngine, "run", refuse_work)
         build(options(source, root))
+        assert (root / "codes" / codec_id).is_dir()
     assert codec_id in load_dataset(root).codecs
     build(options(source, root, window_s="4"))
     assert load_dataset(root).codecs == {}
+    assert not list(root.glob("codes/*/*"))
+    assert "no longer fit" in capsys.readouterr().out
     assert extract_codes(root, str(codec_file)) == codec_id
     assert len(list(verify(root))) == 2
+
+
+def test_a_damaged_shard_gives_no_codes(root, codec_file):
+    path = root / "train-000000.tar"
+    data = bytearray(path.read_bytes())
+    data[2000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"train-000000\.tar"):
+        extract_codes(root, str(codec_file))
 
 
 @pytest.mark.parametrize("damage", ["missing", "reordered"])

@@ -43,12 +43,12 @@ def test_the_documented_reader_needs_webdataset_alone(tmp_path):
 def test_every_make_target_and_command_named_in_the_readme_exists():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"make (\w+)", text))
+    named = set(re.findall(r"(?:^ +|`)make (\w+)", text, re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
     for program in ("pipeline", "model"):
         page = subprocess.run(
             [sys.executable, "-m", program, "--help"], capture_output=True, text=True, check=True
         ).stdout
-        commands = set(re.findall(rf"^{program} ([a-z][a-z-]+)", text, re.MULTILINE))
+        commands = set(re.findall(rf"^ +{program} ([a-z][a-z-]+)", text, re.MULTILINE))
         assert commands
         assert all(command in page for command in commands), commands

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import manifests
 from pipeline.manifest import Row, video_id
-from pipeline.sources.listing import Listing, video_files
+from pipeline.sources.listing import Listing, utf8, video_files
 
 _NAME = re.compile(
     r"^g(?P<genre>[A-Z]{2})_s[A-Z]{2}_(?P<camera>c\d\d|cAll)"
@@ -43,7 +43,7 @@ def list_aist(source: Path, membership: Mapping[str, str], motion: str) -> Listi
         raise FileNotFoundError(f"{source}: no such folder; {_HELP}")
     places = [source / "motions", source / "aist_plusplus_final" / "motions", root]
     motion_root = next((p for p in places if p.is_dir()), root)
-    files = {video_id(path): path.as_posix() for path in video_files(root)}
+    files = {video_id(path): utf8(path)[0] for path in video_files(root)}
     if not files.keys() & membership.keys():
         raise FileNotFoundError(f"{root}: none of the {len(membership)} listed videos; {_HELP}")
     rows = [

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from pipeline.manifest import Row, video_id
 from pipeline.sources.aist import motion_name
-from pipeline.sources.listing import Listing, video_files
+from pipeline.sources.listing import Listing, utf8, video_files
 
 
 def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Listing:
     """List every video under `source` (or `source` itself), all in split `train`.
 
-    Annotations are looked for by the video's name in `motion_dir`; without it in the folder's
-    `motions` (or `openpose`), beside it, and in the folder itself. SMPL: `<name>.pkl`, or with
+    Annotations are looked for by the video's path, or by its name where no other has that, in
+    `motion_dir`; without it in the folder's `motions` (or `openpose`), beside it, and in the folder
+    itself. SMPL: `<name>.pkl`, or with
     `cAll` for the camera as AIST++ names them. OpenPose: a folder `<name>` of JSON files.
     """
     if source.is_file():
@@ -25,17 +27,27 @@ def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Li
     if not paths:
         raise FileNotFoundError(f"--source {source}: no video in it")
     home = "openpose" if motion == "openpose" else "motions"
+    if motion_dir and not motion_dir.is_dir():
+        raise FileNotFoundError(f"--motion-dir {motion_dir}: no such folder")
     places = [motion_dir] if motion_dir else [root / home, root.parent / home, root]
     motion_root = next((p for p in places if p.is_dir()), root)
+    stems = Counter(path.stem for path in paths)
     rows = []
     for path in paths:
-        names = _annotations(path, motion)
+        text, ended = utf8(path)
+        names = _annotations(path, motion, stems[path.stem] == 1) if not ended else []
         found = next((name for name in names if (motion_root / name).exists()), "")
-        rows.append(Row(video_id(path), path.as_posix(), motion=found or (names or [""])[0]))
+        annotation = found or (names or [""])[0]
+        rows.append(Row(video_id(path), text, motion=annotation, ended=ended))
     return Listing(root, motion_root, rows)
 
 
-def _annotations(path: Path, motion: str) -> list[str]:
-    if motion == "smpl":
-        return [f"{path.stem}.pkl", motion_name(path.stem)]
-    return [path.stem] if motion == "openpose" else []
+def _annotations(path: Path, motion: str, alone: bool) -> list[str]:
+    """Return where a video's annotation may lie: by its path, and by its name if `alone`."""
+    names = [path.with_suffix("")] + ([Path(path.stem)] if alone else [])
+    if motion == "openpose":
+        return [name.as_posix() for name in names]
+    if motion != "smpl":
+        return []
+    plain = [f"{name.as_posix()}.pkl" for name in names]
+    return plain + [(name.parent / motion_name(name.name)).as_posix() for name in names]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.manifest import Row
 
-VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .flv .wmv .mpg .mpeg .ts .gif".split())
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .flv .wmv .mpg .mpeg .ts .gif .3gp .3g2".split()
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,30 @@ class Listing:
 
 
 def video_files(root: Path) -> list[Path]:
-    """Return the paths of all videos under `root`, relative to it, sorted."""
-    found = (p for p in root.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
-    return sorted(p.relative_to(root) for p in found)
+    """Return everything named like a video under `root`, relative to it, sorted.
+
+    Links to folders are followed, each real folder once. What is no readable file (a broken link)
+    is listed too: it ends in the report, not in silence.
+    """
+    found: list[Path] = []
+    seen: set[str] = set()
+    for folder, names, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            names.clear()
+            continue
+        seen.add(real)
+        names.sort()
+        here = Path(folder).relative_to(root)
+        found += [here / f for f in files if Path(f).suffix.lower() in VIDEO_SUFFIXES]
+    return sorted(found)
+
+
+def utf8(path: Path) -> tuple[str, str]:
+    """Return a path as text and the code that ends it: "" or `bad_name` where it is not UTF-8."""
+    try:
+        text = path.as_posix()
+        text.encode()
+        return text, ""
+    except UnicodeEncodeError:
+        return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace"), "bad_name"

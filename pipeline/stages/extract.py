@@ -17,6 +17,7 @@ from pipeline.outcome import Outcome, StageError, attempt
 
 PEAK = 0.95
 """Every segment is peak-normalised to this, as the reference code does."""
+INPUT = "<input>"
 MAX_GAIN = 32.0
 """30 dB: silence stays silence."""
 
@@ -42,7 +43,7 @@ class Settings:
 
     def key(self, stage: str, row: Row) -> str:
         """Return the key of one stage's result for one input."""
-        cut = {"window_s": self.window_s, "rate_hz": SAMPLE_RATE_HZ, "peak": PEAK}
+        cut = {"window_s": self.window_s, "rate_hz": SAMPLE_RATE_HZ, "peak": PEAK, "gain": MAX_GAIN}
         if stage == "cut":
             return result_key(row.sha256, "cut", cut)
         if stage == "motion":
@@ -64,6 +65,15 @@ class Settings:
             return [f"visual features: {self.visual} with random weights"]
         return []
 
+    def unnamed(self, row: Row, outcome: Outcome) -> Outcome:
+        """Return an outcome without the input's name: equal content elsewhere ends the same way."""
+        words = outcome.message.replace(str(self.root / row.path), INPUT).replace(row.path, INPUT)
+        return replace(outcome, message=words)
+
+    def named(self, row: Row, outcome: Outcome) -> Outcome:
+        """Return a stored outcome with the name that its input has now."""
+        return replace(outcome, message=outcome.message.replace(INPUT, row.path))
+
     def results(self, row: Row) -> dict[str, Result | None]:
         """Return what the ledger holds for one input, by stage."""
         return {stage: self.ledger.read(stage, self.key(stage, row)) for stage in self.stages()}
@@ -75,7 +85,7 @@ class Settings:
             if result is None:
                 return None
             if result.outcome is not None:
-                return result.outcome
+                return self.named(row, result.outcome)
         facts = results["cut"].facts
         return Outcome("ok", segments=len(facts["starts_s"]), dropped_s=facts["dropped_s"])
 
@@ -119,10 +129,7 @@ class Extract:
             return work
         clips = attempt("frames", lambda: _clips(self.settings, work.row, cut))
         if isinstance(clips, Outcome):
-            self.settings.ledger.write(
-                "visual", self.settings.key("visual", work.row), {}, {}, clips
-            )
-            return replace(work, outcome=clips)
+            return replace(work, outcome=self._end("visual", work.row, clips))
         return replace(work, clips=clips)
 
     def _has(self, stage: str, row: Row) -> bool:
@@ -144,9 +151,14 @@ class Extract:
 
         result = attempt(stage, made)
         if isinstance(result, Outcome):
-            ledger.write(stage, key, {}, {}, result)
-            return result
-        return result.outcome or result
+            return self._end(stage, row, result)
+        return self.settings.named(row, result.outcome) if result.outcome else result
+
+    def _end(self, stage: str, row: Row, outcome: Outcome) -> Outcome:
+        """Store how a stage ended and return it as the report tells it."""
+        outcome = self.settings.unnamed(row, outcome)
+        self.settings.ledger.write(stage, self.settings.key(stage, row), {}, {}, outcome)
+        return self.settings.named(row, outcome)
 
 
 def _cut(settings: Settings, row: Row) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -226,7 +238,7 @@ class Visual:
     settings: Settings
     name: str = "visual"
     batch: int = 4
-    gpus: float = 0.0
+    gpus: float = 1.0
     _net: Any = field(default=None, repr=False)
 
     def setup(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,14 @@ class I3D:
             net = i3d_r50(pretrained=False)
         if self.weights != "untrained":
             path = weights_path(self.weights)
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            net.load_state_dict(state.get("model_state", state))
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+                net.load_state_dict(state.get("model_state", state))
+            except (RuntimeError, KeyError, AttributeError, EOFError, UnpicklingError) as error:
+                words = str(error).splitlines()[0] if str(error) else repr(error)
+                raise ValueError(
+                    f"{path}: not weights of i3d_r50 as PyTorchVideo publishes them: {words}"
+                ) from None
         net.blocks = net.blocks[:-1]
         self._net = net.eval().requires_grad_(False).to(self.device)
         self._net = self._net.to(memory_format=torch.channels_last_3d)
@@ -105,6 +112,12 @@ def weights_path(weights: str) -> Path:
             f"{error}; or name another file with --weights PATH, or build with --weights untrained "
             "(random features, labelled so)"
         ) from None
+
+
+def check_weights(weights: str) -> None:
+    """Raise FileNotFoundError or ValueError, naming the file, where weights cannot be used."""
+    if weights != "untrained":
+        I3D(weights, device="cpu").setup()
 
 
 def weights_id(weights: str) -> str:
