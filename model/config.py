@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -92,7 +93,11 @@ class Config:
                     f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
                 )
         if len(self.betas) != 2:
-            raise ValueError(f"betas are two numbers, got {self.betas}")
+            raise ValueError(f"betas are two numbers, got {list(self.betas)}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are {list(self.betas)}; expected numbers of [0, 1)")
+        if min(self.dilations) < 1:
+            raise ValueError(f"dilations are {list(self.dilations)}; expected at least 1 each")
         whole = ("channels", "min_channels", "motion_channels", "visual_channels", "max_steps",
                  "batch_size", "discriminators", "d_channels", "d_max_channels", "d_first_stride",
                  "shuffle_segments", "log_every", "checkpoint_every", "val_every", "val_segments",
@@ -100,9 +105,14 @@ class Config:
         for name in whole:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in ("d_layers", "workers", "noise_channels", "audio_items", "sigma"):
+        for name in ("seed", "d_layers", "workers", "noise_channels", "audio_items"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 0")
+        rates = {n: getattr(self, n) for n in ("sigma", "lr_generator", "lr_discriminator")}
+        weights = {f"weights.{name}": weight for name, weight in self.weights.items()}
+        for name, value in {**rates, **weights}.items():
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is {value}; expected a finite number, at least 0")
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -235,5 +245,6 @@ def _typed(key: str, value: Any, like: Any, source: str) -> Any:
     else:
         fits = isinstance(value, str)
     if not fits:
-        raise ValueError(f"{source}: {key} is {value!r}; expected {type(like).__name__}")
+        kind = f"a list like {list(like)}" if isinstance(like, tuple) else type(like).__name__
+        raise ValueError(f"{source}: {key} is {value!r}; expected {kind}")
     return value

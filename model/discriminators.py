@@ -38,8 +38,13 @@ class Discriminator(nn.Module):
         super().__init__()
         stack: list[Conv] = [Conv(inputs, channels, 16, stride=first_stride)]
         for _ in range(layers):
-            wider = min(4 * channels, max_channels)
-            stack.append(Conv(channels, wider, 41, stride=4, groups=max(1, channels // 4)))
+            wider, groups = min(4 * channels, max_channels), max(1, channels // 4)
+            if channels % groups or wider % groups:
+                raise ValueError(
+                    f"d_channels and d_max_channels ({max_channels}) give a layer of {channels} to "
+                    f"{wider} channels, which {groups} groups do not divide; take powers of two"
+                )
+            stack.append(Conv(channels, wider, 41, stride=4, groups=groups))
             channels = wider
         stack.append(Conv(channels, max(1, channels // 2), 5))
         self.layers = nn.ModuleList(stack)

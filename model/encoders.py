@@ -24,11 +24,16 @@ class Standardise(nn.Module):
         self.register_buffer("deviation", torch.ones(features))
 
     def measure(self, values: Tensor) -> None:
-        """Take mean and deviation from values (..., D); a constant feature keeps deviation 1."""
+        """Take mean and deviation from values (..., D).
+
+        A feature that hardly changes in them keeps deviation 1: a movement elsewhere would come
+        out as thousands of deviations.
+        """
         rows = values.reshape(-1, values.shape[-1]).double()
         deviation = rows.std(0, unbiased=False)
         self.mean.copy_(rows.mean(0))
-        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
+        least = 1e-3 * deviation.mean().clamp(min=1.0)
+        self.deviation.copy_(torch.where(deviation > least, deviation, 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.deviation

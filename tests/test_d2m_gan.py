@@ -11,6 +11,7 @@ from model.audio import LogMel, decode_wav, encode_wav, mel_filters
 from model.config import LOSSES, Config, load_config, override
 from model.data import Batch
 from model.discriminators import arrange, build_adversary
+from model.encoders import Standardise
 from model.generator import Inputs, InputSpec, build_generator
 from model.jukebox import random_codec
 from model.layers import pad_time, resample_time
@@ -150,6 +151,21 @@ def test_discriminators_at_full_size_have_the_references_parameters():
     assert abs(count - 9.2e6) < 0.05e6  # REFERENCE: three discriminators of 9.2 M
 
 
+def test_channels_that_groups_do_not_divide_are_refused():
+    config = load_config("tiny", None, ["d_channels=5", "d_max_channels=30"])
+    with pytest.raises(ValueError, match=r"d_max_channels \(30\).* 30 to 30 .*powers of two"):
+        build_adversary(config, 64, torch.device("cpu"))
+
+
+def test_a_feature_that_hardly_changes_keeps_its_scale():
+    standardise = Standardise(3)
+    values = torch.randn(4, 200, 3) * torch.tensor([2.0, 1e-5, 0.0]) + 5
+    standardise.measure(values)
+    assert standardise.deviation[0] == pytest.approx(2, rel=0.1)
+    assert standardise.deviation[1:].tolist() == [1, 1]
+    assert standardise(values + 1)[..., 1:].abs().max() < 1.1
+
+
 def test_the_adversary_is_untouched_by_the_generators_losses(state, batch):
     before = [p.clone() for p in state.adversary.network.parameters()]
     real = state.codec.lookup(batch.codes, "high")
@@ -251,6 +267,14 @@ def test_paper_weights():
         ("use_motion=1", "expected bool"),
         ("reshape=rows", "expected one of time, channel, none"),
         ("batch_size", "expected key=value"),
+        ("weights.mel=-1", "weights.mel is -1.0; expected a finite number"),
+        ("weights.mel=.nan", "weights.mel is nan"),
+        ("sigma=.nan", "sigma is nan"),
+        ("lr_generator=.inf", "lr_generator is inf"),
+        ("dilations=[0]", r"dilations are \[0\]"),
+        ("seed=-1", "seed is -1"),
+        ("betas=0.5,0.9", r"expected a list like \[0.5, 0.9\]"),
+        ("betas=[0.5, 1.5]", r"\[0, 1\)"),
     ],
 )
 def test_settings_are_refused_with_a_reason(setting, message):
@@ -263,7 +287,8 @@ def test_file_and_settings_override_the_preset(tmp_path):
     file.write_text("lr_generator: 1e-3\nweights: {mel: 5}\ndilations: [1, 2]\n")
     config = load_config("tiny", file, ["weights.wave=0", "lr_discriminator=2e-4"])
     assert (config.lr_generator, config.lr_discriminator) == (1e-3, 2e-4)
-    assert (config.weights["mel"], config.weights["wave"], config.weights["feature"]) == (5, 0, 3)
+    preset = load_config("tiny", None).weights
+    assert config.weights == {**preset, "mel": 5, "wave": 0}
     assert config.dilations == (1, 2)
 
 
