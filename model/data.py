@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from model.audio import decode_wav
 from model.segment import LEVELS, META, MOTION, VISUAL, WAV, Codes, Dataset, split_key
+from model.signals import ignore_stop
 
 Raw = dict[str, Any]
 """A sample as read: `__key__`, `__url__` and the bytes of each member by suffix."""
@@ -71,13 +72,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Source:
-    """One split of a shard folder, as training reads it."""
+    """One split of a shard folder, as training reads it. `bins` are the codebook's entries."""
 
     root: Path
     dataset: Dataset
     split: str
     codec_id: str
     level: str
+    bins: int
     use_motion: bool = True
     use_visual: bool = True
     suffixes: tuple[str, ...] = field(init=False)
@@ -107,12 +109,11 @@ class Source:
     def segments(self) -> int:
         return self.dataset.segments(self.split)
 
-    def raw(self, shards: Iterable[int]) -> Iterator[Raw]:
-        """Yield samples of the shards by number, features and codes together, undecoded."""
-        folder = self.root / "codes" / self.codec_id
-        for i in shards:
-            shard = self.dataset.splits[self.split][i]
-            yield from paired(self.root / shard.name, folder / shard.name, shard.segments)
+    def raw(self, number: int, wanted: Container[int] | None = None) -> Iterator[Raw]:
+        """Yield a shard's samples, or the wanted ones, features and codes together, undecoded."""
+        shard = self.dataset.splits[self.split][number]
+        codes = self.root / "codes" / self.codec_id / shard.name
+        yield from paired(self.root / shard.name, codes, shard.segments, wanted)
 
     def decode(self, raw: Raw) -> tuple[str, dict[str, np.ndarray]]:
         """Return key and arrays of one sample, checked against dataset.json."""
@@ -122,7 +123,13 @@ class Source:
         suffix = LEVELS[self.level].suffix
         steps = LEVELS[self.level].steps(self.dataset.samples)
         spec = {suffix: {"dtype": "uint16", "shape": [steps]}}
-        arrays["codes"] = member(raw, suffix, spec, url).astype(np.int64)
+        codes = member(raw, suffix, spec, url)
+        if codes.max() >= self.bins:
+            raise ValueError(
+                f"{self.root / 'codes' / self.codec_id}: {key}.{suffix} has code {codes.max()}, "
+                f"the codebook has {self.bins} entries; run pipeline extract-codes again"
+            )
+        arrays["codes"] = codes.astype(np.int64)
         return key, arrays
 
     def collate(self, raws: list[Raw]) -> Batch:
@@ -152,29 +159,45 @@ def codes_of(dataset: Dataset, codec_id: str, root: Path) -> Codes:
     return dataset.codecs[codec_id]
 
 
-def read_tar(path: Path) -> Iterator[Raw]:
-    """Yield the samples of one tar in order; ValueError names a damaged file."""
-    from webdataset.tariterators import group_by_keys, tar_file_iterator
+def read_tar(path: Path, wanted: Container[int] | None = None) -> Iterator[Raw]:
+    """Yield the samples of one tar in order; ValueError names a damaged file.
+
+    Of samples that are not `wanted` (by number from 0) the key is right and the members are None:
+    their bytes are skipped on disk.
+    """
+    from webdataset.tariterators import group_by_keys
 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: listed in dataset.json, but not there; build it again")
-    with open(path, "rb") as file:
-        try:
-            yield from group_by_keys(
-                {**entry, "__url__": str(path)} for entry in tar_file_iterator(file)
-            )
-        except tarfile.TarError as error:
-            raise ValueError(
-                f"{path}: damaged tar ({error}); see: pipeline verify --shards {path.parent}"
-            ) from None
+    try:
+        with tarfile.open(path, "r:") as tar:
+            yield from group_by_keys(_members(tar, str(path), wanted))
+    except tarfile.TarError as error:
+        raise ValueError(
+            f"{path}: damaged tar ({error}); see: pipeline verify --shards {path.parent}"
+        ) from None
 
 
-def paired(features: Path, codes: Path, segments: int) -> Iterator[Raw]:
-    """Yield the samples of two tars with the same keys in the same order, as one.
+def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> Iterator[Raw]:
+    key, number = None, -1
+    while (info := tar.next()) is not None:
+        tar.members.clear()  # tarfile would keep a record of every member it has passed
+        if (file := tar.extractfile(info) if info.isfile() else None) is None:
+            continue
+        if (now := info.name.partition(".")[0]) != key:
+            key, number = now, number + 1
+        data = file.read() if wanted is None or number in wanted else None
+        yield {"fname": info.name, "data": data, "__url__": url}
+
+
+def paired(
+    features: Path, codes: Path, segments: int, wanted: Container[int] | None = None
+) -> Iterator[Raw]:
+    """Yield the samples, or the `wanted` ones, of two tars with the same keys in order, as one.
 
     Raises ValueError naming the first key that is missing, extra or out of order in either.
     """
-    left, right = read_tar(features), read_tar(codes)
+    left, right = read_tar(features, wanted), read_tar(codes, wanted)
     seen: set[str] = set()
     while True:
         a, b = next(left, None), next(right, None)
@@ -188,8 +211,11 @@ def paired(features: Path, codes: Path, segments: int) -> Iterator[Raw]:
             )
         if a["__key__"] in seen:
             raise ValueError(f"{features}: {a['__key__']} is there twice; build it again")
+        if shared := sorted(k for k in a.keys() & b.keys() if not k.startswith("__")):
+            raise ValueError(f"{a['__key__']}: {', '.join(shared)} is in {features} and in {codes}")
+        if wanted is None or len(seen) in wanted:
+            yield {**b, **a}
         seen.add(a["__key__"])
-        yield {**b, **a}
     if len(seen) != segments:
         raise ValueError(
             f"{features}: {len(seen)} segments, dataset.json says {segments}; "
@@ -211,6 +237,8 @@ def member(raw: Raw, suffix: str, specs: dict[str, dict[str, Any]], url: str) ->
             f"{url}: {name} is {array.dtype} {array.shape}, expected {spec['dtype']} "
             f"{tuple(spec['shape'])}; build the shards again"
         )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{url}: {name} has values that are not finite; build the shards again")
     return array
 
 
@@ -284,9 +312,17 @@ class TrainingStream(IterableDataset):
         """Yield the samples of one epoch in order, undecoded."""
         rng = np.random.default_rng((self.seed, epoch))
         shards = rng.permutation(len(self.source.dataset.splits[self.source.split]))
-        yield from shuffled(self.source.raw(int(i) for i in shards), self.capacity, rng)
+        raws = (raw for i in shards for raw in self.source.raw(int(i)))
+        yield from shuffled(raws, self.capacity, rng)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | Exception]:
+        """Yield batches. An error of the data is yielded too, and the last: see below."""
+        try:
+            yield from self._batches()
+        except (ValueError, OSError) as error:
+            yield error
+
+    def _batches(self) -> Iterator[Batch]:
         info = torch.utils.data.get_worker_info()
         turn, turns = (info.id, info.num_workers) if info else (0, 1)
         position, count = replace(self.start, batch=0), -self.start.batch
@@ -303,20 +339,36 @@ class TrainingStream(IterableDataset):
 
 
 def training_batches(stream: TrainingStream, workers: int, pin: bool) -> Iterator[Batch]:
-    """Iterate over the stream, decoding in `workers` processes (0: in this one)."""
+    """Iterate over the stream, decoding in `workers` processes (0: in this one).
+
+    An error raised within a worker would arrive as the text of its traceback: it comes as a value.
+    """
     own = torch.Generator()  # else each loader would draw its seed from the run's random numbers
-    return iter(DataLoader(stream, None, num_workers=workers, pin_memory=pin, generator=own))
+    for batch in DataLoader(
+        stream, None, num_workers=workers, pin_memory=pin, generator=own,
+        worker_init_fn=ignore_stop,
+    ):  # fmt: skip
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
 
 
-def first_batches(source: Source, batch_size: int, limit: int) -> Iterator[Batch]:
-    """Yield the split's first `limit` segments in stored order; the last batch may be smaller."""
+def spread_batches(source: Source, batch_size: int, limit: int) -> Iterator[Batch]:
+    """Yield `limit` segments spread evenly over the split, in order; the last batch may be smaller.
+
+    Neighbours in a split are of one video and often of one genre: its first segments are no sample.
+    """
+    take = min(limit, source.segments)
+    chosen = [i * source.segments // take for i in range(take)]
     held: list[Raw] = []
-    taken = 0
-    for raw in source.raw(range(len(source.dataset.splits[source.split]))):
-        held.append(raw)
-        taken += 1
-        if len(held) == batch_size or taken == min(limit, source.segments):
-            yield source.collate(held)
-            held = []
-        if taken >= limit:
-            return
+    first = 0
+    for number, shard in enumerate(source.dataset.splits[source.split]):
+        wanted = {i - first for i in chosen if first <= i < first + shard.segments}
+        for raw in source.raw(number, wanted) if wanted else ():
+            held.append(raw)
+            if len(held) == batch_size:
+                yield source.collate(held)
+                held = []
+        first += shard.segments
+    if held:
+        yield source.collate(held)

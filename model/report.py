@@ -41,7 +41,7 @@ class RunLog:
         self.path = run / METRICS
         kept = [row for row in read_metrics(run) if row["step"] <= step]
         write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
-        self.writer = SummaryWriter(str(run), purge_step=step + 1 if step else None)
+        self.writer = SummaryWriter(str(run), purge_step=step + 1)
 
     def __enter__(self) -> RunLog:
         return self

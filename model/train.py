@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from model.audio import LogMel
-from model.checkpoint import BEST, LAST, read_checkpoint, save_torch
+from model.checkpoint import (
+    BEST,
+    LAST,
+    differences,
+    load_state,
+    read_checkpoint,
+    save_torch,
+    tensors,
+)
 from model.config import LOSSES, Config, to_dict
 from model.data import (
     Batch,
@@ -24,7 +30,7 @@ from model.data import (
     Source,
     TrainingStream,
     codes_of,
-    first_batches,
+    spread_batches,
     training_batches,
 )
 from model.discriminators import Adversary, build_adversary
@@ -33,6 +39,12 @@ from model.jukebox import Codec, load_codec
 from model.losses import codebook_loss, mel_loss, straight_through, wave_loss, weighted_total
 from model.report import Progress, RunLog, labels, write_samples
 from model.segment import Dataset, load_dataset
+from model.signals import stop_requested
+
+ADVICE = (
+    "lower lr_generator or lr_discriminator, and --resume from the last checkpoint, which is from "
+    "before (where there is none, start again)"
+)
 
 
 class Interrupted(Exception):
@@ -100,13 +112,16 @@ def build(config: Config, dataset: Dataset, codec: Codec, device: torch.device) 
 
 
 def measure_inputs(state: State, source: Source, segments: int = 256) -> None:
-    """Let the input modules take mean and deviation from the first training segments."""
-    batches = list(first_batches(source, state.config.batch_size, segments))
-    for name in ("motion", "visual"):
-        module = getattr(state.network, name)
-        if module is not None:
-            values = torch.cat([getattr(batch, name) for batch in batches])
-            module.standardise.measure(values.to(state.device))
+    """Let the input modules take mean and deviation from segments spread over the split."""
+    held: dict[str, list[Tensor]] = {
+        name: [] for name in ("motion", "visual") if getattr(state.network, name) is not None
+    }
+    for batch in spread_batches(source, state.config.batch_size, segments):
+        for name, values in held.items():
+            values.append(getattr(batch, name))
+    for name, values in held.items():
+        measured = torch.cat(values).to(state.device)
+        getattr(state.network, name).standardise.measure(measured)
 
 
 # --- one step ------------------------------------------------------------------------------------
@@ -174,21 +189,25 @@ def autocast(state: State) -> torch.autocast:
 
 @torch.no_grad()
 def validate(state: State, source: Source) -> dict[str, float]:
-    """Return losses and code accuracy on the split's first `val_segments`, by log tag."""
+    """Return losses and code accuracy on `val_segments` spread over the split, by log tag.
+
+    In float32, as `generate` runs, whatever the precision of training.
+    """
     config, level = state.config, state.config.level
     sums: dict[str, float] = {}
     count = 0
     with quiet(state):
-        for batch in first_batches(source, config.batch_size, config.val_segments):
+        for batch in spread_batches(source, config.batch_size, config.val_segments):
             batch = batch.to(state.device)
             real = state.codec.lookup(batch.codes, level)
             fake = state.network(batch.motion, batch.visual, batch.codes.shape[1])
-            audio = hear(state, fake)
+            codes = state.codec.quantise(fake, level)
+            audio = state.codec.decode(codes, level)
             values = {
                 "val/codebook": codebook_loss(fake, real, state.scale),
                 "val/wave": wave_loss(audio, batch.audio),
                 "val/mel": mel_loss(audio, batch.audio, state.log_mel),
-                "val/accuracy": (state.codec.quantise(fake, level) == batch.codes).float().mean(),
+                "val/accuracy": (codes == batch.codes).float().mean(),
             }
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(batch)
@@ -201,7 +220,7 @@ def sample(state: State, source: Source) -> dict[str, dict[str, Tensor]]:
     """Return, by key, audio (N,) as recorded ("truth"), through the codec, and generated."""
     found = {}
     with quiet(state):
-        for batch in first_batches(source, 1, state.config.sample_segments):
+        for batch in spread_batches(source, 1, state.config.sample_segments):
             batch, level = batch.to(state.device), state.config.level
             latents = state.network(batch.motion, batch.visual, batch.codes.shape[1])
             found[batch.keys[0]] = {
@@ -231,7 +250,10 @@ def quiet(state: State) -> Iterator[None]:
 
 
 def save(state: State, run: Path, name: str = LAST) -> None:
-    """Write the whole state as plain values and tensors, atomically."""
+    """Write the whole state as plain values and tensors, atomically.
+
+    Raises ValueError, and writes nothing, where weights or optimiser state are not finite.
+    """
     rng = {"cpu": torch.get_rng_state()}
     if state.device.type == "cuda":
         rng["cuda"] = torch.cuda.get_rng_state(state.device)
@@ -240,6 +262,7 @@ def save(state: State, run: Path, name: str = LAST) -> None:
     content = {
         "config": to_dict(state.config),
         "dataset": facts,
+        "data": data_facts(state.dataset),
         "codec": {"id": state.codec.id, "source": codes.source, "note": state.codec.note},
         "step": state.step,
         "position": asdict(state.position),
@@ -249,26 +272,48 @@ def save(state: State, run: Path, name: str = LAST) -> None:
         "adversary": state.adversary.state_dict(),
         "rng": rng,
     }
+    for part in ("network", "optimiser", "adversary"):
+        for path, tensor in tensors(content[part], part):
+            if not tensor.isfinite().all():
+                raise ValueError(f"step {state.step}: {path} is not finite; {ADVICE}")
     save_torch(run / name, content)
+
+
+def data_facts(dataset: Dataset) -> dict[str, Any]:
+    """Return what tells one data set to train on from another, in plain values."""
+    shards = {shard.name: [shard.segments, shard.sha256] for shard in dataset.splits["train"]}
+    kind = {"name": dataset.name, "window_s": dataset.window_s, "fields": dataset.fields}
+    return {**kind, **shards}
 
 
 def restore(state: State, content: dict[str, Any], run: Path) -> None:
     """Put a checkpoint's content into a state that was built with the same configuration."""
-    free = {"max_steps", "workers", "log_every", "checkpoint_every", "val_every", "val_segments",
-            "sample_every", "sample_segments"}  # fmt: skip
-    before, now = content["config"], to_dict(state.config)
-    changed = [k for k in now if k not in free and before.get(k) != now[k]]
-    if changed:
-        told = ", ".join(f"{k} was {before.get(k)!r}, is {now[k]!r}" for k in changed)
-        raise ValueError(f"{run}: cannot resume with another configuration: {told}")
+    free = {"max_steps", "lr_generator", "lr_discriminator", "workers", "log_every",
+            "checkpoint_every", "val_every", "val_segments", "sample_every",
+            "sample_segments"}  # fmt: skip
+    config = state.config
+    fixed = {k: v for k, v in to_dict(config).items() if k not in free}
+    before = {k: v for k, v in content["config"].items() if k not in free}
+    for what, was, now in (
+        ("another configuration", before, fixed),
+        ("other data", content["data"], data_facts(state.dataset)),
+    ):
+        if told := differences(was, now):
+            raise ValueError(f"{run}: cannot resume with {what}: {told}")
     if content["codec"]["id"] != state.codec.id:
         raise ValueError(
             f"{run}: was trained with codec {content['codec']['id']}, the codec loaded is "
             f"{state.codec.id}"
         )
-    state.network.load_state_dict(content["network"])
-    state.optimiser.load_state_dict(content["optimiser"])
-    state.adversary.load_state_dict(content["adversary"])
+    load_state(state.network, content["network"], f"{run}: network")
+    load_state(state.optimiser, content["optimiser"], f"{run}: optimiser")
+    load_state(state.adversary, content["adversary"], f"{run}: adversary")
+    for optimiser, lr in (
+        (state.optimiser, config.lr_generator),
+        (state.adversary.optimiser, config.lr_discriminator),
+    ):
+        for group in optimiser.param_groups:
+            group["lr"] = lr
     state.step, state.best_mel = content["step"], content["best_mel"]
     state.position = Position(**content["position"])
     torch.set_rng_state(content["rng"]["cpu"])
@@ -291,7 +336,7 @@ def train(
 
     Writes last.pt, best.pt (least mel loss on the split `val`), metrics.jsonl, samples/ and
     TensorBoard events into `run`. Raises Interrupted, after saving, on SIGINT or SIGTERM, and
-    ValueError where a loss is not finite, naming the step and the segments.
+    ValueError where a loss or a weight is not finite, naming the step and the segments or weight.
     """
     device = device or torch.device("cpu")
     dataset = load_dataset(root)
@@ -301,8 +346,9 @@ def train(
             f"{run}: holds a run already; go on with --resume, or choose another --out"
         )
     source = Source(
-        root, dataset, "train", codec.id, config.level, config.use_motion, config.use_visual
-    )
+        root, dataset, "train", codec.id, config.level, codec.bins(config.level),
+        config.use_motion, config.use_visual,
+    )  # fmt: skip
     config = fit_batch(config, source)
     state = build(config, dataset, codec, device)
     if resume:
@@ -316,9 +362,9 @@ def train(
     announce(state, stream, val)
 
     run.mkdir(parents=True, exist_ok=True)
-    with RunLog(run, state.step) as log, stop_requested() as stop:
+    loader = training_batches(stream, config.workers, pin=device.type == "cuda")
+    with RunLog(run, state.step) as log, stop_requested() as stop, closing(loader) as batches:
         progress = Progress(state.step, config.max_steps)
-        batches = training_batches(stream, config.workers, pin=device.type == "cuda")
         recent: list[list[str]] = []
         sums: dict[str, Tensor] = {}
         wait_s = 0.0
@@ -334,12 +380,13 @@ def train(
             bad = ~torch.isfinite(logs["loss/total"] + logs["adversary/hinge"])
             first_bad = torch.where((first_bad < 0) & bad, len(recent) - 1, first_bad)
             sums = {name: sums.get(name, 0.0) + value for name, value in logs.items()}
+            stopping = stop.is_set()
 
             def due(every: int) -> bool:
                 return state.step % every == 0 or state.step == config.max_steps
 
             if due(config.log_every) or due(config.checkpoint_every) or due(config.val_every) or (
-                due(config.sample_every) or stop.is_set()
+                due(config.sample_every) or stopping
             ):  # fmt: skip
                 stop_if_bad(int(first_bad), state.step - len(recent), recent)
                 values = {name: (total / len(recent)).item() for name, total in sums.items()}
@@ -347,20 +394,20 @@ def train(
                 log.scalars(state.step, values)
                 progress.show(state.step, values)
                 recent, sums, wait_s = [], {}, 0.0
-            if due(config.val_every) and val is not None and not stop.is_set():
+            if due(config.val_every) and val is not None:
                 values = validate(state, val)
                 log.scalars(state.step, values)
                 progress.show(state.step, values)
                 if values["val/mel"] < state.best_mel:
                     state.best_mel = values["val/mel"]
                     save(state, run, BEST)
-            if due(config.sample_every) and not stop.is_set():
+            if due(config.sample_every):
                 heard = sample(state, val or source)
                 write_samples(run, log, state.step, heard, state.log_mel.cpu())
                 state.log_mel.to(device)
-            if due(config.checkpoint_every) or stop.is_set():
+            if due(config.checkpoint_every) or stopping:
                 save(state, run)
-            if stop.is_set():
+            if stopping:
                 raise Interrupted(f"stopped at step {state.step}; go on with --resume")
     return state
 
@@ -404,28 +451,5 @@ def stop_if_bad(first_bad: int, steps_before: int, recent: list[list[str]]) -> N
     if first_bad >= 0:
         raise ValueError(
             f"step {steps_before + first_bad + 1}: a loss is not finite; its segments: "
-            f"{', '.join(recent[first_bad])}; the last checkpoint is from before: lower the "
-            "learning rates, or check these segments, and --resume"
+            f"{', '.join(recent[first_bad])}; check these, or {ADVICE}"
         )
-
-
-@contextmanager
-def stop_requested() -> Iterator[threading.Event]:
-    """Give an event that SIGINT and SIGTERM set; the same signal again acts as usual."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event  # signals go to the main thread: nothing to catch here
-        return
-    before: dict[int, Any] = {}
-
-    def handle(number: int, _frame: object) -> None:
-        event.set()
-        signal.signal(number, before[number])
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, handle)
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.data import Position, Source, TrainingStream, first_batches, training_batches
+from model.data import Position, Source, TrainingStream, spread_batches, training_batches
 from model.fake import npy, write_fake_dataset, write_tar
 from model.jukebox import random_codec
 from model.segment import load_dataset, save_dataset
@@ -27,7 +27,7 @@ def root(codec, tmp_path):
 
 
 def source_of(root: Path, codec, split: str = "train", level: str = "high") -> Source:
-    return Source(root, load_dataset(root), split, codec.id, level)
+    return Source(root, load_dataset(root), split, codec.id, level, codec.bins(level))
 
 
 def keys_of(stream: TrainingStream, count: int, workers: int = 0) -> list[list[str]]:
@@ -48,12 +48,12 @@ def rewrite(path: Path, entries: list[tuple[str, bytes]]) -> None:
 
 
 def read_all(root: Path, codec) -> None:
-    for _ in first_batches(source_of(root, codec), 4, 100):
+    for _ in spread_batches(source_of(root, codec), 4, 100):
         pass
 
 
 def test_a_batch_has_the_segments_and_their_codes(root, codec):
-    (batch,) = first_batches(source_of(root, codec, "val"), 8, 100)
+    (batch,) = spread_batches(source_of(root, codec, "val"), 8, 100)
     assert batch.keys == [f"val0_seg000{i}" for i in range(1, 6)]
     assert (batch.audio.shape, batch.audio.dtype) == ((5, 44100), torch.float32)
     assert 0.1 < batch.audio.abs().max() < 1
@@ -64,8 +64,8 @@ def test_a_batch_has_the_segments_and_their_codes(root, codec):
 
 
 def test_level_and_inputs_choose_what_is_read(root, codec):
-    source = Source(root, load_dataset(root), "val", codec.id, "low", use_motion=False)
-    (batch,) = first_batches(source, 8, 100)
+    source = Source(root, load_dataset(root), "val", codec.id, "low", 64, use_motion=False)
+    (batch,) = spread_batches(source, 8, 100)
     assert batch.motion is None
     assert batch.codes.shape == (5, 1378)
 
@@ -110,7 +110,7 @@ def test_an_extra_code_is_named(root, codec):
     extra = npy(np.zeros(344, np.uint16))
     rewrite(path, [*members(path), ("train9_seg0001.high.npy", extra)])
     with pytest.raises(ValueError, match=r"its end.*train9_seg0001"):
-        for _ in source_of(root, codec).raw([1]):
+        for _ in source_of(root, codec).raw(1):
             pass
 
 
@@ -142,6 +142,8 @@ def test_a_truncated_tar_is_named(root, codec):
         ("motion.npy", npy(np.zeros((118, 219), np.float32)), r"\(118, 219\), expected float32"),
         ("motion.npy", npy(np.zeros((120, 219))), "float64"),
         ("visual.npy", b"not an array", "no array"),
+        ("visual.npy", npy(np.full((1, 2048), np.nan, np.float32)), "not finite"),
+        ("high.npy", npy(np.zeros(344, np.uint16)), "high.npy is in .*train-000000.tar and in"),
         ("wav", b"RIFF", "not a PCM wav"),
         ("motion.npy", None, "motion.npy is missing"),
     ],
@@ -149,10 +151,53 @@ def test_a_truncated_tar_is_named(root, codec):
 def test_members_are_checked_against_dataset_json(root, codec, suffix, data, message):
     path = root / "train-000000.tar"
     name = f"train0_seg0002.{suffix}"
-    rest = [(n, data if n == name else d) for n, d in members(path)]
+    rest = [(n, d) for n, d in members(path) if n != name]
+    place = 1 + max(i for i, (n, _) in enumerate(rest) if n.startswith("train0_seg0002."))
+    rest.insert(place, (name, data))
     rewrite(path, [(n, d) for n, d in rest if d is not None])
     with pytest.raises(ValueError, match=f"train0_seg0002.*{message}"):
         read_all(root, codec)
+
+
+def test_a_code_outside_the_codebook_is_named(root, codec):
+    path = root / "codes" / codec.id / "train-000001.tar"
+    name, bins = "train1_seg0004.high.npy", codec.bins("high")
+    wrong = npy(np.full(344, bins, np.uint16))
+    rewrite(path, [(n, wrong if n == name else d) for n, d in members(path)])
+    with pytest.raises(ValueError, match=rf"{name} has code {bins}, the codebook has {bins}"):
+        read_all(root, codec)
+
+
+def test_an_error_in_a_worker_arrives_as_itself(root, codec):
+    path = root / "train-000001.tar"
+    rewrite(path, [m for m in members(path) if m[0] != "train1_seg0004.wav"])
+    with pytest.raises(ValueError, match=r"train1_seg0004.wav is missing") as caught:
+        keys_of(stream_of(source_of(root, codec)), 6, workers=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_few_segments_are_spread_over_all_shards(root, codec):
+    source = source_of(root, codec)
+    every = [key for batch in spread_batches(source, 4, 100) for key in batch.keys]
+    assert len(every) == source.segments == 15
+    sizes = []
+    for limit in (1, 3, 5, 14, 15):
+        batches = list(spread_batches(source, 4, limit))
+        sizes.append([len(batch) for batch in batches])
+        found = [key for batch in batches for key in batch.keys]
+        assert found == [every[i * 15 // limit] for i in range(limit)]
+    assert sizes == [[1], [3], [4, 1], [4, 4, 4, 2], [4, 4, 4, 3]]
+
+
+def test_what_is_not_wanted_is_not_read(root, codec, monkeypatch):
+    read = []
+    original = tarfile.ExFileObject.read
+    monkeypatch.setattr(
+        tarfile.ExFileObject, "read", lambda f, *a: read.append(f) or original(f, *a)
+    )
+    samples = list(source_of(root, codec).raw(0, wanted={5}))
+    assert [raw["__key__"] for raw in samples] == ["train1_seg0001"]
+    assert len(read) == 6  # wav, motion, visual and json; the codes of two levels
 
 
 def test_a_pickled_array_is_refused(root, codec):
