@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 1 error, 2 usage, 130 interrupted."""
+    """Run one command and exit: 0 done, 1 error, 2 usage, 3 done in part, 130 interrupted."""
     arguments = parser().parse_args(argv)
     # Threads that spin while they wait slow a step tenfold where other work has the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -150,7 +150,7 @@ def _generate_for_video(arguments: argparse.Namespace, trained) -> int:
                 f"{arguments.video}: gives no window of {dataset.window_s} s; "
                 f"see: pipeline build --dataset folder --source {arguments.video}"
             )
-        pieces = [p for split in splits for p in read_pieces(root, trained, dataset, split)]
+        pieces = (p for split in splits for p in read_pieces(root, trained, dataset, split))
         written = write_pieces(trained, pieces, arguments.out, dataset.untrained)
     for piece, wav in written:
         mux(arguments.video, wav, piece.start_s, wav.with_suffix(".mp4"))
@@ -170,13 +170,24 @@ def _generate_from_shards(arguments: argparse.Namespace, trained) -> int:
     if not has_pipeline():
         print("wav only: the pipeline package, which writes mp4, is not installed here")
         return 0
+    failed = 0
     for wav, start_s, video in videos:
-        if video is not None:
+        if video is None:
+            continue
+        try:
             mux(video, wav, start_s, wav.with_suffix(".mp4"))
             print(wav.with_suffix(".mp4"))
+        except ValueError as error:
+            failed += 1
+            print(f"error: {wav.with_suffix('.mp4')}: {error}", file=sys.stderr)
     if absent := sum(video is None for _, _, video in videos):
         print(f"wav only for {absent} of {len(videos)}: their videos are not where they came from")
-    return 0
+    if failed:
+        print(
+            f"error: {failed} of {len(videos)} mp4 failed; their wav files are whole",
+            file=sys.stderr,
+        )
+    return 3 if failed else 0
 
 
 def _info(arguments: argparse.Namespace) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,26 @@ import torch
 from torch import Tensor
 
 from model.audio import write_wav
-from model.checkpoint import read_checkpoint
+from model.checkpoint import load_state, read_checkpoint
 from model.config import Config, override
 from model.data import member, meta_of, read_tar
 from model.generator import TemporalGenerator, build_generator, input_specs
 from model.jukebox import Codec, load_codec
 from model.report import labels
-from model.segment import MOTION, SAMPLE_RATE_HZ, VISUAL, Dataset, window_samples, write_atomic
+from model.segment import (
+    MOTION,
+    SAMPLE_RATE_HZ,
+    VISUAL,
+    Dataset,
+    split_key,
+    window_samples,
+    write_atomic,
+)
 
 SUMMARY = "generated.json"
+
+Row = tuple[dict[str, Any], dict[str, np.ndarray]]
+"""A segment as read: its JSON, and its features by suffix."""
 
 
 @dataclass
@@ -38,7 +50,10 @@ class Trained:
 
 @dataclass
 class Piece:
-    """Consecutive segments of one video: motion (T, D) and visual (W, D) joined along time."""
+    """Consecutive segments of one video: motion (T, D) and visual (W, D) joined along time.
+
+    `alone` where the video gives no other piece.
+    """
 
     video_id: str
     first: int
@@ -47,6 +62,7 @@ class Piece:
     source: str
     motion: np.ndarray | None
     visual: np.ndarray | None
+    alone: bool = True
 
     @property
     def segments(self) -> int:
@@ -72,7 +88,7 @@ def load_run(
         )
     inputs = input_specs(config, dataset)
     generator = build_generator(config, inputs, codec.codebook(config.level).cpu())
-    generator.load_state_dict(content["network"])
+    load_state(generator, content["network"], f"{run / checkpoint}: network")
     return Trained(
         config, dataset, codec, generator.to(device).eval(), content["step"], device
     )  # fmt: skip
@@ -94,43 +110,50 @@ def generate(trained: Trained, piece: Piece) -> Tensor:
 
 
 def read_pieces(root: Path, trained: Trained, dataset: Dataset, split: str) -> Iterator[Piece]:
-    """Yield the split's videos in order of their ids, cut where a segment is missing.
+    """Yield the split's videos, each once its last segment is read, cut where a segment is missing.
 
+    Holds the videos that are begun and not ended: one, where a video's segments lie together.
     Raises ValueError where the shards' features are not what the run was trained on.
     """
     if not dataset.segments(split):
         held = {name: dataset.segments(name) for name in dataset.splits}
         raise ValueError(f"{root}: no segments in split {split!r}; it has {held}")
     suffixes = check_features(root, trained, dataset)
-    videos: dict[str, list[tuple[dict[str, Any], dict[str, np.ndarray]]]] = {}
-    for shard in dataset.splits[split]:
-        url = str(root / shard.name)
-        for raw in read_tar(root / shard.name):
-            meta = meta_of(raw, url)
-            arrays = {s: member(raw, s, dataset.fields, url) for s in suffixes}
-            videos.setdefault(meta["video_id"], []).append((meta, arrays))
-    for video_id in sorted(videos):
-        rows = sorted(videos[video_id], key=lambda row: row[0]["segment"])
-        for part in runs(rows):
-
-            def join(suffix: str, part: list = part) -> np.ndarray | None:
-                if suffix not in suffixes:
-                    return None
-                return np.concatenate([arrays[suffix] for _, arrays in part])
-
-            first = part[0][0]
-            yield Piece(
-                video_id,
-                first["segment"],
-                part[-1][0]["segment"],
-                float(first["start_s"]),
-                str(first.get("source", "")),
-                join(MOTION),
-                join(VISUAL),
-            )
+    shards = [root / shard.name for shard in dataset.splits[split]]
+    ahead = Counter(
+        split_key(raw["__key__"])[0] for path in shards for raw in read_tar(path, wanted=())
+    )
+    videos: dict[str, list[Row]] = {}
+    for path in shards:
+        for raw in read_tar(path):
+            meta = meta_of(raw, str(path))
+            arrays = {s: member(raw, s, dataset.fields, str(path)) for s in suffixes}
+            video_id = meta["video_id"]
+            videos.setdefault(video_id, []).append((meta, arrays))
+            ahead[video_id] -= 1
+            if not ahead[video_id]:
+                yield from join(video_id, videos.pop(video_id), suffixes)
 
 
-def runs(rows: list) -> Iterator[list]:
+def join(video_id: str, rows: list[Row], suffixes: list[str]) -> Iterator[Piece]:
+    """Yield the pieces of one video's segments, in any order."""
+    parts = list(runs(sorted(rows, key=lambda row: row[0]["segment"])))
+    for part in parts:
+        arrays = {s: np.concatenate([arrays[s] for _, arrays in part]) for s in suffixes}
+        first, last = part[0][0], part[-1][0]
+        yield Piece(
+            video_id,
+            first["segment"],
+            last["segment"],
+            float(first["start_s"]),
+            str(first.get("source", "")),
+            arrays.get(MOTION),
+            arrays.get(VISUAL),
+            alone=len(parts) == 1,
+        )
+
+
+def runs(rows: list[Row]) -> Iterator[list[Row]]:
     """Cut (meta, arrays) rows, sorted by segment, where the next segment is not the next number."""
     start = 0
     for i in range(1, len(rows) + 1):
@@ -162,16 +185,17 @@ def check_features(root: Path, trained: Trained, dataset: Dataset) -> list[str]:
 def write_pieces(
     trained: Trained, pieces: Iterable[Piece], out: Path, untrained: Iterable[str]
 ) -> list[tuple[Piece, Path]]:
-    """Write one wav per piece and generated.json into `out`; return pieces and their files."""
+    """Write one wav per piece and generated.json into `out`.
+
+    Return the pieces, without their features, and their files.
+    """
     untrained = sorted({*untrained, *trained.dataset.untrained})
     told = labels(trained.codec.note, untrained)
-    pieces = list(pieces)
-    per_video = [piece.video_id for piece in pieces]
     written: list[tuple[Piece, Path]] = []
     rows = []
     for piece in pieces:
         name = piece.video_id
-        if per_video.count(name) > 1:
+        if not piece.alone:
             name += f"_seg{piece.first:04d}-{piece.last:04d}"
         path = out / f"{name}.wav"
         audio = generate(trained, piece)
@@ -189,7 +213,7 @@ def write_pieces(
         seconds = len(audio) / SAMPLE_RATE_HZ
         note = f", {clipped} samples clipped" if clipped else ""
         print(f"{path}: {seconds:.2f} s{note}", flush=True)
-        written.append((piece, path))
+        written.append((replace(piece, motion=None, visual=None), path))
     summary = {
         "codec": trained.codec.id,
         "step": trained.step,

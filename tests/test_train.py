@@ -1,11 +1,15 @@
 """Training runs, end to end at the smallest size: resume, signals, errors, generation."""
 
+import contextlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
+import threading
 import wave
 from dataclasses import replace
 from pathlib import Path
@@ -14,16 +18,16 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import LAST, read_checkpoint
+from model.checkpoint import BEST, LAST, read_checkpoint, save_torch
 from model.cli import main
 from model.config import load_config
 from model.data import Position
-from model.fake import tones, write_fake_dataset
+from model.fake import tones, write_fake_dataset, write_tar
 from model.generate import Piece, load_run, read_pieces
 from model.jukebox import load_codec, random_codec, write_weights
 from model.report import read_metrics
 from model.segment import load_dataset, save_dataset
-from model.train import build, stop_if_bad, train
+from model.train import Interrupted, build, restore, stop_if_bad, train, train_step
 from model.video import find_video
 
 SMALL = (
@@ -31,6 +35,7 @@ SMALL = (
     "discriminators=1", "d_first_stride=16", "log_every=2", "val_every=4", "checkpoint_every=4",
     "sample_every=8", "val_segments=2", "sample_segments=1", "max_steps=8", "shuffle_segments=4",
 )  # fmt: skip
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +123,31 @@ def test_a_run_is_not_overwritten_and_not_resumed_as_another(run, world):
     config = load_config("tiny", None, SMALL)
     with pytest.raises(ValueError, match="--resume"):
         train(world[0], run, config)
-    with pytest.raises(ValueError, match=r"lr_generator was 0.00.*is 0.5"):
-        train(world[0], run, replace(config, lr_generator=0.5), resume=True)
+    with pytest.raises(ValueError, match=r"another configuration: channels was 16, is 32$"):
+        train(world[0], run, replace(config, channels=32), resume=True)
+
+
+def test_other_data_is_not_resumed(run, world, tmp_path):
+    dataset = load_dataset(world[0])
+    state = build(load_config("tiny", None, SMALL), dataset, load_codec(world[1]), CPU)
+    content = read_checkpoint(run / LAST)
+    restore(state, content, run)
+    assert state.step == 8
+    shard = dataset.splits["train"][0]
+    dataset.splits["train"][0] = replace(shard, sha256="0" * 64)
+    with pytest.raises(ValueError, match=rf"other data: train-000000.tar was .*{shard.sha256}"):
+        restore(state, content, run)
+    dataset.splits["train"][0], dataset.name = shard, "another"
+    with pytest.raises(ValueError, match="name was 'fake', is 'another'"):
+        restore(state, content, run)
+
+
+def test_learning_rates_may_change_on_resume(run, world, tmp_path):
+    shutil.copy(run / LAST, tmp_path)
+    config = load_config("tiny", None, [*SMALL, "lr_generator=1e-5", "lr_discriminator=2e-6"])
+    state = train(world[0], tmp_path, config, resume=True)
+    assert [g["lr"] for g in state.optimiser.param_groups] == [1e-5]
+    assert [g["lr"] for g in state.adversary.optimiser.param_groups] == [2e-6]
 
 
 def test_resume_without_a_checkpoint_says_so(world, tmp_path):
@@ -128,24 +156,28 @@ def test_resume_without_a_checkpoint_says_so(world, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+    ("number", "workers"),
+    [(signal.SIGTERM, 1), pytest.param(signal.SIGINT, 0, marks=pytest.mark.slow)],
 )
-def test_a_signal_saves_and_exits_130(world, tmp_path, number):
+def test_a_signal_to_all_processes_saves_and_exits_130(world, tmp_path, number, workers):
     process = subprocess.Popen(
         [sys.executable, "-m", "model", "train", "--shards", str(world[0]), "--preset", "tiny",
-         "--out", str(tmp_path / "run"), *settings("max_steps=100000", "log_every=1")],
+         "--out", str(tmp_path / "run"),
+         *settings("max_steps=100000", "log_every=1", f"workers={workers}")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         cwd=Path(__file__).parents[1], env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
     )  # fmt: skip
     for line in process.stdout:
-        if line.startswith("step 3/"):
+        if line.startswith("step 1/"):
             break
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert "--resume" in errors
+    assert "Traceback" not in errors
     content = read_checkpoint(tmp_path / "run" / LAST)
-    assert content["step"] >= 3
+    assert content["step"] >= 1
     assert Position(**content["position"]) == Position(*divmod(content["step"], 3))
 
 
@@ -153,6 +185,35 @@ def test_nan_stops_naming_step_and_segments(world, tmp_path):
     with pytest.raises(ValueError, match=r"step [123]: a loss is not finite.*train\d_seg000\d"):
         train(world[0], tmp_path, load_config("tiny", None, [*SMALL, "lr_generator=1e38"]))
     assert not (tmp_path / LAST).exists()
+
+
+def test_broken_weights_are_not_saved(world, tmp_path):
+    """The step's losses are of before it: the first to break the weights still has finite ones."""
+    config = load_config("tiny", None, [*SMALL, "lr_generator=.1e39", "checkpoint_every=1"])
+    with pytest.raises(ValueError, match=r"step 1: network\..* is not finite; lower lr_generator"):
+        train(world[0], tmp_path, config)
+    assert not list(tmp_path.glob("*.pt*"))
+
+
+def test_a_signal_does_not_cost_a_validation(world, tmp_path, monkeypatch):
+    def asked(step: int = 4):
+        event = threading.Event()
+
+        def stepped(*arguments):
+            logs = train_step(*arguments)
+            if arguments[0].step == step:
+                event.set()
+            return logs
+
+        monkeypatch.setattr("model.train.train_step", stepped)
+        return contextlib.nullcontext(event)
+
+    monkeypatch.setattr("model.train.stop_requested", asked)
+    with pytest.raises(Interrupted, match="step 4"):
+        train(world[0], tmp_path, load_config("tiny", None, SMALL))
+    assert [row["step"] for row in read_metrics(tmp_path) if "val/mel" in row] == [4]
+    best_mel = read_checkpoint(tmp_path / LAST)["best_mel"]
+    assert best_mel == read_checkpoint(tmp_path / BEST)["best_mel"] < math.inf
 
 
 def test_the_first_bad_step_is_named():
@@ -212,13 +273,46 @@ def test_a_gap_starts_a_new_piece(run, world):
     assert found == [[1, 2], [4, 5, 6], [9]]
 
 
+def test_videos_whose_segments_lie_apart_are_whole_pieces(run, world, tmp_path):
+    shutil.copytree(world[0], tmp_path / "mixed")
+    dataset = load_dataset(tmp_path / "mixed")
+    path = tmp_path / "mixed" / dataset.splits["test"][0].name
+    with tarfile.open(path) as tar:
+        members = [(info.name, tar.extractfile(info).read()) for info in tar]
+    members.sort(key=lambda m: (m[0].partition("_")[2].partition(".")[0], m[0]))
+    write_tar(path, [m for m in members if not m[0].startswith("test1_seg0002")], 5)
+    pieces = list(read_pieces(tmp_path / "mixed", load_run(run, LAST), dataset, "test"))
+    found = [(p.video_id, p.first, p.last, p.alone) for p in pieces]
+    assert found == [("test0", 1, 3, True), ("test1", 1, 1, False), ("test1", 3, 3, False)]
+    (whole, *_) = read_pieces(world[0], load_run(run, LAST), load_dataset(world[0]), "test")
+    assert np.array_equal(pieces[0].motion, whole.motion)
+
+
+def test_a_failing_mp4_does_not_stop_the_others(run, world, tmp_path, monkeypatch, capsys):
+    def failing(video, audio, start_s, out):
+        made.append(out.name)
+        if out.stem == "test0":
+            raise ValueError("pipeline mux ended with code 1: no picture")
+
+    made: list[str] = []
+    monkeypatch.setattr("model.video.mux", failing)
+    monkeypatch.setattr("model.video.has_pipeline", lambda: True)
+    monkeypatch.setattr("model.video.find_video", lambda *_: world[1])
+    assert command("generate", "--run", run, "--shards", world[0], "--out", tmp_path) == 3
+    assert made == ["test0.mp4", "test1.mp4"]
+    told = capsys.readouterr()
+    assert "test0.mp4: pipeline mux ended with code 1" in told.err
+    assert "1 of 2 mp4 failed" in told.err
+    assert "test1.mp4" in told.out
+
+
 def test_pieces_of_one_video_get_names_of_their_own(run, tmp_path):
     from model.generate import write_pieces
 
     trained = load_run(run, LAST)
     pieces = [
         Piece("v", first, last, 0.0, "", np.zeros((120 * (last - first + 1), 219), np.float32),
-              np.zeros((last - first + 1, 2048), np.float32))
+              np.zeros((last - first + 1, 2048), np.float32), alone=False)
         for first, last in ((1, 2), (4, 4))
     ]  # fmt: skip
     written = write_pieces(trained, pieces, tmp_path, [])
@@ -249,6 +343,49 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
     with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
         read_checkpoint(tmp_path / LAST)
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_damaged_checkpoint_is_a_named_error(run, tmp_path):
+    whole = (run / LAST).read_bytes()
+    rng = np.random.default_rng(0)
+    for place in [0, 30, len(whole) - 10, *rng.integers(0, len(whole), 40)]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        (tmp_path / LAST).write_bytes(damaged)
+        try:
+            content = read_checkpoint(tmp_path / LAST)
+        except ValueError as error:
+            assert str(tmp_path / LAST) in str(error)
+        else:  # a byte that nothing reads, as in a date
+            equal(content, read_checkpoint(run / LAST))
+    (tmp_path / LAST).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        read_checkpoint(tmp_path / LAST)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("codec"), "codec is NoneType, expected dict"),
+        (lambda c: c["codec"].pop("source"), "codec has no source"),
+        (lambda c: c["network"].popitem(), "network does not fit .*Missing key"),
+        (lambda c: c["network"].update({"last.conv.bias": torch.zeros(3)}), "last.conv.bias"),
+    ],
+)
+def test_a_checkpoint_without_its_parts_says_which(run, world, tmp_path, change, message):
+    content = read_checkpoint(run / LAST)
+    change(content)
+    save_torch(tmp_path / LAST, content)
+    with pytest.raises(ValueError, match=message):
+        load_run(tmp_path, LAST)
+    with pytest.raises(ValueError, match=message):
+        train(world[0], tmp_path, load_config("tiny", None, SMALL), resume=True)
+
+
+def test_a_run_without_validation_says_why_it_has_no_best(run, tmp_path, capsys):
+    shutil.copy(run / LAST, tmp_path)
+    assert command("info", "--run", tmp_path, "--checkpoint", "best") == 1
+    assert "use --checkpoint last" in capsys.readouterr().err
 
 
 def test_a_source_outside_its_folder_is_not_touched(tmp_path):
