@@ -246,6 +246,14 @@ def test_long_audio_in_chunks_gives_the_codes_of_one_pass(level):
         assert torch.equal(codec.encode_long(audio, level, chunk_s), whole)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["high", "low"])
+def test_three_minutes_in_chunks_give_the_codes_of_one_pass(level):
+    codec = load_codec("demo", (level,))
+    audio = torch.randn(1, 22050 * 180, generator=torch.Generator().manual_seed(2)) * 0.2
+    assert torch.equal(codec.encode_long(audio, level), codec.encode(audio, level))
+
+
 @needs_data
 def test_long_audio_in_chunks_with_the_reference_weights(reference):
     audio = load("audio_22k_6s.npy")[None]
