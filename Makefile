@@ -12,7 +12,8 @@ demo: .venv/ready
 	$(BIN)/pipeline build --dataset synthetic --limit $(DEMO_VIDEOS) --weights untrained --codec demo
 	$(BIN)/pipeline verify --shards shards/synthetic
 	$(BIN)/model train --shards shards/synthetic --level high --preset tiny \
-		--set max_steps=$(DEMO_STEPS) --out runs/demo --resume
+		--set max_steps=$(DEMO_STEPS) --out runs/demo \
+		$(if $(wildcard runs/demo/last.pt),--resume)
 	$(BIN)/model generate --run runs/demo --shards shards/synthetic --split test --out demo
 	$(BIN)/pipeline report --shards shards/synthetic
 	@echo "music under the picture: demo/*.mp4    report: shards/synthetic/report.json"
