@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 import zlib
@@ -12,6 +11,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from model.segment import atomic_file
 
 FORMAT = 2
 LAST, BEST = "last.pt", "best.pt"
@@ -46,13 +47,8 @@ class Restorable(Protocol):
 
 def save_torch(path: Path, content: dict[str, Any]) -> None:
     """Write `content` to `path` by temporary file, fsync and rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(part, "wb") as file:
+    with atomic_file(path) as file:
         torch.save({"format": FORMAT, **content}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

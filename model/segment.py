@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 SCHEMA = 1
 SAMPLE_RATE_HZ = 22_050
@@ -166,18 +167,25 @@ def save_dataset(root: str | os.PathLike[str], dataset: Dataset) -> None:
     write_atomic(Path(root) / "dataset.json", dataset.dumps().encode())
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` by temporary file, fsync and rename: no reader sees half of it."""
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name only when the block ended well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` by temporary file, fsync and rename: no reader sees half of it."""
+    with atomic_file(path) as file:
+        file.write(data)
 
 
 def _shards(splits: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[Shard]]:

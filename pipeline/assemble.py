@@ -21,7 +21,6 @@ from model.segment import (
     segment_key,
     write_atomic,
 )
-from pipeline import manifest
 from pipeline.engine import LocalEngine, RayEngine
 from pipeline.manifest import Row
 from pipeline.outcome import Outcome, attempt
@@ -124,7 +123,7 @@ class WriteShard:
         parts = [SCHEMA, self.settings.untrained()]
         for row, index in plan.segments:
             keys = [self.settings.key(stage, row) for stage in self.settings.stages()]
-            parts.append([manifest.as_dict(row), index, keys])
+            parts.append([asdict(row), index, keys])
         return hashlib.sha256(json_bytes(parts)).hexdigest()
 
     def _segments(self, plan: ShardPlan) -> Iterator[tuple[str, dict[str, bytes]]]:

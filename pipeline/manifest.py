@@ -7,10 +7,11 @@ import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
 
+from model.jukebox.cache import sha256_of
 from model.segment import write_atomic
 from pipeline.outcome import FILTERED, Outcome
 
@@ -85,18 +86,6 @@ def save(path: Path, rows: Sequence[Row]) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def load(path: Path) -> list[Row]:
-    """Read the rows that `save` wrote."""
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(path).to_pylist()
-    return [Row(**{**row, "dancers": tuple(row["dancers"])}) for row in rows]
-
-
-def as_dict(row: Row) -> dict[str, object]:
-    return asdict(row)
-
-
 def ended_early(row: Row) -> Outcome | None:
     """Return the outcome of a row that no stage will see, None for one that has work."""
     if not row.ended:
@@ -126,19 +115,14 @@ def _hashed(root: Path, motion_root: Path, row: Row) -> Row:
     try:
         motion = _hash_motion(motion_root / row.motion) if row.motion else ""
         size = video.stat().st_size
-        return replace(row, bytes=size, sha256=hash_file(video), motion_sha256=motion)
+        return replace(row, bytes=size, sha256=sha256_of(video), motion_sha256=motion)
     except OSError:
         return replace(row, ended="io")
-
-
-def hash_file(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hash_motion(path: Path) -> str:
     """Return the hash of an annotation, "" where there is none: its stage will say so."""
     if not path.is_dir():
-        return hash_file(path) if path.is_file() else ""
-    listing = [f"{p.name}\0{hash_file(p)}\n" for p in sorted(path.iterdir()) if p.is_file()]
+        return sha256_of(path) if path.is_file() else ""
+    listing = [f"{p.name}\0{sha256_of(p)}\n" for p in sorted(path.iterdir()) if p.is_file()]
     return hashlib.sha256("".join(listing).encode()).hexdigest()

@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import tarfile
 import wave
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from model.segment import SAMPLE_RATE_HZ, Shard
-from pipeline.manifest import hash_file
+from model.jukebox.cache import sha256_of
+from model.segment import SAMPLE_RATE_HZ, Shard, atomic_file
 
 
 class TarWriter:
@@ -39,21 +37,6 @@ class TarWriter:
         """End the tar and return what dataset.json says of it."""
         self._tar.close()
         return Shard(name, self.segments, self._hash.bytes, self._hash.hexdigest())
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears under its name only when the block ended well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_shard(path: Path, segments: Iterable[tuple[str, Mapping[str, bytes]]]) -> Shard:
@@ -98,7 +81,7 @@ def check_whole(path: Path, shard: Shard) -> None:
     """Raise ValueError where a tar's bytes are not those that dataset.json lists."""
     if not path.is_file():
         raise ValueError(f"{path}: missing; run the command that made it again")
-    if path.stat().st_size != shard.bytes or hash_file(path) != shard.sha256:
+    if path.stat().st_size != shard.bytes or sha256_of(path) != shard.sha256:
         raise ValueError(
             f"{path}: {path.stat().st_size} bytes do not match dataset.json ({shard.bytes} bytes, "
             f"sha256 {shard.sha256[:12]}…); delete it and run the command that made it again"

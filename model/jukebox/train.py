@@ -6,7 +6,6 @@ moving averages. What is published is the moving average of the weights.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from model.jukebox.losses import (
 )
 from model.jukebox.settings import CodecConfig
 from model.jukebox.vqvae import VQVAE
-from model.segment import SAMPLE_RATE_HZ, write_atomic
+from model.segment import SAMPLE_RATE_HZ, atomic_file, write_atomic
 
 BANDWIDTH_S = 300
 HELD_OUT_ITEMS = 4
@@ -193,12 +192,8 @@ def save(state: State, config: CodecConfig, out: Path) -> None:
         "k_elem": state.codebook.k_elem,
         "bandwidth": asdict(state.bandwidth),
     }
-    part = out / f"{CHECKPOINT}.{os.getpid()}.part"
-    with open(part, "wb") as file:
+    with atomic_file(out / CHECKPOINT) as file:
         torch.save(contents, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, out / CHECKPOINT)
 
 
 def restore(state: State, config: CodecConfig, path: Path) -> None:
