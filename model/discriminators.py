@@ -29,14 +29,20 @@ class Discriminator(nn.Module):
     """Window-based: (B, inputs, T) to the activations of every layer; the last is the verdict.
 
     Sizes of the reference: 32 channels, then four grouped k41 layers of stride 4, each with four
-    times the channels up to 1024.
+    times the channels up to 1024. On sound it has k15 first and the full width last (`audio`).
     """
 
     def __init__(
-        self, inputs: int, channels: int, max_channels: int, layers: int, first_stride: int
+        self,
+        inputs: int,
+        channels: int,
+        max_channels: int,
+        layers: int,
+        first_stride: int,
+        audio: bool = False,
     ) -> None:
         super().__init__()
-        stack: list[Conv] = [Conv(inputs, channels, 16, stride=first_stride)]
+        stack: list[Conv] = [Conv(inputs, channels, 15 if audio else 16, stride=first_stride)]
         for _ in range(layers):
             wider, groups = min(4 * channels, max_channels), max(1, channels // 4)
             if channels % groups or wider % groups:
@@ -46,9 +52,10 @@ class Discriminator(nn.Module):
                 )
             stack.append(Conv(channels, wider, 41, stride=4, groups=groups))
             channels = wider
-        stack.append(Conv(channels, max(1, channels // 2), 5))
+        last = channels if audio else max(1, channels // 2)
+        stack.append(Conv(channels, last, 5))
         self.layers = nn.ModuleList(stack)
-        self.verdict = Conv(max(1, channels // 2), 1, 3)
+        self.verdict = Conv(last, 1, 3)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         activations = []
@@ -69,10 +76,11 @@ class MultiScale(nn.Module):
         max_channels: int,
         layers: int,
         first_stride: int,
+        audio: bool = False,
     ) -> None:
         super().__init__()
         self.scales = nn.ModuleList(
-            Discriminator(inputs, channels, max_channels, layers, first_stride)
+            Discriminator(inputs, channels, max_channels, layers, first_stride, audio)
             for _ in range(count)
         )
 
@@ -86,7 +94,10 @@ class MultiScale(nn.Module):
 
 
 class Adversary:
-    """Judges latents (B, C, L). `step` trains it; `losses` judges for the generator, frozen."""
+    """Judges latents (B, C, L), or sound (B, 1, N) in order "none".
+
+    `step` trains it; `losses` judges for the generator, frozen.
+    """
 
     def __init__(
         self,

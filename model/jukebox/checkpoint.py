@@ -3,16 +3,18 @@
 Read: JukeBox's own layout `{'model': state_dict, 'step': int}`, a bare state_dict (both as a
 legacy or a zip pickle, with or without a `module.` prefix), and safetensors. Nothing in a file is
 executed.
-Written: safetensors, with the hyper-parameters, a name and a note in the metadata.
+Written: safetensors, with the hyper-parameters, a name and a note in the metadata, and where only
+decoders differ from another codec's, that codec's id and the hashes that prove it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -22,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from model.jukebox.hparams import JUKEBOX_5B, HParams
+from model.jukebox.hparams import JUKEBOX_5B, LEVEL_NAME, HParams
 from model.jukebox.vqvae import VQVAE
 from model.segment import write_atomic
 
@@ -34,22 +36,40 @@ DAMAGED += (IndexError, AssertionError, OverflowError, MemoryError, BadZipFile, 
 
 @dataclass(frozen=True)
 class Weights:
-    """The checked contents of a file: `state` holds every key of `levels` at `hparams`, float32."""
+    """The checked contents of a file: `state` holds every key of `levels` at `hparams`, float32.
+
+    `encoder_id` is the id of the codec that this one shares all encoders and codebooks with, where
+    it was made from another by changing decoders.
+    """
 
     state: dict[str, Tensor]
     hparams: HParams
     levels: tuple[int, ...]
     name: str
     note: str
+    encoder_id: str = ""
 
     @property
     def id(self) -> str:
         """`<name>-<8 hex>`, the hex from the hyper-parameters and all weights of the file."""
+        return f"{self.name}-{self._hash(list(self.state))[:8]}"
+
+    @property
+    def codes_id(self) -> str:
+        """The id under which the codes that this codec makes and reads are stored."""
+        return self.encoder_id or self.id
+
+    def encoder_hash(self, level: int) -> str:
+        """Return the hash of what makes a level's codes and gives them values: 64 hex digits."""
+        parts = (f"encoders.{level}.", f"bottleneck.level_blocks.{level}.")
+        return self._hash([key for key in self.state if key.startswith(parts)])
+
+    def _hash(self, keys: list[str]) -> str:
         digest = hashlib.sha256(self.hparams.dumps().encode())
-        for key in sorted(self.state):
+        for key in sorted(keys):
             digest.update(key.encode())
             digest.update(self.state[key].contiguous().numpy().astype("<f4").tobytes())
-        return f"{self.name}-{digest.hexdigest()[:8]}"
+        return digest.hexdigest()
 
 
 def read_weights(path: Path) -> Weights:
@@ -66,8 +86,14 @@ def read_weights(path: Path) -> Weights:
     return Weights(_float32(state), JUKEBOX_5B, JUKEBOX_5B.levels, "jukebox-5b", note)
 
 
-def write_weights(path: Path, model: VQVAE, name: str, note: str) -> None:
-    """Write a model's levels as safetensors, whole or not at all."""
+def write_weights(
+    path: Path, model: VQVAE, name: str, note: str, parent: Weights | None = None
+) -> None:
+    """Write a model's levels as safetensors, whole or not at all.
+
+    `parent` is the codec that all encoders and codebooks come from: its codes are then this one's.
+    Raises ValueError where they are not bit-identical.
+    """
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     levels = ",".join(str(level) for level in model.levels)
     metadata = {
@@ -76,6 +102,10 @@ def write_weights(path: Path, model: VQVAE, name: str, note: str) -> None:
         "name": name,
         "note": note,
     }
+    if parent is not None:
+        hashes = {str(level): parent.encoder_hash(level) for level in parent.levels}
+        metadata["encoder"] = json.dumps({"id": parent.codes_id, "sha256": hashes})
+        _check_encoders(path, Weights(state, model.hparams, model.levels, name, note), metadata)
     write_atomic(path, save(state, metadata=metadata))
 
 
@@ -110,7 +140,29 @@ def _read_safetensors(path: Path) -> Weights:
     if not set(levels) <= set(hparams.levels):
         raise ValueError(f"{path}: holds levels {levels}, its hyper-parameters {hparams.levels}")
     _check(path, state, hparams, levels)
-    return Weights(_float32(state), hparams, levels, metadata["name"], metadata["note"])
+    weights = Weights(_float32(state), hparams, levels, metadata["name"], metadata["note"])
+    return replace(weights, encoder_id=_check_encoders(path, weights, metadata))
+
+
+def _check_encoders(path: Path, weights: Weights, metadata: Mapping[str, str]) -> str:
+    """Return the id of the codec whose encoders and codebooks the file says it has, or "".
+
+    Raises ValueError where a level's are not those.
+    """
+    if "encoder" not in metadata:
+        return ""
+    try:
+        origin = json.loads(metadata["encoder"])
+        encoder_id, hashes = str(origin["id"]), dict(origin["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: metadata does not fit: encoder: {error!r}") from None
+    for level in weights.levels:
+        if hashes.get(str(level)) != weights.encoder_hash(level):
+            raise ValueError(
+                f"{path}: encoder and codebook of level {LEVEL_NAME[level]!r} are not bit-identical "
+                f"to those of {encoder_id}; expected a file in which only decoders differ"
+            )
+    return encoder_id
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:

@@ -27,12 +27,15 @@ class Codec:
     """A frozen VQ-VAE, float32 throughout. Build one with `load_codec`.
 
     Levels go by name, "high" (hop 128) and "low" (hop 32), and share nothing: asking for one runs
-    that one. `id` names the weights; codes of one id mean nothing to another.
+    that one. `id` names the weights. Codes are stored under `codes_id`, and codes of one mean
+    nothing to another; it differs from `id` where only decoders were changed, whose encoders and
+    codebooks are then those of `codes_id`, bit for bit.
     """
 
-    def __init__(self, model: VQVAE, codec_id: str, note: str) -> None:
+    def __init__(self, model: VQVAE, codec_id: str, note: str, codes_id: str = "") -> None:
         self.model = model.eval().requires_grad_(False)
         self.id, self.note = codec_id, note
+        self.codes_id = codes_id or codec_id
         self.hparams = model.hparams
         self.levels = tuple(LEVEL_NAME[index] for index in reversed(model.levels))
 
@@ -170,7 +173,8 @@ def load_codec(
     with torch.device("meta"):
         model = VQVAE(weights.hparams, indices)
     model.load_state_dict(select(weights.state, indices), assign=True)
-    return Codec(model, weights.id, "" if published else weights.note).to(device)
+    note = "" if published else weights.note
+    return Codec(model, weights.id, note, weights.codes_id).to(device)
 
 
 def find_weights(source: str | Path) -> tuple[Path, bool]:
