@@ -1,4 +1,7 @@
-"""Generate music with a trained run: consecutive segments joined, each piece in one pass."""
+"""Generate music with a trained run, for consecutive segments joined to pieces.
+
+A network that takes any length makes a piece in one pass, another one window by window.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,12 @@ from torch import Tensor
 from model.audio import write_wav
 from model.checkpoint import load_state, read_checkpoint
 from model.config import Config, override
-from model.data import member, meta_of, read_tar
-from model.generator import TemporalGenerator, build_generator, input_specs
+from model.data import genre_index, member, meta_of, read_tar
+from model.generator import Generator, build_generator, input_specs
 from model.jukebox import Codec, load_codec
 from model.report import labels
 from model.segment import (
+    LEVELS,
     MOTION,
     SAMPLE_RATE_HZ,
     VISUAL,
@@ -43,7 +47,7 @@ class Trained:
     config: Config
     dataset: Dataset
     codec: Codec
-    generator: TemporalGenerator
+    generator: Generator
     step: int
     device: torch.device
 
@@ -62,6 +66,7 @@ class Piece:
     source: str
     motion: np.ndarray | None
     visual: np.ndarray | None
+    genre: str = ""
     alone: bool = True
 
     @property
@@ -74,17 +79,20 @@ def load_run(
 ) -> Trained:
     """Load a checkpoint (a file name in `run`) and the codec it was trained with.
 
-    Raises ValueError where the codec found is another one.
+    `codec_source` names another file, whose decoder may be a fine-tuned one. Raises ValueError
+    where its codes are not those that the run was trained on.
     """
     device = device or torch.device("cpu")
     content = read_checkpoint(run / checkpoint)
     config = override(Config(), content["config"], str(run / checkpoint))
     dataset = Dataset(**content["dataset"], splits={}, codecs={})
-    codec = load_codec(codec_source or content["codec"]["source"], (config.level,), device)
-    if codec.id != content["codec"]["id"]:
+    known = content["codec"]
+    codec = load_codec(codec_source or known["source"], (config.level,), device)
+    speaks = codec.codes_id == known.get("codes_id", known["id"])
+    if not speaks or (codec_source is None and codec.id != known["id"]):
         raise ValueError(
-            f"{run}: was trained with codec {content['codec']['id']}, the codec loaded is "
-            f"{codec.id}; give the right one with --codec"
+            f"{run}: was trained with codec {known['id']}, the codec loaded is {codec.id}; "
+            "give the right one, or one fine-tuned from it, with --codec"
         )
     inputs = input_specs(config, dataset)
     generator = build_generator(config, inputs, codec.codebook(config.level).cpu())
@@ -94,24 +102,58 @@ def load_run(
     )  # fmt: skip
 
 
+def check_genre(trained: Trained, genre: str, needed: bool) -> None:
+    """Refuse a genre that the run does not know or has no use for, and a missing one if needed."""
+    if trained.generator.genre is None:
+        if genre:
+            raise ValueError(f"--genre {genre}: the run was trained without the genre as an input")
+    elif genre or needed:
+        genre_index(genre or None, "--genre")
+
+
 @torch.no_grad()
 def generate(trained: Trained, piece: Piece) -> Tensor:
     """Return the music (N,) of one piece, as long as the windows it covers, not clipped."""
     level, device = trained.config.level, trained.device
     samples = piece.segments * trained.dataset.samples
     length = -(-samples // trained.codec.hop(level))
+    passes = 1 if trained.generator.any_length else piece.segments
 
     def batch(array: np.ndarray | None) -> Tensor | None:
-        return None if array is None else torch.from_numpy(array)[None].to(device)
+        if array is None:
+            return None
+        return torch.from_numpy(array.reshape(passes, -1, array.shape[-1])).to(device)
 
-    latents = trained.generator(batch(piece.motion), batch(piece.visual), length)
+    genre = None
+    if trained.generator.genre is not None:
+        index = genre_index(piece.genre, piece.video_id)
+        genre = torch.full((passes,), index, device=device)
+    steps = length if passes == 1 else LEVELS[level].steps(trained.dataset.samples)
+    latents = trained.generator(batch(piece.motion), batch(piece.visual), steps, genre)
     codes = trained.codec.quantise(latents, level)
+    if steps != length:
+        codes = join_codes(codes, trained.dataset.samples, LEVELS[level].hop, length)
     return trained.codec.decode(codes, level)[0, :samples].cpu()
 
 
-def read_pieces(root: Path, trained: Trained, dataset: Dataset, split: str) -> Iterator[Piece]:
+def join_codes(codes: Tensor, samples: int, hop: int, length: int) -> Tensor:
+    """Lay the codes (n, L) of windows of `samples` out on one grid (1, length) of step `hop`.
+
+    A window is seldom a whole number of codes: each position takes the code that is sounding at its
+    middle, so that no window drifts; at most one code is repeated at a border.
+    """
+    middle = torch.arange(length) * hop + hop // 2
+    window = (middle // samples).clamp(max=len(codes) - 1)
+    within = ((middle - window * samples) // hop).clamp(max=codes.shape[1] - 1)
+    return codes[window, within][None]
+
+
+def read_pieces(
+    root: Path, trained: Trained, dataset: Dataset, split: str, genre: str = ""
+) -> Iterator[Piece]:
     """Yield the split's videos, each once its last segment is read, cut where a segment is missing.
 
+    `genre`, where given, stands in for the segments' own.
     Holds the videos that are begun and not ended: one, where a video's segments lie together.
     Raises ValueError where the shards' features are not what the run was trained on.
     """
@@ -132,7 +174,8 @@ def read_pieces(root: Path, trained: Trained, dataset: Dataset, split: str) -> I
             videos.setdefault(video_id, []).append((meta, arrays))
             ahead[video_id] -= 1
             if not ahead[video_id]:
-                yield from join(video_id, videos.pop(video_id), suffixes)
+                for piece in join(video_id, videos.pop(video_id), suffixes):
+                    yield replace(piece, genre=genre or piece.genre)
 
 
 def join(video_id: str, rows: list[Row], suffixes: list[str]) -> Iterator[Piece]:
@@ -149,6 +192,7 @@ def join(video_id: str, rows: list[Row], suffixes: list[str]) -> Iterator[Piece]
             str(first.get("source", "")),
             arrays.get(MOTION),
             arrays.get(VISUAL),
+            str(first.get("genre") or ""),
             alone=len(parts) == 1,
         )
 
@@ -218,7 +262,11 @@ def write_pieces(
         "codec": trained.codec.id,
         "step": trained.step,
         "level": trained.config.level,
-        "inputs": [n for n in ("motion", "visual") if getattr(trained.generator, n) is not None],
+        "inputs": [
+            name
+            for name in ("motion", "visual", "genre")
+            if getattr(trained.generator, name) is not None
+        ],
         "labels": told,
         "generated": rows,
     }

@@ -66,9 +66,9 @@ def extract_codes(
 
     dataset = load_dataset(root)
     codec = load_codec(source, levels=levels)
-    before = dataset.codecs.get(codec.id)
+    before = dataset.codecs.get(codec.codes_id)
     levels = [n for n in LEVEL_NAMES if n in levels or (before and n in before.levels)]
-    stage = Encode(str(source), codec.id, tuple(levels), root.resolve() / ".work" / "results")
+    stage = Encode(str(source), codec.codes_id, tuple(levels), root.resolve() / ".work" / "results")
     entry = Codes(levels, str(source), codec.note)
     jobs = {}
     for shard in (shard for shards in dataset.splits.values() for shard in shards):
@@ -82,7 +82,7 @@ def extract_codes(
         if video.outcome:
             raise OSError(f"{video.keys[0]}: {video.outcome.message}; run the same command again")
         results[video.shard.name, video.keys] = video.result
-    folder = root / "codes" / codec.id
+    folder = root / "codes" / codec.codes_id
     for split, shards in dataset.splits.items():
         entry.splits[split] = [
             write_shard(folder / shard.name, _members(stage, jobs[shard.name], results, levels))
@@ -92,9 +92,9 @@ def extract_codes(
     for path in folder.glob("*.tar"):
         if path.name not in listed:
             path.unlink()
-    dataset.codecs[codec.id] = entry
+    dataset.codecs[codec.codes_id] = entry
     save_dataset(root, dataset)
-    return codec.id
+    return codec.codes_id
 
 
 def video_spans(path: Path) -> list[VideoCodes]:
@@ -176,10 +176,10 @@ class Encode:
 
             device = "cuda" if torch.cuda.is_available() else "cpu"
             codec = load_codec(self.source, levels=self.levels, device=device)
-            if codec.id != self.codec_id:
+            if codec.codes_id != self.codec_id:
                 raise ValueError(
-                    f"{self.source} is codec {codec.id} here and {self.codec_id} where the command "
-                    "started: give every node the same file"
+                    f"{self.source} is codec {codec.codes_id} here and {self.codec_id} where the "
+                    "command started: give every node the same file"
                 )
             self._codec = codec
         return self._codec

@@ -159,7 +159,7 @@ def _check_encoders(path: Path, weights: Weights, metadata: Mapping[str, str]) -
     for level in weights.levels:
         if hashes.get(str(level)) != weights.encoder_hash(level):
             raise ValueError(
-                f"{path}: encoder and codebook of level {LEVEL_NAME[level]!r} are not bit-identical "
+                f"{path}: level {LEVEL_NAME[level]!r}: encoder and codebook are not bit-identical "
                 f"to those of {encoder_id}; expected a file in which only decoders differ"
             )
     return encoder_id

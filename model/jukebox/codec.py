@@ -29,13 +29,15 @@ class Codec:
     Levels go by name, "high" (hop 128) and "low" (hop 32), and share nothing: asking for one runs
     that one. `id` names the weights. Codes are stored under `codes_id`, and codes of one mean
     nothing to another; it differs from `id` where only decoders were changed, whose encoders and
-    codebooks are then those of `codes_id`, bit for bit.
+    codebooks are then those of `codes_id`, bit for bit. `source` is what `load_codec` was given.
     """
 
-    def __init__(self, model: VQVAE, codec_id: str, note: str, codes_id: str = "") -> None:
+    def __init__(
+        self, model: VQVAE, codec_id: str, note: str, codes_id: str = "", source: str = ""
+    ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.id, self.note = codec_id, note
-        self.codes_id = codes_id or codec_id
+        self.codes_id, self.source = codes_id or codec_id, source
         self.hparams = model.hparams
         self.levels = tuple(LEVEL_NAME[index] for index in reversed(model.levels))
 
@@ -174,7 +176,7 @@ def load_codec(
         model = VQVAE(weights.hparams, indices)
     model.load_state_dict(select(weights.state, indices), assign=True)
     note = "" if published else weights.note
-    return Codec(model, weights.id, note, weights.codes_id).to(device)
+    return Codec(model, weights.id, note, weights.codes_id, str(source)).to(device)
 
 
 def find_weights(source: str | Path) -> tuple[Path, bool]:
