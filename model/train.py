@@ -34,6 +34,7 @@ from model.data import (
     training_batches,
 )
 from model.discriminators import Adversary, build_adversary
+from model.evaluate.beats import SCORES, beats_scores, mean_scores
 from model.generator import Inputs, build_generator, input_specs
 from model.jukebox import Codec, load_codec
 from model.losses import codebook_loss, mel_loss, straight_through, wave_loss, weighted_total
@@ -189,13 +190,13 @@ def autocast(state: State) -> torch.autocast:
 
 @torch.no_grad()
 def validate(state: State, source: Source) -> dict[str, float]:
-    """Return losses and code accuracy on `val_segments` spread over the split, by log tag.
+    """Return losses, code accuracy and rhythm on `val_segments` spread over the split, by log tag.
 
     In float32, as `generate` runs, whatever the precision of training.
     """
     config, level = state.config, state.config.level
     sums: dict[str, float] = {}
-    count = 0
+    clips: list[dict[str, float]] = []
     with quiet(state):
         for batch in spread_batches(source, config.batch_size, config.val_segments):
             batch = batch.to(state.device)
@@ -211,8 +212,14 @@ def validate(state: State, source: Source) -> dict[str, float]:
             }
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(batch)
-            count += len(batch)
-    return {name: value / count for name, value in sums.items()}
+            for ours, theirs in zip(audio.cpu().numpy(), batch.audio.cpu().numpy(), strict=True):
+                clips.append(beats_scores(ours, theirs))
+    rhythm = mean_scores(clips)
+    return {
+        **{name: value / len(clips) for name, value in sums.items()},
+        # Where no clip's truth has an onset there is no rhythm to score.
+        **{f"val/{name}": rhythm[name] for name in SCORES if math.isfinite(rhythm[name])},
+    }
 
 
 @torch.no_grad()
@@ -258,18 +265,12 @@ def save(state: State, run: Path, name: str = LAST) -> None:
     if state.device.type == "cuda":
         rng["cuda"] = torch.cuda.get_rng_state(state.device)
     facts = {k: v for k, v in asdict(state.dataset).items() if k not in ("splits", "codecs")}
-    codec = state.codec
-    source = codec.source or state.dataset.codecs[codec.codes_id].source
+    codes = state.dataset.codecs[state.codec.id]
     content = {
         "config": to_dict(state.config),
         "dataset": facts,
         "data": data_facts(state.dataset),
-        "codec": {
-            "id": codec.id,
-            "codes_id": codec.codes_id,
-            "source": source,
-            "note": codec.note,
-        },
+        "codec": {"id": state.codec.id, "source": codes.source, "note": state.codec.note},
         "step": state.step,
         "position": asdict(state.position),
         "best_mel": state.best_mel,
@@ -352,7 +353,7 @@ def train(
             f"{run}: holds a run already; go on with --resume, or choose another --out"
         )
     source = Source(
-        root, dataset, "train", codec.codes_id, config.level, codec.bins(config.level),
+        root, dataset, "train", codec.id, config.level, codec.bins(config.level),
         config.use_motion, config.use_visual,
     )  # fmt: skip
     config = fit_batch(config, source)
