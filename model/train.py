@@ -265,12 +265,18 @@ def save(state: State, run: Path, name: str = LAST) -> None:
     if state.device.type == "cuda":
         rng["cuda"] = torch.cuda.get_rng_state(state.device)
     facts = {k: v for k, v in asdict(state.dataset).items() if k not in ("splits", "codecs")}
-    codes = state.dataset.codecs[state.codec.id]
+    codec = state.codec
+    source = codec.source or state.dataset.codecs[codec.codes_id].source
     content = {
         "config": to_dict(state.config),
         "dataset": facts,
         "data": data_facts(state.dataset),
-        "codec": {"id": state.codec.id, "source": codes.source, "note": state.codec.note},
+        "codec": {
+            "id": codec.id,
+            "codes_id": codec.codes_id,
+            "source": source,
+            "note": codec.note,
+        },
         "step": state.step,
         "position": asdict(state.position),
         "best_mel": state.best_mel,
@@ -353,7 +359,7 @@ def train(
             f"{run}: holds a run already; go on with --resume, or choose another --out"
         )
     source = Source(
-        root, dataset, "train", codec.id, config.level, codec.bins(config.level),
+        root, dataset, "train", codec.codes_id, config.level, codec.bins(config.level),
         config.use_motion, config.use_visual,
     )  # fmt: skip
     config = fit_batch(config, source)
