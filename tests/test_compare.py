@@ -1,0 +1,58 @@
+"""Comparing models: intervals over songs, and pairing each video with another song."""
+
+import numpy as np
+import pytest
+
+from model.evaluate.compare import pair_with_other_group, paired_difference
+
+
+def test_the_interval_is_that_of_songs_not_of_segments():
+    rng = np.random.default_rng(0)
+    songs = np.repeat([f"song{i}" for i in range(10)], 50)
+    of_song = np.repeat(rng.normal(0.1, 0.2, 10), 50)
+    found = paired_difference(of_song + rng.normal(0, 0.02, 500), np.zeros(500), songs)
+    assert found.mean == pytest.approx(of_song.mean(), abs=0.01)
+    # The standard error of a mean of ten songs is 0.2 / sqrt(10) = 0.063; of 500 segments, 0.009.
+    assert 0.12 < found.high - found.low < 0.36
+    assert found.low < found.mean < found.high
+    assert found.groups == 10
+    assert found.groups_won == (of_song[::50] > 0).sum()
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    songs = np.repeat(np.arange(30), 4).astype(str)
+    held = 0
+    for trial in range(200):
+        scores = np.repeat(rng.normal(0.3, 1, 30), 4) + rng.normal(0, 1, 120)
+        found = paired_difference(scores, np.zeros(120), songs, draws=500, seed=trial)
+        held += found.low <= 0.3 <= found.high
+    assert 0.88 <= held / 200 <= 0.99
+
+
+def test_segments_without_a_score_are_left_out():
+    a = np.array([1.0, np.nan, 3.0, 5.0])
+    found = paired_difference(a, np.array([0.0, 0.0, 1.0, np.nan]), ["x", "x", "y", "y"])
+    assert found.mean == 1.5 and found.groups_won == 2
+    with pytest.raises(ValueError, match="0 groups"):
+        paired_difference(a, np.full(4, np.nan), ["x", "x", "x", "x"])
+    with pytest.raises(ValueError, match="4 pairs and 2 groups"):
+        paired_difference(a, a, ["x", "y"])
+
+
+@pytest.mark.parametrize("counts", [(2, 2), (5, 5, 10), (1, 2, 3, 4), (4,) * 10])
+def test_everybody_gets_another_song(counts):
+    songs = [f"song{i}" for i, count in enumerate(counts) for _ in range(count)]
+    seen = set()
+    for seed in range(20):
+        partner = pair_with_other_group(songs, seed)
+        assert sorted(partner) == list(range(len(songs)))
+        assert all(songs[i] != songs[j] for i, j in enumerate(partner))
+        seen.add(tuple(partner))
+    assert len(seen) > 1
+    assert (pair_with_other_group(songs, 3) == pair_with_other_group(songs, 3)).all()
+
+
+def test_a_song_of_more_than_half_cannot_be_shuffled_away():
+    with pytest.raises(ValueError, match="a holds 3 of 5"):
+        pair_with_other_group(["a", "a", "a", "b", "c"])
