@@ -17,7 +17,9 @@ from model.segment import atomic_file
 FORMAT = 2
 LAST, BEST = "last.pt", "best.pt"
 
-CONTENT: dict[str, tuple[type, tuple[str, ...]]] = {
+Parts = Mapping[str, tuple[type, tuple[str, ...]]]
+
+CONTENT: Parts = {
     "config": (dict, ()),
     "dataset": (
         dict, ("name", "window_s", "fields", "build", "source", "untrained", "schema"),
@@ -51,10 +53,11 @@ def save_torch(path: Path, content: dict[str, Any]) -> None:
         torch.save({"format": FORMAT, **content}, file)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, parts: Parts = CONTENT) -> dict[str, Any]:
     """Return a checkpoint's content, on the CPU.
 
-    Raises FileNotFoundError where there is none and ValueError where it is no checkpoint of ours.
+    `parts` is what it must hold: by default, what `model train` writes. Raises FileNotFoundError
+    where there is none and ValueError where it is no checkpoint of ours.
     """
     if not path.is_file():
         if path.name == BEST and path.with_name(LAST).is_file():
@@ -72,7 +75,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: cannot be read as a checkpoint ({_told(error)})") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path}: no checkpoint of `model train` (format {FORMAT})")
-    for name, (kind, keys) in CONTENT.items():
+    for name, (kind, keys) in parts.items():
         part = content.get(name)
         if not isinstance(part, kind):
             raise ValueError(f"{path}: {name} is {type(part).__name__}, expected {kind.__name__}")

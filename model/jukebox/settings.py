@@ -6,8 +6,11 @@ import difflib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
+from typing import TypeVar
 
 from model.jukebox.hparams import HParams, level_index
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,11 @@ class CodecConfig:
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
 
 
-def override(config: CodecConfig, settings: Iterable[str]) -> CodecConfig:
-    """Return `config` changed by `key=value` texts; ValueError for an unknown key, with a guess."""
+def override(config: C, settings: Iterable[str]) -> C:
+    """Return a dataclass of plain values changed by `key=value` texts.
+
+    Raises ValueError for an unknown key, with a guess.
+    """
     changes = {}
     known = {field.name: getattr(config, field.name) for field in fields(config)}
     for setting in settings:
@@ -120,7 +126,7 @@ def _typed(setting: str, text: str, like: object) -> object:
             raise ValueError(f"--set {setting}: expected true or false")
         return text == "true"
     if isinstance(like, tuple):
-        return tuple(text.split(","))
+        return tuple(_typed(setting, part, like[0]) for part in text.split(","))
     try:
         return type(like)(text)
     except ValueError:
