@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_info(commands)
     _add_train_codec(commands)
+    _add_finetune_synthesizer(commands)
     return top
 
 
@@ -87,6 +88,19 @@ def _add_train_codec(commands: argparse._SubParsersAction) -> None:
     sub.set_defaults(run=command.run)
 
 
+def _add_finetune_synthesizer(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("finetune-synthesizer", help="fine-tune a codec's decoder on shards")
+    sub.add_argument("--shards", type=Path, required=True, help="with dataset.json and codes")
+    sub.add_argument("--codec", help="demo, jukebox-5b or PATH (default: the codes' own)")
+    sub.add_argument("--level", choices=["high", "low"], help="of the decoder (default high)")
+    sub.add_argument("--steps", type=int, help="in all (default 10000)")
+    sub.add_argument("--out", type=Path, help="folder (default runs/DATASET-LEVEL-synthesizer)")
+    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    sub.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+    sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    sub.set_defaults(run=_finetune_synthesizer)
+
+
 def _train(arguments: argparse.Namespace) -> int:
     from model.config import load_config
     from model.segment import load_dataset
@@ -112,6 +126,41 @@ def _train(arguments: argparse.Namespace) -> int:
         print(f"{run}: {stop}", file=sys.stderr)
         return 130
     print(f"{run}: done; next: model generate --run {run} --shards {arguments.shards} --out DIR")
+    return 0
+
+
+def _finetune_synthesizer(arguments: argparse.Namespace) -> int:
+    from model.jukebox.settings import override
+    from model.segment import load_dataset
+    from model.synthesizer_config import SynthesizerConfig
+
+    settings = list(arguments.settings)
+    for name in ("level", "steps"):
+        if (value := getattr(arguments, name)) is not None:
+            settings.append(f"{name}={value}")
+    config = override(SynthesizerConfig(), settings)
+    dataset = load_dataset(arguments.shards)
+    run = arguments.out or Path("runs") / f"{dataset.name}-{config.level}-synthesizer"
+
+    from model.synthesizer import CODEC, finetune
+    from model.train import Interrupted
+
+    device = _device(arguments.device)
+    try:
+        state = finetune(
+            arguments.shards, run, config, arguments.codec, arguments.resume, device
+        )  # fmt: skip
+    except Interrupted as stop:
+        print(f"{run}: {stop}", file=sys.stderr)
+        return 130
+    if not (run / CODEC).is_file():
+        raise ValueError(
+            f"{run}: no codec written: in {state.step} steps the mel distance on val never fell "
+            f"below the {state.first_mel:.4f} before; take more --steps, or other learning rates"
+        )
+    if dataset.segments("val"):
+        print(f"mel distance on val: {state.first_mel:.4f} before, {state.best_mel:.4f} after")
+    print(f"{run / CODEC}: done; next: model generate --run DIR --codec {run / CODEC}")
     return 0
 
 
