@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_generate(commands)
     _add_info(commands)
+    _add_import_released(commands)
     _add_train_codec(commands)
     _add_finetune_synthesizer(commands)
     return top
@@ -45,7 +46,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("train", help="train the generator on a shard folder")
     sub.add_argument("--shards", type=Path, help="folder with dataset.json and codes")
     sub.add_argument("--level", choices=["high", "low"], help="of the codes (default high)")
-    sub.add_argument("--preset", default="paper", choices=["paper", "tiny"])
+    sub.add_argument("--preset", default="paper", choices=["paper", "code", "tiny"])
     sub.add_argument("--config", type=Path, help="YAML file of settings, over the preset")
     sub.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
@@ -68,6 +69,7 @@ def _add_generate(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--out", type=Path, required=True)
     sub.add_argument("--checkpoint", default="last", choices=["last", "best"])
     sub.add_argument("--codec", help="demo, jukebox-5b or PATH (default: the run's own)")
+    sub.add_argument("--genre", default="", help="for a run with the genre as an input: BR, PO, …")
     sub.add_argument("--seed", type=int, default=0, help="of the noise, where the run uses any")
     sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     sub.set_defaults(run=_generate)
@@ -78,6 +80,21 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--run", dest="run_folder", type=Path, required=True)
     sub.add_argument("--checkpoint", default="last", choices=["last", "best"])
     sub.set_defaults(run=_info)
+
+
+def _add_import_released(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("import-released", help="make a run of the authors' released weights")
+    sub.add_argument("--shards", type=Path, required=True, help="the data set to use them on")
+    sub.add_argument("--level", choices=["high", "low"], default="high")
+    sub.add_argument("--motion-encoder", type=Path, help="mencoder.pt (none with use_motion=false)")
+    sub.add_argument("--generator", type=Path, required=True, help="netG.pt")
+    sub.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
+        help="over the preset `code`, e.g. use_genre=false for TikTok",
+    )  # fmt: skip
+    sub.add_argument("--codec", help="demo, jukebox-5b or PATH (default: the codes' own)")
+    sub.add_argument("--out", type=Path, required=True, help="the run's folder")
+    sub.set_defaults(run=_import_released)
 
 
 def _add_train_codec(commands: argparse._SubParsersAction) -> None:
@@ -167,7 +184,7 @@ def _finetune_synthesizer(arguments: argparse.Namespace) -> int:
 def _generate(arguments: argparse.Namespace) -> int:
     import torch
 
-    from model.generate import load_run
+    from model.generate import check_genre, load_run
 
     trained = load_run(
         arguments.run_folder,
@@ -175,6 +192,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         arguments.codec,
         _device(arguments.device),
     )
+    check_genre(trained, arguments.genre, arguments.video is not None)
     torch.manual_seed(arguments.seed)
     if arguments.video is not None:
         return _generate_for_video(arguments, trained)
@@ -202,7 +220,8 @@ def _generate_for_video(arguments: argparse.Namespace, trained) -> int:
                 f"{arguments.video}: gives no window of {dataset.window_s} s; "
                 f"see: pipeline build --dataset folder --source {arguments.video}"
             )
-        pieces = (p for split in splits for p in read_pieces(root, trained, dataset, split))
+        genre = arguments.genre
+        pieces = (p for s in splits for p in read_pieces(root, trained, dataset, s, genre))
         written = write_pieces(trained, pieces, arguments.out, dataset.untrained)
     for piece, wav in written:
         mux(arguments.video, wav, piece.start_s, wav.with_suffix(".mp4"))
@@ -216,7 +235,7 @@ def _generate_from_shards(arguments: argparse.Namespace, trained) -> int:
     from model.video import find_video, has_pipeline, mux
 
     dataset = load_dataset(arguments.shards)
-    pieces = read_pieces(arguments.shards, trained, dataset, arguments.split)
+    pieces = read_pieces(arguments.shards, trained, dataset, arguments.split, arguments.genre)
     written = write_pieces(trained, pieces, arguments.out, dataset.untrained)
     videos = [(wav, p.start_s, find_video(dataset.source, p.source)) for p, wav in written]
     if not has_pipeline():
@@ -262,6 +281,18 @@ def _info(arguments: argparse.Namespace) -> int:
         print("metrics    " + "  ".join(f"{k} {v:.4g}" for k, v in row.items()))
     for label in labels(codec["note"], dataset["untrained"]):
         print(f"note: {label}")
+    return 0
+
+
+def _import_released(arguments: argparse.Namespace) -> int:
+    from model.config import load_config
+    from model.released import import_released
+
+    run = arguments.out
+    config = load_config("code", None, [*arguments.settings, f"level={arguments.level}"])
+    weights = (arguments.motion_encoder, arguments.generator)
+    import_released(arguments.shards, run, config, *weights, arguments.codec)
+    print(f"{run}: next: model generate --run {run} --shards {arguments.shards} --out DIR")
     return 0
 
 

@@ -11,19 +11,21 @@ from typing import Any
 
 from model.segment import LEVELS
 
-LOSSES = ("adversarial", "feature", "codebook", "wave", "mel")
-"""The generator's losses (paper, eq. 2-7), by the names that weights and logs use."""
+LOSSES = ("adversarial", "feature", "codebook", "latent", "wave", "mel")
+"""The generator's losses by the names that weights and logs use: the paper's (eq. 2-7), and
+`latent`, which only the reference's code has."""
 
 CHOICES = {
-    "arch": ("temporal",),
+    "arch": ("temporal", "paper"),
     "level": tuple(LEVELS),
     "reshape": ("time", "channel", "none"),
 }
 
 
 def paper_weights() -> dict[str, float]:
-    """Return the weights of eq. 8; the adversarial loss has weight 1 there."""
-    return {"adversarial": 1.0, "feature": 3.0, "codebook": 15.0, "wave": 40.0, "mel": 15.0}
+    """Return the weights of eq. 8; the adversarial loss has weight 1 there, `latent` none."""
+    weights = {"adversarial": 1.0, "feature": 3.0, "codebook": 15.0, "wave": 40.0, "mel": 15.0}
+    return {**weights, "latent": 0.0}
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,15 @@ class Config:
     """
 
     arch: str = "temporal"
+    """`temporal` convolves along time; `paper` is the reference network, along the features."""
+
     level: str = "high"
     seed: int = 0
     use_motion: bool = True
     use_visual: bool = True
+    use_genre: bool = False
+    """Give the generator the dance's genre as a label (the reference's code does)."""
+
     normalise_inputs: bool = True
     """Give each input feature mean 0 and deviation 1, measured on training segments."""
     noise_channels: int = 0
@@ -46,10 +53,18 @@ class Config:
     sigma: float = 100.0
     """The bound of the generated latents (the paper's scale after tanh); 0 takes 1.25 times the
     codebook's largest entry."""
+    linear_after_tanh: bool = False
+    """Of arch paper at the low level: the code's order; its latents have no bound then."""
+
     channels: int = 512
-    min_channels: int = 128
     motion_channels: int = 256
+    min_channels: int = 128
+    """Of arch temporal, as the next three."""
+
     visual_channels: int = 256
+    """0 hands the visual features on as they are."""
+
+    genre_channels: int = 64
     dilations: tuple[int, ...] = (1, 3, 9, 27)
 
     discriminators: int = 3
@@ -61,6 +76,9 @@ class Config:
     d_layers: int = 4
     d_first_stride: int = 1
     """Of the first layer (the reference: 1); most of the work on a CPU lies there."""
+
+    judge_latents: bool = False
+    """Show the discriminators the encoder's latents before look-up, as the authors' code does."""
 
     weights: dict[str, float] = field(default_factory=paper_weights)
     unit_scale: bool = False
@@ -98,14 +116,15 @@ class Config:
             raise ValueError(f"betas are {list(self.betas)}; expected numbers of [0, 1)")
         if min(self.dilations) < 1:
             raise ValueError(f"dilations are {list(self.dilations)}; expected at least 1 each")
-        whole = ("channels", "min_channels", "motion_channels", "visual_channels", "max_steps",
+        whole = ("channels", "min_channels", "motion_channels", "genre_channels", "max_steps",
                  "batch_size", "discriminators", "d_channels", "d_max_channels", "d_first_stride",
                  "shuffle_segments", "log_every", "checkpoint_every", "val_every", "val_segments",
                  "sample_every", "sample_segments")  # fmt: skip
         for name in whole:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in ("seed", "d_layers", "workers", "noise_channels", "audio_items"):
+        for name in ("seed", "d_layers", "workers", "noise_channels", "audio_items",
+                     "visual_channels"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 0")
         rates = {n: getattr(self, n) for n in ("sigma", "lr_generator", "lr_discriminator")}
@@ -117,6 +136,16 @@ class Config:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
+    "code": {
+        "arch": "paper",
+        "use_genre": True,
+        "linear_after_tanh": True,
+        "normalise_inputs": False,
+        "reshape": "channel",
+        "judge_latents": True,
+        # 2.4: 3, times 4 over 5 layers in its code. Its wave and mel losses have no gradient.
+        "weights": {"feature": 2.4, "codebook": 8.0, "latent": 5.0, "wave": 0.0, "mel": 0.0},
+    },
     "tiny": {
         "sigma": 0.0,
         "channels": 64,
@@ -143,7 +172,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sample_every": 200,
     },
 }
-"""`paper` is the full size; `tiny` shows the whole loop on a CPU within minutes.
+"""`paper` is the full size; `code` does what the authors' published code does where that differs
+from the paper, so that released weights can be loaded and trained on; `tiny` shows the whole loop
+on a CPU within minutes.
 
 `tiny` weighs all losses but the codebook's less than the paper: a network this small otherwise
 follows the noise of a small adversary and of one segment's sound instead of learning the codes.

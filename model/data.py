@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from model.audio import decode_wav
-from model.segment import LEVELS, META, MOTION, VISUAL, WAV, Codes, Dataset, split_key
+from model.segment import GENRES, LEVELS, META, MOTION, VISUAL, WAV, Codes, Dataset, split_key
 from model.signals import ignore_stop
 
 Raw = dict[str, Any]
@@ -37,13 +37,17 @@ class Position:
 
 @dataclass(frozen=True)
 class Batch:
-    """B segments: audio (B, N), codes (B, L) int64, motion (B, T, D) and visual (B, W, D)."""
+    """B segments: audio (B, N), codes (B, L) int64, motion (B, T, D), visual (B, W, D), genre (B,).
+
+    Genres are int64, in the order of `GENRES`; what the source leaves out is None.
+    """
 
     keys: list[str]
     audio: Tensor
     codes: Tensor
     motion: Tensor | None
     visual: Tensor | None
+    genre: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -58,6 +62,7 @@ class Batch:
             self.codes.to(device, non_blocking=True),
             move(self.motion),
             move(self.visual),
+            move(self.genre),
         )
 
     def pin_memory(self) -> Batch:
@@ -66,7 +71,7 @@ class Batch:
 
         return replace(
             self, audio=self.audio.pin_memory(), codes=self.codes.pin_memory(),
-            motion=pin(self.motion), visual=pin(self.visual),
+            motion=pin(self.motion), visual=pin(self.visual), genre=pin(self.genre),
         )  # fmt: skip
 
 
@@ -82,6 +87,7 @@ class Source:
     bins: int
     use_motion: bool = True
     use_visual: bool = True
+    use_genre: bool = False
     suffixes: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -130,6 +136,8 @@ class Source:
                 f"the codebook has {self.bins} entries; run pipeline extract-codes again"
             )
         arrays["codes"] = codes.astype(np.int64)
+        if self.use_genre:
+            arrays["genre"] = np.int64(genre_index(meta_of(raw, url).get("genre"), key))
         return key, arrays
 
     def collate(self, raws: list[Raw]) -> Batch:
@@ -142,7 +150,7 @@ class Source:
 
         audio, codes = stack(WAV), stack("codes")
         assert audio is not None and codes is not None
-        return Batch(list(keys), audio, codes, stack(MOTION), stack(VISUAL))
+        return Batch(list(keys), audio, codes, stack(MOTION), stack(VISUAL), stack("genre"))
 
 
 def codes_of(dataset: Dataset, codec_id: str, root: Path) -> Codes:
@@ -266,6 +274,16 @@ def meta_of(raw: Raw, url: str) -> dict[str, Any]:
     ):
         raise ValueError(f"{url}: {raw['__key__']}.json does not describe {video_id}, {index}")
     return meta
+
+
+def genre_index(genre: object, name: str) -> int:
+    """Return the place of a genre in `GENRES`; ValueError, naming the segment, for any other."""
+    if genre not in GENRES:
+        raise ValueError(
+            f"{name}: genre {genre!r}, expected one of {', '.join(GENRES)}; give the genre, or use "
+            "a run without it (use_genre=false)"
+        )
+    return GENRES.index(genre)
 
 
 def shuffled(raws: Iterable[Raw], capacity: int, rng: np.random.Generator) -> Iterator[Raw]:

@@ -60,13 +60,16 @@ class MotionEncoder(nn.Module):
 
 
 class VisualModule(nn.Module):
-    """Visual features (B, W, D), vectors of `step_s`, to (B, channels, length) on the code grid."""
+    """Visual features (B, W, D), vectors of `step_s`, to (B, channels, length) on the code grid.
+
+    `channels` 0 hands the features on as they are, D wide.
+    """
 
     def __init__(self, features: int, step_s: float, channels: int) -> None:
         super().__init__()
         self.standardise = Standardise(features)
-        self.project = Conv(features, channels, 1)
-        self.step_s, self.width = step_s, channels
+        self.project = Conv(features, channels, 1) if channels else nn.Identity()
+        self.step_s, self.width = step_s, channels or features
 
     def forward(self, visual: Tensor, length: int, length_step_s: float) -> Tensor:
         x = self.project(self.standardise(visual).transpose(1, 2))

@@ -117,7 +117,8 @@ def generate(trained: Trained, piece: Piece) -> Tensor:
     level, device = trained.config.level, trained.device
     samples = piece.segments * trained.dataset.samples
     length = -(-samples // trained.codec.hop(level))
-    passes = 1 if trained.generator.any_length else piece.segments
+    in_one = trained.generator.any_length
+    passes = 1 if in_one else piece.segments
 
     def batch(array: np.ndarray | None) -> Tensor | None:
         if array is None:
@@ -128,10 +129,10 @@ def generate(trained: Trained, piece: Piece) -> Tensor:
     if trained.generator.genre is not None:
         index = genre_index(piece.genre, piece.video_id)
         genre = torch.full((passes,), index, device=device)
-    steps = length if passes == 1 else LEVELS[level].steps(trained.dataset.samples)
+    steps = length if in_one else LEVELS[level].steps(trained.dataset.samples)
     latents = trained.generator(batch(piece.motion), batch(piece.visual), steps, genre)
     codes = trained.codec.quantise(latents, level)
-    if steps != length:
+    if not in_one:
         codes = join_codes(codes, trained.dataset.samples, LEVELS[level].hop, length)
     return trained.codec.decode(codes, level)[0, :samples].cpu()
 

@@ -35,11 +35,12 @@ from model.data import (
 )
 from model.discriminators import Adversary, build_adversary
 from model.evaluate.beats import SCORES, beats_scores, mean_scores
-from model.generator import Inputs, build_generator, input_specs
+from model.generator import build_generator, input_specs
 from model.jukebox import Codec, load_codec
 from model.losses import codebook_loss, mel_loss, straight_through, wave_loss, weighted_total
 from model.report import Progress, RunLog, labels, write_samples
 from model.segment import Dataset, load_dataset
+from model.shapes import Inputs
 from model.signals import stop_requested
 
 ADVICE = (
@@ -136,8 +137,9 @@ def train_step(state: State, batch: Batch) -> dict[str, Tensor]:
     config, codec, level = state.config, state.codec, state.config.level
     real = codec.lookup(batch.codes, level)
     with autocast(state):
-        fake = state.generator(batch.motion, batch.visual, batch.codes.shape[1])
-    judged = state.adversary.step(real / state.scale, fake / state.scale)
+        fake = state.generator(batch.motion, batch.visual, batch.codes.shape[1], batch.genre)
+    shown = codec.latents(batch.audio, level) if config.judge_latents else real
+    judged = state.adversary.step(shown / state.scale, fake / state.scale)
 
     losses = generator_losses(state, batch, real, fake)
     total = weighted_total(losses, config.weights)
@@ -160,11 +162,17 @@ def generator_losses(state: State, batch: Batch, real: Tensor, fake: Tensor) -> 
     """Return the losses that have a weight, by name; `real` and `fake` are latents (B, C, L)."""
     weights = state.config.weights
     losses: dict[str, Tensor] = {}
+    unquantised = real
+    if weights["latent"] or state.config.judge_latents:
+        unquantised = state.codec.latents(batch.audio, state.config.level)
     if weights["adversarial"] or weights["feature"]:
-        hinge, matching = state.adversary.losses(real / state.scale, fake / state.scale)
+        shown = unquantised if state.config.judge_latents else real
+        hinge, matching = state.adversary.losses(shown / state.scale, fake / state.scale)
         losses |= {"adversarial": hinge, "feature": matching}
     if weights["codebook"]:
         losses["codebook"] = codebook_loss(fake, real, state.scale)
+    if weights["latent"]:
+        losses["latent"] = codebook_loss(fake, unquantised, state.scale)
     if weights["wave"] or weights["mel"]:
         items = state.config.audio_items or len(batch)
         audio, target = hear(state, fake[:items]), batch.audio[:items]
@@ -201,7 +209,7 @@ def validate(state: State, source: Source) -> dict[str, float]:
         for batch in spread_batches(source, config.batch_size, config.val_segments):
             batch = batch.to(state.device)
             real = state.codec.lookup(batch.codes, level)
-            fake = state.network(batch.motion, batch.visual, batch.codes.shape[1])
+            fake = state.network(batch.motion, batch.visual, batch.codes.shape[1], batch.genre)
             codes = state.codec.quantise(fake, level)
             audio = state.codec.decode(codes, level)
             values = {
@@ -229,7 +237,8 @@ def sample(state: State, source: Source) -> dict[str, dict[str, Tensor]]:
     with quiet(state):
         for batch in spread_batches(source, 1, state.config.sample_segments):
             batch, level = batch.to(state.device), state.config.level
-            latents = state.network(batch.motion, batch.visual, batch.codes.shape[1])
+            steps = batch.codes.shape[1]
+            latents = state.network(batch.motion, batch.visual, steps, batch.genre)
             found[batch.keys[0]] = {
                 "truth": batch.audio[0].cpu(),
                 "reconstruction": state.codec.decode(batch.codes, level)[0].cpu(),
@@ -360,7 +369,7 @@ def train(
         )
     source = Source(
         root, dataset, "train", codec.codes_id, config.level, codec.bins(config.level),
-        config.use_motion, config.use_visual,
+        config.use_motion, config.use_visual, config.use_genre,
     )  # fmt: skip
     config = fit_batch(config, source)
     state = build(config, dataset, codec, device)

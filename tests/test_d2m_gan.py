@@ -12,18 +12,20 @@ from model.config import LOSSES, Config, load_config, override
 from model.data import Batch
 from model.discriminators import arrange, build_adversary
 from model.encoders import Standardise
-from model.generator import Inputs, InputSpec, build_generator
+from model.generator import build_generator
 from model.jukebox import random_codec
 from model.layers import pad_time, resample_time
 from model.losses import straight_through, weighted_total
 from model.segment import LEVELS, MOTION, VISUAL, WAV, Dataset, window_samples
+from model.shapes import Inputs, InputSpec
 from model.train import build, generator_losses, train_step
 
 SPECS = {
-    "smpl": Inputs(InputSpec(219, 1 / 60), InputSpec(2048, 2.0)),
-    "openpose": Inputs(InputSpec(75, 1 / 30), None),
-    "video only": Inputs(None, InputSpec(2048, 1.0)),
+    "smpl": Inputs(InputSpec(219, 1 / 60, 120), InputSpec(2048, 2.0, 1), 0, 44_100),
+    "openpose": Inputs(InputSpec(75, 1 / 30, 60), None, 10, 44_100),
+    "video only": Inputs(None, InputSpec(2048, 1.0, 2), 0, 44_100),
 }
+GENRE = torch.tensor([3])
 
 
 def vectors(spec: InputSpec | None, window_s: int, batch: int = 1) -> torch.Tensor | None:
@@ -76,7 +78,7 @@ def test_generator_gives_one_latent_per_code(level, preset, window_s, kind):
     assert length == {2: (344, 1378), 3: (516, 2067), 4: (689, 2756)}[window_s][level == "low"]
     with torch.no_grad():
         latents = generator(
-            vectors(inputs.motion, window_s), vectors(inputs.visual, window_s), length
+            vectors(inputs.motion, window_s), vectors(inputs.visual, window_s), length, GENRE
         )
     assert latents.shape == (1, 64, length)
     assert latents.abs().max() <= generator.sigma
@@ -96,7 +98,8 @@ def test_every_frame_reaches_every_code_and_keeps_its_place():
     generator = build_generator(load_config("tiny", None), SPECS["openpose"], torch.randn(16, 64))
     motion = torch.randn(1, 60, 75, requires_grad=True)
     for code in (0, 343):
-        (gradient,) = torch.autograd.grad(generator(motion, None, 344)[..., code].sum(), motion)
+        latents = generator(motion, None, 344, GENRE)
+        (gradient,) = torch.autograd.grad(latents[..., code].sum(), motion)
         per_frame = gradient.abs().sum((0, 2))
         assert (per_frame > 0).all()
         nearest = 0 if code == 0 else 59
@@ -195,7 +198,7 @@ def test_each_loss_reaches_the_generator(state, batch, name):
         weighted_total(losses, state.config.weights).backward()
         return torch.cat([p.grad.flatten() for p in state.network.parameters()])
 
-    all_of_them = dict(Config().weights)
+    all_of_them = {**Config().weights, "latent": 5.0}
     with_it, without = gradient(all_of_them), gradient({**all_of_them, name: 0.0})
     assert with_it.isfinite().all()
     assert (with_it - without).norm() > 1e-4 * with_it.norm()
@@ -255,7 +258,14 @@ def test_loss_and_weight_names_must_match():
 
 def test_paper_weights():
     weights = load_config("paper", None).weights
-    assert weights == {"adversarial": 1, "feature": 3, "codebook": 15, "wave": 40, "mel": 15}
+    assert weights == {
+        "adversarial": 1,
+        "feature": 3,
+        "codebook": 15,
+        "wave": 40,
+        "mel": 15,
+        "latent": 0,
+    }
 
 
 @pytest.mark.parametrize(
