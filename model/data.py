@@ -1,30 +1,37 @@
 """Stream segments from shards: pairs of tars read strictly, in an order that can be resumed.
 
-The order of an epoch follows from (seed, epoch) alone: a permutation of the shards, then a shuffle
-buffer. A position (epoch, batches taken) is therefore enough to go on exactly where a run stopped.
+The order of an epoch follows from (seed, epoch) and the shards' sizes alone: a permutation of the
+shards, then a shuffle buffer. It is planned before anything is read, so that each worker reads only
+the segments of its own batches, and a position (epoch, batches taken) is enough to go on exactly
+where a run stopped.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import tarfile
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from model.audio import decode_wav
+from model.audio import PCM_SCALE, decode_pcm
 from model.segment import GENRES, LEVELS, META, MOTION, VISUAL, WAV, Codes, Dataset, split_key
 from model.signals import ignore_stop
+from model.storage import UNREADABLE, Place, open_binary
 
+Item = TypeVar("Item")
 Raw = dict[str, Any]
 """A sample as read: `__key__`, `__url__` and the bytes of each member by suffix."""
+STREAM_BYTES = 1 << 18
+"""Read at a time from what cannot seek."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Batch:
 class Source:
     """One split of a shard folder, as training reads it. `bins` are the codebook's entries."""
 
-    root: Path
+    root: Place
     dataset: Dataset
     split: str
     codec_id: str
@@ -89,11 +96,13 @@ class Source:
     use_visual: bool = True
     use_genre: bool = False
     suffixes: tuple[str, ...] = field(init=False)
+    samples: int = field(init=False)
 
     def __post_init__(self) -> None:
         wanted = {WAV: True, MOTION: self.use_motion, VISUAL: self.use_visual}
         suffixes = tuple(s for s, use in wanted.items() if use and s in self.dataset.fields)
         object.__setattr__(self, "suffixes", suffixes)
+        object.__setattr__(self, "samples", self.dataset.samples)
         codes = codes_of(self.dataset, self.codec_id, self.root)
         if self.level not in codes.levels:
             raise ValueError(
@@ -122,12 +131,12 @@ class Source:
         yield from paired(self.root / shard.name, codes, shard.segments, wanted)
 
     def decode(self, raw: Raw) -> tuple[str, dict[str, np.ndarray]]:
-        """Return key and arrays of one sample, checked against dataset.json."""
+        """Return key and arrays of one sample, checked against dataset.json; the sound as int16."""
         key, url = raw["__key__"], raw["__url__"]
         arrays = {s: member(raw, s, self.dataset.fields, url) for s in self.suffixes if s != WAV}
-        arrays[WAV] = audio_of(raw, self.dataset.samples, url)
+        arrays[WAV] = pcm_of(raw, self.samples, url)
         suffix = LEVELS[self.level].suffix
-        steps = LEVELS[self.level].steps(self.dataset.samples)
+        steps = LEVELS[self.level].steps(self.samples)
         spec = {suffix: {"dtype": "uint16", "shape": [steps]}}
         codes = member(raw, suffix, spec, url)
         if codes.max() >= self.bins:
@@ -148,12 +157,13 @@ class Source:
                 return None
             return torch.from_numpy(np.stack([a[name] for a in arrays]))
 
-        audio, codes = stack(WAV), stack("codes")
-        assert audio is not None and codes is not None
+        pcm, codes = stack(WAV), stack("codes")
+        assert pcm is not None and codes is not None
+        audio = pcm.to(torch.float32).div_(PCM_SCALE)
         return Batch(list(keys), audio, codes, stack(MOTION), stack(VISUAL), stack("genre"))
 
 
-def codes_of(dataset: Dataset, codec_id: str, root: Path) -> Codes:
+def codes_of(dataset: Dataset, codec_id: str, root: Place) -> Codes:
     """Return the entry of the loaded codec; codes of any other codec are refused, naming both."""
     if not dataset.codecs:
         raise ValueError(
@@ -167,23 +177,29 @@ def codes_of(dataset: Dataset, codec_id: str, root: Path) -> Codes:
     return dataset.codecs[codec_id]
 
 
-def read_tar(path: Path, wanted: Container[int] | None = None) -> Iterator[Raw]:
+def read_tar(path: Place, wanted: Container[int] | None = None) -> Iterator[Raw]:
     """Yield the samples of one tar in order; ValueError names a damaged file.
 
     Of samples that are not `wanted` (by number from 0) the key is right and the members are None:
-    their bytes are skipped on disk.
+    their bytes are skipped, where the file can seek without reading them.
     """
     from webdataset.tariterators import group_by_keys
 
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: listed in dataset.json, but not there; build it again")
     try:
-        with tarfile.open(path, "r:") as tar:
-            yield from group_by_keys(_members(tar, str(path), wanted))
+        with open_binary(path) as file:
+            mode = "r:" if file.seekable() else "r|"
+            with tarfile.open(fileobj=file, mode=mode, bufsize=STREAM_BYTES) as tar:
+                yield from group_by_keys(_members(tar, str(path), wanted))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: listed in dataset.json, but not there; build it again"
+        ) from None
     except tarfile.TarError as error:
         raise ValueError(
             f"{path}: damaged tar ({error}); see: pipeline verify --shards {path.parent}"
         ) from None
+    except UNREADABLE as error:
+        raise OSError(f"{path}: cannot be read ({error})") from None
 
 
 def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> Iterator[Raw]:
@@ -199,7 +215,7 @@ def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> I
 
 
 def paired(
-    features: Path, codes: Path, segments: int, wanted: Container[int] | None = None
+    features: Place, codes: Place, segments: int, wanted: Container[int] | None = None
 ) -> Iterator[Raw]:
     """Yield the samples, or the `wanted` ones, of two tars with the same keys in order, as one.
 
@@ -236,10 +252,13 @@ def member(raw: Raw, suffix: str, specs: dict[str, dict[str, Any]], url: str) ->
     name, spec = f"{raw['__key__']}.{suffix}", specs[suffix]
     if suffix not in raw:
         raise ValueError(f"{url}: {name} is missing; build the shards again")
-    try:
-        array = np.load(io.BytesIO(raw[suffix]), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{url}: {name}: no array ({error}); build the shards again") from None
+    array = read_npy(raw[suffix], spec["dtype"], tuple(spec["shape"]))
+    if array is None:
+        try:
+            array = np.load(io.BytesIO(raw[suffix]), allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            told = f"{url}: {name}: no array ({error}); build the shards again"
+            raise ValueError(told) from None
     if str(array.dtype) != spec["dtype"] or list(array.shape) != list(spec["shape"]):
         raise ValueError(
             f"{url}: {name} is {array.dtype} {array.shape}, expected {spec['dtype']} "
@@ -250,15 +269,40 @@ def member(raw: Raw, suffix: str, specs: dict[str, dict[str, Any]], url: str) ->
     return array
 
 
-def audio_of(raw: Raw, samples: int, url: str) -> np.ndarray:
-    """Return the audio (N,) of a sample, float32; ValueError where it is absent or not N long."""
+def read_npy(data: bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return a view of an array file of exactly this form, or None where it is of another.
+
+    numpy parses the header as Python, which takes longer than all the rest of decoding a segment.
+    """
+    head = npy_head(dtype, shape)
+    kind = np.dtype(dtype)
+    if not data.startswith(head) or len(data) != len(head) + kind.itemsize * math.prod(shape):
+        return None
+    return np.frombuffer(data, kind, offset=len(head)).reshape(shape)
+
+
+@cache
+def npy_head(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Return what a file of such an array begins with."""
+    buffer = io.BytesIO()
+    form = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    np.lib.format.write_array_header_1_0(buffer, form)
+    return buffer.getvalue()
+
+
+def pcm_of(raw: Raw, samples: int, url: str) -> np.ndarray:
+    """Return the sound (N,) of a sample, int16; ValueError where it is absent or not N long."""
     name = f"{url}: {raw['__key__']}.{WAV}"
     if WAV not in raw:
         raise ValueError(f"{name} is missing; build the shards again")
-    audio = decode_wav(raw[WAV], name)
-    if len(audio) != samples:
-        raise ValueError(f"{name} has {len(audio)} samples, expected {samples}")
-    return audio
+    pcm = decode_pcm(raw[WAV], name)
+    if len(pcm) != samples:
+        raise ValueError(f"{name} has {len(pcm)} samples, expected {samples}")
+    return pcm
 
 
 def meta_of(raw: Raw, url: str) -> dict[str, Any]:
@@ -286,16 +330,16 @@ def genre_index(genre: object, name: str) -> int:
     return GENRES.index(genre)
 
 
-def shuffled(raws: Iterable[Raw], capacity: int, rng: np.random.Generator) -> Iterator[Raw]:
-    """Yield samples in random order through a buffer of `capacity`."""
-    held: list[Raw] = []
-    for raw in raws:
+def shuffled(items: Iterable[Item], capacity: int, rng: np.random.Generator) -> Iterator[Item]:
+    """Yield items in random order through a buffer of `capacity`."""
+    held: list[Item] = []
+    for item in items:
         if len(held) < capacity:
-            held.append(raw)
+            held.append(item)
             continue
         i = int(rng.integers(capacity))
         yield held[i]
-        held[i] = raw
+        held[i] = item
     for i in rng.permutation(len(held)):
         yield held[i]
 
@@ -304,21 +348,37 @@ class TrainingStream(IterableDataset):
     """Endless batches from a position on. The last partial batch of an epoch is left out.
 
     With workers, each takes every n-th batch, so that their turns give the same order as none.
+
+    With several processes the epoch's shards, in their order, are cut into as many equal parts,
+    and each process shuffles a part of its own. So all take equally many batches, however unequal
+    the shards; no segment comes twice in an epoch; and a process reads the n-th part of the data
+    (a shard that a cut goes through is opened by both sides).
     """
 
     def __init__(
-        self, source: Source, batch_size: int, seed: int, capacity: int, start: Position
-    ) -> None:
+        self, source: Source, batch_size: int, seed: int, capacity: int, start: Position,
+        rank: int = 0, processes: int = 1,
+    ) -> None:  # fmt: skip
         super().__init__()
-        if source.segments < batch_size:
+        shards = source.dataset.splits[source.split]
+        if processes > len(shards):
             raise ValueError(
-                f"{source.root}: split {source.split} has {source.segments} segments, fewer than "
-                f"one batch of {batch_size}; --set batch_size={source.segments} or build more"
+                f"{source.root}: {processes} processes, but split {source.split} has "
+                f"{len(shards)} shards; each process reads shards of its own: start at most "
+                f"{len(shards)} processes, or train on more data"
+            )
+        self.share = source.segments // processes
+        if self.share < batch_size:
+            each = f", {self.share} for each of {processes} processes" if processes > 1 else ""
+            raise ValueError(
+                f"{source.root}: split {source.split} has {source.segments} segments{each}, fewer "
+                f"than one batch of {batch_size}; --set batch_size={self.share} or build more"
             )
         self.source, self.batch_size, self.seed = source, batch_size, seed
         self.capacity, self.start = capacity, start
-        self.batches_per_epoch = source.segments // batch_size
-        self.left_out = source.segments % batch_size
+        self.rank, self.processes = rank, processes
+        self.batches_per_epoch = self.share // batch_size
+        self.left_out = source.segments - processes * self.batches_per_epoch * batch_size
 
     def after(self, position: Position) -> Position:
         """Return the position of the batch after the one at `position`."""
@@ -326,12 +386,29 @@ class TrainingStream(IterableDataset):
             return Position(position.epoch, position.batch + 1)
         return Position(position.epoch + 1, 0)
 
-    def epoch(self, epoch: int) -> Iterator[Raw]:
-        """Yield the samples of one epoch in order, undecoded."""
+    def plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the epoch's order of shards, and this process' batches (batches, B).
+
+        A batch holds places in its process' part: place 0 is the first segment of the part.
+        """
         rng = np.random.default_rng((self.seed, epoch))
         shards = rng.permutation(len(self.source.dataset.splits[self.source.split]))
-        raws = (raw for i in shards for raw in self.source.raw(int(i)))
-        yield from shuffled(raws, self.capacity, rng)
+        places = np.fromiter(shuffled(range(self.share), self.capacity, rng), int, self.share)
+        used = self.batches_per_epoch * self.batch_size
+        return shards, places[:used].reshape(-1, self.batch_size)
+
+    def read(self, shards: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[int, Raw]]:
+        """Yield (place, sample) of the `wanted` (share,) places, in the order they are stored."""
+        first = -self.rank * self.share
+        for shard in map(int, shards):
+            count = self.source.dataset.splits[self.source.split][shard].segments
+            here = wanted[max(first, 0) : max(first + count, 0)]
+            numbers = (np.flatnonzero(here) + max(-first, 0)).tolist()
+            # Reads the pair of tars to its end, where counts are checked.
+            raws = self.source.raw(shard, set(numbers)) if numbers else ()
+            for number, raw in zip(numbers, raws, strict=True):
+                yield first + number, raw
+            first += count
 
     def __iter__(self) -> Iterator[Batch | Exception]:
         """Yield batches. An error of the data is yielded too, and the last: see below."""
@@ -343,17 +420,22 @@ class TrainingStream(IterableDataset):
     def _batches(self) -> Iterator[Batch]:
         info = torch.utils.data.get_worker_info()
         turn, turns = (info.id, info.num_workers) if info else (0, 1)
-        position, count = replace(self.start, batch=0), -self.start.batch
+        epoch, first = self.start.epoch, self.start.batch
         while True:
-            samples = self.epoch(position.epoch)
-            for _ in range(self.batches_per_epoch):
-                raws = [next(samples) for _ in range(self.batch_size)]
-                if count >= 0 and count % turns == turn:
-                    yield self.source.collate(raws)
-                count += 1
-            for _ in samples:  # reads the pairs to their ends, where counts are checked
+            shards, batches = self.plan(epoch)
+            mine = batches[first + turn :: turns]
+            wanted = np.zeros(self.share, bool)
+            wanted[mine] = True
+            raws, held = self.read(shards, wanted), dict[int, Raw]()
+            for places in mine.tolist():
+                while not all(place in held for place in places):
+                    place, raw = next(raws)
+                    held[place] = raw
+                yield self.source.collate([held.pop(place) for place in places])
+            for _ in raws:
                 pass
-            position = Position(position.epoch + 1, 0)
+            turn = (turn - len(batches[first:])) % turns
+            epoch, first = epoch + 1, 0
 
 
 def training_batches(stream: TrainingStream, workers: int, pin: bool) -> Iterator[Batch]:

@@ -16,6 +16,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from model.storage import Url, open_binary, place
+
 SCHEMA = 1
 SAMPLE_RATE_HZ = 22_050
 WINDOW_MIN_S, WINDOW_MAX_S = 2, 20
@@ -129,20 +131,23 @@ class Dataset:
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
 
 
-def load_dataset(root: str | os.PathLike[str]) -> Dataset:
-    """Read `root`/dataset.json.
+def load_dataset(root: str | os.PathLike[str] | Url) -> Dataset:
+    """Read dataset.json of a folder, or of an address like `s3://bucket/aist`.
 
     Raises FileNotFoundError where there is none and ValueError where it does not fit the schema;
     both say what to do.
     """
-    path = Path(root) / "dataset.json"
-    if not path.is_file():
+    path = place(root) / "dataset.json"
+    try:
+        with open_binary(path) as file:
+            text = file.read()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise FileNotFoundError(
             f"{path}: not found; build the dataset first: "
-            f"pipeline build --dataset NAME --out {root}"
-        )
+            f"pipeline build --dataset NAME --out {'DIR' if isinstance(path, Url) else root}"
+        ) from None
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}); run the build again") from None
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
