@@ -40,6 +40,12 @@ class Config:
 
     level: str = "high"
     seed: int = 0
+    window_s: float = 0.0
+    """Refuse shards of another window length; 0 takes any."""
+
+    codec: str = ""
+    """What --codec says: demo, jukebox-5b or a path; empty takes the codec of the shards' codes."""
+
     use_motion: bool = True
     use_visual: bool = True
     use_genre: bool = False
@@ -127,7 +133,8 @@ class Config:
                      "visual_channels"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 0")
-        rates = {n: getattr(self, n) for n in ("sigma", "lr_generator", "lr_discriminator")}
+        numbers = ("window_s", "sigma", "lr_generator", "lr_discriminator")
+        rates = {name: getattr(self, name) for name in numbers}
         weights = {f"weights.{name}": weight for name, weight in self.weights.items()}
         for name, value in {**rates, **weights}.items():
             if not (math.isfinite(value) and value >= 0):

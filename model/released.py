@@ -21,7 +21,7 @@ from model.jukebox import load_codec
 from model.layers import Residual
 from model.reference import ReferenceGenerator, Slide
 from model.segment import load_dataset
-from model.train import build, choose_codec, save
+from model.train import build, check_window, choose_codec, save
 
 
 def import_released(
@@ -35,8 +35,9 @@ def import_released(
     if (run / LAST).exists():
         raise ValueError(f"{run}: holds a run already; choose another --out")
     dataset = load_dataset(root)
-    source = choose_codec(dataset, codec_source, root)
+    source = choose_codec(dataset, codec_source or config.codec or None, root)
     codec = load_codec(source, (config.level,))
+    check_window(config, dataset, root)
     codes_of(dataset, codec.codes_id, root)
     state = build(config, dataset, codec, torch.device("cpu"))
     load_released(state.network, motion, rest)

@@ -39,7 +39,7 @@ from model.generator import build_generator, input_specs
 from model.jukebox import Codec, load_codec
 from model.losses import codebook_loss, mel_loss, straight_through, wave_loss, weighted_total
 from model.report import Progress, RunLog, labels, write_samples
-from model.segment import Dataset, load_dataset
+from model.segment import Dataset, load_dataset, window_samples
 from model.shapes import Inputs
 from model.signals import stop_requested
 
@@ -87,6 +87,15 @@ def choose_codec(dataset: Dataset, asked: str | None, root: Path) -> str:
         found = ", ".join(f"{c.source} ({name})" for name, c in sorted(dataset.codecs.items()))
         raise ValueError(f"{root}: codes of several codecs: {found}; choose one with --codec")
     return next(iter(dataset.codecs.values())).source
+
+
+def check_window(config: Config, dataset: Dataset, root: Path) -> None:
+    """Refuse shards of another window than the configuration asks for."""
+    if config.window_s and window_samples(config.window_s) != dataset.samples:
+        raise ValueError(
+            f"{root}: windows of {dataset.window_s} s, the configuration asks for "
+            f"{config.window_s:g} s; build with: pipeline build --window-s {config.window_s:g}"
+        )
 
 
 def build(config: Config, dataset: Dataset, codec: Codec, device: torch.device) -> State:
@@ -312,7 +321,7 @@ def restore(state: State, content: dict[str, Any], run: Path) -> None:
     """Put a checkpoint's content into a state that was built with the same configuration."""
     free = {"max_steps", "lr_generator", "lr_discriminator", "workers", "log_every",
             "checkpoint_every", "val_every", "val_segments", "sample_every",
-            "sample_segments"}  # fmt: skip
+            "sample_segments", "codec"}  # fmt: skip
     config = state.config
     fixed = {k: v for k, v in to_dict(config).items() if k not in free}
     before = {k: v for k, v in content["config"].items() if k not in free}
@@ -362,7 +371,9 @@ def train(
     """
     device = device or torch.device("cpu")
     dataset = load_dataset(root)
-    codec = load_codec(choose_codec(dataset, codec_source, root), (config.level,), device)
+    check_window(config, dataset, root)
+    source = choose_codec(dataset, codec_source or config.codec or None, root)
+    codec = load_codec(source, (config.level,), device)
     if (run / LAST).exists() and not resume:
         raise ValueError(
             f"{run}: holds a run already; go on with --resume, or choose another --out"
