@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("train", help="train the generator on a shard folder")
-    sub.add_argument("--shards", type=Path, help="folder with dataset.json and codes")
+    sub.add_argument("--shards", type=_place, help="folder (or address) with dataset.json")
     sub.add_argument("--level", choices=["high", "low"], help="of the codes (default high)")
     sub.add_argument("--preset", default="paper", choices=["paper", "code", "tiny"])
     sub.add_argument("--config", type=Path, help="YAML file of settings, over the preset")
@@ -64,7 +64,7 @@ def _add_generate(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--run", dest="run_folder", type=Path, required=True)
     what = sub.add_mutually_exclusive_group(required=True)
     what.add_argument("--video", type=Path, help="any video; its features are made as in training")
-    what.add_argument("--shards", type=Path)
+    what.add_argument("--shards", type=_place)
     sub.add_argument("--split", default="test", help="with --shards (default test)")
     sub.add_argument("--out", type=Path, required=True)
     sub.add_argument("--checkpoint", default="last", choices=["last", "best"])
@@ -84,7 +84,7 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
 
 def _add_import_released(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("import-released", help="make a run of the authors' released weights")
-    sub.add_argument("--shards", type=Path, required=True, help="the data set to use them on")
+    sub.add_argument("--shards", type=_place, required=True, help="the data set to use them on")
     sub.add_argument("--level", choices=["high", "low"], default="high")
     sub.add_argument("--motion-encoder", type=Path, help="mencoder.pt (none with use_motion=false)")
     sub.add_argument("--generator", type=Path, required=True, help="netG.pt")
@@ -107,7 +107,7 @@ def _add_train_codec(commands: argparse._SubParsersAction) -> None:
 
 def _add_finetune_synthesizer(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("finetune-synthesizer", help="fine-tune a codec's decoder on shards")
-    sub.add_argument("--shards", type=Path, required=True, help="with dataset.json and codes")
+    sub.add_argument("--shards", type=_place, required=True, help="with dataset.json and codes")
     sub.add_argument("--codec", help="demo, jukebox-5b or PATH (default: the codes' own)")
     sub.add_argument("--level", choices=["high", "low"], help="of the decoder (default high)")
     sub.add_argument("--steps", type=int, help="in all (default 10000)")
@@ -133,16 +133,24 @@ def _train(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.preset, arguments.config, settings)
     dataset = load_dataset(arguments.shards)
 
+    from model.parallel import Elsewhere, launched
     from model.train import Interrupted, train
 
+    first = not launched() or os.environ["RANK"] == "0"
     run = arguments.out or Path("runs") / f"{dataset.name}-{config.level}"
     device = _device(arguments.device)
     try:
         train(arguments.shards, run, config, arguments.codec, arguments.resume, device)
+    except Elsewhere:
+        return 1
     except Interrupted as stop:
-        print(f"{run}: {stop}", file=sys.stderr)
+        if first:
+            print(f"{run}: {stop}", file=sys.stderr)
         return 130
-    print(f"{run}: done; next: model generate --run {run} --shards {arguments.shards} --out DIR")
+    if first:
+        print(
+            f"{run}: done; next: model generate --run {run} --shards {arguments.shards} --out DIR"
+        )
     return 0
 
 
@@ -294,6 +302,13 @@ def _import_released(arguments: argparse.Namespace) -> int:
     import_released(arguments.shards, run, config, *weights, arguments.codec)
     print(f"{run}: next: model generate --run {run} --shards {arguments.shards} --out DIR")
     return 0
+
+
+def _place(text: str):
+    """Return a folder, or the address of one."""
+    from model.storage import place
+
+    return place(text)
 
 
 def _device(name: str):

@@ -12,8 +12,11 @@ STOP = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stop_requested() -> Iterator[threading.Event]:
-    """Give an event that SIGINT and SIGTERM set; the same signal again acts as usual."""
+def stop_requested(again: bool = True) -> Iterator[threading.Event]:
+    """Give an event that SIGINT and SIGTERM set; the same signal `again` acts as usual.
+
+    Not so under torchrun, which repeats the signals that a whole group of processes was sent.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event  # signals go to the main thread: nothing to catch here
@@ -22,7 +25,8 @@ def stop_requested() -> Iterator[threading.Event]:
 
     def handle(number: int, _frame: object) -> None:
         event.set()
-        signal.signal(number, before[number])
+        if again:
+            signal.signal(number, before[number])
 
     for number in STOP:
         before[number] = signal.signal(number, handle)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,12 @@ from model.evaluate.beats import SCORES, beats_scores, mean_scores
 from model.generator import build_generator, input_specs
 from model.jukebox import Codec, load_codec
 from model.losses import codebook_loss, mel_loss, straight_through, wave_loss, weighted_total
+from model.parallel import Team, own_device, team_of
 from model.report import Progress, RunLog, labels, write_samples
 from model.segment import Dataset, load_dataset, window_samples
 from model.shapes import Inputs
 from model.signals import stop_requested
+from model.storage import Place
 
 ADVICE = (
     "lower lr_generator or lr_discriminator, and --resume from the last checkpoint, which is from "
@@ -77,7 +79,7 @@ class State:
 # --- build ---------------------------------------------------------------------------------------
 
 
-def choose_codec(dataset: Dataset, asked: str | None, root: Path) -> str:
+def choose_codec(dataset: Dataset, asked: str | None, root: Place) -> str:
     """Return the codec to load: the one asked for, else the only one the codes were made with."""
     if asked is not None:
         return asked
@@ -89,7 +91,7 @@ def choose_codec(dataset: Dataset, asked: str | None, root: Path) -> str:
     return next(iter(dataset.codecs.values())).source
 
 
-def check_window(config: Config, dataset: Dataset, root: Path) -> None:
+def check_window(config: Config, dataset: Dataset, root: Place) -> None:
     """Refuse shards of another window than the configuration asks for."""
     if config.window_s and window_samples(config.window_s) != dataset.samples:
         raise ValueError(
@@ -274,14 +276,25 @@ def quiet(state: State) -> Iterator[None]:
 # --- save and restore ----------------------------------------------------------------------------
 
 
-def save(state: State, run: Path, name: str = LAST) -> None:
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return where this process' random numbers stand."""
+    rng = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        rng["cuda"] = torch.cuda.get_rng_state(device)
+    return rng
+
+
+def save(
+    state: State, run: Path, name: str = LAST, peers: Sequence[dict[str, Tensor]] = ()
+) -> None:
     """Write the whole state as plain values and tensors, atomically.
 
-    Raises ValueError, and writes nothing, where weights or optimiser state are not finite.
+    `peers` are the random states of the other processes. Raises ValueError, and writes nothing,
+    where weights or optimiser state are not finite.
     """
-    rng = {"cpu": torch.get_rng_state()}
-    if state.device.type == "cuda":
-        rng["cuda"] = torch.cuda.get_rng_state(state.device)
+    rng: dict[str, Any] = random_state(state.device)
+    if peers:
+        rng["peers"] = list(peers)
     facts = {k: v for k, v in asdict(state.dataset).items() if k not in ("splits", "codecs")}
     codec = state.codec
     source = codec.source or state.dataset.codecs[codec.codes_id].source
@@ -317,7 +330,7 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
     return {**kind, **shards}
 
 
-def restore(state: State, content: dict[str, Any], run: Path) -> None:
+def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team()) -> None:  # noqa: B008
     """Put a checkpoint's content into a state that was built with the same configuration."""
     free = {"max_steps", "lr_generator", "lr_discriminator", "workers", "log_every",
             "checkpoint_every", "val_every", "val_segments", "sample_every",
@@ -336,6 +349,13 @@ def restore(state: State, content: dict[str, Any], run: Path) -> None:
             f"{run}: was trained with codec {content['codec']['id']}, the codec loaded is "
             f"{state.codec.id}"
         )
+    rngs = [content["rng"], *content["rng"].get("peers", [])]
+    if len(rngs) != team.size:
+        raise ValueError(
+            f"{run}: was trained by {len(rngs)} processes, these are {team.size}: what each reads "
+            f"depends on how many there are; go on with torchrun --nproc-per-node {len(rngs)} "
+            "(in all), or choose another --out"
+        )
     load_state(state.network, content["network"], f"{run}: network")
     load_state(state.optimiser, content["optimiser"], f"{run}: optimiser")
     load_state(state.adversary, content["adversary"], f"{run}: adversary")
@@ -347,16 +367,17 @@ def restore(state: State, content: dict[str, Any], run: Path) -> None:
             group["lr"] = lr
     state.step, state.best_mel = content["step"], content["best_mel"]
     state.position = Position(**content["position"])
-    torch.set_rng_state(content["rng"]["cpu"])
-    if state.device.type == "cuda" and "cuda" in content["rng"]:
-        torch.cuda.set_rng_state(content["rng"]["cuda"], state.device)
+    rng = rngs[team.rank]
+    torch.set_rng_state(rng["cpu"])
+    if state.device.type == "cuda" and "cuda" in rng:
+        torch.cuda.set_rng_state(rng["cuda"], state.device)
 
 
 # --- the run -------------------------------------------------------------------------------------
 
 
 def train(
-    root: Path,
+    root: Place,
     run: Path,
     config: Config,
     codec_source: str | None = None,
@@ -368,8 +389,28 @@ def train(
     Writes last.pt, best.pt (least mel loss on the split `val`), metrics.jsonl, samples/ and
     TensorBoard events into `run`. Raises Interrupted, after saving, on SIGINT or SIGTERM, and
     ValueError where a loss or a weight is not finite, naming the step and the segments or weight.
+    Under torchrun all processes train one model, and stop at the same step; where one fails, the
+    others raise Elsewhere.
     """
-    device = device or torch.device("cpu")
+    device = own_device(device or torch.device("cpu"))
+    with team_of(device) as team:
+        with team.together():
+            state, stream, val = prepare(root, run, config, codec_source, resume, device, team)
+        join(state, team, resume)
+        loop(state, stream, val, run, team)
+    return state
+
+
+def prepare(
+    root: Place,
+    run: Path,
+    config: Config,
+    codec_source: str | None,
+    resume: bool,
+    device: torch.device,
+    team: Team,
+) -> tuple[State, TrainingStream, Source | None]:
+    """Read what there is and build the state, or restore it; return also the splits' streams."""
     dataset = load_dataset(root)
     check_window(config, dataset, root)
     source = choose_codec(dataset, codec_source or config.codec or None, root)
@@ -382,21 +423,42 @@ def train(
         root, dataset, "train", codec.codes_id, config.level, codec.bins(config.level),
         config.use_motion, config.use_visual, config.use_genre,
     )  # fmt: skip
-    config = fit_batch(config, source)
+    config = fit_batch(config, source, team)
     state = build(config, dataset, codec, device)
     if resume:
-        restore(state, read_checkpoint(run / LAST), run)
-    elif config.normalise_inputs:
+        restore(state, read_checkpoint(run / LAST), run, team)
+    elif config.normalise_inputs and team.first:
         measure_inputs(state, source)
     stream = TrainingStream(
-        source, config.batch_size, config.seed, config.shuffle_segments, state.position
-    )
+        source, config.batch_size, config.seed, config.shuffle_segments, state.position,
+        team.rank, team.size,
+    )  # fmt: skip
     val = replace(source, split="val") if dataset.segments("val") else None
-    announce(state, stream, val)
+    if team.first:
+        announce(state, stream, val)
+    return state, stream, val
 
+
+def join(state: State, team: Team, resume: bool) -> None:
+    """Make the processes' states one: same weights, averaged gradients, noise of their own."""
+    for network in (state.network, state.adversary.network):
+        team.share(network.state_dict().values())
+    for optimiser in (state.optimiser, state.adversary.optimiser):
+        team.average_gradients(optimiser)
+    if not resume:
+        team.seed_noise(state.config.seed)
+
+
+def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, team: Team) -> None:
+    """Step until `max_steps`; log, validate, sample and save in process 0 as often as asked."""
+    config, device = state.config, state.device
     run.mkdir(parents=True, exist_ok=True)
     loader = training_batches(stream, config.workers, pin=device.type == "cuda")
-    with RunLog(run, state.step) as log, stop_requested() as stop, closing(loader) as batches:
+    with (
+        RunLog(run, state.step) if team.first else nullcontext() as log,
+        stop_requested(again=team.size == 1) as stop,
+        closing(loader) as batches,
+    ):
         progress = Progress(state.step, config.max_steps)
         recent: list[list[str]] = []
         sums: dict[str, Tensor] = {}
@@ -404,7 +466,8 @@ def train(
         first_bad = torch.tensor(-1, device=device)
         while state.step < config.max_steps:
             began_s = time.perf_counter()
-            batch = next(batches).to(device)
+            with team.together():
+                batch = next(batches).to(device)
             wait_s += time.perf_counter() - began_s
 
             logs = train_step(state, batch)
@@ -413,46 +476,50 @@ def train(
             bad = ~torch.isfinite(logs["loss/total"] + logs["adversary/hinge"])
             first_bad = torch.where((first_bad < 0) & bad, len(recent) - 1, first_bad)
             sums = {name: sums.get(name, 0.0) + value for name, value in logs.items()}
-            stopping = stop.is_set()
+            stopping = team.any(stop.is_set())
 
             def due(every: int) -> bool:
                 return state.step % every == 0 or state.step == config.max_steps
 
-            if due(config.log_every) or due(config.checkpoint_every) or due(config.val_every) or (
-                due(config.sample_every) or stopping
-            ):  # fmt: skip
-                stop_if_bad(int(first_bad), state.step - len(recent), recent)
-                values = {name: (total / len(recent)).item() for name, total in sums.items()}
-                values["data/wait_s"] = wait_s / len(recent)
-                log.scalars(state.step, values)
-                progress.show(state.step, values)
-                recent, sums, wait_s = [], {}, 0.0
-            if due(config.val_every) and val is not None:
-                values = validate(state, val)
-                log.scalars(state.step, values)
-                progress.show(state.step, values)
-                if values["val/mel"] < state.best_mel:
-                    state.best_mel = values["val/mel"]
-                    save(state, run, BEST)
-            if due(config.sample_every):
-                heard = sample(state, val or source)
-                write_samples(run, log, state.step, heard, state.log_mel.cpu())
-                state.log_mel.to(device)
-            if due(config.checkpoint_every) or stopping:
-                save(state, run)
+            every = (config.log_every, config.checkpoint_every, config.val_every)
+            if not (stopping or any(map(due, (*every, config.sample_every)))):
+                continue
+            stop_together(int(first_bad), state.step - len(recent), recent, team)
+            values = {name: (total / len(recent)).item() for name, total in sums.items()}
+            values = team.mean({**values, "data/wait_s": wait_s / len(recent)})
+            recent, sums, wait_s = [], {}, 0.0
+            _, *peers = team.gather(random_state(device))
+            with team.together():
+                if team.first:
+                    log.scalars(state.step, values)
+                    progress.show(state.step, values)
+                    if due(config.val_every) and val is not None:
+                        values = validate(state, val)
+                        log.scalars(state.step, values)
+                        progress.show(state.step, values)
+                        if values["val/mel"] < state.best_mel:
+                            state.best_mel = values["val/mel"]
+                            save(state, run, BEST, peers)
+                    if due(config.sample_every):
+                        heard = sample(state, val or stream.source)
+                        write_samples(run, log, state.step, heard, state.log_mel.cpu())
+                        state.log_mel.to(device)
+                    if due(config.checkpoint_every) or stopping:
+                        save(state, run, peers=peers)
             if stopping:
                 raise Interrupted(f"stopped at step {state.step}; go on with --resume")
-    return state
 
 
-def fit_batch(config: Config, source: Source) -> Config:
-    """Return the configuration with batches no larger than the split, and say so."""
+def fit_batch(config: Config, source: Source, team: Team) -> Config:
+    """Return the configuration with batches no larger than a process' part, and say so."""
     if not source.segments:
         raise ValueError(f"{source.root}: split {source.split} is empty; build more videos")
-    if source.segments >= config.batch_size:
+    most = max(1, source.segments // team.size)
+    if most >= config.batch_size:
         return config
-    print(f"batches of {source.segments}, not {config.batch_size}: the split has no more segments")
-    return replace(config, batch_size=source.segments)
+    if team.first:
+        print(f"batches of {most}, not {config.batch_size}: the split has no more segments")
+    return replace(config, batch_size=most)
 
 
 def announce(state: State, stream: TrainingStream, val: Source | None) -> None:
@@ -460,9 +527,10 @@ def announce(state: State, stream: TrainingStream, val: Source | None) -> None:
     config, dataset = state.config, state.dataset
     parameters = sum(p.numel() for p in state.network.parameters())
     left_out = f" ({stream.left_out} segments left out of each)" if stream.left_out else ""
+    each = f" for each of {stream.processes} processes" if stream.processes > 1 else ""
     print(
         f"{dataset.name}: {stream.source.segments} segments of {dataset.window_s} s, "
-        f"{stream.batches_per_epoch} batches of {config.batch_size} per epoch{left_out}, "
+        f"{stream.batches_per_epoch} batches of {config.batch_size}{each} per epoch{left_out}, "
         f"{val.segments if val else 'none'} for validation"
     )
     print(
@@ -478,6 +546,16 @@ def announce(state: State, stream: TrainingStream, val: Source | None) -> None:
         print(f"warning: codebook entries reach only {share:.3f} sigma; consider sigma=0")
     for label in labels(state.codec.note, dataset.untrained):
         print(f"note: {label}")
+
+
+def stop_together(first_bad: int, steps_before: int, recent: list[list[str]], team: Team) -> None:
+    """Let the process that saw the first loss that is not finite say so, and all stop.
+
+    A step later it has spread to the others' weights.
+    """
+    earliest = team.least(first_bad if first_bad >= 0 else len(recent))
+    with team.together():
+        stop_if_bad(first_bad if first_bad == earliest else -1, steps_before, recent)
 
 
 def stop_if_bad(first_bad: int, steps_before: int, recent: list[list[str]]) -> None:

@@ -197,7 +197,7 @@ def test_broken_weights_are_not_saved(world, tmp_path):
 
 
 def test_a_signal_does_not_cost_a_validation(world, tmp_path, monkeypatch):
-    def asked(step: int = 4):
+    def asked(again: bool, step: int = 4):
         event = threading.Event()
 
         def stepped(*arguments):

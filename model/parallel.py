@@ -1,0 +1,147 @@
+"""Several processes train one model, each on batches of its own: `torchrun … -m model train …`.
+
+All hold the same weights. Right before an optimiser steps, its gradients are averaged over the
+processes by one all-reduce, so the step is the one that a single process would take on all their
+batches together. DistributedDataParallel would overlap this with the backward pass, but wants to
+own every forward, and the adversary judges twice a step, once frozen; the networks are small.
+
+Gradients go through nccl between GPUs; what the processes agree on (to stop, that one failed, what
+to log) goes through gloo between their hosts, and never waits for a GPU.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+TIMEOUT_S = 3600
+"""How long the others wait for one, which may validate or save alone."""
+
+
+class Elsewhere(Exception):
+    """Another process of the run failed; it says why itself."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of a run, seen from one of them; process 0 reports, validates and saves.
+
+    What the methods do, all processes do in the same order, or wait for each other.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Leave the block well in all processes, or in none: there Elsewhere is raised."""
+        well = False
+        try:
+            yield
+            well = True
+        finally:
+            others = self.any(not well)
+        if others:
+            raise Elsewhere
+
+    def any(self, flag: bool) -> bool:
+        """Return whether any process says so."""
+        return self.least(0 if flag else 1) == 0
+
+    def least(self, value: int) -> int:
+        """Return the least of the processes' values."""
+        if self.size == 1:
+            return value
+        held = torch.tensor(value)
+        dist.all_reduce(held, dist.ReduceOp.MIN)
+        return int(held)
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Return the mean over the processes of each value; all have the same names."""
+        if self.size == 1:
+            return dict(values)
+        held = torch.tensor(list(values.values()), dtype=torch.float64)
+        dist.all_reduce(held)
+        return dict(zip(values, (held / self.size).tolist(), strict=True))
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the processes' values (anything that pickles), in the order of their ranks."""
+        if self.size == 1:
+            return [value]
+        values = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Give all processes the values of process 0, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def average_gradients(self, optimiser: torch.optim.Optimizer) -> None:
+        """Let every step of `optimiser` begin by averaging its gradients over the processes."""
+        if self.size == 1:
+            return
+
+        def average(stepping: torch.optim.Optimizer, *_: Any) -> None:
+            held = [p for group in stepping.param_groups for p in group["params"]]
+            held = [p for p in held if p.grad is not None]
+            flat = torch.cat([p.grad.flatten() for p in held])
+            dist.all_reduce(flat)
+            flat /= self.size
+            for p, part in zip(held, flat.split([p.numel() for p in held]), strict=True):
+                p.grad = part.view_as(p)
+
+        optimiser.register_step_pre_hook(average)
+
+    def seed_noise(self, seed: int) -> None:
+        """Give each process random numbers of its own; process 0 keeps those of a run alone."""
+        if not self.first:
+            state = np.random.SeedSequence((seed, self.rank)).generate_state(1, np.uint64)
+            torch.manual_seed(int(state[0]))
+
+
+@contextmanager
+def team_of(device: torch.device) -> Iterator[Team]:
+    """Join the processes that torchrun started; without it, a process is a team of its own."""
+    if not launched():
+        yield Team()
+        return
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=TIMEOUT_S))
+    try:
+        yield Team(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+def launched() -> bool:
+    """Return whether torchrun, or whatever sets its variables, started several processes."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def own_device(device: torch.device) -> torch.device:
+    """Return the device of this process: of "cuda", the GPU with its number on this machine."""
+    if device.type != "cuda" or device.index is not None or not launched():
+        return device
+    number, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if number >= count:
+        raise ValueError(
+            f"process {number} of this machine has no GPU: torch finds {count} here; start at most "
+            f"as many: torchrun --nproc-per-node {count} -m model train …"
+        )
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
