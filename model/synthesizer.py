@@ -1,9 +1,9 @@
 """Fine-tune a codec's decoder on a data set's sound: the paper's synthesizer, from top to bottom.
 
 The entries of the true codes go in, the true sound is the target, and discriminators of the latent
-ones' design judge sound at several scales (paper, section 3.4). Its training code was not
-released: the losses are those of D2M-GAN's generator that apply to sound, with its weights.
-Encoder and codebook stay as they are, so that all codes stay valid.
+ones' design judge sound at several scales. The authors' code for this was not released: the losses
+are those of D2M-GAN's generator that apply to sound, with its weights. Encoder and codebook stay
+as they are, so that all codes stay valid.
 """
 
 from __future__ import annotations
@@ -37,15 +37,11 @@ from model.train import Interrupted, choose_codec, data_facts
 CHECKPOINT, CODEC = "checkpoint.pt", "codec.safetensors"
 ADVICE = "lower lr_decoder or lr_discriminator, and --resume from the checkpoint before, if any"
 PARTS: Parts = {
-    "config": (dict, ()),
-    "data": (dict, ()),
-    "codec": (dict, ("id",)),
+    **{name: (dict, ()) for name in ("config", "data", "decoder", "optimiser")},
+    **{name: (float, ()) for name in ("first_mel", "best_mel")},
     "step": (int, ()),
+    "codec": (dict, ("id",)),
     "position": (dict, ("epoch", "batch")),
-    "first_mel": (float, ()),
-    "best_mel": (float, ()),
-    "decoder": (dict, ()),
-    "optimiser": (dict, ()),
     "adversary": (dict, ("network", "optimiser")),
 }
 
@@ -82,10 +78,8 @@ def build(
     adversary = Adversary(network, "none", config.lr_discriminator, config.betas, config.bf16)
     betas = (config.betas[0], config.betas[1])
     optimiser = torch.optim.Adam(decoder.parameters(), config.lr_decoder, betas=betas)
-    log_mel = LogMel().to(device)
-    return State(
-        config, dataset, codec, parent, device, decoder, adversary, optimiser, log_mel
-    )  # fmt: skip
+    mel = LogMel().to(device)
+    return State(config, dataset, codec, parent, device, decoder, adversary, optimiser, mel)
 
 
 # --- one step ------------------------------------------------------------------------------------
