@@ -31,6 +31,7 @@ from model.losses import mel_loss, wave_loss, weighted_total
 from model.report import Progress, RunLog, labels, write_samples
 from model.segment import LEVELS, Dataset, load_dataset, write_atomic
 from model.signals import stop_requested
+from model.storage import Place
 from model.synthesizer_config import FREE, SynthesizerConfig
 from model.train import Interrupted, choose_codec, data_facts
 
@@ -228,7 +229,7 @@ def restore(state: State, run: Path) -> None:
 
 
 def finetune(
-    root: Path,
+    root: Place,
     run: Path,
     config: SynthesizerConfig,
     codec_source: str | None = None,
