@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--generated", type=Path, required=True, help="folder of wavs")
     parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--split", default="test")
     parser.add_argument("--truth", type=Path, default=Path("data/synthetic/truth"))
     parser.add_argument("--picture", type=Path, default=Path("docs/unseen-videos.png"))
     arguments = parser.parse_args()
@@ -38,7 +39,7 @@ def main() -> None:
     for video in three(arguments.generated):
         name = f"{video}.wav"
         generated = decode_wav((arguments.generated / name).read_bytes(), name)
-        true = true_music(arguments.shards, video)
+        true = true_music(arguments.shards, arguments.split, video)
         with np.load(arguments.truth / f"{video}.npz", allow_pickle=False) as held:
             beats_s, tempo_bpm = held["beat_times_s"], float(held["tempo_bpm"])
         rows.append((video, generated, true, beats_s, tempo_bpm))
@@ -60,10 +61,10 @@ def three(folder: Path) -> list[str]:
     return [first[song] for song in (songs[0], songs[len(songs) // 2], songs[-1])]
 
 
-def true_music(shards: Path, video: str) -> np.ndarray:
+def true_music(shards: Path, split: str, video: str) -> np.ndarray:
     """Return the video's segments, joined."""
     parts = {}
-    for shard in load_dataset(shards).splits["test"]:
+    for shard in load_dataset(shards).splits[split]:
         for raw in read_tar(shards / shard.name):
             name, number = split_key(raw["__key__"])
             if name == video:
