@@ -473,8 +473,10 @@ def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, te
             logs = train_step(state, batch)
             state.position = stream.after(state.position)
             recent.append(batch.keys)
-            bad = ~torch.isfinite(logs["loss/total"] + logs["adversary/hinge"])
-            first_bad = torch.where((first_bad < 0) & bad, len(recent) - 1, first_bad)
+            judged = logs["adversary/hinge"].isfinite()
+            bad = ~(judged & logs["loss/total"].isfinite())
+            moment = 2 * (len(recent) - 1) + judged  # a half-step later it may be another's fault
+            first_bad = torch.where((first_bad < 0) & bad, moment, first_bad)
             sums = {name: sums.get(name, 0.0) + value for name, value in logs.items()}
             stopping = team.any(stop.is_set())
 
@@ -551,11 +553,12 @@ def announce(state: State, stream: TrainingStream, val: Source | None) -> None:
 def stop_together(first_bad: int, steps_before: int, recent: list[list[str]], team: Team) -> None:
     """Let the process that saw the first loss that is not finite say so, and all stop.
 
-    A step later it has spread to the others' weights.
+    `first_bad` counts half-steps, the adversary's and the generator's, or is -1: with the averaged
+    gradients what is not finite spreads to the others' adversary first, then to their generator.
     """
-    earliest = team.least(first_bad if first_bad >= 0 else len(recent))
+    earliest = team.least(first_bad if first_bad >= 0 else 2 * len(recent))
     with team.together():
-        stop_if_bad(first_bad if first_bad == earliest else -1, steps_before, recent)
+        stop_if_bad(first_bad // 2 if first_bad == earliest else -1, steps_before, recent)
 
 
 def stop_if_bad(first_bad: int, steps_before: int, recent: list[list[str]]) -> None:
