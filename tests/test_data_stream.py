@@ -1,18 +1,34 @@
 """The shard stream: strict pairs, checked members, an order that can be resumed."""
 
+import http.server
 import io
 import itertools
+import sys
 import tarfile
+import threading
+import wave
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
 
-from model.data import Position, Source, TrainingStream, spread_batches, training_batches
+from model.audio import decode_pcm, encode_wav
+from model.data import (
+    Position,
+    Source,
+    TrainingStream,
+    read_tar,
+    spread_batches,
+    training_batches,
+)
 from model.fake import npy, write_fake_dataset, write_tar
 from model.jukebox import random_codec
 from model.segment import load_dataset, save_dataset
+from model.storage import Place, Url, place
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +42,7 @@ def root(codec, tmp_path):
     return tmp_path
 
 
-def source_of(root: Path, codec, split: str = "train", level: str = "high") -> Source:
+def source_of(root: Place, codec, split: str = "train", level: str = "high") -> Source:
     return Source(root, load_dataset(root), split, codec.id, level, codec.bins(level))
 
 
@@ -237,3 +253,142 @@ def test_too_few_segments_for_a_batch_says_what_to_set(root, codec):
 def test_a_missing_split_says_what_there_is(root, codec):
     with pytest.raises(ValueError, match=r"no segments in split 'test'; it has .*'train': 15"):
         source_of(root, codec, "test")
+
+
+def test_a_position_skips_what_was_taken_without_reading_it(root, codec, monkeypatch):
+    source = source_of(root, codec)
+    stream = TrainingStream(source, 1, 0, 1, Position(0, 14))
+    opened = []
+    raw = Source.raw
+    monkeypatch.setattr(Source, "raw", lambda s, n, w: opened.append((n, w)) or raw(s, n, w))
+    next(iter(stream))
+    (shards, _) = stream.plan(0)
+    last = source.dataset.splits["train"][shards[-1]].segments - 1
+    assert opened == [(shards[-1], {last})]
+
+
+def test_arrays_and_sounds_of_unusual_files_are_read_too(root, codec):
+    """Written by other programs: a wav with a comment before its samples, an array by columns."""
+    path = root / "train-000000.tar"
+    (before,) = spread_batches(source_of(root, codec), 1, 1)
+    pcm = decode_pcm(dict(members(path))[f"{before.keys[0]}.wav"], "")
+    plain, _ = encode_wav(before.audio[0])
+    comment = b"LIST" + (4).to_bytes(4, "little") + b"INFO"
+    sound = plain[:36] + comment + plain[36:]
+    sound = sound[:4] + (len(sound) - 8).to_bytes(4, "little") + sound[8:]
+    columns = np.asfortranarray(before.motion[0].numpy())
+    other = {f"{before.keys[0]}.wav": sound, f"{before.keys[0]}.motion.npy": npy(columns)}
+    rewrite(path, [(n, other.get(n, d)) for n, d in members(path)])
+    (after,) = spread_batches(source_of(root, codec), 1, 1)
+    assert torch.equal(before.audio, after.audio)
+    assert torch.equal(before.motion, after.motion)
+    assert np.array_equal(decode_pcm(sound, ""), pcm)
+    with wave.open(io.BytesIO(sound)) as file:
+        assert file.getnframes() == 44100
+
+
+@pytest.fixture
+def served(root) -> Iterator[str]:
+    """Serve the folder as the standard library does, which knows no ranges; return its address."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = partial(Handler, directory=str(root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def in_memory(root: Path) -> str:
+    memory = fsspec.filesystem("memory")
+    if memory.exists("/bucket"):
+        memory.rm("/bucket", recursive=True)
+    memory.put(str(root), "/bucket/aist", recursive=True)
+    return "memory://bucket/aist"
+
+
+@pytest.mark.parametrize(
+    ("kind", "workers"),
+    [("http", 0), ("http", 2), ("file", 2), ("memory", 0), ("filecache", 1)],
+)
+def test_an_address_gives_what_the_folder_gives(root, codec, served, kind, workers):
+    address = {
+        "http": served,
+        "file": f"file://{root}",
+        "memory": in_memory(root),
+        "filecache": f"filecache::file://{root}",
+    }[kind]
+    there = place(address)
+    assert isinstance(there, Url)
+    start = Position(0, 2)
+    here = keys_of(stream_of(source_of(root, codec), start), 5)
+    assert keys_of(stream_of(source_of(there, codec), start), 5, workers) == here
+    for ours, theirs in zip(
+        spread_batches(source_of(there, codec), 4, 5),
+        spread_batches(source_of(root, codec), 4, 5),
+        strict=True,
+    ):
+        assert ours.keys == theirs.keys
+        assert torch.equal(ours.audio, theirs.audio)
+        assert torch.equal(ours.motion, theirs.motion)
+        assert torch.equal(ours.codes, theirs.codes)
+
+
+def test_a_file_missing_or_cut_short_behind_an_address_is_named(root, codec, served):
+    source = source_of(place(served), codec)
+    path = root / "train-000001.tar"
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(ValueError, match=rf"{served}/train-000001.tar: damaged tar"):
+        list(source.raw(1))
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{served}/train-000001.tar: listed in dataset"):
+        list(source.raw(1))
+    with pytest.raises(FileNotFoundError, match=rf"{served}/nowhere/dataset.json: not found"):
+        load_dataset(f"{served}/nowhere")
+    with pytest.raises(FileNotFoundError, match=r"memory://nowhere/dataset.json: not found"):
+        load_dataset("memory://nowhere")
+
+
+def test_a_connection_that_breaks_names_the_file(root, codec):
+    class Breaking(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path.endswith("json"):
+                body = (root / "dataset.json").read_bytes()
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(body)
+                return
+            if "codes" in self.path:
+                self.send_error(503)
+                return
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"1000\r\n" + (root / "train-000000.tar").read_bytes()[:100])
+            self.close_connection = True
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Breaking) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        source = source_of(place(address), codec)
+        with pytest.raises((OSError, ValueError), match=rf"{address}/train-000000.tar: "):
+            list(source.raw(0))
+        with pytest.raises(OSError, match=rf"{address}/codes/.*503"):
+            list(read_tar(place(address) / "codes" / codec.id / "train-000000.tar"))
+        server.shutdown()
+    with pytest.raises(OSError, match=rf"{address}/dataset.json: .*refused"):
+        load_dataset(address)
+
+
+def test_an_address_of_no_known_kind_says_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(ValueError, match=r"s3://bucket/aist/dataset.json: .*s3fs for s3://"):
+        load_dataset("s3://bucket/aist")
+    with pytest.raises(ValueError, match=r"nope://bucket/dataset.json: Protocol not known"):
+        load_dataset("nope://bucket")
