@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.segment import (
     MOTION,
@@ -34,6 +34,9 @@ from pipeline.report import Report
 from pipeline.sources.listing import Listing
 from pipeline.stages.extract import Extract, Settings, Visual, Work, settings_record
 
+if TYPE_CHECKING:
+    from pipeline.stages.extractors import Extractor
+
 
 @dataclass(frozen=True)
 class BuildOptions:
@@ -47,6 +50,7 @@ class BuildOptions:
     visual: str = "i3d_r50"
     visual_windows: int = 1
     weights: str = "kinetics"
+    flow: str = ""
     precision: str = "float32"
     codec: str = "none"
     window_s: str = "2"
@@ -115,10 +119,10 @@ def check(options: BuildOptions) -> None:
         raise ValueError(
             f"--window-s {options.window_s}: a window has {WINDOW_MIN_S} to {WINDOW_MAX_S} s"
         )
+    if options.flow and options.visual not in ("i3d_inception", "none"):
+        raise ValueError(f"--flow {options.flow} goes with --visual i3d_inception")
     if options.visual != "none":
-        from pipeline.stages.visual import check_weights
-
-        check_weights(options.weights)
+        extractor_of(options).check(window_s, options.visual_windows)
     if options.engine == "local" and options.address:
         raise ValueError("--address goes with --engine ray")
     if options.dataset == "synthetic" and options.motion_dir:
@@ -159,8 +163,14 @@ def motion_kind(options: BuildOptions) -> str:
     return options.motion or ("none" if options.dataset == "folder" else "smpl")
 
 
+def extractor_of(options: BuildOptions) -> Extractor:
+    from pipeline.stages.extractors import make_extractor
+
+    return make_extractor(options.visual, options.weights, options.flow, options.precision)
+
+
 def make_settings(options: BuildOptions, listing: Listing) -> Settings:
-    from pipeline.stages.visual import weights_id
+    from pipeline.stages.extractors import FLOW
 
     return Settings(
         root=listing.root.resolve(),
@@ -171,7 +181,8 @@ def make_settings(options: BuildOptions, listing: Listing) -> Settings:
         visual=options.visual,
         visual_windows=options.visual_windows,
         weights=options.weights,
-        weights_id=weights_id(options.weights) if options.visual != "none" else "",
+        weights_id=extractor_of(options).weights_id() if options.visual != "none" else "",
+        flow=(options.flow or FLOW) if options.visual == "i3d_inception" else "",
         precision=options.precision,
     )
 
@@ -189,7 +200,7 @@ def extract(
     if todo:
         stages = [Extract(settings)]
         if settings.visual != "none":
-            stages.append(Visual(settings))
+            stages.append(Visual(settings, settings.extractor().VIDEOS))
         done = engine.run(stages, todo, _lost)
         for work in progress(done, "extract", len(todo), "video"):
             outcomes[work.row.video_id] = work.outcome or _found_outcome(settings, work.row)
@@ -213,7 +224,7 @@ def describe(
     shards: dict[str, list[Shard]],
 ) -> Dataset:
     """Return dataset.json's content, without codes."""
-    from pipeline.stages import openpose, smpl, visual
+    from pipeline.stages import openpose, smpl
 
     window_s = Fraction(settings.window_s)
     fields: dict[str, dict[str, Any]] = {
@@ -222,11 +233,13 @@ def describe(
     if settings.visual != "none":
         fields[VISUAL] = {
             "dtype": "float32",
-            "shape": [settings.visual_windows, visual.DIM],
+            "shape": [settings.visual_windows, settings.extractor().DIM],
             "extractor": settings.visual,
             "weights": settings.weights_id,
             "precision": settings.precision,
         }
+        if settings.flow:
+            fields[VISUAL]["flow"] = settings.flow
     if settings.motion != "none":
         kind = smpl if settings.motion == "smpl" else openpose
         fields[MOTION] = {

@@ -52,12 +52,19 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
         help="annotations to read (default: smpl; none for folder)",
     )
     sub.add_argument("--motion-dir", type=Path, help="where they lie (default: beside the videos)")
-    sub.add_argument("--visual", default="i3d_r50", choices=["i3d_r50", "none"])
+    sub.add_argument("--visual", default="i3d_r50", choices=["i3d_r50", "i3d_inception", "none"])
     sub.add_argument("--visual-windows", type=_positive, default=1, help="I3D clips per segment")
     sub.add_argument(
         "--weights",
         default="kinetics",
-        help="I3D weights: kinetics, a file, or untrained (random, labelled so)",
+        help="I3D weights: kinetics, a file (i3d_inception: a folder), or untrained (random, "
+        "labelled so)",
+    )
+    sub.add_argument(
+        "--flow",
+        default="",
+        choices=["raft_large", "raft_small"],
+        help="optical flow of i3d_inception (default raft_large)",
     )
     sub.add_argument("--precision", default="float32", choices=["float32", "bf16"])
     sub.add_argument("--codec", default="none", help="also extract codes: demo, jukebox-5b, PATH")

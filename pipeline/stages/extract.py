@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,11 +15,16 @@ from pipeline.ledger import Ledger, Result, result_key
 from pipeline.manifest import Row
 from pipeline.outcome import Outcome, StageError, attempt
 
+if TYPE_CHECKING:
+    from pipeline.stages.extractors import Extractor
+
 PEAK = 0.95
 """Every segment is peak-normalised to this, as the reference code does."""
 INPUT = "<input>"
 MAX_GAIN = 32.0
 """30 dB: silence stays silence."""
+MAX_CLIPS_BYTES = 4 << 30
+"""Frames of one video that wait in memory: 18 minutes for i3d_inception, 2 hours for i3d_r50."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Settings:
     visual_windows: int = 1
     weights: str = "kinetics"
     weights_id: str = ""
+    flow: str = ""
     precision: str = "float32"
 
     @property
@@ -50,9 +56,16 @@ class Settings:
             inputs = row.sha256 + row.motion_sha256
             return result_key(inputs, "motion", cut | {"motion": self.motion})
         config = {"visual": self.visual, "windows": self.visual_windows}
+        config |= {"flow": self.flow} if self.flow else {}
         return result_key(
             row.sha256, "visual", cut | config | {"precision": self.precision}, self.weights_id
         )
+
+    def extractor(self) -> Extractor:
+        """Return the visual extractor that the settings name."""
+        from pipeline.stages.extractors import make_extractor
+
+        return make_extractor(self.visual, self.weights, self.flow, self.precision)
 
     def stages(self) -> list[str]:
         """Return the stages that give a result for every video."""
@@ -94,7 +107,8 @@ class Settings:
 class Work:
     """A row on its way through the stages.
 
-    `clips` are frames that wait for the I3D stage, uint8 (windows x W, 8, 224, 224, 3).
+    `clips` are frames that wait for the visual stage, uint8 (windows x W, F, 224, 224, 3), F being
+    what the extractor looks at: 8 for i3d_r50.
     """
 
     row: Row
@@ -216,35 +230,40 @@ def _motion(settings: Settings, row: Row, cut: Result) -> tuple[dict[str, np.nda
 
 
 def _clips(settings: Settings, row: Row, cut: Result) -> np.ndarray:
-    """Decode the frames that I3D looks at: uint8 (n x W, 8, 224, 224, 3)."""
+    """Decode the frames that the extractor looks at: uint8 (n x W, F, 224, 224, 3)."""
     from pipeline.media import FrameRequest, read_frames
-    from pipeline.stages import visual
 
-    window_s = Fraction(settings.window_s)
+    extractor, window_s = settings.extractor(), Fraction(settings.window_s)
+    windows = settings.visual_windows
     times_s = [
         time_s
         for start in cut.facts["starts_s"]
-        for time_s in visual.frame_times(Fraction(start), window_s, settings.visual_windows)
+        for time_s in extractor.frame_times(Fraction(start), window_s, windows)
     ]
-    request = FrameRequest(times_s, visual.SHORT_SIDE_PX, visual.CROP_PX)
+    size_bytes = len(times_s) * extractor.CROP_PX**2 * 3
+    if size_bytes > MAX_CLIPS_BYTES:
+        raise StageError(
+            "too_long",
+            f"{row.path}: {settings.visual} looks at {len(times_s)} frames, {size_bytes >> 20} MiB "
+            f"at once, limit {MAX_CLIPS_BYTES >> 20} MiB; cut the video into shorter ones",
+        )
+    request = FrameRequest(times_s, extractor.SHORT_SIDE_PX, extractor.CROP_PX)
     frames = read_frames(settings.root / row.path, {"visual": request})["visual"]
-    return frames.reshape(-1, visual.FRAMES, *frames.shape[1:])
+    return frames.reshape(-1, extractor.clip_frames(window_s, windows), *frames.shape[1:])
 
 
 @dataclass
 class Visual:
-    """Run I3D over the clips of several videos at once and store each video's features."""
+    """Run I3D over the clips of `batch` videos at once and store each video's features."""
 
     settings: Settings
+    batch: int
     name: str = "visual"
-    batch: int = 4
     gpus: float = 1.0
     _net: Any = field(default=None, repr=False)
 
     def setup(self) -> None:
-        from pipeline.stages.visual import I3D
-
-        self._net = I3D(self.settings.weights, self.settings.precision)
+        self._net = self.settings.extractor()
         self._net.setup()
 
     def __call__(self, items: list[Work]) -> list[Work]:
@@ -279,5 +298,6 @@ class Visual:
 
 def settings_record(settings: Settings) -> dict[str, Any]:
     """Return the options that make the same features of another video again."""
-    names = ("motion", "visual", "weights", "window_s", "visual_windows", "precision")
+    names = ["motion", "visual", "weights", "window_s", "visual_windows", "precision"]
+    names += ["flow"] if settings.flow else []
     return {name: asdict(settings)[name] for name in names}

@@ -106,7 +106,7 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = pad_same(x, self.conv3d.kernel_size, self.conv3d.stride)
-        return F.relu(self.bn(self.conv3d(x)))
+        return F.relu(self.bn(self.conv3d(x)), inplace=True)
 
 
 def max_pool(x: Tensor, kernel: Size, stride: Size) -> Tensor:

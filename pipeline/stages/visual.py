@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,17 +14,9 @@ from model.jukebox.cache import sha256_of
 from pipeline.outcome import StageError
 from pipeline.weights import find
 
-DIM = 2048
 FRAMES = 8
 """Frames per clip of PyTorchVideo's `i3d_r50` (8x8 setting), spread evenly over the window."""
-SHORT_SIDE_PX, CROP_PX = 256, 224
 MEAN, STD = 0.45, 0.225
-
-
-def frame_times(start_s: Fraction, window_s: Fraction, windows: int) -> list[Fraction]:
-    """Return the times of the frames that describe one segment: W x 8 of them, mid-interval."""
-    count = windows * FRAMES
-    return [start_s + window_s * (2 * i + 1) / (2 * count) for i in range(count)]
 
 
 @dataclass
@@ -39,11 +31,37 @@ class I3D:
             with zeros), because a result must not depend on how inputs were grouped.
     """
 
+    DIM: ClassVar[int] = 2048
+    SHORT_SIDE_PX: ClassVar[int] = 256
+    CROP_PX: ClassVar[int] = 224
+    VIDEOS: ClassVar[int] = 4
+    """Videos per call."""
+
     weights: str = "kinetics"
     precision: str = "float32"
     batch: int = 0
     device: str = ""
     _net: Any = field(default=None, repr=False)
+
+    def clip_frames(self, window_s: Fraction, windows: int) -> int:
+        """Return the frames of one clip, whatever its length."""
+        return FRAMES
+
+    def frame_times(self, start_s: Fraction, window_s: Fraction, windows: int) -> list[Fraction]:
+        """Return the times of the frames that describe one segment: W x 8 of them, mid-interval."""
+        count = windows * FRAMES
+        return [start_s + window_s * (2 * i + 1) / (2 * count) for i in range(count)]
+
+    def check(self, window_s: Fraction, windows: int) -> None:
+        """Raise FileNotFoundError or ValueError, naming the file, where weights are no use."""
+        if self.weights != "untrained":
+            I3D(self.weights, device="cpu").setup()
+
+    def weights_id(self) -> str:
+        """Return what identifies the weights in a result's key: a hash, or the seed's name."""
+        if self.weights == "untrained":
+            return "untrained-seed0"
+        return sha256_of(weights_path(self.weights))
 
     def setup(self) -> None:
         """Load the weights and move the network to its device."""
@@ -77,9 +95,9 @@ class I3D:
         """
         import torch
 
-        if clips.shape[1:] != (FRAMES, CROP_PX, CROP_PX, 3):
+        if clips.shape[1:] != (FRAMES, self.CROP_PX, self.CROP_PX, 3):
             raise ValueError(f"clips have shape {clips.shape}, expected (n, 8, 224, 224, 3)")
-        features = np.empty((len(clips), DIM), dtype=np.float32)
+        features = np.empty((len(clips), self.DIM), dtype=np.float32)
         autocast = torch.autocast(
             self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16"
         )
@@ -112,19 +130,6 @@ def weights_path(weights: str) -> Path:
             f"{error}; or name another file with --weights PATH, or build with --weights untrained "
             "(random features, labelled so)"
         ) from None
-
-
-def check_weights(weights: str) -> None:
-    """Raise FileNotFoundError or ValueError, naming the file, where weights cannot be used."""
-    if weights != "untrained":
-        I3D(weights, device="cpu").setup()
-
-
-def weights_id(weights: str) -> str:
-    """Return what identifies the weights in a result's key: a hash, or the seed's name."""
-    if weights == "untrained":
-        return "untrained-seed0"
-    return sha256_of(weights_path(weights))
 
 
 def check_features(features: np.ndarray) -> np.ndarray:
