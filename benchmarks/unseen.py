@@ -2,9 +2,10 @@
 
 For each architecture: trains a run (or goes on with one, or takes a finished one), generates every
 segment of the split, and scores codes and onsets against the segment's own music. The controls
-are the same generated music against the music of other videos, and codes drawn at random. Intervals
-are of paired differences, from a bootstrap over songs. Settings are the tiny preset's; what is
-changed with `--set` is to be judged with `--split val`.
+are the same generated music against the music of other videos, codes drawn at random, and the first
+architecture trained on videos that are shuffled against the music. Intervals are of paired
+differences, from a bootstrap over songs. Settings are the tiny preset's; what is changed with
+`--set` is to be judged with `--split val`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from shuffle_pairs import shuffle_pairs
 
 from model.checkpoint import LAST, read_checkpoint
 from model.config import Config, load_config, to_dict
@@ -30,11 +32,12 @@ from model.report import read_metrics
 from model.segment import SAMPLE_RATE_HZ, load_dataset, write_atomic
 from model.train import train
 
+SHUFFLED = ", trained shuffled"
+
 SHUFFLES = 20
 """How many pairings of videos with other songs the control is averaged over."""
 
 JUDGED = ("onset_f", "accuracy")
-COLUMNS = ("onset_f", "accuracy", "cover", "hit")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=Path, required=True, help="a data set with codes")
     parser.add_argument("--archs", nargs="+", default=["temporal", "paper"])
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--split", default="test", choices=["val", "test"])
     parser.add_argument("--runs", type=Path, default=Path("runs/unseen"))
@@ -70,12 +73,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs"))
     arguments = parser.parse_args()
     watched = ["val_every=150", "val_segments=80", f"sample_every={arguments.steps}"]
+    configs = {
+        arch: load_config(
+            "tiny",
+            None,
+            [f"arch={arch}", f"max_steps={arguments.steps}", *watched, *arguments.settings],
+        )
+        for arch in arguments.archs
+    }
     runs = {}
-    for arch in arguments.archs:
-        settings = [f"arch={arch}", f"max_steps={arguments.steps}", *watched, *arguments.settings]
-        config = load_config("tiny", None, settings)
+    for arch, config in configs.items():
         runs[arch] = arguments.runs / arch
         finish(arguments.shards, runs[arch], config)
+    arch, config = next(iter(configs.items()))
+    shuffled = arguments.runs / "shuffled-shards"
+    if not shuffled.exists():
+        shuffle_pairs(arguments.shards, shuffled, config.seed)
+    runs[arch + SHUFFLED] = arguments.runs / f"{arch}-shuffled"
+    finish(shuffled, runs[arch + SHUFFLED], config)
 
     results = score(arguments.shards, runs, arguments.checkpoint, arguments.split)
     results["config"] = to_dict(config) | {"arch": arguments.archs}
@@ -124,16 +139,20 @@ def score(shards: Path, runs: dict[str, Path], checkpoint: str, split_name: str)
     for arch, model in trained.items():
         music = listen(codec, config.level, generate(source, model))
         arms[arch] = compare(split, split.truth, [music])
+        if arch.endswith(SHUFFLED):
+            continue
         arms[f"{arch}, other songs"] = compare(
             split, split.truth, (rearranged(music, order) for order in other_songs(split))
         )
         arms[f"{arch}, same song, other video"] = compare(
             split, split.truth, (rearranged(music, order) for order in other_videos(split))
         )
+    controls = [", other songs", ", same song, other video", SHUFFLED]
     pairs = [
         (arch, control)
         for arch in trained
-        for control in (f"{arch}, other songs", f"{arch}, same song, other video", "random codes")
+        for control in [*(arch + suffix for suffix in controls), "random codes"]
+        if control in arms and SHUFFLED not in arch
     ]
     pairs += [(a, b) for a, b in [("temporal", "paper")] if a in trained and b in trained]
     return {
