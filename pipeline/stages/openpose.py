@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.outcome import StageError
+from pipeline.stages.body25 import DIM, FPS, JOINTS, normalise
 
-FPS = 30
-JOINTS = 25
-DIM = 3 * JOINTS
+__all__ = ["DIM", "FPS", "cut_motion", "load_people", "main_person"]
 
 
 def load_people(folder: Path) -> list[np.ndarray]:
@@ -32,20 +31,14 @@ def load_people(folder: Path) -> list[np.ndarray]:
 def main_person(people: Sequence[np.ndarray], width_px: int, height_px: int) -> np.ndarray:
     """Return float32 (F, 75) of one person per frame, normalised.
 
-    The person is the one whose confident joints span the largest box. x and y become
-    (x - width/2) / height and (y - height/2) / height, so that a pose does not depend on the
-    picture's size; a joint of confidence 0 is (0, 0, 0), and so is a frame without anybody.
+    The person is the one whose confident joints span the largest box; coordinates become those of
+    `body25.normalise`. A frame without anybody is all zeros.
     """
     frames = np.zeros((len(people), JOINTS, 3), dtype=np.float32)
     for frame, found in zip(frames, people, strict=True):
-        if not len(found):
-            continue
-        pose = found[int(np.argmax([_box_px2(person) for person in found]))]
-        seen = pose[:, 2] > 0
-        frame[seen, 0] = (pose[seen, 0] - width_px / 2) / height_px
-        frame[seen, 1] = (pose[seen, 1] - height_px / 2) / height_px
-        frame[seen, 2] = pose[seen, 2]
-    return frames.reshape(len(people), DIM)
+        if len(found):
+            frame[:] = found[int(np.argmax([_box_px2(person) for person in found]))]
+    return normalise(frames, width_px, height_px).reshape(len(people), DIM)
 
 
 def cut_motion(

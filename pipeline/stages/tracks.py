@@ -1,0 +1,136 @@
+"""From boxes to dancers: link detections into tracks, choose the main dancer, bridge short gaps.
+
+Legend: F frames, P persons, N sightings (a person in a frame), J joints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+MIN_IOU = 0.2
+"""Two boxes one step apart that overlap less are two persons."""
+MAX_STEPS = 2
+"""How many detection steps apart two boxes of one track may lie: one miss is forgiven."""
+MAX_GAP_S = 0.2
+"""A joint unseen for longer than this is not made up."""
+
+
+class Sighting(NamedTuple):
+    """One person in one frame: the frame's index, the track's number, x0, y0, x1, y1 in px."""
+
+    frame: int
+    track: int
+    box: np.ndarray
+
+
+@dataclass
+class Tracker:
+    """Links the boxes of detection steps into tracks, one step after the other.
+
+    Boxes of two successive steps belong together where the sum of their overlaps (intersection over
+    union) is largest (Hungarian method) and each at least MIN_IOU. Between two linked boxes, at
+    most MAX_STEPS steps apart, the box moves evenly: those frames are given when the second is
+    known, so a caller has to keep the frames of the last MAX_STEPS steps and no more.
+    """
+
+    steps: int = 0
+    tracks: int = 0
+    _last: dict[int, tuple[int, int, np.ndarray]] = field(default_factory=dict)  # step, frame, box
+
+    def update(self, frame: int, boxes: np.ndarray) -> list[Sighting]:
+        """Take the boxes (P, 4) of the next step's frame; return what is known because of them."""
+        found: list[Sighting] = []
+        self._last = {t: v for t, v in self._last.items() if self.steps - v[0] <= MAX_STEPS}
+        known = list(self._last)
+        linked = match(np.array([self._last[t][2] for t in known]).reshape(-1, 4), boxes)
+        owners = {column: known[row] for row, column in linked}
+        for column, box in enumerate(boxes):
+            track = owners.get(column)
+            if track is None:
+                track, self.tracks = self.tracks, self.tracks + 1
+            else:
+                _, before, start = self._last[track]
+                for between in range(before + 1, frame):
+                    part = (between - before) / (frame - before)
+                    found.append(Sighting(between, track, start + part * (box - start)))
+            found.append(Sighting(frame, track, box))
+            self._last[track] = (self.steps, frame, box)
+        self.steps += 1
+        return found
+
+
+def match(before: np.ndarray, after: np.ndarray) -> list[tuple[int, int]]:
+    """Return pairs (row of `before` (A, 4), row of `after` (B, 4)) that are the same person."""
+    from scipy.optimize import linear_sum_assignment
+
+    overlap = iou(before, after)
+    rows, columns = linear_sum_assignment(-np.where(overlap >= MIN_IOU, overlap, 0))
+    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
+    return [(row, column) for row, column in pairs if overlap[row, column] >= MIN_IOU]
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return intersection over union (A, B) of boxes (A, 4) and (B, 4); 0 for empty ones."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(-1)
+    whole = _area(a)[:, None] + _area(b)[None] - shared
+    return shared / np.where(whole > 0, whole, 1)
+
+
+def main_dancer(
+    frame: np.ndarray, track: np.ndarray, boxes: np.ndarray, frames: int, size_px: tuple[int, int]
+) -> int | None:
+    """Return the number of the track to follow among sightings (N,), (N,), (N, 4); None of none.
+
+    The main dancer has the largest product of three shares: the frames (of `frames`) with a box,
+    the picture's height that the median box fills, and 1 less half the median distance of the box's
+    centre from the picture's middle, in half widths. Equal ones: the track that began first.
+    """
+    width, height = size_px
+    best, best_score = None, -1.0
+    for number in np.unique(track).tolist():
+        mine = boxes[track == number]
+        long = len(np.unique(frame[track == number])) / frames
+        tall = float(np.median(mine[:, 3] - mine[:, 1])) / height
+        aside = float(np.median(np.abs((mine[:, 0] + mine[:, 2]) / 2 - width / 2))) / (width / 2)
+        score = long * tall * (1 - 0.5 * min(aside, 1.0))
+        if score > best_score:
+            best, best_score = number, score
+    return best
+
+
+def dancers_seen(frame: np.ndarray, frames: int) -> int:
+    """Return the median number of persons at once, of the frames of N sightings (N,), rounded up.
+
+    Tracks that break and go on under another number count once.
+    """
+    counts = np.bincount(frame, minlength=frames)
+    return int(np.sort(counts)[len(counts) // 2]) if frames else 0
+
+
+def bridge(poses: np.ndarray, times_s: np.ndarray, max_gap_s: float = MAX_GAP_S) -> np.ndarray:
+    """Return poses (F, J, 3) whose short gaps are filled along straight lines, joint by joint.
+
+    A joint of confidence 0 between two frames that see it, at most `max_gap_s` apart, is put on the
+    line between them with the lower of their confidences. Longer gaps, and the ends, stay empty.
+    """
+    filled = poses.copy()
+    for joint in range(poses.shape[1]):
+        seen = np.flatnonzero(poses[:, joint, 2] > 0)
+        for a, b in pairwise(seen):
+            if b - a < 2 or times_s[b] - times_s[a] > max_gap_s + 1e-6:
+                continue
+            part = ((times_s[a + 1 : b] - times_s[a]) / (times_s[b] - times_s[a]))[:, None]
+            first, last = poses[a, joint], poses[b, joint]
+            filled[a + 1 : b, joint] = first + part * (last - first)
+            filled[a + 1 : b, joint, 2] = min(first[2], last[2])
+    return filled
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    return np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1)
