@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-BUILD_OPTIONS = ("motion", "visual", "weights", "window_s", "visual_windows", "precision")
+BUILD_OPTIONS = (
+    *("motion", "visual", "weights", "window_s", "visual_windows", "precision"),
+    *("flow", "smpl_model"),
+)
 """The keys of dataset.json's `build` that decide what features look like."""
 
 

@@ -47,6 +47,7 @@ class BuildOptions:
     source: Path | None = None
     motion: str = ""
     motion_dir: Path | None = None
+    smpl_model: Path | None = None
     visual: str = "i3d_r50"
     visual_windows: int = 1
     weights: str = "kinetics"
@@ -123,6 +124,12 @@ def check(options: BuildOptions) -> None:
         raise ValueError(f"--flow {options.flow} goes with --visual i3d_inception")
     if options.visual != "none":
         extractor_of(options).check(window_s, options.visual_windows)
+    if motion_kind(options) == "smpl-joints":
+        from pipeline.stages.smpl_model import check_body_model
+
+        check_body_model(options.smpl_model)
+    elif options.smpl_model and motion_kind(options) != "none":
+        raise ValueError(f"--smpl-model {options.smpl_model} goes with --motion smpl-joints")
     if options.engine == "local" and options.address:
         raise ValueError("--address goes with --engine ray")
     if options.dataset == "synthetic" and options.motion_dir:
@@ -184,7 +191,18 @@ def make_settings(options: BuildOptions, listing: Listing) -> Settings:
         weights_id=extractor_of(options).weights_id() if options.visual != "none" else "",
         flow=(options.flow or FLOW) if options.visual == "i3d_inception" else "",
         precision=options.precision,
+        **body_model(options),
     )
+
+
+def body_model(options: BuildOptions) -> dict[str, str]:
+    """Return the settings that name the body model, none where no joints are asked for."""
+    if motion_kind(options) != "smpl-joints":
+        return {}
+    from pipeline.stages.smpl_model import body_model_id
+
+    path = options.smpl_model.resolve()
+    return {"smpl_model": str(path), "smpl_model_id": body_model_id(path)}
 
 
 def extract(
@@ -224,7 +242,7 @@ def describe(
     shards: dict[str, list[Shard]],
 ) -> Dataset:
     """Return dataset.json's content, without codes."""
-    from pipeline.stages import openpose, smpl
+    from pipeline.stages import openpose, smpl, smpl_joints
 
     window_s = Fraction(settings.window_s)
     fields: dict[str, dict[str, Any]] = {
@@ -241,13 +259,15 @@ def describe(
         if settings.flow:
             fields[VISUAL]["flow"] = settings.flow
     if settings.motion != "none":
-        kind = smpl if settings.motion == "smpl" else openpose
+        kind = {"smpl": smpl, "smpl-joints": smpl_joints}.get(settings.motion, openpose)
         fields[MOTION] = {
             "dtype": "float32",
             "shape": [round(kind.FPS * window_s), kind.DIM],
             "kind": settings.motion,
             "fps": kind.FPS,
         }
+        if settings.smpl_model_id:
+            fields[MOTION]["model_sha256"] = settings.smpl_model_id
     dataset = Dataset(
         name=options.dataset,
         window_s=settings.window_s,

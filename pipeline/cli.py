@@ -48,9 +48,10 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
     sub.add_argument(
         "--motion",
         default="",
-        choices=["smpl", "openpose", "none"],
+        choices=["smpl", "smpl-joints", "openpose", "none"],
         help="annotations to read (default: smpl; none for folder)",
     )
+    sub.add_argument("--smpl-model", type=Path, help="your SMPL body model file, for smpl-joints")
     sub.add_argument("--motion-dir", type=Path, help="where they lie (default: beside the videos)")
     sub.add_argument("--visual", default="i3d_r50", choices=["i3d_r50", "i3d_inception", "none"])
     sub.add_argument("--visual-windows", type=_positive, default=1, help="I3D clips per segment")

@@ -68,6 +68,13 @@ def row(name: str, path: str, split: str, motion: str) -> Row:
         song=match["song"] if match else "",
         genre=match["genre"] if match else "",
         dancers=tuple(match["dancers"].split("-")) if match else (),
-        motion=motion_name(name) if motion == "smpl" else name if motion == "openpose" else "",
+        motion=_annotation(name, motion),
         ended="" if split else "not_in_split",
     )
+
+
+def _annotation(name: str, motion: str) -> str:
+    """Return where a kind of motion has a video's annotation, "" for kinds without one."""
+    if motion.startswith("smpl"):
+        return motion_name(name)
+    return name if motion == "openpose" else ""

@@ -47,7 +47,7 @@ def _annotations(path: Path, motion: str, alone: bool) -> list[str]:
     names = [path.with_suffix("")] + ([Path(path.stem)] if alone else [])
     if motion == "openpose":
         return [name.as_posix() for name in names]
-    if motion != "smpl":
+    if not motion.startswith("smpl"):
         return []
     plain = [f"{name.as_posix()}.pkl" for name in names]
     return plain + [(name.parent / motion_name(name.name)).as_posix() for name in names]

@@ -42,6 +42,8 @@ class Settings:
     weights_id: str = ""
     flow: str = ""
     precision: str = "float32"
+    smpl_model: str = ""
+    smpl_model_id: str = ""
 
     @property
     def ledger(self) -> Ledger:
@@ -54,7 +56,8 @@ class Settings:
             return result_key(row.sha256, "cut", cut)
         if stage == "motion":
             inputs = row.sha256 + row.motion_sha256
-            return result_key(inputs, "motion", cut | {"motion": self.motion})
+            body = {"smpl_model": self.smpl_model_id} if self.smpl_model_id else {}
+            return result_key(inputs, "motion", cut | {"motion": self.motion} | body)
         config = {"visual": self.visual, "windows": self.visual_windows}
         config |= {"flow": self.flow} if self.flow else {}
         return result_key(
@@ -124,9 +127,16 @@ class Extract:
     name: str = "extract"
     batch: int = 1
     gpus: float = 0.0
+    _load_smpl: Callable[[Path], np.ndarray] | None = field(default=None, repr=False)
 
     def setup(self) -> None:
-        """Nothing to load."""
+        """Load the body model, where joints are asked for."""
+        if self.settings.motion == "smpl-joints":
+            from pipeline.stages.smpl_joints import SmplJoints
+
+            body = SmplJoints(Path(self.settings.smpl_model))
+            body.setup()
+            self._load_smpl = body.load_motion
 
     def __call__(self, items: list[Work]) -> list[Work]:
         return [self._one(item) for item in items]
@@ -136,7 +146,9 @@ class Extract:
         if isinstance(cut, Outcome):
             return replace(work, outcome=cut)
         if self.settings.motion != "none":
-            motion = self._result("motion", work.row, lambda: _motion(self.settings, work.row, cut))
+            motion = self._result(
+                "motion", work.row, lambda: _motion(self.settings, work.row, cut, self._load_smpl)
+            )
             if isinstance(motion, Outcome):
                 return replace(work, outcome=motion)
         if self.settings.visual == "none" or self._has("visual", work.row):
@@ -208,17 +220,23 @@ def _cut(settings: Settings, row: Row) -> tuple[dict[str, np.ndarray], dict[str,
     return {"pcm": np.stack(pcm)}, facts
 
 
-def _motion(settings: Settings, row: Row, cut: Result) -> tuple[dict[str, np.ndarray], dict]:
-    """Fit the annotation to the windows: float32 (n, T, D)."""
+def _motion(
+    settings: Settings, row: Row, cut: Result, load_smpl: Callable[[Path], np.ndarray] | None
+) -> tuple[dict[str, np.ndarray], dict]:
+    """Fit the annotation to the windows: float32 (n, T, D).
+
+    `load_smpl` reads an SMPL annotation in another way than as rotations.
+    """
     from pipeline.stages import openpose, smpl
 
     if not row.motion:
         raise StageError("missing_motion", f"{row.path}: no annotation; use --motion none")
     path, window_s = settings.motion_root / row.motion, Fraction(settings.window_s)
     starts_s = [Fraction(start) for start in cut.facts["starts_s"]]
-    if settings.motion == "smpl":
+    if settings.motion.startswith("smpl"):
         origin_s = Fraction(cut.facts["video_start_s"])
-        motion = smpl.cut_motion(smpl.load_motion(path), origin_s, starts_s, window_s)
+        poses = (load_smpl or smpl.load_motion)(path)
+        motion = smpl.cut_motion(poses, origin_s, starts_s, window_s)
     else:
         from pipeline.media import frame_times
 
@@ -299,5 +317,5 @@ class Visual:
 def settings_record(settings: Settings) -> dict[str, Any]:
     """Return the options that make the same features of another video again."""
     names = ["motion", "visual", "weights", "window_s", "visual_windows", "precision"]
-    names += ["flow"] if settings.flow else []
+    names += [name for name in ("flow", "smpl_model") if getattr(settings, name)]
     return {name: asdict(settings)[name] for name in names}

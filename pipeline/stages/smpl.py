@@ -16,7 +16,7 @@ from pipeline.outcome import StageError
 FPS = 60
 JOINTS = 24
 DIM = 3 + 9 * JOINTS
-_KNOWN = {
+NUMPY = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
     ("numpy.core.multiarray", "_reconstruct"),
@@ -25,13 +25,14 @@ _KNOWN = {
     ("numpy._core.multiarray", "scalar"),
     ("_codecs", "encode"),
 }
+"""What a pickled array asks for."""
 
 
 class _NumpyUnpickler(pickle.Unpickler):
     """Knows numpy arrays and nothing else: annotations come from strangers."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _KNOWN:
+        if (module, name) not in NUMPY:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no annotation needs")
         return super().find_class(module, name)
 
@@ -42,6 +43,16 @@ def load_motion(path: Path) -> np.ndarray:
     Each row is the root's translation in body units (smpl_trans / smpl_scaling, 3 values), then
     the 24 joints' rotation matrices, row by row (216 values): the layout of AIST++'s own
     preprocessing (google/aistplusplus_api, google-research/mint).
+
+    Raises StageError `missing_motion` or `bad_motion`.
+    """
+    poses, place = read_annotation(path)
+    rotations = rotation_matrices(poses.reshape(-1, 3)).reshape(len(poses), 9 * JOINTS)
+    return np.concatenate([place, rotations], axis=1).astype(np.float32)
+
+
+def read_annotation(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return an AIST++ pickle's axis-angle rotations (T, 72) and root's path (T, 3) in body units.
 
     Raises StageError `missing_motion` or `bad_motion`.
     """
@@ -67,11 +78,9 @@ def load_motion(path: Path) -> np.ndarray:
             f"{path.name}: smpl_poses {poses.shape} and smpl_trans {trans.shape}, "
             "expected (T, 72) and (T, 3)",
         )
-    rotations = rotation_matrices(poses.reshape(-1, 3)).reshape(len(poses), 9 * JOINTS)
-    motion = np.concatenate([trans / scaling, rotations], axis=1)
-    if not np.isfinite(motion).all():
-        raise StageError("bad_motion", f"{path.name}: holds NaN or infinity")
-    return motion.astype(np.float32)
+    if not (np.isfinite(poses).all() and np.isfinite(trans).all() and 0 < scaling < np.inf):
+        raise StageError("bad_motion", f"{path.name}: holds NaN, infinity or a scale of {scaling}")
+    return poses, trans / scaling
 
 
 def rotation_matrices(rotvec: np.ndarray) -> np.ndarray:
