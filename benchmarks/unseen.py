@@ -313,7 +313,7 @@ def draw(results: dict, path: Path) -> None:
     """Draw validation curves and the split's onset F, song by song."""
     from matplotlib.figure import Figure
 
-    figure = Figure((13, 4), layout="constrained")
+    figure = Figure((14, 4), layout="constrained")
     onset, accuracy, songs = figure.subplots(1, 3)
     for arch, curve in results["curves"].items():
         onset.plot(curve["samples"], curve["onset_f"], ".-", label=arch)
@@ -328,7 +328,7 @@ def draw(results: dict, path: Path) -> None:
         songs.plot(results["arms"][name]["onset_f"], i, "k|", ms=18)
     songs.set_yticks(range(len(shown)), shown)
     songs.invert_yaxis()
-    songs.set(title=f"{results['split']}: onset F, a dot per song, the mean", xlim=(0, 1))
+    songs.set(title=f"{results['split']}: onset F, each song and the mean", xlim=(0, 1))
     figure.savefig(path, dpi=100)
 
 
