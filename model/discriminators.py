@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from model.config import Config
 from model.layers import SLOPE, Conv
+from model.optimiser import adam
 
 
 def arrange(latents: Tensor, order: str) -> Tensor:
@@ -96,7 +98,8 @@ class MultiScale(nn.Module):
 class Adversary:
     """Judges latents (B, C, L), or sound (B, 1, N) in order "none".
 
-    `step` trains it; `losses` judges for the generator, frozen.
+    `step` trains it; `losses` judges for the generator, frozen. Both call `called`, which is the
+    network or a compiled form of it.
     """
 
     def __init__(
@@ -108,7 +111,8 @@ class Adversary:
         bf16: bool = False,
     ) -> None:
         self.network, self.order, self.bf16 = network, order, bf16
-        self.optimiser = torch.optim.Adam(network.parameters(), lr, betas=(betas[0], betas[1]))
+        self.called: Callable[[Tensor], list[list[Tensor]]] = network
+        self.optimiser = adam(network.parameters(), lr, betas)
 
     def step(self, real: Tensor, fake: Tensor) -> Tensor:
         """Take one step on the hinge loss (eq. 2) and return it; `fake` gets no gradient."""
@@ -126,9 +130,11 @@ class Adversary:
         """Return the generator's hinge loss (eq. 3) and the feature matching loss (eq. 4).
 
         Feature matching is the mean L1 of a layer, summed over layers, averaged over
-        discriminators. No gradient reaches the discriminators' parameters.
+        discriminators. No gradient reaches the discriminators' parameters. The real activations
+        are those of the discriminators as they are now; the reference's code takes them from
+        before their step, which would save one of four passes and compare two different judges.
         """
-        with self._frozen():
+        with self._frozen(), parametrize.cached():
             with torch.no_grad():
                 expected = self._judge(real)
             got = self._judge(fake)
@@ -148,7 +154,7 @@ class Adversary:
 
     def _judge(self, latents: Tensor) -> list[list[Tensor]]:
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.network(arrange(latents, self.order))
+            return self.called(arrange(latents, self.order))
 
     @contextmanager
     def _frozen(self) -> Iterator[None]:

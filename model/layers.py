@@ -18,11 +18,11 @@ GAIN = (2 / (1 + SLOPE**2)) ** 0.5
 
 
 def pad_time(x: Tensor, left: int, right: int) -> Tensor:
-    """Pad x (..., T) by reflection; what a short sequence cannot reflect is filled with zeros."""
+    """Pad x (B, C, T) or (B, C, 1, T) by reflection; what a short one cannot reflect is zeros."""
     reach = x.shape[-1] - 1
     a, b = min(left, reach), min(right, reach)
     if a or b:
-        x = F.pad(x, (a, b), mode="reflect")
+        x = F.pad(x, (a, b, 0, 0) if x.ndim == 4 else (a, b), mode="reflect")
     if left > a or right > b:
         x = F.pad(x, (left - a, right - b))
     return x
@@ -43,9 +43,37 @@ class Conv(nn.Module):
         self.span, self.stride = dilation * (kernel - 1) + 1, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        need = (-(-x.shape[-1] // self.stride) - 1) * self.stride + self.span - x.shape[-1]
+        length, conv = -(-x.shape[-1] // self.stride), self.conv
         left = max(self.span - self.stride, 0) // 2
-        return self.conv(pad_time(x, left, max(need - left, 0)))
+        right = max((length - 1) * self.stride + self.span - x.shape[-1] - left, 0)
+        if conv.groups > 1 and self.stride > 1:
+            return grouped(x, conv.weight, conv.bias, self.stride, conv.groups, left, right)
+        # torch has a fast path on a CPU for kernel 1 with one thread only where it seems dilated.
+        dilation = 2 if self.span == 1 and x.device.type == "cpu" else conv.dilation[0]
+        x = pad_time(x, left, right)
+        return F.conv1d(x, conv.weight, conv.bias, self.stride, 0, dilation, conv.groups)
+
+
+def grouped(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, groups: int, left: int, right: int
+) -> Tensor:
+    """Convolve x (B, C, T), padded by `left` and `right`, in groups, by steps of `stride`.
+
+    The `stride` positions of a step become channels of their group, so that the kernel (filled up
+    with zeros to whole steps) moves by 1 in channels-last memory: CPUs are slow at narrow groups
+    and at strides, and take this about twice as fast.
+    """
+    x = pad_time(x.unsqueeze(2).contiguous(memory_format=torch.channels_last), left, right)
+    batch, channels, _, padded = x.shape
+    outputs, width, kernel = weight.shape
+    taps, length = -(-kernel // stride), (padded - kernel) // stride + 1
+    steps = length + taps - 1
+    x = F.pad(x, (0, steps * stride - padded))  # fills up, or cuts what no output sees
+    x = x.permute(0, 2, 3, 1).reshape(batch, 1, steps, stride, groups, width).transpose(3, 4)
+    x = x.reshape(batch, 1, steps, channels * stride).permute(0, 3, 1, 2)
+    weight = F.pad(weight, (0, taps * stride - kernel)).view(outputs, width, taps, stride)
+    weight = weight.permute(0, 3, 1, 2).reshape(outputs, stride * width, 1, taps)
+    return F.conv2d(x, weight, bias, groups=groups).squeeze(2)
 
 
 class Residual(nn.Module):

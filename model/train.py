@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from model.evaluate.beats import SCORES, beats_scores, mean_scores
 from model.generator import build_generator, input_specs
 from model.jukebox import Codec, load_codec
 from model.losses import codebook_loss, mel_loss, straight_through, wave_loss, weighted_total
+from model.optimiser import adam, gradient_norm
 from model.parallel import Team, own_device, team_of
 from model.report import Progress, RunLog, labels, write_samples
 from model.segment import Dataset, load_dataset, window_samples
@@ -71,6 +73,8 @@ class State:
     log_mel: LogMel
     scale: float
     """What latents are divided by before the adversary and the codebook loss."""
+    decode: Callable[[Tensor], Tensor]
+    """The codec's decoder of the level: latents (B, C, L) to audio (B, L * hop)."""
     step: int = 0
     position: Position = field(default_factory=Position)
     best_mel: float = math.inf
@@ -106,10 +110,7 @@ def build(config: Config, dataset: Dataset, codec: Codec, device: torch.device) 
     inputs = input_specs(config, dataset)
     codebook = codec.codebook(config.level)
     network = build_generator(config, inputs, codebook.cpu()).to(device)
-    optimiser = torch.optim.Adam(
-        network.parameters(), config.lr_generator, betas=(config.betas[0], config.betas[1])
-    )
-    return State(
+    state = State(
         config=config,
         dataset=dataset,
         codec=codec,
@@ -118,10 +119,25 @@ def build(config: Config, dataset: Dataset, codec: Codec, device: torch.device) 
         network=network,
         generator=network,
         adversary=build_adversary(config, codec.emb_width, device),
-        optimiser=optimiser,
+        optimiser=adam(network.parameters(), config.lr_generator, config.betas),
         log_mel=LogMel().to(device),
         scale=codebook.std().item() if config.unit_scale else 1.0,
+        decode=partial(codec.decode_latents, level=config.level),
     )
+    if config.compile:
+        compile_networks(state)
+    return state
+
+
+def compile_networks(state: State) -> None:
+    """Let steps run compiled networks; on a GPU as CUDA graphs. Not yet run on a GPU.
+
+    Weights, checkpoints and validation stay with the networks as they are.
+    """
+    mode = "reduce-overhead" if state.device.type == "cuda" else None
+    state.generator = torch.compile(state.network, mode=mode)
+    state.adversary.called = torch.compile(state.adversary.network, mode=mode)
+    state.decode = torch.compile(state.codec.decoder(state.config.level), mode=mode)
 
 
 def measure_inputs(state: State, source: Source, segments: int = 256) -> None:
@@ -146,13 +162,18 @@ def train_step(state: State, batch: Batch) -> dict[str, Tensor]:
     Returns 0-dim tensors on the device, by log tag; nothing here waits for the device.
     """
     config, codec, level = state.config, state.codec, state.config.level
+    if config.compile:
+        torch.compiler.cudagraph_mark_step_begin()
     real = codec.lookup(batch.codes, level)
+    raw = real
+    if config.judge_latents or config.weights["latent"]:
+        raw = codec.latents(batch.audio, level)
     with autocast(state):
         fake = state.generator(batch.motion, batch.visual, batch.codes.shape[1], batch.genre)
-    shown = codec.latents(batch.audio, level) if config.judge_latents else real
+    shown = raw if config.judge_latents else real
     judged = state.adversary.step(shown / state.scale, fake / state.scale)
 
-    losses = generator_losses(state, batch, real, fake)
+    losses = generator_losses(state, batch, real, raw, fake)
     total = weighted_total(losses, config.weights)
     state.optimiser.zero_grad(set_to_none=True)
     total.backward()
@@ -165,25 +186,30 @@ def train_step(state: State, batch: Batch) -> dict[str, Tensor]:
         **logs,
         "loss/total": total.detach(),
         "adversary/hinge": judged,
+        "gradient/generator": gradient_norm(state.optimiser),
+        "gradient/adversary": gradient_norm(state.adversary.optimiser),
         "codes/accuracy": (codes == batch.codes).float().mean(),
     }
 
 
-def generator_losses(state: State, batch: Batch, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """Return the losses that have a weight, by name; `real` and `fake` are latents (B, C, L)."""
+def generator_losses(
+    state: State, batch: Batch, real: Tensor, raw: Tensor, fake: Tensor
+) -> dict[str, Tensor]:
+    """Return the losses that have a weight, by name.
+
+    Latents (B, C, L): `real` are the true codes' entries, `raw` the encoder's before look-up,
+    `fake` the generator's.
+    """
     weights = state.config.weights
     losses: dict[str, Tensor] = {}
-    unquantised = real
-    if weights["latent"] or state.config.judge_latents:
-        unquantised = state.codec.latents(batch.audio, state.config.level)
     if weights["adversarial"] or weights["feature"]:
-        shown = unquantised if state.config.judge_latents else real
+        shown = raw if state.config.judge_latents else real
         hinge, matching = state.adversary.losses(shown / state.scale, fake / state.scale)
         losses |= {"adversarial": hinge, "feature": matching}
     if weights["codebook"]:
         losses["codebook"] = codebook_loss(fake, real, state.scale)
     if weights["latent"]:
-        losses["latent"] = codebook_loss(fake, unquantised, state.scale)
+        losses["latent"] = codebook_loss(fake, raw, state.scale)
     if weights["wave"] or weights["mel"]:
         items = state.config.audio_items or len(batch)
         audio, target = hear(state, fake[:items]), batch.audio[:items]
@@ -197,7 +223,7 @@ def hear(state: State, latents: Tensor) -> Tensor:
     codec, level = state.codec, state.config.level
     entries = codec.lookup(codec.quantise(latents.detach(), level), level)
     with autocast(state):
-        return codec.decode_latents(straight_through(latents, entries), level).float()
+        return state.decode(straight_through(latents, entries)).float()
 
 
 def autocast(state: State) -> torch.autocast:

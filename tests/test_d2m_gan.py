@@ -173,7 +173,8 @@ def test_the_adversary_is_untouched_by_the_generators_losses(state, batch):
     before = [p.clone() for p in state.adversary.network.parameters()]
     real = state.codec.lookup(batch.codes, "high")
     fake = state.generator(batch.motion, batch.visual, 344)
-    weighted_total(generator_losses(state, batch, real, fake), state.config.weights).backward()
+    losses = generator_losses(state, batch, real, real, fake)
+    weighted_total(losses, state.config.weights).backward()
     for parameter, old in zip(state.adversary.network.parameters(), before, strict=True):
         assert parameter.grad is None
         assert parameter.requires_grad
@@ -193,7 +194,8 @@ def test_each_loss_reaches_the_generator(state, batch, name):
         state.network.zero_grad()
         real = state.codec.lookup(batch.codes, "high")
         fake = state.generator(batch.motion, batch.visual, 344)
-        losses = generator_losses(state, batch, real, fake)
+        raw = state.codec.latents(batch.audio, "high")
+        losses = generator_losses(state, batch, real, raw, fake)
         assert name in losses or not weights[name]
         weighted_total(losses, state.config.weights).backward()
         return torch.cat([p.grad.flatten() for p in state.network.parameters()])
