@@ -1,0 +1,1 @@
+"""Cut compilations into clips and say which are worth dancing to: scores first, then decisions."""

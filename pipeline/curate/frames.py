@@ -1,0 +1,82 @@
+"""Read a long video's frames without holding them: all of them tiny, or some of them large.
+
+Legend: n frames, h, w size of a frame. Frames are uint8 RGB (h, w, 3), upright.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation
+
+from pipeline.container import Limits, MediaError, decoded, opened, time_s, video_stream
+from pipeline.picture import Turn
+
+LIMITS = Limits(max_duration_s=1800, max_frames=60_000)
+"""A compilation's tiny frames are held at once: 60 000 of them take 0.5 GB."""
+TINY_PX = 72
+
+
+def tiny_frames(path: Path, limits: Limits = LIMITS) -> tuple[list[Fraction], np.ndarray]:
+    """Return the times of all frames in seconds, and the frames (n, h, w, 3) 72 px at the longest.
+
+    Raises MediaError.
+    """
+    times_s, frames = [], []
+    for at_s, frame in _shown(path, limits):
+        if len(times_s) == limits.max_frames:
+            raise MediaError("too_long", f"{path}: more than {limits.max_frames} frames")
+        times_s.append(at_s)
+        frames.append(_upright(path, frame, TINY_PX / max(frame.width, frame.height)))
+    if not frames:
+        raise MediaError("empty", f"{path}: the video stream shows no frame")
+    return times_s, np.stack(frames)
+
+
+def some_frames(
+    path: Path, indices: Sequence[int], short_side_px: int, limits: Limits = LIMITS
+) -> Iterator[np.ndarray]:
+    """Yield the frames of sorted `indices`, none of them twice, at most `short_side_px` small.
+
+    Raises MediaError.
+    """
+    wanted = iter(indices)
+    index = next(wanted, None)
+    for position, (_, frame) in enumerate(_shown(path, limits)):
+        if index is None:
+            return
+        if position == index:
+            yield _upright(path, frame, min(1.0, short_side_px / min(frame.width, frame.height)))
+            index = next(wanted, None)
+    if index is not None:
+        raise MediaError("undecodable", f"{path}: frame {index} is gone; was the file changed?")
+
+
+def _shown(path: Path, limits: Limits) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+    with opened(path, limits) as container:
+        stream = video_stream(path, container, limits)
+        first: av.VideoFrame | None = None
+        last_s: Fraction | None = None
+        with closing(decoded(path, container, stream)) as frames:
+            for frame in frames:
+                first = first or frame
+                if (frame.width, frame.height) != (first.width, first.height):
+                    raise MediaError(
+                        "undecodable", f"{path}: the picture's size changes; re-encode the file"
+                    )
+                if last_s is not None and time_s(frame) < last_s:
+                    raise MediaError("undecodable", f"{path}: frames go back in time")
+                last_s = time_s(frame)
+                yield last_s, frame
+
+
+def _upright(path: Path, frame: av.VideoFrame, scale: float) -> np.ndarray:
+    width, height = (max(2, round(scale * side)) for side in (frame.width, frame.height))
+    kind = Interpolation.AREA if scale < 1 else Interpolation.BILINEAR
+    rgb = frame.reformat(width, height, "rgb24", interpolation=kind, threads=1)
+    return np.ascontiguousarray(Turn.of(path, frame)(rgb.to_ndarray()))
