@@ -70,7 +70,7 @@ class SmplJoints:
         """Return the joints of an AIST++ pickle, float32 (T, 72): x, y, z of each in metres.
 
         The root's rest place in the model is part of its place, as SMPL has it. Axes are the
-        scene's, y up. Raises StageError `missing_motion` or `bad_motion`.
+        annotation's. Raises StageError `missing_motion` or `bad_motion`.
         """
         poses, place = read_annotation(path)
         return self(poses, place).astype(np.float32)
