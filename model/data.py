@@ -206,11 +206,16 @@ def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> I
     key, number = None, -1
     while (info := tar.next()) is not None:
         tar.members.clear()  # tarfile would keep a record of every member it has passed
-        if (file := tar.extractfile(info) if info.isfile() else None) is None:
+        if not info.isfile():
             continue
         if (now := info.name.partition(".")[0]) != key:
             key, number = now, number + 1
-        data = file.read() if wanted is None or number in wanted else None
+        data = None
+        if wanted is None or number in wanted:
+            tar.fileobj.seek(info.offset_data)  # extractfile would read through two more buffers
+            data = tar.fileobj.read(info.size)
+            if len(data) != info.size:
+                raise tarfile.ReadError("unexpected end of data")
         yield {"fname": info.name, "data": data, "__url__": url}
 
 
