@@ -117,6 +117,16 @@ def test_the_layout_is_the_published_one(channels):
     assert len(state) == 344
 
 
+def test_untrained_features_differ_from_clip_to_clip_and_are_the_same_again():
+    clips = torch.from_numpy(np.random.default_rng(4).random((2, 3, 9, 64, 64), np.float32))
+    clips = clips * torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1, 1) - 1
+    with torch.inference_mode():
+        features = inception.untrained(3).eval()(clips)
+        assert torch.equal(inception.untrained(3).eval()(clips), features)
+    assert 0.01 < features.std() < 100
+    assert (features[0] - features[1]).abs().mean() > 0.01
+
+
 GOLDEN = {
     3: (22.1713, 0, 0, 4.06015, 10.9602, 9.68784, 3.0233, 14.956, 5.3448, 8.18657),
     2: (

@@ -124,10 +124,17 @@ def pad_same(x: Tensor, kernel: Size, stride: Size) -> Tensor:
 
 
 def untrained(channels: int) -> InceptionI3D:
-    """Return a stream with seeded random weights: shapes and speed are real, features are not."""
+    """Return a stream with seeded random weights: shapes and speed are real, features are not.
+
+    He's initialisation: PyTorch's own would let the signal die away over the layers.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return InceptionI3D(channels)
+        net = InceptionI3D(channels)
+        for module in net.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    return net
 
 
 def load(channels: int, path: Path) -> InceptionI3D:
