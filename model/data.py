@@ -72,6 +72,17 @@ class Batch:
             move(self.genre),
         )
 
+    def head(self, items: int) -> Batch:
+        """Return the first segments as a batch."""
+
+        def cut(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x[:items]
+
+        return Batch(
+            self.keys[:items], self.audio[:items], self.codes[:items], cut(self.motion),
+            cut(self.visual), cut(self.genre),
+        )  # fmt: skip
+
     def pin_memory(self) -> Batch:
         def pin(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.pin_memory()

@@ -414,7 +414,8 @@ def train(
 
     Writes last.pt, best.pt (least mel loss on the split `val`), metrics.jsonl, samples/ and
     TensorBoard events into `run`. Raises Interrupted, after saving, on SIGINT or SIGTERM, and
-    ValueError where a loss or a weight is not finite, naming the step and the segments or weight.
+    ValueError where a loss or a weight is not finite, naming the step and the segments or weight,
+    or where memory runs out, naming a batch size that fits.
     Under torchrun all processes train one model, and stop at the same step; where one fails, the
     others raise Elsewhere.
     """
@@ -496,7 +497,7 @@ def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, te
                 batch = next(batches).to(device)
             wait_s += time.perf_counter() - began_s
 
-            logs = train_step(state, batch)
+            logs = step_in_memory(state, batch, team)
             state.position = stream.after(state.position)
             recent.append(batch.keys)
             judged = logs["adversary/hinge"].isfinite()
@@ -536,6 +537,45 @@ def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, te
                         save(state, run, peers=peers)
             if stopping:
                 raise Interrupted(f"stopped at step {state.step}; go on with --resume")
+
+
+def step_in_memory(state: State, batch: Batch, team: Team) -> dict[str, Tensor]:
+    """Take a step; where memory runs out, raise ValueError that says which batch size fits."""
+    step = state.step + 1
+    try:
+        return train_step(state, batch)
+    except torch.OutOfMemoryError as error:
+        asked = str(error).partition("\n")[0]
+    # Out of the handler, whose traceback holds the tensors of the step.
+    told = f"step {step}: out of memory on {state.device} with batches of {len(batch)} ({asked})"
+    if team.size > 1:
+        raise ValueError(f"{told}; start again with --set batch_size={max(1, len(batch) // 2)}")
+    if not (fits := largest_fit(state, batch)):
+        raise ValueError(f"{told}; not even 1 segment fits: use fewer channels, or bf16=true")
+    raise ValueError(
+        f"{told}; a step with {fits} fits, tried just now: start again with "
+        f"--set batch_size={fits} (a run is resumed only with the batch size it began with)"
+    )
+
+
+def largest_fit(state: State, batch: Batch) -> int:
+    """Return the largest half, quarter, … of a batch with which a step fits, 0 if none does.
+
+    Takes steps to find out: the state is for nothing else afterwards.
+    """
+    items = len(batch) // 2
+    while items:
+        for optimiser in (state.optimiser, state.adversary.optimiser):
+            optimiser.zero_grad(set_to_none=True)
+        if state.device.type == "cuda":
+            torch.cuda.empty_cache()
+        try:
+            train_step(state, batch.head(items))
+        except torch.OutOfMemoryError:
+            items //= 2
+        else:
+            return items
+    return 0
 
 
 def fit_batch(config: Config, source: Source, team: Team) -> Config:
