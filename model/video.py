@@ -15,7 +15,7 @@ from typing import Any
 
 BUILD_OPTIONS = (
     *("motion", "visual", "weights", "window_s", "visual_windows", "precision"),
-    *("flow", "smpl_model"),
+    *("flow", "smpl_model", "pose_weights", "detector"),
 )
 """The keys of dataset.json's `build` that decide what features look like."""
 

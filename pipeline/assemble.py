@@ -157,6 +157,7 @@ def members(
             "song": row.song,
             "genre": row.genre,
             "dancers": list(row.dancers),
+            **seen_facts(results, index),
             "source": row.path,
             "source_sha256": row.sha256,
             "padded_ms": cut.facts["padded_ms"][index],
@@ -165,6 +166,12 @@ def members(
         }
     )
     return made
+
+
+def seen_facts(results: Mapping[str, Any], index: int) -> dict[str, int]:
+    """Return how many dancers a segment shows, where the pose stage counted them."""
+    seen = results["motion"].facts.get("dancers_seen") if "motion" in results else None
+    return {"dancers_seen": seen[index]} if seen else {}
 
 
 def _lost_shard(plan: ShardPlan, stage: str, words: str) -> tuple[ShardPlan, Outcome]:

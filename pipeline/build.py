@@ -48,6 +48,8 @@ class BuildOptions:
     motion: str = ""
     motion_dir: Path | None = None
     smpl_model: Path | None = None
+    pose_weights: str = "hrnet_w32_wholebody"
+    detector: str = "fasterrcnn_mobilenet"
     visual: str = "i3d_r50"
     visual_windows: int = 1
     weights: str = "kinetics"
@@ -130,6 +132,11 @@ def check(options: BuildOptions) -> None:
         check_body_model(options.smpl_model)
     elif options.smpl_model and motion_kind(options) != "none":
         raise ValueError(f"--smpl-model {options.smpl_model} goes with --motion smpl-joints")
+    if motion_kind(options) == "mmpose":
+        from pipeline.stages import detect, pose
+
+        pose.check_weights(options.pose_weights)
+        detect.check_weights(options.detector)
     if options.engine == "local" and options.address:
         raise ValueError("--address goes with --engine ray")
     if options.dataset == "synthetic" and options.motion_dir:
@@ -192,6 +199,7 @@ def make_settings(options: BuildOptions, listing: Listing) -> Settings:
         flow=(options.flow or FLOW) if options.visual == "i3d_inception" else "",
         precision=options.precision,
         **body_model(options),
+        **pose_models(options),
     )
 
 
@@ -205,6 +213,20 @@ def body_model(options: BuildOptions) -> dict[str, str]:
     return {"smpl_model": str(path), "smpl_model_id": body_model_id(path)}
 
 
+def pose_models(options: BuildOptions) -> dict[str, str]:
+    """Return the settings that name the networks of the pose stage, none without it."""
+    if motion_kind(options) != "mmpose":
+        return {}
+    from pipeline.stages import detect, pose
+
+    return {
+        "pose_weights": options.pose_weights,
+        "pose_id": pose.weights_id(options.pose_weights),
+        "detector": options.detector,
+        "detector_id": detect.weights_id(options.detector),
+    }
+
+
 def extract(
     settings: Settings, rows: Sequence[Row], engine: LocalEngine | RayEngine
 ) -> dict[str, Outcome]:
@@ -216,7 +238,11 @@ def extract(
     if kept:
         print(f"{kept} of {len(rows)} inputs are done already")
     if todo:
-        stages = [Extract(settings)]
+        stages: list[Any] = [Extract(settings)]
+        if settings.motion == "mmpose":
+            from pipeline.stages.posing import Pose
+
+            stages.append(Pose(settings))
         if settings.visual != "none":
             stages.append(Visual(settings, settings.extractor().VIDEOS))
         done = engine.run(stages, todo, _lost)
@@ -266,6 +292,9 @@ def describe(
             "kind": settings.motion,
             "fps": kind.FPS,
         }
+        if settings.pose_id:
+            made_by = {"weights": settings.pose_id, "detector": settings.detector_id}
+            fields[MOTION] |= {"layout": "BODY_25", "precision": settings.precision} | made_by
         if settings.smpl_model_id:
             fields[MOTION]["model_sha256"] = settings.smpl_model_id
     dataset = Dataset(

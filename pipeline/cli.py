@@ -48,8 +48,21 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
     sub.add_argument(
         "--motion",
         default="",
-        choices=["smpl", "smpl-joints", "openpose", "none"],
-        help="annotations to read (default: smpl; none for folder)",
+        choices=["smpl", "smpl-joints", "openpose", "mmpose", "none"],
+        help="annotations to read, or mmpose: poses from the picture (default: smpl; none for "
+        "folder)",
+    )
+    sub.add_argument(
+        "--pose-weights",
+        default="hrnet_w32_wholebody",
+        help="for mmpose: hrnet_w32_wholebody (default), hrnet_w32_coco, a file, CONFIG.py:FILE, "
+        "or untrained (random, labelled so)",
+    )
+    sub.add_argument(
+        "--detector",
+        default="fasterrcnn_mobilenet",
+        help="for mmpose, finds the dancers: fasterrcnn_mobilenet (default), fasterrcnn_resnet50, "
+        "a file, or untrained",
     )
     sub.add_argument("--smpl-model", type=Path, help="your SMPL body model file, for smpl-joints")
     sub.add_argument("--motion-dir", type=Path, help="where they lie (default: beside the videos)")

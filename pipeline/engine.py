@@ -89,7 +89,8 @@ class RayEngine:
         first = list(islice(source, 1))
         if not first:
             return
-        pools = [_Pool(self._connect(), stage) for stage in stages]
+        users = max(1, sum(stage.gpus > 0 for stage in stages))
+        pools = [_Pool(self._connect(), stage, users) for stage in stages]
         try:
             yield from self._flow(pools, chain(first, source), lost)
         finally:
@@ -164,7 +165,8 @@ class _Call:
 class _Pool:
     """The actors of one stage, and the items that wait for them."""
 
-    def __init__(self, ray: Any, stage: Stage) -> None:
+    def __init__(self, ray: Any, stage: Stage, users: int) -> None:
+        """`users` stages want a GPU: each gets its part of all, or the last pool would get none."""
         self._ray, self.stage = ray, stage
         resources = ray.cluster_resources()
         cpus = max(1, int(resources.get("CPU", 1)))
@@ -173,7 +175,7 @@ class _Pool:
         actor = ray.remote(_Worker).options(
             # Pools share the cores: whole ones for each would leave the last pool without any.
             num_cpus=0.25,
-            num_gpus=gpus,
+            num_gpus=gpus / users,
             max_restarts=-1,
             max_task_retries=2,
         )

@@ -10,7 +10,7 @@ Legend: n frames, H height, W width, N samples, C channels.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -182,15 +182,20 @@ def read_frames(
     requests: Mapping[str, FrameRequest],
     limits: Limits = DEFAULTS,
     threads: int = 1,
+    each: Mapping[str, Callable[[np.ndarray], None]] | None = None,
 ) -> dict[str, np.ndarray]:
     """Decode the picture once for all `requests`: uint8 (n, H, W, 3) RGB for each, as shown.
 
     Each time gets the frame nearest to it (the earlier of two equally near; the first or last one
     beyond the ends). Only those are scaled and turned upright. Decoding stops when all are found.
+    A request that `each` has a function for is not kept: the function gets its frames one by one.
 
     Raises MediaError, and ValueError for a crop larger than the picture.
     """
-    sinks = {name: Sink(path, request, limits) for name, request in requests.items()}
+    each = each or {}
+    sinks = {
+        name: Sink(path, request, limits, each.get(name)) for name, request in requests.items()
+    }
     with opened(path, limits) as container:
         stream = video_stream(path, container, limits)
         stream.codec_context.thread_count = threads
@@ -219,7 +224,7 @@ def read_frames(
             raise MediaError("empty", f"{path}: the video stream shows no frame")
         for sink in sinks.values():
             sink.take(previous, until_s=None)
-    return {name: sink.frames for name, sink in sinks.items()}
+    return {name: sink.frames for name, sink in sinks.items() if name not in each}
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -78,16 +78,18 @@ class Turn:
 
 @dataclass
 class Sink:
-    """Collects the frames of one request as the decoder passes them."""
+    """Collects the frames of one request as the decoder passes them, or hands them to `give`."""
 
     path: Path
     request: FrameRequest
     limits: Limits
+    give: Callable[[np.ndarray], None] | None = None
     taken: list[np.ndarray] = field(default_factory=list)
+    count: int = 0
 
     @property
     def full(self) -> bool:
-        return len(self.taken) == len(self.request.times_s)
+        return self.count == len(self.request.times_s)
 
     @property
     def frames(self) -> np.ndarray:
@@ -97,12 +99,16 @@ class Sink:
         """Use `frame` for the wanted times up to `until_s`, or for all that are left."""
         image = None
         while not self.full:
-            wanted_s = self.request.times_s[len(self.taken)]
+            wanted_s = self.request.times_s[self.count]
             if until_s is not None and wanted_s > until_s:
                 return
             if image is None:
                 image = self._image(frame)
-            self.taken.append(image)
+            self.count += 1
+            if self.give is None:
+                self.taken.append(image)
+            else:
+                self.give(image)
 
     def _image(self, frame: av.VideoFrame) -> np.ndarray:
         width, height = frame.width, frame.height

@@ -1,14 +1,23 @@
-"""BODY_25 by names, tracks, the main dancer and gaps: the numbers of 2D pose, without a network."""
+"""BODY_25 by names, tracks, main dancer, gaps, times: what of 2D pose needs no network."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import clicks, write
 
+from pipeline import cli
+from pipeline.manifest import Row
+from pipeline.media import FrameRequest, read_frames
 from pipeline.stages import openpose
 from pipeline.stages.body25 import BODY_25, COCO, COCO_WHOLEBODY, normalise, to_body25
+from pipeline.stages.extract import Settings
+from pipeline.stages.people import Watch, motion_of, pose_times
 from pipeline.stages.tracks import Tracker, bridge, dancers_seen, main_dancer
 
 # OpenPose's joints as indices of COCO-WholeBody, written down by hand from both documentations;
@@ -138,3 +147,127 @@ def test_gaps_up_to_a_fifth_of_a_second_are_bridged_and_no_longer_ones(fps):
     assert (filled[short, 0, 2] == poses[np.flatnonzero(short)[-1] + 1, 0, 2]).all()
     assert (filled[long, 0] == 0).all() and (filled[:3, 0] == 0).all()
     np.testing.assert_array_equal(filled[:, 1], poses[:, 1])
+
+
+@pytest.mark.parametrize("fps", [24, 25, Fraction(30000, 1001), 30, 50, Fraction(60000, 1001), 60])
+def test_any_frame_rate_gives_60_poses_for_2_s_at_the_nearest_frames(fps):
+    start_s, window_s = Fraction(1, 7), Fraction(2)
+    shown_s = [Fraction(1, 100) + k / Fraction(fps) for k in range(round(5 * fps))]
+    times_s = pose_times(shown_s, start_s, start_s + 2 * window_s)
+    assert len(times_s) == len(set(times_s)) <= 4.06 * min(fps, 30) + 1
+    count = len(times_s)
+    pose = {
+        "times_s": np.array([float(t) for t in times_s]),
+        "frame": np.arange(count, dtype=np.int32),
+        "track": np.zeros(count, np.int32),
+        "boxes": np.tile(np.float32([100, 20, 200, 220]), (count, 1)),
+        "joints": np.ones((count, 17, 3), np.float32),
+    }
+    pose["joints"][..., 0] = 320 + 240 * pose["times_s"][:, None]
+    facts = {"joints": COCO, "width_px": 640, "height_px": 240}
+    motion, dancers = motion_of(pose, facts, [start_s, start_s + 2], window_s)
+    assert motion.shape == (2, 60, 75) and motion.dtype == np.float32
+    assert dancers == [1, 1]
+    wanted_s = float(start_s) + np.arange(120) / 30
+    every_s = np.array([float(t) for t in shown_s])
+    best = np.abs(every_s[:, None] - wanted_s).min(0)
+    np.testing.assert_allclose(np.abs(motion[..., 0].ravel() - wanted_s), best, atol=1e-5)
+
+
+class Wall:
+    """A detector whose one person is the picture's bright part."""
+
+    def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
+        found = []
+        for frame in frames:
+            y, x = np.nonzero(frame[..., 0] > 128)
+            rows = [[x.min(), y.min(), x.max(), y.max(), 0.9]] if len(x) else []
+            found.append(np.array(rows, np.float32).reshape(-1, 5))
+        return found
+
+
+class Centre:
+    """A network of one joint, the middle of the crop's bright part."""
+
+    names, input_px, batch = ("nose",), (48, 64), 8
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        light = np.maximum(crops[..., 0].astype(float) - 64, 0)
+        y, x = np.mgrid[:64, :48]
+        weight = light.sum((1, 2))
+        places = [(light * axis).sum((1, 2)) / weight for axis in (x, y)]
+        return np.stack([*places, np.ones(len(crops))], -1)[:, None].astype(np.float32)
+
+
+@pytest.mark.parametrize("frames", [1, 4, 41, 93])
+@pytest.mark.parametrize("scale", [1, 3])
+def test_a_moving_block_is_followed_in_px_of_the_videos_own_picture(frames, scale):
+    watch = Watch(Wall(), Centre(), frames, (200 * scale, 120 * scale))
+    for index in range(frames):
+        picture = np.zeros((120, 200, 3), np.uint8)
+        picture[30:91, 20 + index : 41 + index] = 255
+        watch(picture)
+    found = watch.result(watch.net(watch.crops()))
+    np.testing.assert_array_equal(found["frame"], np.arange(frames))
+    np.testing.assert_array_equal(found["track"], 0)
+    assert found["joints"].shape == (frames, 1, 3)
+    x = (30 + np.arange(frames) + 0.5) * scale - 0.5
+    np.testing.assert_allclose(found["joints"][:, 0, 0], x, atol=0.3 * scale)
+    np.testing.assert_allclose(found["joints"][:, 0, 1], 60.5 * scale - 0.5, atol=0.3 * scale)
+    np.testing.assert_allclose(found["boxes"][0], np.array([20.5, 30.5, 40.5, 90.5]) * scale - 0.5)
+
+
+def test_a_long_video_does_not_keep_its_crops(monkeypatch):
+    monkeypatch.setattr("pipeline.stages.people.CROPS", 20)
+    watch = Watch(Wall(), Centre(), 93, (200, 120))
+    for index in range(93):
+        picture = np.zeros((120, 200, 3), np.uint8)
+        picture[30:91, 20 + index : 41 + index] = 255
+        watch(picture)
+        assert len(watch._held) <= 60
+    left = watch.crops()
+    assert len(left) < 60
+    joints = watch.result(watch.net(left))["joints"]
+    np.testing.assert_allclose(joints[:, 0, 0], 30 + np.arange(93), atol=0.3)
+
+
+def test_nobody_in_sight_is_a_motion_of_zeros():
+    watch = Watch(Wall(), Centre(), 7, (200, 120))
+    for _ in range(7):
+        watch(np.zeros((120, 200, 3), np.uint8))
+    pose = watch.result(np.zeros((0, 1, 3), np.float32)) | {"times_s": np.arange(7) / 30}
+    facts = {"joints": ["nose"], "width_px": 200, "height_px": 120}
+    motion, dancers = motion_of(pose, facts, [Fraction(0)], Fraction(2))
+    assert motion.shape == (1, 60, 75) and not motion.any() and dancers == [0]
+
+
+def test_keys_hold_weights_and_settings_and_no_window_for_the_networks():
+    plain = Settings(Path("a"), Path("b"), Path("c"), motion="mmpose", pose_id="p", detector_id="d")
+    row = Row("v", "v.mp4", sha256="0" * 64)
+    assert plain.key("pose", row) == replace(plain, window_s="4").key("pose", row)
+    assert plain.key("motion", row) != replace(plain, window_s="4").key("motion", row)
+    for change in ({"pose_id": "q"}, {"detector_id": "e"}, {"precision": "bf16"}):
+        for stage in ("pose", "motion"):
+            assert plain.key(stage, row) != replace(plain, **change).key(stage, row)
+
+
+def test_without_mmpose_the_command_that_installs_it_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("pipeline.stages.pose.find_spec", lambda name: None)
+    arguments = ["build", "--dataset", "folder", "--source", str(tmp_path), "--visual", "none"]
+    with pytest.raises(SystemExit) as end:
+        cli.main([*arguments, "--motion", "mmpose", "--out", str(tmp_path / "o")])
+    assert end.value.code == 1
+    assert "uv pip install -c constraints.txt -e '.[mmpose]'" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_frames_handed_out_one_by_one_are_those_that_would_be_kept(tmp_path):
+    write(tmp_path / "a.mp4", Fraction(30), 40, clicks(30000, [100]), 22050, "-c:a", "aac")
+    times_s = [Fraction(k, 17) for k in range(20)]
+    requests = {"all": FrameRequest(times_s), "few": FrameRequest(times_s[:5], 32)}
+    given: list[np.ndarray] = []
+    kept = read_frames(tmp_path / "a.mp4", requests)
+    left = read_frames(tmp_path / "a.mp4", requests, each={"all": given.append})
+    assert list(left) == ["few"]
+    np.testing.assert_array_equal(np.stack(given), kept["all"])
+    np.testing.assert_array_equal(left["few"], kept["few"])

@@ -76,3 +76,14 @@ def normalise(body_px: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
     body[..., 0] = (body[..., 0] - width_px / 2) / height_px
     body[..., 1] = (body[..., 1] - height_px / 2) / height_px
     return np.where(body[..., 2:] > 0, body, np.float32(0))
+
+
+def nearest(shown_s: np.ndarray, wanted_s: np.ndarray) -> np.ndarray:
+    """Return for each wanted time the index of the shown frame nearest to it; both sorted.
+
+    Of two equally near ones the earlier is taken.
+    """
+    right = np.clip(np.searchsorted(shown_s, wanted_s), 1, max(1, len(shown_s) - 1))
+    left = right - 1
+    right = np.minimum(right, len(shown_s) - 1)
+    return np.where(wanted_s - shown_s[left] <= shown_s[right] - wanted_s, left, right)

@@ -16,6 +16,7 @@ from pipeline.manifest import Row
 from pipeline.outcome import Outcome, StageError, attempt
 
 if TYPE_CHECKING:
+    from pipeline.media import FrameRequest
     from pipeline.stages.extractors import Extractor
 
 PEAK = 0.95
@@ -44,6 +45,10 @@ class Settings:
     precision: str = "float32"
     smpl_model: str = ""
     smpl_model_id: str = ""
+    pose_weights: str = ""
+    pose_id: str = ""
+    detector: str = ""
+    detector_id: str = ""
 
     @property
     def ledger(self) -> Ledger:
@@ -54,6 +59,12 @@ class Settings:
         cut = {"window_s": self.window_s, "rate_hz": SAMPLE_RATE_HZ, "peak": PEAK, "gain": MAX_GAIN}
         if stage == "cut":
             return result_key(row.sha256, "cut", cut)
+        if stage == "pose" or (stage == "motion" and self.motion == "mmpose"):
+            from pipeline.stages.people import CHOOSING, LOOKING
+
+            config = LOOKING | {"precision": self.precision}
+            config |= cut | CHOOSING | {"motion": self.motion} if stage == "motion" else {}
+            return result_key(row.sha256, stage, config, f"{self.pose_id} {self.detector_id}")
         if stage == "motion":
             inputs = row.sha256 + row.motion_sha256
             body = {"smpl_model": self.smpl_model_id} if self.smpl_model_id else {}
@@ -77,9 +88,14 @@ class Settings:
 
     def untrained(self) -> list[str]:
         """Return what this build makes with random weights, in words."""
+        made = []
         if self.visual != "none" and self.weights == "untrained":
-            return [f"visual features: {self.visual} with random weights"]
-        return []
+            made.append(f"visual features: {self.visual} with random weights")
+        if self.pose_weights == "untrained":
+            made.append("motion: poses by a network with random weights")
+        if self.detector == "untrained":
+            made.append("motion: dancers found by a network with random weights")
+        return made
 
     def unnamed(self, row: Row, outcome: Outcome) -> Outcome:
         """Return an outcome without the input's name: equal content elsewhere ends the same way."""
@@ -145,6 +161,8 @@ class Extract:
         cut = self._result("cut", work.row, lambda: _cut(self.settings, work.row))
         if isinstance(cut, Outcome):
             return replace(work, outcome=cut)
+        if self.settings.motion == "mmpose":
+            return work  # the pose stage decodes the picture, for the visual stage too
         if self.settings.motion != "none":
             motion = self._result(
                 "motion", work.row, lambda: _motion(self.settings, work.row, cut, self._load_smpl)
@@ -153,7 +171,7 @@ class Extract:
                 return replace(work, outcome=motion)
         if self.settings.visual == "none" or self._has("visual", work.row):
             return work
-        clips = attempt("frames", lambda: _clips(self.settings, work.row, cut))
+        clips = attempt("frames", lambda: read_clips(self.settings, work.row, cut))
         if isinstance(clips, Outcome):
             return replace(work, outcome=self._end("visual", work.row, clips))
         return replace(work, clips=clips)
@@ -247,9 +265,18 @@ def _motion(
     return {"motion": motion}, {}
 
 
-def _clips(settings: Settings, row: Row, cut: Result) -> np.ndarray:
+def read_clips(settings: Settings, row: Row, cut: Result) -> np.ndarray:
     """Decode the frames that the extractor looks at: uint8 (n x W, F, 224, 224, 3)."""
-    from pipeline.media import FrameRequest, read_frames
+    from pipeline.media import read_frames
+
+    request = clip_request(settings, row, cut)
+    frames = read_frames(settings.root / row.path, {"visual": request})["visual"]
+    return as_clips(settings, frames)
+
+
+def clip_request(settings: Settings, row: Row, cut: Result) -> FrameRequest:
+    """Return which frames the extractor looks at, and how large."""
+    from pipeline.media import FrameRequest
 
     extractor, window_s = settings.extractor(), Fraction(settings.window_s)
     windows = settings.visual_windows
@@ -265,9 +292,14 @@ def _clips(settings: Settings, row: Row, cut: Result) -> np.ndarray:
             f"{row.path}: {settings.visual} looks at {len(times_s)} frames, {size_bytes >> 20} MiB "
             f"at once, limit {MAX_CLIPS_BYTES >> 20} MiB; cut the video into shorter ones",
         )
-    request = FrameRequest(times_s, extractor.SHORT_SIDE_PX, extractor.CROP_PX)
-    frames = read_frames(settings.root / row.path, {"visual": request})["visual"]
-    return frames.reshape(-1, extractor.clip_frames(window_s, windows), *frames.shape[1:])
+    return FrameRequest(times_s, extractor.SHORT_SIDE_PX, extractor.CROP_PX)
+
+
+def as_clips(settings: Settings, frames: np.ndarray) -> np.ndarray:
+    """Return the frames that `clip_request` asked for as clips, (n x W, F, 224, 224, 3)."""
+    extractor, window_s = settings.extractor(), Fraction(settings.window_s)
+    count = extractor.clip_frames(window_s, settings.visual_windows)
+    return frames.reshape(-1, count, *frames.shape[1:])
 
 
 @dataclass
@@ -317,5 +349,6 @@ class Visual:
 def settings_record(settings: Settings) -> dict[str, Any]:
     """Return the options that make the same features of another video again."""
     names = ["motion", "visual", "weights", "window_s", "visual_windows", "precision"]
-    names += [name for name in ("flow", "smpl_model") if getattr(settings, name)]
+    more = ("flow", "smpl_model", "pose_weights", "detector")
+    names += [name for name in more if getattr(settings, name)]
     return {name: asdict(settings)[name] for name in names}

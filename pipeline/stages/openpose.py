@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.outcome import StageError
-from pipeline.stages.body25 import DIM, FPS, JOINTS, normalise
+from pipeline.stages.body25 import DIM, FPS, JOINTS, nearest, normalise
 
 __all__ = ["DIM", "FPS", "cut_motion", "load_people", "main_person"]
 
@@ -64,11 +64,7 @@ def cut_motion(
     cut = np.empty((len(starts_s), frames, DIM), dtype=np.float32)
     for i, start_s in enumerate(starts_s):
         wanted = float(start_s) + np.arange(frames) / FPS
-        right = np.clip(np.searchsorted(shown, wanted), 1, max(1, len(shown) - 1))
-        left = right - 1
-        right = np.minimum(right, len(shown) - 1)
-        nearer = np.where(wanted - shown[left] <= shown[right] - wanted, left, right)
-        cut[i] = poses[nearer]
+        cut[i] = poses[nearest(shown, wanted)]
     return cut
 
 

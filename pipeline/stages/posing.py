@@ -1,0 +1,147 @@
+"""The pose stage: the one decoding of a video's picture that serves 2D pose and I3D."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+import numpy as np
+
+from pipeline.ledger import Result
+from pipeline.manifest import Row
+from pipeline.outcome import Outcome, StageError, attempt
+from pipeline.stages.detect import Detector
+from pipeline.stages.extract import Settings, Work, as_clips, clip_request, read_clips
+from pipeline.stages.people import Watch, motion_of, pose_times, small_side_px
+from pipeline.stages.pose import PoseNet
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A video after its decoding: dancers seen, times of the frames, and clips for I3D."""
+
+    watch: Watch
+    times_s: list[Fraction]
+    cut: Result
+    clips: np.ndarray | None
+
+
+@dataclass
+class Pose:
+    """Pose the dancers of several videos, the crops of all in one batch, and store each video's.
+
+    A video whose poses are stored already gets its motion from them; networks are loaded when the
+    first one without comes.
+    """
+
+    settings: Settings
+    name: str = "pose"
+    batch: int = 4
+    gpus: float = 0.25
+    _detector: Detector | None = field(default=None, repr=False)
+    _net: PoseNet | None = field(default=None, repr=False)
+
+    def setup(self) -> None:
+        """Nothing to load before it is needed."""
+
+    def __call__(self, items: list[Work]) -> list[Work]:
+        waiting = [work for work in items if work.outcome is None]
+        done = {work.row.video_id: work for work in self._all(waiting)}
+        return [done.get(work.row.video_id, work) for work in items]
+
+    def _all(self, waiting: list[Work]) -> list[Work]:
+        done, watched = [], []
+        for work in waiting:
+            result = attempt("pose", lambda w=work: self._one(w))
+            if isinstance(result, Watched):
+                watched.append((work, result))
+            else:
+                done.append(self._ended(work, result) if isinstance(result, Outcome) else result)
+        if not watched:
+            return done
+        crops = [result.watch.crops() for _, result in watched]
+        together = attempt("pose", lambda: self._net(np.concatenate(crops)))
+        ends = np.cumsum([len(part) for part in crops])[:-1]
+        for i, (work, result) in enumerate(watched):
+            if isinstance(together, Outcome):  # one bad video, or too many at once: each alone
+                joints = attempt("pose", lambda c=crops[i]: self._net(c))
+            else:
+                joints = np.split(together, ends)[i]
+            done.append(self._finished(work, result, joints))
+        return done
+
+    def _one(self, work: Work) -> Watched | Work:
+        """Watch a video; one whose poses are known gets its motion, and its clips, at once."""
+        ledger, row = self.settings.ledger, work.row
+        cut = ledger.read("cut", self.settings.key("cut", row))
+        if cut is None:
+            raise OSError(f"{row.path}: where its windows are is not stored; run again")
+        clips_wanted = self.settings.visual != "none" and not self._has("visual", row)
+        if not self._has("motion", row):
+            pose = ledger.read("pose", self.settings.key("pose", row))
+            if pose is None:
+                return self._watch(row, cut, clips_wanted)
+            self._store_motion(row, cut, pose)
+        return replace(work, clips=read_clips(self.settings, row, cut) if clips_wanted else None)
+
+    def _watch(self, row: Row, cut: Result, clips_wanted: bool) -> Watched:
+        from pipeline.media import FrameRequest, frame_times, read_frames
+
+        self._load()
+        path, facts = self.settings.root / row.path, cut.facts
+        starts_s = [Fraction(start_s) for start_s in facts["starts_s"]]
+        window_s = Fraction(self.settings.window_s)
+        stop_s = starts_s[-1] + window_s + Fraction(facts["dropped_s"])
+        times_s = pose_times(frame_times(path), starts_s[0], stop_s)
+        size_px = (facts["width_px"], facts["height_px"])
+        watch = Watch(self._detector, self._net, len(times_s), size_px)
+        requests = {"pose": FrameRequest(times_s, small_side_px(*size_px))}
+        if clips_wanted:
+            requests["visual"] = clip_request(self.settings, row, cut)
+        frames = read_frames(path, requests, each={"pose": watch})
+        clips = as_clips(self.settings, frames["visual"]) if clips_wanted else None
+        return Watched(watch, times_s, cut, clips)
+
+    def _finished(self, work: Work, seen: Watched, joints: np.ndarray | Outcome) -> Work:
+        if isinstance(joints, Outcome):
+            return self._ended(work, joints)
+        outcome = attempt("pose", lambda: self._store(work.row, seen, joints))
+        if outcome is not None:
+            return self._ended(work, outcome)
+        return replace(work, clips=seen.clips)
+
+    def _store(self, row: Row, seen: Watched, joints: np.ndarray) -> None:
+        arrays = seen.watch.result(joints)
+        if not np.isfinite(arrays["joints"]).all():
+            raise StageError("undecodable", f"{row.path}: poses hold NaN or infinity")
+        arrays["times_s"] = np.array([float(time_s) for time_s in seen.times_s])
+        size = {name: seen.cut.facts[name] for name in ("width_px", "height_px")}
+        facts = {"joints": list(self._net.names), **size}
+        self.settings.ledger.write("pose", self.settings.key("pose", row), arrays, facts)
+        self._store_motion(row, seen.cut, Result(arrays, facts))
+
+    def _store_motion(self, row: Row, cut: Result, pose: Result) -> None:
+        starts_s = [Fraction(start_s) for start_s in cut.facts["starts_s"]]
+        window_s = Fraction(self.settings.window_s)
+        motion, dancers = motion_of(pose.arrays, pose.facts, starts_s, window_s)
+        key = self.settings.key("motion", row)
+        self.settings.ledger.write("motion", key, {"motion": motion}, {"dancers_seen": dancers})
+
+    def _ended(self, work: Work, outcome: Outcome) -> Work:
+        """Store how the video ended, and return it as the report tells it."""
+        outcome = self.settings.unnamed(work.row, outcome)
+        key = self.settings.key("motion", work.row)
+        self.settings.ledger.write("motion", key, {}, {}, outcome)
+        return replace(work, clips=None, outcome=self.settings.named(work.row, outcome))
+
+    def _has(self, stage: str, row: Row) -> bool:
+        return self.settings.ledger.has(stage, self.settings.key(stage, row))
+
+    def _load(self) -> None:
+        if self._net is not None:
+            return
+        net = PoseNet(self.settings.pose_weights, self.settings.precision)
+        self._detector = Detector(self.settings.detector, self.settings.precision)
+        self._detector.setup()
+        net.setup()
+        self._net = net
