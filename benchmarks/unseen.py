@@ -303,9 +303,8 @@ def tables(results: dict) -> str:
         mean, low, high = (f"{scale * row[k]:+.{digits}f}" for k in ("mean", "low", "high"))
         won = f"{row['groups_won']} of {row['groups']}"
         name = {"onset_f": "onset F", "accuracy": "codes"}[row["score"]]
-        lines.append(
-            f"| {row['a']} − {row['b']} | {name} | {mean}{unit} | {low} … {high} | {won} |"
-        )
+        other = row["b"].replace(f"{row['a']},", "itself,")
+        lines.append(f"| {row['a']} − {other} | {name} | {mean}{unit} | {low} … {high} | {won} |")
     return "\n".join(lines)
 
 
@@ -320,7 +319,7 @@ def draw(results: dict, path: Path) -> None:
         accuracy.plot(curve["samples"], [100 * a for a in curve["accuracy"]], ".-", label=arch)
     onset.set(title="val: onset F", xlabel="samples seen", ylim=(0, None))
     accuracy.set(title="val: codes equal to the truth, %", xlabel="samples seen", ylim=(0, None))
-    onset.legend()
+    accuracy.legend(loc="upper left")
     shown = list(results["by_song"])
     for i, name in enumerate(shown):
         values = list(results["by_song"][name].values())
