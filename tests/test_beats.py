@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.config import load_config
 from model.evaluate.beats import (
     beats_scores,
     mean_scores,
@@ -16,7 +17,11 @@ from model.evaluate.beats import (
     onsets_s,
     with_onsets,
 )
+from model.fake import write_fake_dataset
+from model.jukebox import load_codec, random_codec, write_weights
+from model.report import read_metrics
 from model.segment import SAMPLE_RATE_HZ
+from model.train import train
 
 
 def clicks(times_s, samples=2 * SAMPLE_RATE_HZ) -> np.ndarray:
@@ -85,6 +90,20 @@ def test_lengths_may_differ_within_the_last_second_only():
         beats_scores(music, clicks([0.2, 1.4], 3 * SAMPLE_RATE_HZ))
     with pytest.raises(ValueError, match="got 0 and 0"):
         beats_scores(music[:0], music[:0])
+
+
+def test_validation_logs_rhythm_for_a_window_of_just_over_two_seconds(tmp_path):
+    # The decoder gives back 44 032 of 44 122 samples: two begun seconds, not three.
+    weights = tmp_path / "codec.safetensors"
+    untrained = random_codec()
+    write_weights(weights, untrained.model, "random", untrained.note)
+    videos = {"train": 1, "val": 1}
+    root = tmp_path / "shards"
+    write_fake_dataset(root, load_codec(weights), str(weights), videos, 2, window_s="2.001")
+    small = ["channels=16", "motion_channels=8", "discriminators=1", "batch_size=1", "max_steps=1"]
+    train(root, tmp_path / "run", load_config("tiny", None, small))
+    (logged,) = [row for row in read_metrics(tmp_path / "run") if "val/accuracy" in row]
+    assert {"val/cover", "val/hit", "val/onset_f"} <= set(logged)
 
 
 def test_the_trainer_loads_neither_librosa_nor_mir_eval_before_validation():
