@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_build(commands)
+    _add_curate(commands)
     _add_extract_codes(commands)
     _add_verify(commands)
     _add_report(commands)
@@ -101,6 +102,32 @@ def _build(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         print(f"written: {values['out']} (report.json, dataset.json)")
     return 3 if report.failed_share > arguments.max_failed else 0
+
+
+def _add_curate(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("curate", help="compilations to clips: kept or rejected, and why")
+    sub.add_argument("--dataset", required=True, choices=["tiktok"])
+    sub.add_argument("--source", type=Path, help="folder of videos")
+    sub.add_argument("--out", type=Path, help="where the table goes (default data/curated/DATASET)")
+    sub.add_argument("--thresholds", type=Path, help="YAML (default: curate/thresholds.yaml)")
+    sub.add_argument("--overrides", type=Path, help="CSV of id,verdict: keep, reject or a song")
+    _add_engine(sub)
+    sub.add_argument("--limit", type=_positive, help="the first N inputs only")
+    sub.add_argument("--decide-only", action="store_true", help="apply thresholds, read no video")
+    sub.add_argument("--max-failed", type=_share, default=0.2, help="exit 3 above this share")
+    sub.set_defaults(run=_curate)
+
+
+def _curate(arguments: argparse.Namespace) -> int:
+    from pipeline.curate.run import CurateOptions, curate
+
+    given = vars(arguments)
+    values = {key: given[key] for key in CurateOptions.__dataclass_fields__}
+    values["out"] = arguments.out or Path("data/curated") / arguments.dataset
+    curation = curate(CurateOptions(**values))
+    print(curation.table())
+    print(f"written: {values['out']} ({arguments.dataset}.parquet, {arguments.dataset}.html)")
+    return 3 if curation.report.failed_share > arguments.max_failed else 0
 
 
 def _add_extract_codes(commands: argparse._SubParsersAction) -> None:

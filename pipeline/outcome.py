@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 FILTERED = {
     "too_short": "picture and sound cover less than one window",
     "not_in_split": "the data set's official split does not list it",
+    "no_clip": "curation kept none of its clips",
 }
 PERMANENT = {
     "missing_file": "the official list names it, the source folder lacks it",

@@ -25,8 +25,9 @@ class PictureSettings:
 
     `edge_grey` is the least step of brightness or colour across a side; the other shares are the
     least part of the line that has it: between centred bars that are soft (less than `soft` of the
-    picture's fine detail, and less than `soft_grey`), between other soft ones, between centred sharp ones, and between all
-    others. `moving_grey` is how much fine detail must change in time to be picture.
+    picture's fine detail, and less than `soft_grey`), between other soft ones, between centred
+    sharp ones, and between all others. `moving_grey` is how much fine detail must change in time
+    to be picture; a picture takes at least `least_share` of the frame's side.
     """
 
     edge_grey: float = 7.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def find_shots(
         if cut < len(frames) - 1 and all(abs(cut - other) >= least for other in cuts):
             cuts.append(cut)
     cuts = [*sorted(cuts), len(frames)]
-    return [Shot(a, b, float(jump_db[a])) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [Shot(a, b, float(jump_db[a])) for a, b in pairwise(cuts)]
 
 
 def moving_part(frames: np.ndarray) -> tuple[slice, slice]:
@@ -128,7 +129,7 @@ def sound_jump_db(sound: np.ndarray, times_s: np.ndarray) -> np.ndarray:
     side, last = round(SIDE_S * SAMPLE_RATE_HZ / HOP), power.shape[1]
     before = _mean(total, np.clip(middle - side, 0, last), np.clip(middle - 1, 0, last))
     after = _mean(total, np.clip(middle + 2, 0, last), np.clip(middle + side + 1, 0, last))
-    enough = (middle > side // 2) & (middle < last - side // 2)
+    enough = (middle >= side) & (middle + side < last)
     loud = np.stack([before.sum(0), after.sum(0)])
     enough &= loud.min(0) > 10 ** (STOP_DB / 10) * loud.max(0)
     floor = 10 ** (FLOOR_DB / 10) * np.maximum(before, after).max(0) + 1e-12

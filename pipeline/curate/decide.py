@@ -1,0 +1,196 @@
+"""Decide on clips from their scores: kept or rejected and why, song, split. Decodes nothing."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.curate.scores import Clip, Likeness
+from pipeline.curate.songs import Pair, group, song_id
+from pipeline.curate.split import split_of
+
+REASONS = {
+    "too_short": "shorter than min_clip_s",
+    "too_long": "longer than max_clip_s",
+    "silent": "too quiet, or silent for too long",
+    "speech": "neither bass nor pulse: a voice alone",
+    "still": "the picture does not move",
+    "small_picture": "the active picture takes too little of the frame",
+    "no_dancer": "a detector counted fewer than min_dancers",
+    "crowd": "a detector counted more than max_dancers",
+    "duplicate": "shows and plays the same as a longer clip, or an earlier one",
+    "by_hand": "rejected in the overrides",
+}
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The part `decide` of thresholds.yaml, which says what each is."""
+
+    min_clip_s: float
+    max_clip_s: float
+    min_box_share: float
+    min_motion: float
+    min_loud_dbfs: float
+    max_silent: float
+    speech_bass_db: float
+    speech_pulse: float
+    min_dancers: float
+    max_dancers: float
+    song_strong: float
+    song_weak: float
+    duplicate_song: float
+    duplicate_picture: float
+    test_share: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`decision` is `keep` or `reject`; `reason` one of REASONS, "" for a kept clip.
+
+    Kept clips have a `song` and a `split`. `duplicate_of` names the clip that is kept instead.
+    """
+
+    decision: str
+    reason: str = ""
+    detail: str = ""
+    song: str = ""
+    split: str = ""
+    duplicate_of: str = ""
+
+
+def decide(
+    clips: Sequence[Clip],
+    alike: Sequence[Likeness],
+    thresholds: Thresholds,
+    overrides: Mapping[str, str],
+) -> list[Verdict]:
+    """Return one verdict per clip. `overrides` maps clip ids to `keep`, `reject` or a song.
+
+    A song from the overrides keeps the clip and names its song; `keep` overrules all reasons.
+    """
+    reasons = [_reason(clip, thresholds, overrides.get(clip.clip_id, "")) for clip in clips]
+    originals = _duplicates(clips, alike, thresholds, reasons, overrides)
+    kept = [k for k, reason in enumerate(reasons) if not reason[0] and k not in originals]
+    songs = _songs(clips, alike, thresholds, kept, overrides)
+    verdicts = []
+    for place, (reason, detail) in enumerate(reasons):
+        if place in songs:
+            song = songs[place]
+            split = split_of(song, thresholds.test_share)
+            verdicts.append(Verdict("keep", song=song, split=split))
+        elif place in originals:
+            other = clips[originals[place]].clip_id
+            words = f"the same as {other}"
+            verdicts.append(Verdict("reject", "duplicate", words, duplicate_of=other))
+        else:
+            verdicts.append(Verdict("reject", reason, detail))
+    return verdicts
+
+
+def read_overrides(path: Path | None, known: set[str]) -> dict[str, str]:
+    """Read a CSV with the columns `id` and `verdict`: `keep`, `reject`, or a song's name.
+
+    Raises ValueError for other columns, an empty verdict, an id twice or one that is no clip's.
+    """
+    if path is None:
+        return {}
+    overrides: dict[str, str] = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames != ["id", "verdict"]:
+            raise ValueError(f"{path}: columns {reader.fieldnames}, expected id,verdict")
+        for row in reader:
+            name, verdict = (row["id"] or "").strip(), (row["verdict"] or "").strip()
+            where = f"{path}, line {reader.line_num}"
+            if not verdict:
+                raise ValueError(f"{where}: {name} has no verdict; write keep, reject or a song")
+            if name in overrides:
+                raise ValueError(f"{where}: {name} is there twice; keep one line")
+            if name not in known:
+                raise ValueError(f"{where}: {name} is no clip of this source; check the id")
+            overrides[name] = verdict
+    return overrides
+
+
+def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
+    """Return the first reason against a clip and its numbers, ("", "") if there is none."""
+    if override == "reject":
+        return "by_hand", "overrides"
+    if override:
+        return "", ""
+    people = clip.dancers
+    checks = [
+        ("too_short", clip.duration_s < limits.min_clip_s, f"{clip.duration_s:.2f} s"),
+        ("too_long", clip.duration_s > limits.max_clip_s, f"{clip.duration_s:.1f} s"),
+        ("small_picture", clip.box_share < limits.min_box_share, f"{clip.box_share:.2f} of it"),
+        (
+            "silent",
+            clip.loud_dbfs < limits.min_loud_dbfs or clip.silent > limits.max_silent,
+            f"{clip.loud_dbfs:.0f} dBFS, silent {clip.silent:.0%}",
+        ),
+        (
+            "speech",
+            clip.bass_db < limits.speech_bass_db and clip.pulse < limits.speech_pulse,
+            f"bass {clip.bass_db:.0f} dB, pulse {clip.pulse:.2f}",
+        ),
+        ("still", clip.motion < limits.min_motion, f"motion {clip.motion:.2f}"),
+        ("no_dancer", people is not None and people < limits.min_dancers, f"{people} dancers"),
+        ("crowd", people is not None and people > limits.max_dancers, f"{people} dancers"),
+    ]
+    return next(((code, detail) for code, met, detail in checks if met), ("", ""))
+
+
+def _duplicates(
+    clips: Sequence[Clip],
+    alike: Sequence[Likeness],
+    limits: Thresholds,
+    reasons: Sequence[tuple[str, str]],
+    overrides: Mapping[str, str],
+) -> dict[int, int]:
+    """Return for each clip that goes the place of the one that stays: by hand, longest, first."""
+    pairs = [
+        Pair(pair.first, pair.second, 1.0, 0.0)
+        for pair in alike
+        if pair.song >= limits.duplicate_song
+        and pair.picture <= limits.duplicate_picture
+        and not (reasons[pair.first][0] or reasons[pair.second][0])
+    ]
+    leaders = group(len(clips), pairs, 1.0, 1.0)
+    groups: dict[int, list[int]] = {}
+    for place, leader in enumerate(leaders):
+        groups.setdefault(leader, []).append(place)
+    gone = {}
+    for places in groups.values():
+        by_hand = [p for p in places if clips[p].clip_id in overrides]
+        stays = min(places, key=lambda p: (p not in by_hand, -clips[p].duration_s, p))
+        gone |= {p: stays for p in places if p != stays and p not in by_hand}
+    return gone
+
+
+def _songs(
+    clips: Sequence[Clip],
+    alike: Sequence[Likeness],
+    limits: Thresholds,
+    kept: Sequence[int],
+    overrides: Mapping[str, str],
+) -> dict[int, str]:
+    """Return the songs of the kept clips. A name given by hand is the name of its whole group."""
+    at = {place: index for index, place in enumerate(kept)}
+    pairs = [
+        Pair(at[pair.first], at[pair.second], pair.song, 0.0)
+        for pair in alike
+        if pair.first in at and pair.second in at
+    ]
+    groups: dict[int, list[int]] = {}
+    for index, leader in enumerate(group(len(kept), pairs, limits.song_strong, limits.song_weak)):
+        groups.setdefault(leader, []).append(kept[index])
+    songs = {}
+    for places in groups.values():
+        names = {p: overrides.get(clips[p].clip_id, "keep") for p in places}
+        given = sorted({name for name in names.values() if name != "keep"})
+        rest = given[0] if given else song_id([clips[p].clip_id for p in places])
+        songs |= {p: rest if name == "keep" else name for p, name in names.items()}
+    return songs

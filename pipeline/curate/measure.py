@@ -1,0 +1,220 @@
+"""Measure one video: its shots, and of each its picture, sound, fingerprint, hashes, thumbnails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from model.segment import SAMPLE_RATE_HZ
+from pipeline.curate.duplicates import RATE_HZ, frame_hashes
+from pipeline.curate.frames import LIMITS, some_frames, tiny_frames
+from pipeline.curate.music import sound_scores
+from pipeline.curate.picture import FRAMES, PictureSettings, find_picture
+from pipeline.curate.scores import Clip, Material
+from pipeline.curate.shots import Shot, ShotSettings, find_shots
+from pipeline.curate.songs import fingerprint
+from pipeline.ledger import Ledger, Result, result_key
+from pipeline.manifest import Row
+from pipeline.media import Audio, probe, read_audio
+from pipeline.outcome import Outcome, attempt
+
+SHORT_SIDE_PX = 360
+HASHED = 40 * RATE_HZ
+"""A shot's first 40 s are hashed: enough to know it again, and few enough frames to hold."""
+THUMB_PX = 128
+NAME = "curate"
+PEOPLE = "people"
+
+
+@dataclass(frozen=True)
+class Work:
+    """A row on its way through the stage."""
+
+    row: Row
+    outcome: Outcome | None = None
+
+
+@dataclass
+class Measure:
+    """Write the scores and the material of every clip of one video to the ledger."""
+
+    root: Path
+    ledger: Ledger
+    shots: ShotSettings
+    picture: PictureSettings
+    name: str = NAME
+    batch: int = 1
+    gpus: float = 0.0
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def __call__(self, items: list[Work]) -> list[Work]:
+        return [self._one(item) for item in items]
+
+    def key(self, row: Row) -> str:
+        """Return the key of a video's result: by its content and the settings of this stage."""
+        config = {"shots": asdict(self.shots), "picture": asdict(self.picture)}
+        return result_key(row.sha256, NAME, config)
+
+    def stored(self, row: Row) -> Outcome | None:
+        """Return the end of one input as the ledger has it, None where it has none."""
+        result = self.ledger.read(NAME, self.key(row))
+        if result is None:
+            return None
+        if result.outcome is not None:
+            words = f"{row.path}: {result.outcome.message}"
+            return replace(result.outcome, message=words)
+        return Outcome("ok", segments=len(result.facts["clips"]))
+
+    def clips(self, row: Row) -> list[tuple[Clip, Material]]:
+        """Return what was measured of one video, with the names it has now."""
+        result = self.ledger.read(NAME, self.key(row))
+        if result is None or result.outcome is not None:
+            return []
+        people = self.ledger.read(PEOPLE, self.people_key(row))
+        return [_named(row, k, result, people) for k in range(len(result.facts["clips"]))]
+
+    def people_key(self, row: Row) -> str:
+        """Return the key under which a detector stores the people in this video's clips.
+
+        Arrays `dancers` int (K,) and, for drawing, `joints_<k>` (3, P, J, 3) as in scores.Material.
+        """
+        return result_key(row.sha256, PEOPLE, {"clips": self.key(row)})
+
+    def _one(self, work: Work) -> Work:
+        row = work.row
+        made = attempt(NAME, lambda: measure(self.root / row.path, self.shots, self.picture))
+        if isinstance(made, Outcome):
+            words = made.message.replace(f"{self.root / row.path}: ", "")
+            kept = replace(made, message=words)
+            error = attempt(
+                NAME, lambda: self.ledger.write(NAME, self.key(row), {}, {"clips": []}, kept)
+            )
+            return Work(row, error or made)
+        clips, arrays = made
+        error = attempt(
+            NAME, lambda: self.ledger.write(NAME, self.key(row), arrays, {"clips": clips})
+        )
+        return Work(row, error or Outcome("ok", segments=len(clips)))
+
+
+def measure(
+    path: Path, shot_settings: ShotSettings, picture_settings: PictureSettings
+) -> tuple[list[dict], dict[str, np.ndarray]]:
+    """Return facts of every clip and arrays `print_<k>`, `hashes_<k>`, `thumb_<k>`.
+
+    Raises MediaError.
+    """
+    info = probe(path, LIMITS)
+    audio = read_audio(path, LIMITS)
+    times_s, tiny = tiny_frames(path)
+    start_s = float(audio.start_s)
+    shots = find_shots(tiny, list(map(float, times_s)), audio.samples, start_s, shot_settings)
+    del tiny
+    clips, arrays = [], {}
+    for k, (shot, picked, frames) in enumerate(_frames_of(path, shots, times_s)):
+        end_s = times_s[shot.stop] if shot.stop < len(times_s) else info.video_stop_s
+        sound = _sound(audio, times_s[shot.start], end_s)
+        picture = find_picture(frames[_spread(len(frames))], picture_settings)
+        x, y, w, h = picture.box
+        inside = frames[:, y : y + h, x : x + w]
+        hashed = np.isin(picked, _hash_indices(shot, times_s))
+        box = _scaled(picture.box, frames.shape[1:3], (info.height, info.width))
+        clips.append(
+            {
+                "start_s": float(times_s[shot.start]),
+                "end_s": float(end_s),
+                "start_frame": shot.start,
+                "end_frame": shot.stop,
+                "box": box,
+                "box_share": box[2] * box[3] / (info.width * info.height),
+                "certainty": picture.certainty,
+                "motion": picture.motion,
+                "jump_db": shot.jump_db,
+                **asdict(sound_scores(sound)),
+            }
+        )
+        arrays[f"print_{k}"] = fingerprint(sound)
+        arrays[f"hashes_{k}"] = np.stack([frame_hashes(p) for p in inside[hashed]])
+        arrays[f"thumb_{k}"] = _thumbnail(inside)
+    return clips, arrays
+
+
+def _frames_of(
+    path: Path, shots: list[Shot], times_s: list[Fraction]
+) -> Iterator[tuple[Shot, np.ndarray, np.ndarray]]:
+    """Yield each shot with the indices of some of its frames, and those (n, H, W, 3)."""
+    picks = [np.union1d(_hash_indices(s, times_s), _picture_indices(s)) for s in shots]
+    frames = some_frames(path, np.concatenate(picks).tolist(), SHORT_SIDE_PX)
+    for shot, picked in zip(shots, picks, strict=True):
+        yield shot, picked, np.stack([next(frames) for _ in picked])
+
+
+def _hash_indices(shot: Shot, times_s: list[Fraction]) -> np.ndarray:
+    """Return the frames at every quarter of a second from the shot's start, at most 160."""
+    times = np.array([float(t) for t in times_s[shot.start : shot.stop]])
+    wanted = np.arange(times[0], times[-1] + 1e-6, 1 / RATE_HZ)[:HASHED]
+    return shot.start + np.unique(np.minimum(np.searchsorted(times, wanted - 1e-6), len(times) - 1))
+
+
+def _picture_indices(shot: Shot) -> np.ndarray:
+    """Return twelve frames spread over a shot, away from its ends, where a codec smears."""
+    away = 2 if shot.stop - shot.start > 2 * FRAMES else 0
+    spread = np.linspace(shot.start + away, shot.stop - 1 - away, FRAMES)
+    return np.unique(spread.round().astype(int))
+
+
+def _spread(count: int) -> np.ndarray:
+    """Return up to twelve places among `count` that leave out the first and the last of many."""
+    away = 1 if count > FRAMES + 2 else 0
+    return np.unique(np.linspace(away, count - 1 - away, FRAMES).round().astype(int))
+
+
+def _sound(audio: Audio, start_s: Fraction, end_s: Fraction) -> np.ndarray:
+    first, last = (
+        max(0, round((at_s - audio.start_s) * SAMPLE_RATE_HZ)) for at_s in (start_s, end_s)
+    )
+    return audio.samples[first:last]
+
+
+def _scaled(
+    box: tuple[int, int, int, int], seen: tuple[int, int], whole: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Return a box found on frames of (height, width) `seen` in pixels of `whole`."""
+    x, y, w, h = box
+    xs = [round(v * whole[1] / seen[1]) for v in (x, x + w)]
+    ys = [round(v * whole[0] / seen[0]) for v in (y, y + h)]
+    return xs[0], ys[0], xs[1] - xs[0], ys[1] - ys[0]
+
+
+def _thumbnail(pictures: np.ndarray) -> np.ndarray:
+    """Return three of the pictures side by side, 128 px high, as a JPEG's bytes, uint8 (n,)."""
+    import cv2
+
+    height, width = pictures.shape[1:3]
+    size = (max(1, round(THUMB_PX * width / height)), THUMB_PX)
+    places = [round(share * (len(pictures) - 1)) for share in (0.25, 0.5, 0.75)]
+    row = [cv2.resize(pictures[p], size, interpolation=cv2.INTER_AREA) for p in places]
+    strip = np.concatenate(row, axis=1)[..., ::-1]
+    return cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 70])[1].ravel()
+
+
+def _named(row: Row, k: int, result: Result, people: Result | None) -> tuple[Clip, Material]:
+    facts = dict(result.facts["clips"][k])
+    facts["box"] = tuple(facts["box"])
+    clip = Clip(
+        clip_id=f"{row.video_id}_c{k + 1:03d}",
+        video_id=row.video_id,
+        source=row.path,
+        sha256=row.sha256,
+        **facts,
+        dancers=int(people.arrays["dancers"][k]) if people else None,
+    )
+    joints = people.arrays.get(f"joints_{k}") if people else None
+    print_, hashes, thumb = (result.arrays[f"{n}_{k}"] for n in ("print", "hashes", "thumb"))
+    return clip, Material(print_, hashes, thumb.tobytes(), joints)

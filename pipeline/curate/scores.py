@@ -1,0 +1,70 @@
+"""One row per clip: what was measured, without a verdict. Decisions are made from these alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One shot of one input and its scores.
+
+    `start_s` and `end_s` are on the video's own clock; `box` is x, y, width, height in pixels of
+    the upright frame, `box_share` its part of the frame's area, `certainty` how sure its sides are
+    (picture.py), `motion` how much its picture changes, in grey levels. `jump_db` is the change of
+    the sound at its start (shots.py); `loud_dbfs`, `silent`, `bass_db` and `pulse` are those of
+    music.py. `dancers` is None where no detector has counted.
+    """
+
+    clip_id: str
+    video_id: str
+    source: str
+    sha256: str
+    start_s: float
+    end_s: float
+    start_frame: int
+    end_frame: int
+    box: tuple[int, int, int, int]
+    box_share: float
+    certainty: float
+    motion: float
+    jump_db: float
+    loud_dbfs: float
+    silent: float
+    bass_db: float
+    pulse: float
+    dancers: int | None = None
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a clip is compared and shown by.
+
+    `fingerprint` int8 (T, 144) and `hashes` uint64 (n, 3) are those of songs.py and duplicates.py;
+    `thumbnail` is a JPEG of three frames side by side; `joints` (3, P, J, 3) are x, y (0 to 1 of
+    the box) and confidence of people on those frames, None where no detector ran.
+    """
+
+    fingerprint: np.ndarray
+    hashes: np.ndarray
+    thumbnail: bytes
+    joints: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Two clips, by their places in a list, that sound alike (`song`, songs.py's score).
+
+    `picture` is the distance of their pictures where the sound lays them together, 1 if unknown.
+    """
+
+    first: int
+    second: int
+    song: float
+    picture: float

@@ -1,0 +1,66 @@
+"""Read the thresholds: one YAML file, every key known, every value of the right kind."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.curate.decide import Thresholds
+from pipeline.curate.picture import PictureSettings
+from pipeline.curate.shots import ShotSettings
+
+DEFAULT = Path(__file__).with_name("thresholds.yaml")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure (`shots`, `picture`) and how to decide on what was measured."""
+
+    shots: ShotSettings
+    picture: PictureSettings
+    decide: Thresholds
+
+
+def load_settings(path: Path = DEFAULT) -> Settings:
+    """Read a file of thresholds; keys it leaves out have the values of the file shipped.
+
+    Raises ValueError for an unknown key or a value of another kind.
+    """
+    import yaml
+
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from None
+    parts = {"shots": ShotSettings, "picture": PictureSettings, "decide": Thresholds}
+    _known(path, "", given, list(parts))
+    if path != DEFAULT:
+        shipped = yaml.safe_load(DEFAULT.read_text(encoding="utf-8"))
+        given = {name: shipped[name] | (given.get(name) or {}) for name in parts}
+    return Settings(**{name: _part(path, name, given[name], kind) for name, kind in parts.items()})
+
+
+def _part(path: Path, name: str, given: dict[str, Any], kind: type) -> Any:
+    known = [field.name for field in fields(kind)]
+    _known(path, f"{name}.", given, known)
+    values = {}
+    for key, value in given.items():
+        numbers = value if isinstance(value, list) else [value]
+        if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+            raise ValueError(f"{path}: {name}.{key} is {value!r}, expected a number")
+        values[key] = tuple(map(float, value)) if isinstance(value, list) else float(value)
+        if key in ("strong", "weak") and (not isinstance(value, list) or len(value) != 2):
+            raise ValueError(f"{path}: {name}.{key} is {value!r}, expected two numbers")
+    return kind(**values)
+
+
+def _known(path: Path, prefix: str, given: Any, known: list[str]) -> None:
+    if not isinstance(given, dict):
+        raise ValueError(f"{path}: {prefix or 'the file'} holds {given!r}, expected keys {known}")
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            guess = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ValueError(f"{path}: unknown key {prefix}{key}; {guess}")

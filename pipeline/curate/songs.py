@@ -1,0 +1,164 @@
+"""Group clips by the song they play, whatever the offset, gain, coding, speed or a voice over it.
+
+A fingerprint is the spectrum on a scale of 36 steps per octave, freed of its envelope so that only
+notes stand out. Two clips are slid along each other, at three speeds, and up and down by two
+steps, of 2 % of pitch each. Their score is the best correlation; connected clips are one song.
+
+Legend: T frames of 93 ms, B = 144 steps from 131 to 2093 Hz, N samples at 22 050 Hz, K clips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.segment import SAMPLE_RATE_HZ
+
+FFT, HOP = 4096, 2048
+FRAME_S = HOP / SAMPLE_RATE_HZ
+STEPS, OCTAVES, LOWEST_HZ = 36, 4, 130.8
+SHIFTS = (-2, -1, 0, 1, 2)
+SPEEDS = (0.98, 1.0, 1.02)
+LEAST_OVERLAP_S = 2.0
+KEEP = 0.2
+"""Pairs with a lower score are not worth storing: no threshold would join them."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Clips `first` < `second` (places in the list) that sound alike.
+
+    `score` is a correlation, up to 1; `second` starts `lag_s` after `first` in the song.
+    """
+
+    first: int
+    second: int
+    score: float
+    lag_s: float
+
+
+def fingerprint(sound: np.ndarray) -> np.ndarray:
+    """Return the fingerprint of `sound` (N,), int8 (T, 144); T is 0 for less than 0.2 s."""
+    from scipy.ndimage import uniform_filter1d
+
+    notes = note_spectra(sound)
+    if len(notes):
+        notes = notes - uniform_filter1d(notes, 2 * round(0.5 / FRAME_S) + 1, axis=0)
+    return np.clip(24 * notes, -127, 127).round().astype(np.int8)
+
+
+def note_spectra(sound: np.ndarray) -> np.ndarray:
+    """Return how far each step stands out of its octave's half around it, log (T, 144)."""
+    import librosa
+    from scipy.ndimage import uniform_filter1d
+
+    if len(sound) < FFT:
+        return np.zeros((0, STEPS * OCTAVES))
+    power = np.abs(librosa.stft(sound, n_fft=FFT, hop_length=HOP, center=False)).T
+    beyond = STEPS // 4
+    hz = LOWEST_HZ * 2 ** (np.arange(-beyond, STEPS * OCTAVES + beyond) / STEPS)
+    at = hz * FFT / SAMPLE_RATE_HZ
+    low = np.floor(at).astype(int)
+    part = at - low
+    steps = power[:, low] * (1 - part) + power[:, low + 1] * part
+    steps = np.log(steps + 1e-3 * (steps.max() + 1e-9))
+    return (steps - uniform_filter1d(steps, STEPS // 2, axis=1))[:, beyond:-beyond]
+
+
+def compare(prints: Sequence[np.ndarray]) -> list[Pair]:
+    """Return the pairs of `prints`, K arrays (T, 144), whose score is at least 0.2."""
+    lengths = np.array([len(print_) for print_ in prints])
+    least = round(LEAST_OVERLAP_S / FRAME_S)
+    usable = [index for index, length in enumerate(lengths) if length >= least]
+    pairs: list[Pair] = []
+    if len(usable) < 2:
+        return pairs
+    longest = int(lengths.max())
+    held = np.zeros((len(usable), longest, STEPS * OCTAVES), np.float32)
+    for row, index in enumerate(usable):
+        held[row, : lengths[index]] = prints[index]
+    long = lengths[usable]
+    size = 1 << int(np.ceil(np.log2(2.1 * longest)))
+    spectra, loud, there = _spectra(held, long, size)
+    for row, index in enumerate(usable[:-1]):
+        rest = slice(row + 1, None)
+        best = np.full((len(usable) - row - 1, size), -1.0)
+        for speed in SPEEDS:
+            mine = _at_speed(held[row, : long[row]], speed)[None]
+            ours, our_loud, our_there = _spectra(mine, np.array([mine.shape[1]]), size)
+            # Correlation: entry l of each row is the sum over t of first[t + l] · second[t].
+            first = np.fft.irfft(our_loud * there[rest].conj(), size, axis=1)
+            second = np.fft.irfft(our_there * loud[rest].conj(), size, axis=1)
+            frames = np.fft.irfft(our_there * there[rest].conj(), size, axis=1)
+            norm = np.sqrt(np.maximum(first, 1) * np.maximum(second, 1))
+            norm[frames < least - 0.5] = np.inf
+            for shift in SHIFTS:
+                a = slice(max(0, shift), STEPS * OCTAVES + min(0, shift))
+                b = slice(max(0, -shift), STEPS * OCTAVES + min(0, -shift))
+                product = np.einsum("fb,kfb->kf", ours[0][:, a], spectra[rest][:, :, b].conj())
+                best = np.maximum(best, np.fft.irfft(product, size, axis=1) / norm)
+        lags = best.argmax(1)
+        scores = best[np.arange(len(best)), lags]
+        for other in np.flatnonzero(scores >= KEEP):
+            lag = int(lags[other]) - (size if lags[other] > size // 2 else 0)
+            second = usable[row + 1 + other]
+            pairs.append(Pair(index, second, round(float(scores[other]), 4), lag * FRAME_S))
+    return pairs
+
+
+def _spectra(
+    held: np.ndarray, lengths: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the Fourier transforms over time of prints (K, T, B), their energy, their presence."""
+    spectra = np.fft.rfft(held, size, axis=1).astype(np.complex64)
+    there = np.arange(held.shape[1]) < lengths[:, None]
+    return spectra, np.fft.rfft((held**2).sum(2), size, axis=1), np.fft.rfft(there, size, axis=1)
+
+
+def _at_speed(print_: np.ndarray, speed: float) -> np.ndarray:
+    """Return a fingerprint (T, B) as it would be if its clip played `speed` times as fast."""
+    at = np.arange(0, len(print_) - 1, speed)
+    low = at.astype(int)
+    part = (at - low)[:, None].astype(np.float32)
+    return print_[low] * (1 - part) + print_[low + 1] * part
+
+
+def group(count: int, pairs: Sequence[Pair], strong: float, weak: float) -> list[int]:
+    """Return for each of `count` clips the lowest place in its group.
+
+    Connected by scores of `strong` or more are one song. A clip left alone, as under a voice,
+    joins the clip most like it if their score is at least `weak`; it connects no two songs.
+    """
+    leader = list(range(count))
+
+    def find(place: int) -> int:
+        while leader[place] != place:
+            leader[place] = leader[leader[place]]
+            place = leader[place]
+        return place
+
+    def join(pair: Pair) -> None:
+        first, second = sorted((find(pair.first), find(pair.second)))
+        leader[second] = first
+
+    alone = set(range(count))
+    for pair in pairs:
+        if pair.score >= strong:
+            join(pair)
+            alone -= {pair.first, pair.second}
+    for pair in sorted(pairs, key=lambda pair: (-pair.score, pair.first, pair.second)):
+        if pair.score >= weak and alone & {pair.first, pair.second}:
+            join(pair)
+            alone -= {pair.first, pair.second}
+    return [find(place) for place in range(count)]
+
+
+def song_id(clip_ids: Sequence[str]) -> str:
+    """Return the id of a group: of its clip whose name has the lowest hash.
+
+    So no other song's id depends on a clip that comes or goes, and this one's seldom does.
+    """
+    return "song-" + min(hashlib.sha256(name.encode()).hexdigest() for name in clip_ids)[:10]
