@@ -108,6 +108,21 @@ def test_strong_pairs_connect_songs_and_weak_ones_only_lone_clips() -> None:
     assert group(6, pairs, 0.6, 0.3) == [0, 0, 2, 2, 2, 5]
 
 
+def test_a_clip_under_a_voice_joins_its_song_and_a_mere_likeness_does_not() -> None:
+    limits = load_settings().decide
+    rng = np.random.default_rng(1)
+    song = excerpt("mBR0", 4, 6)
+    voice = 0.8 * speech(6, rng, SAMPLE_RATE_HZ)[: len(song)]
+    prints = [fingerprint(clip) for clip in (song, song[SAMPLE_RATE_HZ:], song + voice)]
+    pairs = compare(prints)
+    (over,) = [pair for pair in pairs if (pair.first, pair.second) == (0, 2)]
+    assert over.within >= limits.voice_within and over.beyond <= limits.voice_beyond
+    voice_limits = (limits.song_weak, limits.voice_within, limits.voice_beyond)
+    assert group(3, pairs, limits.song_strong, *voice_limits) == [0, 0, 0]
+    likeness = [Pair(0, 1, 0.5, 0, within=0.85, beyond=0.8)]
+    assert group(2, likeness, limits.song_strong, *voice_limits) == [0, 1]
+
+
 def test_song_ids_and_splits_depend_on_no_other_song() -> None:
     assert song_id(["b", "a"]) == song_id(["a", "b"]) != song_id(["c"])
     songs = [song_id([str(k)]) for k in range(4000)]

@@ -41,6 +41,8 @@ class Thresholds:
     max_dancers: float
     song_strong: float
     song_weak: float
+    voice_within: float
+    voice_beyond: float
     duplicate_song: float
     duplicate_picture: float
     test_share: float
@@ -180,12 +182,13 @@ def _songs(
     """Return the songs of the kept clips. A name given by hand is the name of its whole group."""
     at = {place: index for index, place in enumerate(kept)}
     pairs = [
-        Pair(at[pair.first], at[pair.second], pair.song, 0.0)
+        Pair(at[pair.first], at[pair.second], pair.song, 0.0, pair.within, pair.beyond)
         for pair in alike
         if pair.first in at and pair.second in at
     ]
     groups: dict[int, list[int]] = {}
-    for index, leader in enumerate(group(len(kept), pairs, limits.song_strong, limits.song_weak)):
+    voice = (limits.song_weak, limits.voice_within, limits.voice_beyond)
+    for index, leader in enumerate(group(len(kept), pairs, limits.song_strong, *voice)):
         groups.setdefault(leader, []).append(kept[index])
     songs = {}
     for places in groups.values():

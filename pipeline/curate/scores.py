@@ -59,7 +59,8 @@ class Material:
 
 @dataclass(frozen=True)
 class Likeness:
-    """Two clips, by their places in a list, that sound alike (`song`, songs.py's score).
+    """Two clips, by their places in a list, that sound alike: `song`, `within` and `beyond` are
+    the score and the shares of songs.Pair.
 
     `picture` is the distance of their pictures where the sound lays them together, 1 if unknown.
     """
@@ -68,3 +69,5 @@ class Likeness:
     second: int
     song: float
     picture: float
+    within: float = 1.0
+    beyond: float = 1.0

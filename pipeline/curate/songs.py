@@ -21,7 +21,9 @@ FFT, HOP = 4096, 2048
 FRAME_S = HOP / SAMPLE_RATE_HZ
 STEPS, OCTAVES, LOWEST_HZ = 36, 4, 130.8
 SHIFTS = (-2, -1, 0, 1, 2)
-SPEEDS = (0.98, 1.0, 1.02)
+WAYS = tuple((speed, shift) for speed in (0.98, 1.0, 1.02) for shift in SHIFTS)
+PEAK = 24
+FEWEST_PEAKS = 20
 LEAST_OVERLAP_S = 2.0
 KEEP = 0.2
 """Pairs with a lower score are not worth storing: no threshold would join them."""
@@ -31,13 +33,18 @@ KEEP = 0.2
 class Pair:
     """Clips `first` < `second` (places in the list) that sound alike.
 
-    `score` is a correlation, up to 1; `second` starts `lag_s` after `first` in the song.
+    `score` is a correlation, up to 1; `second` starts `lag_s` after `first` in the song. `within`
+    is how much of the notes of the one is in the other, `beyond` the same the other way round, the
+    larger first: up to 1, 0 is chance. A voice over one of two clips of a song leaves `within`
+    high and `beyond` low.
     """
 
     first: int
     second: int
     score: float
     lag_s: float
+    within: float = 1.0
+    beyond: float = 1.0
 
 
 def fingerprint(sound: np.ndarray) -> np.ndarray:
@@ -86,27 +93,59 @@ def compare(prints: Sequence[np.ndarray]) -> list[Pair]:
     for row, index in enumerate(usable[:-1]):
         rest = slice(row + 1, None)
         best = np.full((len(usable) - row - 1, size), -1.0)
-        for speed in SPEEDS:
-            mine = _at_speed(held[row, : long[row]], speed)[None]
-            ours, our_loud, our_there = _spectra(mine, np.array([mine.shape[1]]), size)
-            # Correlation: entry l of each row is the sum over t of first[t + l] · second[t].
-            first = np.fft.irfft(our_loud * there[rest].conj(), size, axis=1)
-            second = np.fft.irfft(our_there * loud[rest].conj(), size, axis=1)
-            frames = np.fft.irfft(our_there * there[rest].conj(), size, axis=1)
-            norm = np.sqrt(np.maximum(first, 1) * np.maximum(second, 1))
-            norm[frames < least - 0.5] = np.inf
-            for shift in SHIFTS:
-                a = slice(max(0, shift), STEPS * OCTAVES + min(0, shift))
-                b = slice(max(0, -shift), STEPS * OCTAVES + min(0, -shift))
-                product = np.einsum("fb,kfb->kf", ours[0][:, a], spectra[rest][:, :, b].conj())
-                best = np.maximum(best, np.fft.irfft(product, size, axis=1) / norm)
+        how = np.zeros(best.shape, np.int8)
+        for way, (speed, shift) in enumerate(WAYS):
+            if shift == SHIFTS[0]:
+                mine = _at_speed(held[row, : long[row]], speed)[None]
+                ours, our_loud, our_there = _spectra(mine, np.array([mine.shape[1]]), size)
+                # Correlation: entry l of each row is the sum over t of first[t + l] · second[t].
+                first = np.fft.irfft(our_loud * there[rest].conj(), size, axis=1)
+                second = np.fft.irfft(our_there * loud[rest].conj(), size, axis=1)
+                frames = np.fft.irfft(our_there * there[rest].conj(), size, axis=1)
+                norm = np.sqrt(np.maximum(first, 1) * np.maximum(second, 1))
+                norm[frames < least - 0.5] = np.inf
+            a = slice(max(0, shift), STEPS * OCTAVES + min(0, shift))
+            b = slice(max(0, -shift), STEPS * OCTAVES + min(0, -shift))
+            product = np.einsum("fb,kfb->kf", ours[0][:, a], spectra[rest][:, :, b].conj())
+            values = np.fft.irfft(product, size, axis=1) / norm
+            how[values > best] = way
+            best = np.maximum(best, values)
         lags = best.argmax(1)
         scores = best[np.arange(len(best)), lags]
         for other in np.flatnonzero(scores >= KEEP):
             lag = int(lags[other]) - (size if lags[other] > size // 2 else 0)
-            second = usable[row + 1 + other]
-            pairs.append(Pair(index, second, round(float(scores[other]), 4), lag * FRAME_S))
+            second_row = row + 1 + other
+            speed, shift = WAYS[how[other, lags[other]]]
+            mine = _at_speed(held[row, : long[row]], speed)
+            theirs = held[second_row, : long[second_row]]
+            both = sorted(
+                (contained(mine, theirs, lag, shift), contained(theirs, mine, -lag, -shift))
+            )
+            score = round(float(scores[other]), 4)
+            pairs.append(Pair(index, usable[second_row], score, lag * FRAME_S, both[1], both[0]))
     return pairs
+
+
+def contained(part: np.ndarray, whole: np.ndarray, lag: int, shift: int) -> float:
+    """Return how much of the notes of `part` (T, B) is in `whole` (T', B), 0 by chance, up to 1.
+
+    Frame t, step b of `part` is frame t - lag, step b - shift of `whole`; one either way counts. A
+    note is there if it stands out half as much.
+    """
+    from scipy.ndimage import maximum_filter
+
+    t, b = np.nonzero((part == maximum_filter(part, (1, 5))) & (part >= PEAK))
+    u, c = t - lag, b - shift
+    inside = (u >= 0) & (u < len(whole)) & (c >= 0) & (c < whole.shape[1])
+    t, b, u, c = t[inside], b[inside], u[inside], c[inside]
+    if len(t) < FEWEST_PEAKS:
+        return 0.0
+    strength = part[t, b]
+    around = maximum_filter(whole, 3)
+    found = strength[around[u, c] >= 0.5 * strength].sum() / strength.sum()
+    ordered = np.sort(around[u.min() : u.max() + 1], axis=None)
+    by_chance = 1 - np.searchsorted(ordered, 0.5 * strength).mean() / len(ordered)
+    return round(float((found - by_chance) / max(1e-6, 1 - by_chance)), 4)
 
 
 def _spectra(
@@ -126,11 +165,19 @@ def _at_speed(print_: np.ndarray, speed: float) -> np.ndarray:
     return print_[low] * (1 - part) + print_[low + 1] * part
 
 
-def group(count: int, pairs: Sequence[Pair], strong: float, weak: float) -> list[int]:
+def group(
+    count: int,
+    pairs: Sequence[Pair],
+    strong: float,
+    weak: float,
+    within: float = 0.0,
+    beyond: float = 1.0,
+) -> list[int]:
     """Return for each of `count` clips the lowest place in its group.
 
-    Connected by scores of `strong` or more are one song. A clip left alone, as under a voice,
-    joins the clip most like it if their score is at least `weak`; it connects no two songs.
+    Connected by scores of `strong` or more are one song. A clip left alone joins the clip most
+    like it where a voice would explain the difference: a score of at least `weak`, at least
+    `within` of the one in the other and at most `beyond` the other way. It connects no two songs.
     """
     leader = list(range(count))
 
@@ -150,7 +197,8 @@ def group(count: int, pairs: Sequence[Pair], strong: float, weak: float) -> list
             join(pair)
             alone -= {pair.first, pair.second}
     for pair in sorted(pairs, key=lambda pair: (-pair.score, pair.first, pair.second)):
-        if pair.score >= weak and alone & {pair.first, pair.second}:
+        voice = pair.within >= within and pair.beyond <= beyond
+        if pair.score >= weak and voice and alone & {pair.first, pair.second}:
             join(pair)
             alone -= {pair.first, pair.second}
     return [find(place) for place in range(count)]
