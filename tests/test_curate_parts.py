@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from model.segment import SAMPLE_RATE_HZ
+from pipeline.curate.decide import joining
 from pipeline.curate.duplicates import RATE_HZ, distance, frame_hashes
 from pipeline.curate.frames import some_frames, tiny_frames
 from pipeline.curate.music import sound_scores
 from pipeline.curate.picture import PictureSettings, find_picture
 from pipeline.curate.settings import load_settings
 from pipeline.curate.shots import ShotSettings, find_shots, sound_jump_db
-from pipeline.curate.songs import Pair, compare, fingerprint, group, song_id
+from pipeline.curate.songs import Joining, Pair, compare, fingerprint, group, song_id
 from pipeline.curate.split import TEST_SHARE, split_of
 from pipeline.sources.synthetic.decorate import canvases
 from pipeline.sources.synthetic.music import SAMPLE_RATE_HZ as SONG_HZ
@@ -105,7 +106,7 @@ def test_a_song_is_known_again_at_another_offset_gain_and_speed() -> None:
 
 def test_strong_pairs_connect_songs_and_weak_ones_only_lone_clips() -> None:
     pairs = [Pair(0, 1, 0.9, 0), Pair(2, 3, 0.9, 0), Pair(1, 2, 0.5, 0), Pair(4, 3, 0.4, 0)]
-    assert group(6, pairs, 0.6, 0.3) == [0, 0, 2, 2, 2, 5]
+    assert group(6, pairs, Joining(0.6, 0.0, 0.3, 0.0, 1.0)) == [0, 0, 2, 2, 2, 5]
 
 
 def test_a_clip_under_a_voice_joins_its_song_and_a_mere_likeness_does_not() -> None:
@@ -117,10 +118,10 @@ def test_a_clip_under_a_voice_joins_its_song_and_a_mere_likeness_does_not() -> N
     pairs = compare(prints)
     (over,) = [pair for pair in pairs if (pair.first, pair.second) == (0, 2)]
     assert over.within >= limits.voice_within and over.beyond <= limits.voice_beyond
-    voice_limits = (limits.song_weak, limits.voice_within, limits.voice_beyond)
-    assert group(3, pairs, limits.song_strong, *voice_limits) == [0, 0, 0]
-    likeness = [Pair(0, 1, 0.5, 0, within=0.85, beyond=0.8)]
-    assert group(2, likeness, limits.song_strong, *voice_limits) == [0, 1]
+    rules = joining(limits)
+    assert group(3, pairs, rules) == [0, 0, 0]
+    likeness = [Pair(0, 1, 0.7, 0, within=0.85, beyond=0.75)]
+    assert group(2, likeness, rules) == [0, 1]
 
 
 def test_song_ids_and_splits_depend_on_no_other_song() -> None:

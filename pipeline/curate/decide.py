@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.curate.scores import Clip, Likeness
-from pipeline.curate.songs import Pair, group, song_id
+from pipeline.curate.songs import Joining, Pair, group, song_id
 from pipeline.curate.split import split_of
 
 REASONS = {
@@ -40,6 +40,7 @@ class Thresholds:
     min_dancers: float
     max_dancers: float
     song_strong: float
+    song_both: float
     song_weak: float
     voice_within: float
     voice_beyond: float
@@ -90,6 +91,17 @@ def decide(
         else:
             verdicts.append(Verdict("reject", reason, detail))
     return verdicts
+
+
+def joining(limits: Thresholds) -> Joining:
+    """Return the thresholds that make clips one song."""
+    return Joining(
+        limits.song_strong,
+        limits.song_both,
+        limits.song_weak,
+        limits.voice_within,
+        limits.voice_beyond,
+    )
 
 
 def read_overrides(path: Path | None, known: set[str]) -> dict[str, str]:
@@ -160,7 +172,7 @@ def _duplicates(
         and pair.picture <= limits.duplicate_picture
         and not (reasons[pair.first][0] or reasons[pair.second][0])
     ]
-    leaders = group(len(clips), pairs, 1.0, 1.0)
+    leaders = group(len(clips), pairs, Joining(1.0, 0.0, 1.0, 0.0, 1.0))
     groups: dict[int, list[int]] = {}
     for place, leader in enumerate(leaders):
         groups.setdefault(leader, []).append(place)
@@ -187,8 +199,7 @@ def _songs(
         if pair.first in at and pair.second in at
     ]
     groups: dict[int, list[int]] = {}
-    voice = (limits.song_weak, limits.voice_within, limits.voice_beyond)
-    for index, leader in enumerate(group(len(kept), pairs, limits.song_strong, *voice)):
+    for index, leader in enumerate(group(len(kept), pairs, joining(limits))):
         groups.setdefault(leader, []).append(kept[index])
     songs = {}
     for places in groups.values():

@@ -165,19 +165,27 @@ def _at_speed(print_: np.ndarray, speed: float) -> np.ndarray:
     return print_[low] * (1 - part) + print_[low + 1] * part
 
 
-def group(
-    count: int,
-    pairs: Sequence[Pair],
-    strong: float,
-    weak: float,
-    within: float = 0.0,
-    beyond: float = 1.0,
-) -> list[int]:
+@dataclass(frozen=True)
+class Joining:
+    """When two clips play one song.
+
+    Strong pairs: a score of at least `strong`, and `both` of the notes of either in the other,
+    which songs that share chords and drums lack. Pairs that a voice over one would explain: a score
+    of at least `weak`, at least `within` of the one in the other, at most `beyond` the other way.
+    """
+
+    strong: float
+    both: float
+    weak: float
+    within: float
+    beyond: float
+
+
+def group(count: int, pairs: Sequence[Pair], joining: Joining) -> list[int]:
     """Return for each of `count` clips the lowest place in its group.
 
-    Connected by scores of `strong` or more are one song. A clip left alone joins the clip most
-    like it where a voice would explain the difference: a score of at least `weak`, at least
-    `within` of the one in the other and at most `beyond` the other way. It connects no two songs.
+    What strong pairs connect is one song. A clip left alone joins the clip most like it where a
+    voice would explain the difference; so it connects no two songs.
     """
     leader = list(range(count))
 
@@ -193,12 +201,12 @@ def group(
 
     alone = set(range(count))
     for pair in pairs:
-        if pair.score >= strong:
+        if pair.score >= joining.strong and pair.beyond >= joining.both:
             join(pair)
             alone -= {pair.first, pair.second}
     for pair in sorted(pairs, key=lambda pair: (-pair.score, pair.first, pair.second)):
-        voice = pair.within >= within and pair.beyond <= beyond
-        if pair.score >= weak and voice and alone & {pair.first, pair.second}:
+        voice = pair.within >= joining.within and pair.beyond <= joining.beyond
+        if pair.score >= joining.weak and voice and alone & {pair.first, pair.second}:
             join(pair)
             alone -= {pair.first, pair.second}
     return [find(place) for place in range(count)]
