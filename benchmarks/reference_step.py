@@ -23,7 +23,7 @@ from model.layers import Conv, pad_time
 from model.losses import mel_loss, wave_loss
 from model.reference import Slide
 from model.segment import LEVELS
-from model.train import State
+from model.state import State
 
 WEIGHTS = {"adversarial": 1.0, "feature": 3 * 4 / 5, "codebook": 8.0, "latent": 5.0,
            "wave": 40.0, "mel": 15.0}  # fmt: skip

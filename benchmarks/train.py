@@ -36,7 +36,8 @@ from model.data import Batch
 from model.jukebox import JUKEBOX_5B, Codec, random_codec
 from model.losses import weighted_total
 from model.segment import MOTION, SAMPLE_RATE_HZ, VISUAL, WAV, Dataset
-from model.train import State, autocast, build, generator_losses, train_step
+from model.state import State, build
+from model.step import autocast, generator_losses, train_step
 
 SAMPLES = 2 * SAMPLE_RATE_HZ
 FIELDS = {

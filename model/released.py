@@ -21,7 +21,7 @@ from model.jukebox import load_codec
 from model.layers import Residual
 from model.reference import ReferenceGenerator, Slide
 from model.segment import load_dataset
-from model.train import build, check_window, choose_codec, save
+from model.state import build, check_window, choose_codec, save
 
 
 def import_released(

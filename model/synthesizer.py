@@ -31,9 +31,10 @@ from model.losses import mel_loss, wave_loss, weighted_total
 from model.report import Progress, RunLog, labels, write_samples
 from model.segment import LEVELS, Dataset, load_dataset, write_atomic
 from model.signals import stop_requested
+from model.state import choose_codec, data_facts
 from model.storage import Place
 from model.synthesizer_config import FREE, SynthesizerConfig
-from model.train import Interrupted, choose_codec, data_facts
+from model.train import Interrupted
 
 CHECKPOINT, CODEC = "checkpoint.pt", "codec.safetensors"
 ADVICE = "lower lr_decoder or lr_discriminator, and --resume from the checkpoint before, if any"

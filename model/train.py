@@ -1,407 +1,52 @@
-"""Train D2M-GAN on shards. Read from top to bottom: state, build, step, validate, save, train."""
+"""Train D2M-GAN on shards, from top to bottom.
+
+What a run holds is in `state`, one step in `step`, how it does on held-out songs in `validate`.
+"""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.audio import LogMel
 from model.checkpoint import (
     BEST,
     LAST,
-    differences,
-    load_state,
     read_checkpoint,
-    save_torch,
-    tensors,
 )
-from model.config import LOSSES, Config, to_dict
+from model.config import Config
 from model.data import (
-    Batch,
-    Position,
     Source,
     TrainingStream,
-    codes_of,
-    spread_batches,
     training_batches,
 )
-from model.discriminators import Adversary, build_adversary
-from model.evaluate.beats import SCORES, beats_scores, mean_scores
-from model.generator import build_generator, input_specs
-from model.jukebox import Codec, load_codec
-from model.losses import codebook_loss, mel_loss, straight_through, wave_loss, weighted_total
-from model.optimiser import adam, gradient_norm
+from model.jukebox import load_codec
 from model.parallel import Team, own_device, team_of
 from model.report import Progress, RunLog, labels, write_samples
-from model.segment import Dataset, load_dataset, window_samples
-from model.shapes import Inputs
+from model.segment import load_dataset
 from model.signals import stop_requested
-from model.storage import Place
-
-ADVICE = (
-    "lower lr_generator or lr_discriminator, and --resume from the last checkpoint, which is from "
-    "before (where there is none, start again)"
+from model.state import (
+    ADVICE,
+    State,
+    build,
+    check_window,
+    choose_codec,
+    measure_inputs,
+    random_state,
+    restore,
+    save,
 )
+from model.step import step_in_memory
+from model.storage import Place
+from model.validate import sample, validate
 
 
 class Interrupted(Exception):
     """A signal asked the run to stop; the checkpoint is saved."""
-
-
-@dataclass
-class State:
-    """Everything a run holds. Steps call `generator`, which may wrap `network` (its weights)."""
-
-    config: Config
-    dataset: Dataset
-    codec: Codec
-    inputs: Inputs
-    device: torch.device
-    network: nn.Module
-    generator: nn.Module
-    adversary: Adversary
-    optimiser: torch.optim.Optimizer
-    log_mel: LogMel
-    scale: float
-    """What latents are divided by before the adversary and the codebook loss."""
-    decode: Callable[[Tensor], Tensor]
-    """The codec's decoder of the level: latents (B, C, L) to audio (B, L * hop)."""
-    step: int = 0
-    position: Position = field(default_factory=Position)
-    best_mel: float = math.inf
-
-
-# --- build ---------------------------------------------------------------------------------------
-
-
-def choose_codec(dataset: Dataset, asked: str | None, root: Place) -> str:
-    """Return the codec to load: the one asked for, else the only one the codes were made with."""
-    if asked is not None:
-        return asked
-    if not dataset.codecs:
-        codes_of(dataset, "", root)
-    if len(dataset.codecs) > 1:
-        found = ", ".join(f"{c.source} ({name})" for name, c in sorted(dataset.codecs.items()))
-        raise ValueError(f"{root}: codes of several codecs: {found}; choose one with --codec")
-    return next(iter(dataset.codecs.values())).source
-
-
-def check_window(config: Config, dataset: Dataset, root: Place) -> None:
-    """Refuse shards of another window than the configuration asks for."""
-    if config.window_s and window_samples(config.window_s) != dataset.samples:
-        raise ValueError(
-            f"{root}: windows of {dataset.window_s} s, the configuration asks for "
-            f"{config.window_s:g} s; build with: pipeline build --window-s {config.window_s:g}"
-        )
-
-
-def build(config: Config, dataset: Dataset, codec: Codec, device: torch.device) -> State:
-    """Make networks, adversary and optimisers from the seed."""
-    torch.manual_seed(config.seed)
-    inputs = input_specs(config, dataset)
-    codebook = codec.codebook(config.level)
-    network = build_generator(config, inputs, codebook.cpu()).to(device)
-    state = State(
-        config=config,
-        dataset=dataset,
-        codec=codec,
-        inputs=inputs,
-        device=device,
-        network=network,
-        generator=network,
-        adversary=build_adversary(config, codec.emb_width, device),
-        optimiser=adam(network.parameters(), config.lr_generator, config.betas),
-        log_mel=LogMel().to(device),
-        scale=codebook.std().item() if config.unit_scale else 1.0,
-        decode=partial(codec.decode_latents, level=config.level),
-    )
-    if config.compile:
-        compile_networks(state)
-    return state
-
-
-def compile_networks(state: State) -> None:
-    """Let steps run compiled networks; on a GPU as CUDA graphs. Not yet run on a GPU.
-
-    Weights, checkpoints and validation stay with the networks as they are.
-    """
-    mode = "reduce-overhead" if state.device.type == "cuda" else None
-    state.generator = torch.compile(state.network, mode=mode)
-    state.adversary.called = torch.compile(state.adversary.network, mode=mode)
-    state.decode = torch.compile(state.codec.decoder(state.config.level), mode=mode)
-
-
-def measure_inputs(state: State, source: Source, segments: int = 256) -> None:
-    """Let the input modules take mean and deviation from segments spread over the split."""
-    held: dict[str, list[Tensor]] = {
-        name: [] for name in ("motion", "visual") if getattr(state.network, name) is not None
-    }
-    for batch in spread_batches(source, state.config.batch_size, segments):
-        for name, values in held.items():
-            values.append(getattr(batch, name))
-    for name, values in held.items():
-        measured = torch.cat(values).to(state.device)
-        getattr(state.network, name).standardise.measure(measured)
-
-
-# --- one step ------------------------------------------------------------------------------------
-
-
-def train_step(state: State, batch: Batch) -> dict[str, Tensor]:
-    """Train the adversary, then the generator, on one batch.
-
-    Returns 0-dim tensors on the device, by log tag; nothing here waits for the device.
-    """
-    config, codec, level = state.config, state.codec, state.config.level
-    if config.compile:
-        torch.compiler.cudagraph_mark_step_begin()
-    real = codec.lookup(batch.codes, level)
-    raw = real
-    if config.judge_latents or config.weights["latent"]:
-        raw = codec.latents(batch.audio, level)
-    with autocast(state):
-        fake = state.generator(batch.motion, batch.visual, batch.codes.shape[1], batch.genre)
-    shown = raw if config.judge_latents else real
-    judged = state.adversary.step(shown / state.scale, fake / state.scale)
-
-    losses = generator_losses(state, batch, real, raw, fake)
-    total = weighted_total(losses, config.weights)
-    state.optimiser.zero_grad(set_to_none=True)
-    total.backward()
-    state.optimiser.step()
-    state.step += 1
-
-    logs = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
-    codes = codec.quantise(fake.detach(), level)
-    return {
-        **logs,
-        "loss/total": total.detach(),
-        "adversary/hinge": judged,
-        "gradient/generator": gradient_norm(state.optimiser),
-        "gradient/adversary": gradient_norm(state.adversary.optimiser),
-        "codes/accuracy": (codes == batch.codes).float().mean(),
-    }
-
-
-def generator_losses(
-    state: State, batch: Batch, real: Tensor, raw: Tensor, fake: Tensor
-) -> dict[str, Tensor]:
-    """Return the losses that have a weight, by name.
-
-    Latents (B, C, L): `real` are the true codes' entries, `raw` the encoder's before look-up,
-    `fake` the generator's.
-    """
-    weights = state.config.weights
-    losses: dict[str, Tensor] = {}
-    if weights["adversarial"] or weights["feature"]:
-        shown = raw if state.config.judge_latents else real
-        hinge, matching = state.adversary.losses(shown / state.scale, fake / state.scale)
-        losses |= {"adversarial": hinge, "feature": matching}
-    if weights["codebook"]:
-        losses["codebook"] = codebook_loss(fake, real, state.scale)
-    if weights["latent"]:
-        losses["latent"] = codebook_loss(fake, raw, state.scale)
-    if weights["wave"] or weights["mel"]:
-        items = state.config.audio_items or len(batch)
-        audio, target = hear(state, fake[:items]), batch.audio[:items]
-        losses["wave"] = wave_loss(audio, target)
-        losses["mel"] = mel_loss(audio, target, state.log_mel)
-    return {name: losses[name] for name in LOSSES if weights[name]}
-
-
-def hear(state: State, latents: Tensor) -> Tensor:
-    """Decode the nearest entries to audio (B, L * hop); the gradient goes straight to `latents`."""
-    codec, level = state.codec, state.config.level
-    entries = codec.lookup(codec.quantise(latents.detach(), level), level)
-    with autocast(state):
-        return state.decode(straight_through(latents, entries)).float()
-
-
-def autocast(state: State) -> torch.autocast:
-    return torch.autocast(state.device.type, torch.bfloat16, enabled=state.config.bf16)
-
-
-# --- validate ------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def validate(state: State, source: Source) -> dict[str, float]:
-    """Return losses, code accuracy and rhythm on `val_segments` spread over the split, by log tag.
-
-    In float32, as `generate` runs, whatever the precision of training.
-    """
-    config, level = state.config, state.config.level
-    sums: dict[str, float] = {}
-    clips: list[dict[str, float]] = []
-    with quiet(state):
-        for batch in spread_batches(source, config.batch_size, config.val_segments):
-            batch = batch.to(state.device)
-            real = state.codec.lookup(batch.codes, level)
-            fake = state.network(batch.motion, batch.visual, batch.codes.shape[1], batch.genre)
-            codes = state.codec.quantise(fake, level)
-            audio = state.codec.decode(codes, level)
-            values = {
-                "val/codebook": codebook_loss(fake, real, state.scale),
-                "val/wave": wave_loss(audio, batch.audio),
-                "val/mel": mel_loss(audio, batch.audio, state.log_mel),
-                "val/accuracy": (codes == batch.codes).float().mean(),
-            }
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value.item() * len(batch)
-            # The decoder gives back less than a hop less than it was given.
-            true = batch.audio[:, : audio.shape[1]]
-            for ours, theirs in zip(audio.cpu().numpy(), true.cpu().numpy(), strict=True):
-                clips.append(beats_scores(ours, theirs))
-    rhythm = mean_scores(clips)
-    return {
-        **{name: value / len(clips) for name, value in sums.items()},
-        # Where no clip's truth has an onset there is no rhythm to score.
-        **{f"val/{name}": rhythm[name] for name in SCORES if math.isfinite(rhythm[name])},
-    }
-
-
-@torch.no_grad()
-def sample(state: State, source: Source) -> dict[str, dict[str, Tensor]]:
-    """Return, by key, audio (N,) as recorded ("truth"), through the codec, and generated."""
-    found = {}
-    with quiet(state):
-        for batch in spread_batches(source, 1, state.config.sample_segments):
-            batch, level = batch.to(state.device), state.config.level
-            steps = batch.codes.shape[1]
-            latents = state.network(batch.motion, batch.visual, steps, batch.genre)
-            found[batch.keys[0]] = {
-                "truth": batch.audio[0].cpu(),
-                "reconstruction": state.codec.decode(batch.codes, level)[0].cpu(),
-                "generated": state.codec.decode(state.codec.quantise(latents, level), level)[
-                    0
-                ].cpu(),
-            }
-    return found
-
-
-@contextmanager
-def quiet(state: State) -> Iterator[None]:
-    """Evaluate without touching the run: same noise every time, random numbers put back after."""
-    devices = [state.device] if state.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(state.config.seed)
-        state.network.eval()
-        try:
-            yield
-        finally:
-            state.network.train()
-
-
-# --- save and restore ----------------------------------------------------------------------------
-
-
-def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Return where this process' random numbers stand."""
-    rng = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        rng["cuda"] = torch.cuda.get_rng_state(device)
-    return rng
-
-
-def save(
-    state: State, run: Path, name: str = LAST, peers: Sequence[dict[str, Tensor]] = ()
-) -> None:
-    """Write the whole state as plain values and tensors, atomically.
-
-    `peers` are the random states of the other processes. Raises ValueError, and writes nothing,
-    where weights or optimiser state are not finite.
-    """
-    rng: dict[str, Any] = random_state(state.device)
-    if peers:
-        rng["peers"] = list(peers)
-    facts = {k: v for k, v in asdict(state.dataset).items() if k not in ("splits", "codecs")}
-    codec = state.codec
-    source = codec.source or state.dataset.codecs[codec.codes_id].source
-    content = {
-        "config": to_dict(state.config),
-        "dataset": facts,
-        "data": data_facts(state.dataset),
-        "codec": {
-            "id": codec.id,
-            "codes_id": codec.codes_id,
-            "source": source,
-            "note": codec.note,
-        },
-        "step": state.step,
-        "position": asdict(state.position),
-        "best_mel": state.best_mel,
-        "network": state.network.state_dict(),
-        "optimiser": state.optimiser.state_dict(),
-        "adversary": state.adversary.state_dict(),
-        "rng": rng,
-    }
-    for part in ("network", "optimiser", "adversary"):
-        for path, tensor in tensors(content[part], part):
-            if not tensor.isfinite().all():
-                raise ValueError(f"step {state.step}: {path} is not finite; {ADVICE}")
-    save_torch(run / name, content)
-
-
-def data_facts(dataset: Dataset) -> dict[str, Any]:
-    """Return what tells one data set to train on from another, in plain values."""
-    shards = {shard.name: [shard.segments, shard.sha256] for shard in dataset.splits["train"]}
-    kind = {"name": dataset.name, "window_s": dataset.window_s, "fields": dataset.fields}
-    return {**kind, **shards}
-
-
-def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team()) -> None:  # noqa: B008
-    """Put a checkpoint's content into a state that was built with the same configuration."""
-    free = {"max_steps", "lr_generator", "lr_discriminator", "workers", "log_every",
-            "checkpoint_every", "val_every", "val_segments", "sample_every",
-            "sample_segments", "codec"}  # fmt: skip
-    config = state.config
-    fixed = {k: v for k, v in to_dict(config).items() if k not in free}
-    before = {k: v for k, v in content["config"].items() if k not in free}
-    for what, was, now in (
-        ("another configuration", before, fixed),
-        ("other data", content["data"], data_facts(state.dataset)),
-    ):
-        if told := differences(was, now):
-            raise ValueError(f"{run}: cannot resume with {what}: {told}")
-    if content["codec"]["id"] != state.codec.id:
-        raise ValueError(
-            f"{run}: was trained with codec {content['codec']['id']}, the codec loaded is "
-            f"{state.codec.id}"
-        )
-    rngs = [content["rng"], *content["rng"].get("peers", [])]
-    if len(rngs) != team.size:
-        raise ValueError(
-            f"{run}: was trained by {len(rngs)} processes, these are {team.size}: what each reads "
-            f"depends on how many there are; go on with torchrun --nproc-per-node {len(rngs)} "
-            "(in all), or choose another --out"
-        )
-    load_state(state.network, content["network"], f"{run}: network")
-    load_state(state.optimiser, content["optimiser"], f"{run}: optimiser")
-    load_state(state.adversary, content["adversary"], f"{run}: adversary")
-    for optimiser, lr in (
-        (state.optimiser, config.lr_generator),
-        (state.adversary.optimiser, config.lr_discriminator),
-    ):
-        for group in optimiser.param_groups:
-            group["lr"] = lr
-    state.step, state.best_mel = content["step"], content["best_mel"]
-    state.position = Position(**content["position"])
-    rng = rngs[team.rank]
-    torch.set_rng_state(rng["cpu"])
-    if state.device.type == "cuda" and "cuda" in rng:
-        torch.cuda.set_rng_state(rng["cuda"], state.device)
-
-
-# --- the run -------------------------------------------------------------------------------------
 
 
 def train(
@@ -539,45 +184,6 @@ def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, te
                         save(state, run, peers=peers)
             if stopping:
                 raise Interrupted(f"stopped at step {state.step}; go on with --resume")
-
-
-def step_in_memory(state: State, batch: Batch, team: Team) -> dict[str, Tensor]:
-    """Take a step; where memory runs out, raise ValueError that says which batch size fits."""
-    step = state.step + 1
-    try:
-        return train_step(state, batch)
-    except torch.OutOfMemoryError as error:
-        asked = str(error).partition("\n")[0]
-    # Out of the handler, whose traceback holds the tensors of the step.
-    told = f"step {step}: out of memory on {state.device} with batches of {len(batch)} ({asked})"
-    if team.size > 1:
-        raise ValueError(f"{told}; start again with --set batch_size={max(1, len(batch) // 2)}")
-    if not (fits := largest_fit(state, batch)):
-        raise ValueError(f"{told}; not even 1 segment fits: use fewer channels, or bf16=true")
-    raise ValueError(
-        f"{told}; a step with {fits} fits, tried just now: start again with "
-        f"--set batch_size={fits} (a run is resumed only with the batch size it began with)"
-    )
-
-
-def largest_fit(state: State, batch: Batch) -> int:
-    """Return the largest half, quarter, … of a batch with which a step fits, 0 if none does.
-
-    Takes steps to find out: the state is for nothing else afterwards.
-    """
-    items = len(batch) // 2
-    while items:
-        for optimiser in (state.optimiser, state.adversary.optimiser):
-            optimiser.zero_grad(set_to_none=True)
-        if state.device.type == "cuda":
-            torch.cuda.empty_cache()
-        try:
-            train_step(state, batch.head(items))
-        except torch.OutOfMemoryError:
-            items //= 2
-        else:
-            return items
-    return 0
 
 
 def fit_batch(config: Config, source: Source, team: Team) -> Config:

@@ -18,7 +18,8 @@ from model.layers import pad_time, resample_time
 from model.losses import straight_through, weighted_total
 from model.segment import LEVELS, MOTION, VISUAL, WAV, Dataset, window_samples
 from model.shapes import Inputs, InputSpec
-from model.train import build, generator_losses, train_step
+from model.state import build
+from model.step import generator_losses, train_step
 
 SPECS = {
     "smpl": Inputs(InputSpec(219, 1 / 60, 120), InputSpec(2048, 2.0, 1), 0, 44_100),

@@ -25,7 +25,9 @@ from model.jukebox import load_codec, random_codec, write_weights
 from model.parallel import Team, own_device
 from model.report import read_metrics
 from model.segment import load_dataset
-from model.train import build, measure_inputs, train, train_step
+from model.state import build, measure_inputs
+from model.step import train_step
+from model.train import train
 
 SMALL = (
     "channels=16", "min_channels=8", "motion_channels=8", "visual_channels=8", "batch_size=3",

@@ -16,7 +16,8 @@ from model.layers import Conv, pad_time
 from model.optimiser import adam, gradient_norm
 from model.parallel import Team
 from model.segment import MOTION, VISUAL, WAV, Dataset
-from model.train import State, build, step_in_memory, train_step
+from model.state import State, build
+from model.step import step_in_memory, train_step
 
 CPU = torch.device("cpu")
 SMALL = ["d_channels=8", "d_max_channels=64", "d_layers=3", "d_first_stride=4", "batch_size=2"]
@@ -144,7 +145,7 @@ def test_out_of_memory_says_which_batch_fits(codec, monkeypatch, room, told):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nMore")
         return train_step(state, batch)
 
-    monkeypatch.setattr("model.train.train_step", limited)
+    monkeypatch.setattr("model.step.train_step", limited)
     state, batch = state_of(codec, "tiny", TEMPORAL), batch_of(codec, "high", items=8)
     with pytest.raises(ValueError, match=f"step 1: out of memory .* batches of 8 .*{told}"):
         step_in_memory(state, batch, Team())

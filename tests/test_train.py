@@ -28,7 +28,9 @@ from model.generate import Piece, load_run, read_pieces
 from model.jukebox import load_codec, random_codec, write_weights
 from model.report import RunLog, read_metrics
 from model.segment import load_dataset, save_dataset
-from model.train import Interrupted, build, restore, stop_if_bad, train, train_step
+from model.state import build, restore
+from model.step import train_step
+from model.train import Interrupted, stop_if_bad, train
 from model.video import find_video
 
 SMALL = (
@@ -206,7 +208,7 @@ def test_a_signal_does_not_cost_a_validation(world, tmp_path, monkeypatch):
                 event.set()
             return logs
 
-        monkeypatch.setattr("model.train.train_step", stepped)
+        monkeypatch.setattr("model.step.train_step", stepped)
         return contextlib.nullcontext(event)
 
     monkeypatch.setattr("model.train.stop_requested", asked)
