@@ -1,10 +1,7 @@
-"""Train the small pose networks on synthetic dancers: `python -m pipeline.train_pose`.
-
-    python -m pipeline.train_pose joints --out tests/data/joints.safetensors
-    python -m pipeline.train_pose persons --out tests/data/persons.safetensors
+"""Train the small pose networks on synthetic dancers: `python -m pipeline.train_pose joints|persons`.
 
 They know synthetic dancers and nothing else: with them the pose stage can be tried, and tested
-against exact truth, where no published weights are at hand.
+against exact truth, where no published weights are at hand. docs/pose.md has the commands.
 """
 
 from __future__ import annotations
@@ -55,14 +52,17 @@ def crops_of(count: int, seed: int, jitter: float = 0.12) -> tuple[np.ndarray, n
     return np.stack(crops[:count]), np.stack(places[:count]).astype(np.float32)
 
 
-def train_joints(pictures: int, epochs: int, seed: int) -> tuple[Any, dict[str, Any]]:
+def train_joints(
+    pictures: int, epochs: int, seed: int, start: Path | None
+) -> tuple[Any, dict[str, Any]]:
     """Train the small HRNet to draw each joint as a Gaussian; return it and its facts."""
     import torch
 
-    from pipeline.stages.pose import MEAN, SMALL, STD, build, small_hrnet
+    from pipeline.stages.pose import MEAN, SMALL, STD, build, load, small_hrnet
 
     crops, places = crops_of(pictures, seed)
-    net = build(small_hrnet(list(JOINTS), INPUT_PX)).train().to(memory_format=torch.channels_last)
+    net = load(str(start))[0] if start else build(small_hrnet(list(JOINTS), INPUT_PX))
+    net = net.train().to(memory_format=torch.channels_last)
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     steps = torch.stack(torch.meshgrid(*map(torch.arange, _heatmap_px()), indexing="xy"))
 
@@ -74,18 +74,20 @@ def train_joints(pictures: int, epochs: int, seed: int) -> tuple[Any, dict[str, 
         wanted = torch.exp(-((steps - place) ** 2).sum(2) / (2 * SIGMA**2))
         return ((heat - wanted) ** 2).mean() * 100
 
-    _fit(net, loss_of, len(crops), epochs, 32, 3e-3)
+    _fit(net, loss_of, len(crops), epochs, 32, 2e-3 if start else 3e-3)
     return net, {"architecture": SMALL, "joints": list(JOINTS), "input_px": INPUT_PX, "note": NOTE}
 
 
-def train_persons(pictures: int, epochs: int, seed: int) -> tuple[Any, dict[str, Any]]:
+def train_persons(
+    pictures: int, epochs: int, seed: int, start: Path | None
+) -> tuple[Any, dict[str, Any]]:
     """Train the small FCOS to box dancers; return it and its facts."""
     import torch
 
-    from pipeline.stages.detect import PERSON, SMALL, small_fcos
+    from pipeline.stages.detect import PERSON, SMALL, load, small_fcos
 
     seen = list(stills(pictures, seed))
-    net = small_fcos().train()
+    net = (load(str(start)) if start else small_fcos()).train()
 
     def loss_of(index: np.ndarray) -> Any:
         part = [seen[i] for i in index]
@@ -148,13 +150,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--pictures", type=int, default=6000, help="crops or pictures drawn")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="go on from this file's weights")
     options = parser.parse_args(argv)
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)
     train, kind = {"joints": (train_joints, "pose"), "persons": (train_persons, "detector")}[
         options.what
     ]
-    net, facts = train(options.pictures, options.epochs, options.seed)
+    net, facts = train(options.pictures, options.epochs, options.seed, options.start)
     save(options.out, net, kind, facts)
     print(f"written: {options.out} ({options.out.stat().st_size / 1e6:.1f} MB), {NOTE}")
     return 0
