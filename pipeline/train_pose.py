@@ -1,4 +1,4 @@
-"""Train the small pose networks on synthetic dancers: `python -m pipeline.train_pose joints|persons`.
+"""Train the small pose networks on synthetic dancers: `python -m pipeline.train_pose`.
 
 They know synthetic dancers and nothing else: with them the pose stage can be tried, and tested
 against exact truth, where no published weights are at hand. docs/pose.md has the commands.
