@@ -71,10 +71,9 @@ def make_batch(size: int, codec: Codec, level: str) -> Batch:
 
 def make_sides(args: argparse.Namespace, level: str, codec: Codec) -> list[Side]:
     """Return what is compared; sides of one architecture train the same weights."""
-    compiled = f"compile={str(args.compile).lower()}"
 
     def state_of(preset: str, arch: str) -> State:
-        settings = [f"level={level}", f"arch={arch}", "use_genre=true", compiled]
+        settings = [f"level={level}", f"arch={arch}", "use_genre=true"]
         dataset = Dataset("noise", "2", FIELDS, {}, {})
         return build(load_config(preset, None, settings), dataset, codec, codec.device)
 
@@ -262,7 +261,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     codec = random_codec(levels=("high", "low", "bottom"), hparams=JUKEBOX_5B).to(args.device)

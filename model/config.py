@@ -100,9 +100,6 @@ class Config:
     betas: tuple[float, ...] = (0.5, 0.9)
     bf16: bool = False
     """Run generator, discriminators and decoder in bfloat16 autocast; losses stay float32."""
-    compile: bool = False
-    """Compile generator, discriminators and decoder for the step (torch.compile; CUDA graphs on a
-    GPU): a minute or more at the start. Not yet run on a GPU; on a CPU it gains nothing."""
 
     shuffle_segments: int = 1024
     workers: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -98,8 +98,7 @@ class MultiScale(nn.Module):
 class Adversary:
     """Judges latents (B, C, L), or sound (B, 1, N) in order "none".
 
-    `step` trains it; `losses` judges for the generator, frozen. Both call `called`, which is the
-    network or a compiled form of it.
+    `step` trains it; `losses` judges for the generator, frozen.
     """
 
     def __init__(
@@ -111,7 +110,6 @@ class Adversary:
         bf16: bool = False,
     ) -> None:
         self.network, self.order, self.bf16 = network, order, bf16
-        self.called: Callable[[Tensor], list[list[Tensor]]] = network
         self.optimiser = adam(network.parameters(), lr, betas)
 
     def step(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -154,7 +152,7 @@ class Adversary:
 
     def _judge(self, latents: Tensor) -> list[list[Tensor]]:
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.called(arrange(latents, self.order))
+            return self.network(arrange(latents, self.order))
 
     @contextmanager
     def _frozen(self) -> Iterator[None]:

@@ -92,7 +92,7 @@ def build(config: Config, dataset: Dataset, codec: Codec, device: torch.device) 
     inputs = input_specs(config, dataset)
     codebook = codec.codebook(config.level)
     network = build_generator(config, inputs, codebook.cpu()).to(device)
-    state = State(
+    return State(
         config=config,
         dataset=dataset,
         codec=codec,
@@ -106,20 +106,6 @@ def build(config: Config, dataset: Dataset, codec: Codec, device: torch.device) 
         scale=codebook.std().item() if config.unit_scale else 1.0,
         decode=partial(codec.decode_latents, level=config.level),
     )
-    if config.compile:
-        compile_networks(state)
-    return state
-
-
-def compile_networks(state: State) -> None:
-    """Let steps run compiled networks; on a GPU as CUDA graphs. Not yet run on a GPU.
-
-    Weights, checkpoints and validation stay with the networks as they are.
-    """
-    mode = "reduce-overhead" if state.device.type == "cuda" else None
-    state.generator = torch.compile(state.network, mode=mode)
-    state.adversary.called = torch.compile(state.adversary.network, mode=mode)
-    state.decode = torch.compile(state.codec.decoder(state.config.level), mode=mode)
 
 
 def measure_inputs(state: State, source: Source, segments: int = 256) -> None:

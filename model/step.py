@@ -23,8 +23,6 @@ def train_step(state: State, batch: Batch) -> dict[str, Tensor]:
     Returns 0-dim tensors on the device, by log tag; nothing here waits for the device.
     """
     config, codec, level = state.config, state.codec, state.config.level
-    if config.compile:
-        torch.compiler.cudagraph_mark_step_begin()
     real = codec.lookup(batch.codes, level)
     raw = real
     if config.judge_latents or config.weights["latent"]:

@@ -1,15 +1,13 @@
 """What was made fast computes what the plain form does."""
 
 import copy
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from model.config import Config, load_config
+from model.config import load_config
 from model.data import Batch
 from model.jukebox import Codec, random_codec
 from model.layers import Conv, pad_time
@@ -152,18 +150,3 @@ def test_out_of_memory_says_which_batch_fits(codec, monkeypatch, room, told):
     assert tried == ([8, 4, 2] if room else [8, 4, 2, 1])
     with pytest.raises(ValueError, match=r"batch_size=4$"):
         step_in_memory(state, batch, Team(0, 2))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_networks_take_the_same_step(codec):
-    settings = [*TEMPORAL, "discriminators=1", "dilations=[1]"]
-    plain = state_of(codec, "tiny", settings)
-    compiled = state_of(codec, "tiny", [*settings, "compile=true"])
-    assert replace(compiled.config, compile=Config.compile) == plain.config
-    batch = batch_of(codec, "high")
-    for _ in range(2):
-        expected, got = train_step(plain, batch), train_step(compiled, batch)
-        for name, value in expected.items():
-            torch.testing.assert_close(got[name], value, atol=1e-3, rtol=1e-3)
-    assert not any("_orig_mod" in name for name in compiled.network.state_dict())
