@@ -13,6 +13,12 @@ def adam(parameters: Iterable[nn.Parameter], lr: float, betas: Sequence[float]) 
     return torch.optim.Adam(parameters, lr, betas=(betas[0], betas[1]), fused=True)
 
 
+def set_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    """Let all later steps use another learning rate than the one they were saved with."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+
+
 def gradient_norm(optimiser: torch.optim.Optimizer) -> Tensor:
     """Return the L2 norm of all gradients that the optimiser has, without waiting for the device.
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from model.data import (
 from model.discriminators import Adversary, build_adversary
 from model.generator import build_generator, input_specs
 from model.jukebox import Codec
-from model.optimiser import adam
+from model.optimiser import adam, set_rate
 from model.parallel import Team
 from model.segment import Dataset, window_samples
 from model.shapes import Inputs
@@ -58,8 +57,6 @@ class State:
     log_mel: LogMel
     scale: float
     """What latents are divided by before the adversary and the codebook loss."""
-    decode: Callable[[Tensor], Tensor]
-    """The codec's decoder of the level: latents (B, C, L) to audio (B, L * hop)."""
     step: int = 0
     position: Position = field(default_factory=Position)
     best_mel: float = math.inf
@@ -104,7 +101,6 @@ def build(config: Config, dataset: Dataset, codec: Codec, device: torch.device) 
         optimiser=adam(network.parameters(), config.lr_generator, config.betas),
         log_mel=LogMel().to(device),
         scale=codebook.std().item() if config.unit_scale else 1.0,
-        decode=partial(codec.decode_latents, level=config.level),
     )
 
 
@@ -204,12 +200,8 @@ def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team(
     load_state(state.network, content["network"], f"{run}: network")
     load_state(state.optimiser, content["optimiser"], f"{run}: optimiser")
     load_state(state.adversary, content["adversary"], f"{run}: adversary")
-    for optimiser, lr in (
-        (state.optimiser, config.lr_generator),
-        (state.adversary.optimiser, config.lr_discriminator),
-    ):
-        for group in optimiser.param_groups:
-            group["lr"] = lr
+    set_rate(state.optimiser, config.lr_generator)
+    set_rate(state.adversary.optimiser, config.lr_discriminator)
     state.step, state.best_mel = content["step"], content["best_mel"]
     state.position = Position(**content["position"])
     rng = rngs[team.rank]

@@ -82,7 +82,7 @@ def hear(state: State, latents: Tensor) -> Tensor:
     codec, level = state.codec, state.config.level
     entries = codec.lookup(codec.quantise(latents.detach(), level), level)
     with autocast(state):
-        return state.decode(straight_through(latents, entries)).float()
+        return codec.decode_latents(straight_through(latents, entries), level).float()
 
 
 def autocast(state: State) -> torch.autocast:

@@ -28,6 +28,7 @@ from model.discriminators import Adversary, MultiScale
 from model.jukebox import VQVAE, Codec, find_weights, load_codec, read_weights, write_weights
 from model.jukebox.checkpoint import Weights
 from model.losses import mel_loss, wave_loss, weighted_total
+from model.optimiser import set_rate
 from model.report import Progress, RunLog, labels, write_samples
 from model.segment import LEVELS, Dataset, load_dataset, write_atomic
 from model.signals import stop_requested
@@ -216,12 +217,8 @@ def restore(state: State, run: Path) -> None:
     load_state(state.decoder, content["decoder"], f"{run}: decoder")
     load_state(state.optimiser, content["optimiser"], f"{run}: optimiser")
     load_state(state.adversary, content["adversary"], f"{run}: adversary")
-    for optimiser, lr in (
-        (state.optimiser, state.config.lr_decoder),
-        (state.adversary.optimiser, state.config.lr_discriminator),
-    ):
-        for group in optimiser.param_groups:
-            group["lr"] = lr
+    set_rate(state.optimiser, state.config.lr_decoder)
+    set_rate(state.adversary.optimiser, state.config.lr_discriminator)
     state.step, state.position = content["step"], Position(**content["position"])
     state.first_mel, state.best_mel = content["first_mel"], content["best_mel"]
 
