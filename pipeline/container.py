@@ -6,6 +6,7 @@ video cannot make this machine read another file or open a socket.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +48,9 @@ class Limits:
 
 
 DEFAULTS = Limits()
+
+SEEK_MARGINS_S = (2, 10)
+"""How long before the wanted time to look for a key frame, and again if that led behind it."""
 
 
 @contextmanager
@@ -127,18 +131,50 @@ def check_duration(path: Path, duration_s: Fraction, limits: Limits) -> None:
         )
 
 
+def seek_before(container: InputContainer, stream: av.VideoStream, start_s: Fraction) -> bool:
+    """Go to a key frame from which the picture at `start_s` and all after it can be decoded.
+
+    Containers look for it by decoding time, which is earlier than the time a frame is shown: hence
+    the margin, and the look at where it led. Return False where only the file's beginning does.
+    """
+    for margin_s in SEEK_MARGINS_S:
+        at = math.floor((start_s - margin_s) / stream.time_base)
+        if at <= (stream.start_time or 0):
+            break
+        container.seek(at, stream=stream)
+        packet = next(iter(container.demux(stream)), None)
+        found = packet is not None and packet.pts is not None and packet.is_keyframe
+        if found and packet.pts * packet.time_base <= start_s:
+            container.seek(at, stream=stream)
+            return True
+    container.seek(stream.start_time or 0, stream=stream)
+    return False
+
+
 def decoded(
-    path: Path, container: InputContainer, stream: av.VideoStream | av.AudioStream
+    path: Path,
+    container: InputContainer,
+    stream: av.VideoStream | av.AudioStream,
+    start_s: Fraction | None = None,
 ) -> Iterator[av.VideoFrame | av.AudioFrame]:
-    """Yield the shown frames of one stream; raise if the decoder fails, patches or drops one."""
-    shown, given, at_s = 0, 0, Fraction(0)
+    """Yield the shown frames of one stream; raise if the decoder fails, patches or drops one.
+
+    With `start_s`, a picture stream is read from a key frame before it. Frames that are shown
+    before that key frame but follow it in the file are then left out: what they are predicted from
+    was not read.
+    """
+    shown, given, at_s, first_pts = 0, 0, Fraction(0), None
+    sought = start_s is not None and seek_before(container, stream, start_s)
     try:
         for packet in container.demux(stream):
             if packet.size or packet.dts is not None:
                 check_packet(path, packet)
                 at_s = packet.pts * packet.time_base
-                shown += not packet.is_discard
+                first_pts = packet.pts if first_pts is None else first_pts
+                shown += not packet.is_discard and not (sought and packet.pts < first_pts)
             for frame in packet.decode():
+                if sought and frame.pts is not None and frame.pts < first_pts:
+                    continue
                 if frame.pts is None or frame.is_corrupt:
                     what = "without a timestamp" if frame.pts is None else "damaged"
                     raise MediaError(

@@ -31,6 +31,7 @@ from pipeline.container import (
     check_packet,
     decoded,
     opened,
+    seek_before,
     time_s,
     video_stream,
 )
@@ -134,16 +135,26 @@ def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
     )
 
 
-def frame_times(path: Path, limits: Limits = DEFAULTS) -> list[Fraction]:
-    """Return the timestamps of the shown frames in seconds, in order, without decoding them."""
+def frame_times(
+    path: Path, limits: Limits = DEFAULTS, span_s: tuple[Fraction, Fraction] | None = None
+) -> list[Fraction]:
+    """Return the timestamps of the shown frames in seconds, in order, without decoding them.
+
+    Of all frames, or of those in the half-open `span_s`.
+    """
     with opened(path, limits) as container:
         times_s = []
-        for packet in container.demux(video_stream(path, container, limits)):
+        stream = video_stream(path, container, limits)
+        if span_s:
+            seek_before(container, stream, span_s[0])
+        for packet in container.demux(stream):
             if packet.size or packet.dts is not None:
                 check_packet(path, packet)
+                if span_s and packet.dts is not None and packet.dts * packet.time_base >= span_s[1]:
+                    break  # a frame is shown no earlier than it is decoded
                 if not packet.is_discard:
                     times_s.append(packet.pts * packet.time_base)
-    return sorted(times_s)
+    return sorted(at_s for at_s in times_s if not span_s or span_s[0] <= at_s < span_s[1])
 
 
 def read_audio(path: Path, limits: Limits = DEFAULTS) -> Audio:
@@ -183,12 +194,15 @@ def read_frames(
     limits: Limits = DEFAULTS,
     threads: int = 1,
     each: Mapping[str, Callable[[np.ndarray], None]] | None = None,
+    span_s: tuple[Fraction, Fraction] | None = None,
 ) -> dict[str, np.ndarray]:
     """Decode the picture once for all `requests`: uint8 (n, H, W, 3) RGB for each, as shown.
 
     Each time gets the frame nearest to it (the earlier of two equally near; the first or last one
     beyond the ends). Only those are scaled and turned upright. Decoding stops when all are found.
     A request that `each` has a function for is not kept: the function gets its frames one by one.
+    With `span_s` only frames in that half-open span are decoded, as nearly as key frames allow, and
+    only they are given.
 
     Raises MediaError, and ValueError for a crop larger than the picture.
     """
@@ -200,8 +214,12 @@ def read_frames(
         stream = video_stream(path, container, limits)
         stream.codec_context.thread_count = threads
         previous: av.VideoFrame | None = None
-        with closing(decoded(path, container, stream)) as frames:
+        with closing(decoded(path, container, stream, span_s and span_s[0])) as frames:
             for frame in frames:
+                if span_s and time_s(frame) < span_s[0]:
+                    continue
+                if span_s and time_s(frame) >= span_s[1]:
+                    break
                 if previous is not None:
                     if time_s(frame) < time_s(previous):
                         raise MediaError(
@@ -221,7 +239,8 @@ def read_frames(
                         break
                 previous = frame
         if previous is None:
-            raise MediaError("empty", f"{path}: the video stream shows no frame")
+            where = f" from {float(span_s[0]):.3f} to {float(span_s[1]):.3f} s" if span_s else ""
+            raise MediaError("empty", f"{path}: the video stream shows no frame{where}")
         for sink in sinks.values():
             sink.take(previous, until_s=None)
     return {name: sink.frames for name, sink in sinks.items() if name not in each}

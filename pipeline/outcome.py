@@ -11,13 +11,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+REASONS = {
+    "too_short": "shorter than min_clip_s",
+    "too_long": "longer than max_clip_s",
+    "silent": "too quiet, or silent for too long",
+    "speech": "neither bass nor pulse: a voice alone",
+    "still": "the picture does not move",
+    "small_picture": "the active picture takes too little of the frame",
+    "no_dancer": "a detector counted fewer than min_dancers",
+    "crowd": "a detector counted more than max_dancers",
+    "duplicate": "shows and plays the same as a longer clip, or an earlier one",
+    "by_hand": "rejected in the overrides",
+}
+"""Why curation rejects a clip; as an input of a build such a clip ends `rejected_<reason>`."""
+
 FILTERED = {
     "too_short": "picture and sound cover less than one window",
     "not_in_split": "the data set's official split does not list it",
     "no_clip": "curation kept none of its clips",
-}
+    "not_curated": "curation has not seen it",
+} | {f"rejected_{reason}": words for reason, words in REASONS.items()}
 PERMANENT = {
     "missing_file": "the official list names it, the source folder lacks it",
+    "changed": "not the file that was curated",
     "bad_name": "a file name that is not UTF-8",
     "undecodable": "the decoder refused it",
     "no_video": "no picture stream",

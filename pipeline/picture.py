@@ -20,12 +20,15 @@ from pipeline.container import Limits, MediaError
 class FrameRequest:
     """Frames wanted at sorted times; scaled by the short side, then cropped to a centred square.
 
+    With `box` (x, y, width, height in px of the upright picture) that part of it is the picture.
+
     Raises ValueError for no times, unsorted ones, or a crop larger than the short side.
     """
 
     times_s: Sequence[Fraction]
     short_side_px: int | None = None
     crop_px: int | None = None
+    box: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.times_s:
@@ -111,6 +114,9 @@ class Sink:
                 self.give(image)
 
     def _image(self, frame: av.VideoFrame) -> np.ndarray:
+        turn = Turn.of(self.path, frame)
+        if self.request.box:
+            frame, turn = _part(self.path, frame, turn, self.request.box), Turn(False, 1, 1)
         width, height = frame.width, frame.height
         short = self.request.short_side_px
         if short is not None:
@@ -125,7 +131,7 @@ class Sink:
         rgb = frame.reformat(
             width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
         )
-        image = Turn.of(self.path, frame)(rgb.to_ndarray())
+        image = turn(rgb.to_ndarray())
         crop = self.request.crop_px
         if crop is not None:
             high, wide = image.shape[:2]
@@ -134,3 +140,14 @@ class Sink:
             top, left = (high - crop) // 2, (wide - crop) // 2
             image = image[top : top + crop, left : left + crop]
         return np.ascontiguousarray(image)
+
+
+def _part(path: Path, frame: av.VideoFrame, turn: Turn, box: tuple[int, ...]) -> av.VideoFrame:
+    """Return the part of an upright picture as a frame; raise where it is not all inside."""
+    x, y, width, height = box
+    wide, high = turn.size(frame.width, frame.height)
+    if not (0 <= x < x + width <= wide and 0 <= y < y + height <= high):
+        raise MediaError("undecodable", f"{path}: the box {box} is not in a picture {wide}x{high}")
+    image = turn(frame.reformat(format="rgb24", threads=1).to_ndarray())
+    part = np.ascontiguousarray(image[y : y + height, x : x + width])
+    return av.VideoFrame.from_ndarray(part, "rgb24")

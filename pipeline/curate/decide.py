@@ -10,19 +10,9 @@ from pathlib import Path
 from pipeline.curate.scores import Clip, Likeness
 from pipeline.curate.songs import Joining, Pair, group, song_id
 from pipeline.curate.split import split_of
+from pipeline.outcome import REASONS
 
-REASONS = {
-    "too_short": "shorter than min_clip_s",
-    "too_long": "longer than max_clip_s",
-    "silent": "too quiet, or silent for too long",
-    "speech": "neither bass nor pulse: a voice alone",
-    "still": "the picture does not move",
-    "small_picture": "the active picture takes too little of the frame",
-    "no_dancer": "a detector counted fewer than min_dancers",
-    "crowd": "a detector counted more than max_dancers",
-    "duplicate": "shows and plays the same as a longer clip, or an earlier one",
-    "by_hand": "rejected in the overrides",
-}
+__all__ = ["REASONS", "Thresholds", "Verdict", "decide", "joining", "read_overrides"]
 
 
 @dataclass(frozen=True)
