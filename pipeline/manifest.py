@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from model.jukebox.cache import sha256_of
 from model.segment import write_atomic
@@ -21,11 +23,15 @@ NAME_LENGTH = 64
 
 @dataclass(frozen=True)
 class Row:
-    """One input video, and what is known of it before it is opened.
+    """One input, a video or a clip of one, and what is known of it before it is opened.
 
     `path` and `motion` are relative to the source folder; `motion` is the annotation (a file, or a
     folder of per-frame files), "" where there is none. `ended` is the code that ends the input
-    before any work (`missing_file`, `bad_name`, `io`, `not_in_split`), "" for all others.
+    before any work (`missing_file`, `not_in_split`, …), "" for all others; `why` are the words for
+    it where curation had them. A clip is the half-open span from `start_s` to `stop_s`, exact
+    fractions on the video's clock, and `box`, its picture's x, y, width and height in px of the
+    upright frame; both are empty for a whole video. `counted` is how many dancers curation saw.
+    A `sha256` that is there before hashing is what the video must have.
     """
 
     video_id: str
@@ -39,6 +45,23 @@ class Row:
     bytes: int = 0
     sha256: str = ""
     motion_sha256: str = ""
+    start_s: str = ""
+    stop_s: str = ""
+    box: tuple[int, ...] = ()
+    counted: int | None = None
+    why: str = ""
+
+    @property
+    def span_s(self) -> tuple[Fraction, Fraction] | None:
+        """The clip's span, None for a whole video."""
+        return (Fraction(self.start_s), Fraction(self.stop_s)) if self.stop_s else None
+
+    @property
+    def part(self) -> dict[str, Any]:
+        """What of the video a result is made from, for the result's key; nothing for all of it."""
+        if not self.stop_s:
+            return {}
+        return {"start_s": self.start_s, "stop_s": self.stop_s, "box": list(self.box)}
 
 
 def video_id(path: Path) -> str:
@@ -58,7 +81,9 @@ def video_id(path: Path) -> str:
 def hash_inputs(root: Path, motion_root: Path, rows: Sequence[Row], threads: int = 4) -> list[Row]:
     """Fill in size and SHA-256 of every row's video and annotation.
 
-    A video that the disk does not hold ends as `missing_file`, one that cannot be read as `io`.
+    A video that the disk does not hold ends as `missing_file`, one that cannot be read as `io`, one
+    of another content than expected as `changed`. Clips of one video read it once.
+
     Raises ValueError where two rows have one id.
     """
     paths: dict[str, str] = {}
@@ -68,22 +93,42 @@ def hash_inputs(root: Path, motion_root: Path, rows: Sequence[Row], threads: int
                 f"{paths[row.video_id]} and {row.path} have one id: rename one of them"
             )
         paths[row.video_id] = row.path
+    alive = [row for row in rows if not find(root, row).ended]
+    files = sorted({root / row.path for row in alive})
+    notes = sorted({motion_root / row.motion for row in alive if row.motion})
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda row: _hashed(root, motion_root, row), rows))
+        hashed = dict(zip(files, pool.map(_hash_file, files), strict=True))
+        hashed |= zip(notes, pool.map(_hash_motion, notes), strict=True)
+    return [_with_hashes(root, motion_root, row, hashed) for row in rows]
 
 
-def save(path: Path, rows: Sequence[Row]) -> None:
-    """Write the rows as Parquet, whole or not at all."""
+def save(path: Path, rows: Sequence[Row], root: str = "") -> None:
+    """Write the rows as Parquet, whole or not at all; `root` is the folder their paths are in."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = {f.name: [getattr(row, f.name) for row in rows] for f in fields(Row)}
     columns["dancers"] = [list(row.dancers) for row in rows]
-    types = {"dancers": pa.list_(pa.string()), "bytes": pa.int64()}
+    columns["box"] = [list(row.box) for row in rows]
+    types = {"dancers": pa.list_(pa.string()), "box": pa.list_(pa.int32())}
+    types |= {"bytes": pa.int64(), "counted": pa.int64()}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in columns])
+    schema = schema.with_metadata({"root": root} if root else None)
     buffer = BytesIO()
     pq.write_table(pa.table(columns, schema=schema), buffer)
     write_atomic(path, buffer.getvalue())
+
+
+def load(path: Path) -> tuple[list[Row], str]:
+    """Return the rows that `save` wrote, and their `root` ("" where it was not told)."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    rows = []
+    for row in table.to_pylist():
+        lists = {name: tuple(row[name]) for name in ("dancers", "box") if name in row}
+        rows.append(Row(**row | lists))
+    return rows, (table.schema.metadata or {}).get(b"root", b"").decode()
 
 
 def ended_early(row: Row) -> Outcome | None:
@@ -94,10 +139,13 @@ def ended_early(row: Row) -> Outcome | None:
         "missing_file": "listed, but no such file (or a link to nothing); put it there",
         "io": "cannot be read; check the disk and the file's permissions",
         "bad_name": "a file name that is not UTF-8; rename it",
+        "changed": "not the file that was curated; run pipeline curate again",
+        "not_curated": "curation has not seen it; run pipeline curate again",
         "not_in_split": "the official split does not list it",
     }
     status = "filtered" if row.ended in FILTERED else "failed"
-    return Outcome(status, "manifest", row.ended, f"{row.path}: {words[row.ended]}")
+    stage, why = ("curate", row.why) if row.why else ("manifest", words[row.ended])
+    return Outcome(status, stage, row.ended, why if row.path in why else f"{row.path}: {why}")
 
 
 def find(root: Path, row: Row) -> Row:
@@ -107,22 +155,36 @@ def find(root: Path, row: Row) -> Row:
     return replace(row, ended="missing_file")
 
 
-def _hashed(root: Path, motion_root: Path, row: Row) -> Row:
+def _with_hashes(
+    root: Path, motion_root: Path, row: Row, hashed: Mapping[Path, tuple[int, str] | None]
+) -> Row:
     row = find(root, row)
     if row.ended:
         return row
-    video = root / row.path
-    try:
-        motion = _hash_motion(motion_root / row.motion) if row.motion else ""
-        size = video.stat().st_size
-        return replace(row, bytes=size, sha256=sha256_of(video), motion_sha256=motion)
-    except OSError:
+    video = hashed.get(root / row.path)
+    motion = hashed.get(motion_root / row.motion) if row.motion else (0, "")
+    if video is None or motion is None:
         return replace(row, ended="io")
+    if row.sha256 and row.sha256 != video[1]:
+        return replace(row, ended="changed")
+    return replace(row, bytes=video[0], sha256=video[1], motion_sha256=motion[1])
 
 
-def _hash_motion(path: Path) -> str:
-    """Return the hash of an annotation, "" where there is none: its stage will say so."""
+def _hash_file(path: Path) -> tuple[int, str] | None:
+    """Return size and hash of a file, None where it cannot be read."""
+    try:
+        return path.stat().st_size, sha256_of(path)
+    except OSError:
+        return None
+
+
+def _hash_motion(path: Path) -> tuple[int, str] | None:
+    """Return 0 and the hash of an annotation, "" where there is none: its stage will say so."""
     if not path.is_dir():
-        return sha256_of(path) if path.is_file() else ""
-    listing = [f"{p.name}\0{sha256_of(p)}\n" for p in sorted(path.iterdir()) if p.is_file()]
-    return hashlib.sha256("".join(listing).encode()).hexdigest()
+        return _hash_file(path) if path.is_file() else (0, "")
+    try:
+        files = [p for p in sorted(path.iterdir()) if p.is_file()]
+        listing = [f"{p.name}\0{sha256_of(p)}\n" for p in files]
+    except OSError:
+        return None
+    return 0, hashlib.sha256("".join(listing).encode()).hexdigest()

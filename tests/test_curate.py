@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import manifest
 from pipeline.curate.decide import REASONS, decide, read_overrides
 from pipeline.curate.measure import Measure
 from pipeline.curate.run import CurateOptions, Curation, curate
@@ -146,9 +147,7 @@ def test_people_counted_by_a_detector_decide_too(
 
 
 def manifest_rows(out: Path) -> list:
-    from pipeline.curate.run import _saved
-
-    return _saved(out / "tiktok.inputs.parquet")
+    return manifest.load(out / "tiktok.inputs.parquet")[0]
 
 
 def clip(name: str, **changes: object) -> Clip:

@@ -12,11 +12,12 @@ import numpy as np
 
 from model.segment import SAMPLE_RATE_HZ
 from pipeline.ledger import Ledger, Result, result_key
+from pipeline.limit import ITEM_LIMIT_S
 from pipeline.manifest import Row
 from pipeline.outcome import Outcome, StageError, attempt
 
 if TYPE_CHECKING:
-    from pipeline.media import FrameRequest
+    from pipeline.media import Audio, FrameRequest, Probe
     from pipeline.stages.extractors import Extractor
 
 PEAK = 0.95
@@ -24,8 +25,9 @@ PEAK = 0.95
 INPUT = "<input>"
 MAX_GAIN = 32.0
 """30 dB: silence stays silence."""
-MAX_CLIPS_BYTES = 4 << 30
-"""Frames of one video that wait in memory: 18 minutes for i3d_inception, 2 hours for i3d_r50."""
+MAX_CLIPS_BYTES = 256 << 20
+"""Frames of one video that travel as one array: 7 minutes for i3d_r50, one for i3d_inception. Of a
+longer video the visual stage decodes them itself, so many at a time."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Settings:
     pose_id: str = ""
     detector: str = ""
     detector_id: str = ""
+    item_limit_s: float = ITEM_LIMIT_S
 
     @property
     def ledger(self) -> Ledger:
@@ -57,12 +60,13 @@ class Settings:
     def key(self, stage: str, row: Row) -> str:
         """Return the key of one stage's result for one input."""
         cut = {"window_s": self.window_s, "rate_hz": SAMPLE_RATE_HZ, "peak": PEAK, "gain": MAX_GAIN}
+        cut |= row.part
         if stage == "cut":
             return result_key(row.sha256, "cut", cut)
         if stage == "pose" or (stage == "motion" and self.motion == "mmpose"):
             from pipeline.stages.people import CHOOSING, LOOKING
 
-            config = LOOKING | {"precision": self.precision}
+            config = LOOKING | {"precision": self.precision} | row.part
             config |= cut | CHOOSING | {"motion": self.motion} if stage == "motion" else {}
             return result_key(row.sha256, stage, config, f"{self.pose_id} {self.detector_id}")
         if stage == "motion":
@@ -106,6 +110,13 @@ class Settings:
         """Return a stored outcome with the name that its input has now."""
         return replace(outcome, message=outcome.message.replace(INPUT, row.path))
 
+    def end(self, stage: str, row: Row, outcome: Outcome) -> Outcome:
+        """Store how a stage ended for an input and return it as the report tells it."""
+        outcome = self.unnamed(row, outcome)
+        key = self.key(stage, row)
+        error = attempt("ledger", lambda: self.ledger.write(stage, key, {}, {}, outcome))
+        return self.named(row, error or outcome)
+
     def results(self, row: Row) -> dict[str, Result | None]:
         """Return what the ledger holds for one input, by stage."""
         return {stage: self.ledger.read(stage, self.key(stage, row)) for stage in self.stages()}
@@ -127,23 +138,33 @@ class Work:
     """A row on its way through the stages.
 
     `clips` are frames that wait for the visual stage, uint8 (windows x W, F, 224, 224, 3), F being
-    what the extractor looks at: 8 for i3d_r50.
+    what the extractor looks at: 8 for i3d_r50. `late` says that they are too many to travel.
     """
 
     row: Row
     clips: np.ndarray | None = field(default=None, repr=False)
     outcome: Outcome | None = None
+    late: bool = False
 
 
 @dataclass
 class Extract:
-    """Decode one video once: cut its sound, fit its motion, pick its frames."""
+    """Decode one video once: cut its sound, fit its motion, pick its frames.
+
+    The sound of a video with several clips is decoded as a whole and kept for the next of them.
+    """
 
     settings: Settings
     name: str = "extract"
     batch: int = 1
     gpus: float = 0.0
     _load_smpl: Callable[[Path], np.ndarray] | None = field(default=None, repr=False)
+    _heard: tuple[str, Probe, Audio] | None = field(default=None, repr=False)
+
+    @property
+    def limit_s(self) -> float:
+        """Sound, motion and frames have the whole limit each."""
+        return 3 * self.settings.item_limit_s
 
     def setup(self) -> None:
         """Load the body model, where joints are asked for."""
@@ -158,7 +179,8 @@ class Extract:
         return [self._one(item) for item in items]
 
     def _one(self, work: Work) -> Work:
-        cut = self._result("cut", work.row, lambda: _cut(self.settings, work.row))
+        limit_s = self.settings.item_limit_s
+        cut = self._result("cut", work.row, lambda: self._cut(work.row))
         if isinstance(cut, Outcome):
             return replace(work, outcome=cut)
         if self.settings.motion == "mmpose":
@@ -171,10 +193,24 @@ class Extract:
                 return replace(work, outcome=motion)
         if self.settings.visual == "none" or self._has("visual", work.row):
             return work
-        clips = attempt("frames", lambda: read_clips(self.settings, work.row, cut))
+        if clip_parts(self.settings, cut) > 1:
+            return replace(work, late=True)
+        clips = attempt("frames", lambda: read_clips(self.settings, work.row, cut), limit_s)
         if isinstance(clips, Outcome):
-            return replace(work, outcome=self._end("visual", work.row, clips))
+            return replace(work, outcome=self.settings.end("visual", work.row, clips))
         return replace(work, clips=clips)
+
+    def _cut(self, row: Row) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        from pipeline.media import probe, read_audio
+
+        if self._heard is None or self._heard[0] != row.sha256:
+            self._heard = None
+            path = self.settings.root / row.path
+            self._heard = (row.sha256, probe(path), read_audio(path))
+        _, seen, sound = self._heard
+        if not row.span_s:
+            self._heard = None
+        return cut_sound(self.settings, row, seen, sound)
 
     def _has(self, stage: str, row: Row) -> bool:
         return self.settings.ledger.has(stage, self.settings.key(stage, row))
@@ -193,27 +229,28 @@ class Extract:
                 stored = Result(arrays, facts)
             return stored
 
-        result = attempt(stage, made)
+        result = attempt(stage, made, self.settings.item_limit_s)
         if isinstance(result, Outcome):
-            return self._end(stage, row, result)
+            return self.settings.end(stage, row, result)
         return self.settings.named(row, result.outcome) if result.outcome else result
 
-    def _end(self, stage: str, row: Row, outcome: Outcome) -> Outcome:
-        """Store how a stage ended and return it as the report tells it."""
-        outcome = self.settings.unnamed(row, outcome)
-        self.settings.ledger.write(stage, self.settings.key(stage, row), {}, {}, outcome)
-        return self.settings.named(row, outcome)
 
+def cut_sound(
+    settings: Settings, row: Row, seen: Probe, sound: Audio
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Cut the sound: int16 (n, N) segments and, as facts, where and how they were cut.
 
-def _cut(settings: Settings, row: Row) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Cut the sound: int16 (n, N) segments and, as facts, where and how they were cut."""
-    from pipeline.media import probe, read_audio
+    Nothing of a clip's segments is from before or after the clip; what its last window lacks is
+    silence, as at the end of a video.
+    """
     from pipeline.windows import cut, cut_audio
 
-    path = settings.root / row.path
-    seen, sound = probe(path), read_audio(path)
     window_s = Fraction(settings.window_s)
-    picture = (seen.video_start_s, seen.video_stop_s)
+    picture, size_px = (seen.video_start_s, seen.video_stop_s), (seen.width, seen.height)
+    if row.span_s:
+        picture = (max(picture[0], row.span_s[0]), min(picture[1], row.span_s[1]))
+        sound = until(sound, row.span_s[1])
+        size_px = row.box[2:]
     windows, dropped_s = cut(picture, (sound.start_s, sound.stop_s), window_s)
     if not windows:
         raise StageError(
@@ -232,10 +269,16 @@ def _cut(settings: Settings, row: Row) -> tuple[dict[str, np.ndarray], dict[str,
         "dropped_s": float(dropped_s),
         "video_start_s": str(seen.video_start_s),
         "fps": float(seen.fps),
-        "width_px": seen.width,
-        "height_px": seen.height,
+        "width_px": size_px[0],
+        "height_px": size_px[1],
     }
     return {"pcm": np.stack(pcm)}, facts
+
+
+def until(sound: Audio, stop_s: Fraction) -> Audio:
+    """Return the sound before `stop_s`, to the nearest sample."""
+    count = max(0, round((stop_s - sound.start_s) * SAMPLE_RATE_HZ))
+    return replace(sound, samples=sound.samples[:count])
 
 
 def _motion(
@@ -258,9 +301,12 @@ def _motion(
     else:
         from pipeline.media import frame_times
 
-        people = openpose.load_people(path)
-        poses = openpose.main_person(people, cut.facts["width_px"], cut.facts["height_px"])
         times_s = frame_times(settings.root / row.path)
+        if row.span_s:
+            people, times_s = openpose.load_clip(path, times_s, row.span_s, row.box)
+        else:
+            people = openpose.load_people(path)
+        poses = openpose.main_person(people, cut.facts["width_px"], cut.facts["height_px"])
         motion = openpose.cut_motion(poses, times_s, starts_s, window_s)
     return {"motion": motion}, {}
 
@@ -270,7 +316,8 @@ def read_clips(settings: Settings, row: Row, cut: Result) -> np.ndarray:
     from pipeline.media import read_frames
 
     request = clip_request(settings, row, cut)
-    frames = read_frames(settings.root / row.path, {"visual": request})["visual"]
+    path = settings.root / row.path
+    frames = read_frames(path, {"visual": request}, span_s=row.span_s)["visual"]
     return as_clips(settings, frames)
 
 
@@ -285,14 +332,20 @@ def clip_request(settings: Settings, row: Row, cut: Result) -> FrameRequest:
         for start in cut.facts["starts_s"]
         for time_s in extractor.frame_times(Fraction(start), window_s, windows)
     ]
-    size_bytes = len(times_s) * extractor.CROP_PX**2 * 3
-    if size_bytes > MAX_CLIPS_BYTES:
-        raise StageError(
-            "too_long",
-            f"{row.path}: {settings.visual} looks at {len(times_s)} frames, {size_bytes >> 20} MiB "
-            f"at once, limit {MAX_CLIPS_BYTES >> 20} MiB; cut the video into shorter ones",
-        )
-    return FrameRequest(times_s, extractor.SHORT_SIDE_PX, extractor.CROP_PX)
+    return FrameRequest(times_s, extractor.SHORT_SIDE_PX, extractor.CROP_PX, row.box)
+
+
+def clips_in_part(settings: Settings) -> int:
+    """Return how many clips may be in memory at once."""
+    extractor, window_s = settings.extractor(), Fraction(settings.window_s)
+    frames = extractor.clip_frames(window_s, settings.visual_windows)
+    return max(1, MAX_CLIPS_BYTES // (frames * extractor.CROP_PX**2 * 3))
+
+
+def clip_parts(settings: Settings, cut: Result) -> int:
+    """Return in how many parts a video's clips are read: 1 for all but long ones."""
+    clips = len(cut.facts["starts_s"]) * settings.visual_windows
+    return -(-clips // clips_in_part(settings))
 
 
 def as_clips(settings: Settings, frames: np.ndarray) -> np.ndarray:
@@ -310,6 +363,7 @@ class Visual:
     batch: int
     name: str = "visual"
     gpus: float = 1.0
+    limit_s: float = 0.0
     _net: Any = field(default=None, repr=False)
 
     def setup(self) -> None:
@@ -319,7 +373,44 @@ class Visual:
     def __call__(self, items: list[Work]) -> list[Work]:
         waiting = [work for work in items if work.clips is not None]
         done = {work.row.video_id: work for work in self._features(waiting)}
+        done |= {work.row.video_id: self._late(work) for work in items if work.late}
         return [done.get(work.row.video_id, work) for work in items]
+
+    def _late(self, work: Work) -> Work:
+        """Decode and describe a video whose frames were too many to travel, part by part."""
+        settings, row = self.settings, work.row
+        cut = settings.ledger.read("cut", settings.key("cut", row))
+        if cut is None:
+            words = f"{row.path}: where its windows are is not stored; run again"
+            return replace(work, late=False, outcome=Outcome("failed", self.name, "io", words))
+        limit_s = settings.item_limit_s * clip_parts(settings, cut)
+        features = attempt(self.name, lambda: self._part_by_part(row, cut), limit_s)
+        if isinstance(features, Outcome):
+            return replace(work, late=False, outcome=settings.end(self.name, row, features))
+        return replace(self._store(work, features), late=False)
+
+    def _part_by_part(self, row: Row, cut: Result) -> np.ndarray:
+        from pipeline.media import read_frames
+
+        held: list[np.ndarray] = []
+        features: list[np.ndarray] = []
+        request = clip_request(self.settings, row, cut)
+        left, most = len(request.times_s), clips_in_part(self.settings)
+        most *= self.settings.extractor().clip_frames(
+            Fraction(self.settings.window_s), self.settings.visual_windows
+        )
+
+        def take(frame: np.ndarray) -> None:
+            nonlocal left
+            held.append(frame)
+            left -= 1
+            if len(held) == most or not left:
+                features.append(self._net(as_clips(self.settings, np.stack(held))))
+                held.clear()
+
+        path = self.settings.root / row.path
+        read_frames(path, {"visual": request}, each={"visual": take}, span_s=row.span_s)
+        return np.concatenate(features)
 
     def _features(self, waiting: list[Work]) -> list[Work]:
         if not waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from pipeline.outcome import StageError
 from pipeline.stages.body25 import DIM, FPS, JOINTS, nearest, normalise
 
-__all__ = ["DIM", "FPS", "cut_motion", "load_people", "main_person"]
+__all__ = ["DIM", "FPS", "cut_motion", "load_clip", "load_people", "main_person"]
 
 
 def load_people(folder: Path) -> list[np.ndarray]:
@@ -22,10 +23,35 @@ def load_people(folder: Path) -> list[np.ndarray]:
 
     Raises StageError `missing_motion` or `bad_motion`, naming the file.
     """
-    files = sorted(folder.glob("*_keypoints.json")) if folder.is_dir() else []
-    if not files:
-        raise StageError("missing_motion", f"{folder.name}: no *_keypoints.json of OpenPose in it")
-    return [_people(path) for path in files]
+    return [_people(path) for path in _files(folder)]
+
+
+def load_clip(
+    folder: Path,
+    times_s: Sequence[Fraction],
+    span_s: tuple[Fraction, Fraction],
+    box: Sequence[int],
+) -> tuple[list[np.ndarray], list[Fraction]]:
+    """Return the people (P, 25, 3) in the frames of a clip, and when these are shown.
+
+    `folder` is of the whole video, whose frames are shown at `times_s`. Coordinates are from the
+    corner of `box`; joints beyond it are not seen, and who has none inside is left out: blurred
+    side bars show the dancer again.
+
+    Raises StageError as `load_people` and `cut_motion` do.
+    """
+    files = _files(folder)
+    _check_count(len(files), len(times_s))
+    start, stop = (bisect_left(times_s, at_s) for at_s in span_s)
+    x, y, width, height = box
+    people = []
+    for path in files[start:stop]:
+        found = _people(path)
+        found[..., :2] -= (x, y)
+        inside = (found[..., :2] >= 0).all(-1) & (found[..., :2] < (width, height)).all(-1)
+        found = np.where((inside & (found[..., 2] > 0))[..., None], found, np.float32(0))
+        people.append(found[found[..., 2].any(-1)])
+    return people, list(times_s[start:stop])
 
 
 def main_person(people: Sequence[np.ndarray], width_px: int, height_px: int) -> np.ndarray:
@@ -53,12 +79,7 @@ def cut_motion(
 
     Raises StageError `bad_motion` where the counts differ.
     """
-    if len(poses) != len(times_s):
-        raise StageError(
-            "bad_motion",
-            f"OpenPose wrote {len(poses)} frames, the video shows {len(times_s)}; run it again "
-            "on this file",
-        )
+    _check_count(len(poses), len(times_s))
     frames = round(FPS * window_s)
     shown = np.array([float(t) for t in times_s])
     cut = np.empty((len(starts_s), frames, DIM), dtype=np.float32)
@@ -66,6 +87,21 @@ def cut_motion(
         wanted = float(start_s) + np.arange(frames) / FPS
         cut[i] = poses[nearest(shown, wanted)]
     return cut
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*_keypoints.json")) if folder.is_dir() else []
+    if not files:
+        raise StageError("missing_motion", f"{folder.name}: no *_keypoints.json of OpenPose in it")
+    return files
+
+
+def _check_count(poses: int, shown: int) -> None:
+    if poses != shown:
+        raise StageError(
+            "bad_motion",
+            f"OpenPose wrote {poses} frames, the video shows {shown}; run it again on this file",
+        )
 
 
 def _people(path: Path) -> np.ndarray:

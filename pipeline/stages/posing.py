@@ -11,19 +11,30 @@ from pipeline.ledger import Result
 from pipeline.manifest import Row
 from pipeline.outcome import Outcome, StageError, attempt
 from pipeline.stages.detect import Detector
-from pipeline.stages.extract import Settings, Work, as_clips, clip_request, read_clips
+from pipeline.stages.extract import (
+    Settings,
+    Work,
+    as_clips,
+    clip_parts,
+    clip_request,
+    read_clips,
+)
 from pipeline.stages.people import Watch, motion_of, pose_times, small_side_px
 from pipeline.stages.pose import PoseNet
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A video after its decoding: dancers seen, times of the frames, and clips for I3D."""
+    """A video after its decoding: dancers seen, times of the frames, and clips for I3D.
+
+    `late` says that the clips are too many to travel: the visual stage reads them itself.
+    """
 
     watch: Watch
     times_s: list[Fraction]
     cut: Result
     clips: np.ndarray | None
+    late: bool
 
 
 @dataclass
@@ -38,6 +49,7 @@ class Pose:
     name: str = "pose"
     batch: int = 4
     gpus: float = 0.25
+    limit_s: float = 0.0
     _detector: Detector | None = field(default=None, repr=False)
     _net: PoseNet | None = field(default=None, repr=False)
 
@@ -52,7 +64,8 @@ class Pose:
     def _all(self, waiting: list[Work]) -> list[Work]:
         done, watched = [], []
         for work in waiting:
-            result = attempt("pose", lambda w=work: self._one(w))
+            limit_s = self.settings.item_limit_s
+            result = attempt("pose", lambda w=work: self._one(w), limit_s)
             if isinstance(result, Watched):
                 watched.append((work, result))
             else:
@@ -82,6 +95,8 @@ class Pose:
             if pose is None:
                 return self._watch(row, cut, clips_wanted)
             self._store_motion(row, cut, pose)
+        if clips_wanted and clip_parts(self.settings, cut) > 1:
+            return replace(work, late=True)
         return replace(work, clips=read_clips(self.settings, row, cut) if clips_wanted else None)
 
     def _watch(self, row: Row, cut: Result, clips_wanted: bool) -> Watched:
@@ -92,15 +107,17 @@ class Pose:
         starts_s = [Fraction(start_s) for start_s in facts["starts_s"]]
         window_s = Fraction(self.settings.window_s)
         stop_s = starts_s[-1] + window_s + Fraction(facts["dropped_s"])
-        times_s = pose_times(frame_times(path), starts_s[0], stop_s)
+        shown_s = frame_times(path, span_s=row.span_s)
+        times_s = pose_times(shown_s, starts_s[0], stop_s)
         size_px = (facts["width_px"], facts["height_px"])
         watch = Watch(self._detector, self._net, len(times_s), size_px)
-        requests = {"pose": FrameRequest(times_s, small_side_px(*size_px))}
-        if clips_wanted:
+        requests = {"pose": FrameRequest(times_s, small_side_px(*size_px), box=row.box)}
+        late = clips_wanted and clip_parts(self.settings, cut) > 1
+        if clips_wanted and not late:
             requests["visual"] = clip_request(self.settings, row, cut)
-        frames = read_frames(path, requests, each={"pose": watch})
-        clips = as_clips(self.settings, frames["visual"]) if clips_wanted else None
-        return Watched(watch, times_s, cut, clips)
+        frames = read_frames(path, requests, each={"pose": watch}, span_s=row.span_s)
+        clips = as_clips(self.settings, frames["visual"]) if "visual" in frames else None
+        return Watched(watch, times_s, cut, clips, late)
 
     def _finished(self, work: Work, seen: Watched, joints: np.ndarray | Outcome) -> Work:
         if isinstance(joints, Outcome):
@@ -108,7 +125,7 @@ class Pose:
         outcome = attempt("pose", lambda: self._store(work.row, seen, joints))
         if outcome is not None:
             return self._ended(work, outcome)
-        return replace(work, clips=seen.clips)
+        return replace(work, clips=seen.clips, late=seen.late)
 
     def _store(self, row: Row, seen: Watched, joints: np.ndarray) -> None:
         arrays = seen.watch.result(joints)
@@ -129,10 +146,7 @@ class Pose:
 
     def _ended(self, work: Work, outcome: Outcome) -> Work:
         """Store how the video ended, and return it as the report tells it."""
-        outcome = self.settings.unnamed(work.row, outcome)
-        key = self.settings.key("motion", work.row)
-        self.settings.ledger.write("motion", key, {}, {}, outcome)
-        return replace(work, clips=None, outcome=self.settings.named(work.row, outcome))
+        return replace(work, clips=None, outcome=self.settings.end("motion", work.row, outcome))
 
     def _has(self, stage: str, row: Row) -> bool:
         return self.settings.ledger.has(stage, self.settings.key(stage, row))
