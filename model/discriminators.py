@@ -15,6 +15,9 @@ from model.config import Config
 from model.layers import SLOPE, Conv
 from model.optimiser import adam
 
+FIRST_STRIDE = {"paper": 1, "temporal": 4}
+"""Of the discriminators' first layer, unless the configuration says otherwise."""
+
 
 def arrange(latents: Tensor, order: str) -> Tensor:
     """Lay latents (B, C, L) out for the discriminators (paper, section 3.3).
@@ -170,6 +173,6 @@ def build_adversary(config: Config, emb_width: int, device: torch.device) -> Adv
         config.d_channels,
         config.d_max_channels,
         config.d_layers,
-        config.d_first_stride,
+        config.d_first_stride or FIRST_STRIDE[config.arch],
     ).to(device)
     return Adversary(network, config.reshape, config.lr_discriminator, config.betas, config.bf16)
