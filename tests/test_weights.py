@@ -312,7 +312,7 @@ def test_smpl_is_not_fetched_and_the_page_is_named(capsys):
 
 
 def test_the_table_is_consistent():
-    assert len({weight.name for weight in TABLE}) == len({weight.file for weight in TABLE}) == 11
+    assert len({weight.name for weight in TABLE}) == len({weight.file for weight in TABLE}) == 12
     for weight in TABLE:
         assert weight.url.startswith("https://") and weight.url.endswith("/" + weight.file)
         assert re.fullmatch(r"([0-9a-f]{8}|[0-9a-f]{64})?", weight.sha256)

@@ -6,10 +6,26 @@ drawn anew, each with all its segments.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+SHARE, DRAWS = 0.95, 10_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its percentile interval, from a bootstrap over `groups` groups."""
+
+    value: float
+    low: float
+    high: float
+    groups: int
+
+    def apart(self, other: Interval) -> bool:
+        """Return whether the two intervals have nothing in common."""
+        return self.low > other.high or other.low > self.high
 
 
 @dataclass(frozen=True)
@@ -75,3 +91,71 @@ def pair_with_other_group(groups: Sequence[str], seed: int = 0) -> np.ndarray:
     partner = np.empty(len(index), int)
     partner[order] = np.roll(order, counts.max())
     return partner
+
+
+def mean_interval(
+    values: np.ndarray,
+    groups: Sequence[str],
+    draws: int = DRAWS,
+    share: float = SHARE,
+    seed: int = 0,
+) -> Interval:
+    """Return the mean of a score over clips (P,) with its interval; NaN are left out.
+
+    Raises ValueError where fewer than two groups are left.
+    """
+    found = paired_difference(values, np.zeros(len(values)), groups, draws, share, seed)
+    return Interval(found.mean, found.low, found.high, found.groups)
+
+
+def interval(
+    statistic: Callable[[np.ndarray], float],
+    groups: Sequence[str],
+    draws: int = 1000,
+    share: float = SHARE,
+    seed: int = 0,
+) -> Interval:
+    """Return any figure of a set of clips with its interval: a deviation, a distance, a share.
+
+    `statistic` gives the figure of the clips whose indices (P',) it is handed: all of them once,
+    then as drawn, some of them several times. A difference of two runs is a statistic too. A
+    distance of sets (Fréchet) is larger for a drawn set than for the whole: the value may lie at
+    the lower end of its interval, or below.
+    """
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"{len(names)} groups: an interval needs at least two")
+    members = [np.flatnonzero(index == i) for i in range(len(names))]
+    rng = np.random.default_rng(seed)
+    drawn = [
+        statistic(np.concatenate([members[i] for i in rng.integers(len(names), size=len(names))]))
+        for _ in range(draws)
+    ]
+    low, high = np.nanquantile(drawn, [(1 - share) / 2, (1 + share) / 2])
+    return Interval(statistic(np.arange(len(index))), float(low), float(high), len(names))
+
+
+def sign_flip_p(
+    a: np.ndarray, b: np.ndarray, groups: Sequence[str], draws: int = DRAWS, seed: int = 0
+) -> float:
+    """Return the two-sided p of "neither run is better", paired over clips (P,) of both runs.
+
+    Were it so, a song's summed difference could as well have the other sign. Counts the signings of
+    all groups' sums whose total is at least as far from 0 as the one found: every signing for up to
+    13 groups, else `draws` random ones (and the one found). Pairs with a NaN are left out.
+    """
+    difference = np.asarray(a, float) - np.asarray(b, float)
+    if len(difference) != len(groups):
+        raise ValueError(f"{len(difference)} pairs and {len(groups)} groups: expected one each")
+    names, index = np.unique(np.asarray(groups)[~np.isnan(difference)], return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"{len(names)} groups with scores: a test needs at least two")
+    sums = np.bincount(index, difference[~np.isnan(difference)], len(names))
+    if len(names) <= 13:
+        bits = np.arange(2 ** len(names))[:, None] >> np.arange(len(names)) & 1
+    else:
+        bits = np.random.default_rng(seed).integers(2, size=(draws, len(names)))
+        bits = np.concatenate([np.zeros((1, len(names)), int), bits])
+    totals = np.abs(((1 - 2 * bits) * sums).sum(1))
+    # Equal up to rounding is equal: sums taken in another order differ in the last digits.
+    return float((totals >= abs(sums.sum()) * (1 - 1e-9)).mean())

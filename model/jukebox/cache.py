@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 JUKEBOX_5B_FILE = "vqvae.pth.tar"
+VGGISH_FILE = "vggish-10086976.pth"
+VGGISH_PCA_FILE = "vggish_pca_params-970ea276.pth"
 
 
 def weights_folder() -> Path:

@@ -1,0 +1,41 @@
+"""Denoising as the paper does after generation: spectral gating by the noisereduce package.
+
+Source: Sainburg, Thielk & Gentner 2020 (the package's paper). D2M-GAN's paper names the package and
+no settings: these are its defaults, a noise floor that follows the sound.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model.segment import SAMPLE_RATE_HZ
+
+MISSING = "denoising needs the package noisereduce: pip install 'dance2music[denoise]'"
+
+
+def check_available() -> None:
+    """Raise ValueError that says what to install where noisereduce is not there."""
+    try:
+        import noisereduce  # noqa: F401
+    except ModuleNotFoundError:
+        raise ValueError(MISSING) from None
+
+
+def denoise(audio: np.ndarray) -> np.ndarray:
+    """Return audio (N,) at 22 050 Hz with what is below the noise floor taken out, float32 (N,)."""
+    check_available()
+    from noisereduce import reduce_noise
+
+    audio = np.asarray(audio, np.float32)
+    if not audio.any():  # its threshold is a ratio: of silence it makes NaN
+        return audio.copy()
+    return np.asarray(reduce_noise(audio, SAMPLE_RATE_HZ, use_torch=False), np.float32)
+
+
+def removed_db(before: np.ndarray, after: np.ndarray) -> float:
+    """Return the energy taken out, in dB of the energy before: -10 is a tenth; -inf is nothing."""
+    before, after = np.asarray(before, np.float64), np.asarray(after, np.float64)
+    total = (before**2).sum()
+    share = ((before - after) ** 2).sum() / total if total else 0.0
+    with np.errstate(divide="ignore"):
+        return float(10 * np.log10(share))
