@@ -15,11 +15,15 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Listing:
-    """Rows, and the two folders that their `path` and `motion` are relative to."""
+    """Rows, and the two folders that their `path` and `motion` are relative to.
+
+    `note` says in words which of several forms of the data set was found, "" where there is one.
+    """
 
     root: Path
     motion_root: Path
     rows: list[Row]
+    note: str = ""
 
 
 def video_files(root: Path) -> list[Path]:

@@ -1,0 +1,177 @@
+"""TikTok dances: the clips that `pipeline curate` found, or videos named as in the published list.
+
+The authors' list (manifests/tiktok.csv: 445 videos, 392 for training, 53 for the test) names videos
+by ids of their own. Neither footage nor links were published with it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import manifests
+from pipeline import manifest
+from pipeline.curate.split import held_out
+from pipeline.manifest import NAME_LENGTH, Row
+from pipeline.sources.folder import list_folder
+from pipeline.sources.listing import Listing
+
+TABLE = Path("data/curated/tiktok")
+LONGEST = NAME_LENGTH + 13
+"""Of a name in a tar, 100 bytes, the segment's number and the suffix take 19."""
+CLOCK_HZ = 1_000_000
+"""Time bases of containers divide this, or differ from what does by less than a nanosecond."""
+HELP = """there are two ways to TikTok dances:
+  your own videos, cut and sorted:   pipeline curate --dataset tiktok --source DIR
+                                     pipeline build --dataset tiktok
+  the paper's 445 videos:            name them by the ids in manifests/tiktok.csv
+                                     (DIR/000000_0_0.mp4 …), then
+                                     pipeline build --dataset tiktok --source DIR --published"""
+
+
+def list_tiktok(
+    source: Path | None,
+    curated: Path | None,
+    published: bool,
+    motion: str,
+    motion_dir: Path | None = None,
+) -> Listing:
+    """List the clips of the curated table in `curated`, or the videos of the published list.
+
+    The list is used where it is asked for, or where `source` holds videos of it and none of the
+    table's. Where no song is in the split `val`, whole songs are moved there from `train`.
+
+    Raises FileNotFoundError or ValueError that say what to put where.
+    """
+    table = curated or TABLE
+    known = (table / "tiktok.parquet").is_file()
+    if published and curated:
+        raise ValueError("--published and --curated: choose one, the list or the table")
+    if not published and (curated or source is None or (known and covers(table, source))):
+        if not known:
+            raise FileNotFoundError(f"{table}/tiktok.parquet: no such table; {HELP}")
+        return with_val(list_curated(table, source, motion, motion_dir))
+    if source is None:
+        raise FileNotFoundError(f"--published needs --source DIR; {HELP}")
+    listing = list_published(source, motion, motion_dir)
+    if listing is None:
+        has = f"the table in {table} is of other videos; " if known and not published else ""
+        words = HELP.replace("DIR", str(source))
+        raise FileNotFoundError(f"{source}: no video of the published list in it; {has}{words}")
+    return with_val(listing)
+
+
+def covers(table: Path, source: Path) -> bool:
+    """Return whether any video that the table is made of lies under `source`."""
+    rows, _ = manifest.load(table / "tiktok.inputs.parquet")
+    root = source if source.is_dir() else source.parent
+    return any((root / row.path).is_file() for row in rows)
+
+
+def list_curated(table: Path, source: Path | None, motion: str, motion_dir: Path | None) -> Listing:
+    """List every clip of the table, kept or not, and every video that has none.
+
+    A rejected clip ends as `rejected_<reason>`; a video that gave no clip as curation says; one in
+    the folder that curation has not seen as `not_curated`.
+    """
+    import pyarrow.parquet as pq
+
+    clips = pq.read_table(table / "tiktok.parquet").to_pylist()
+    inputs, root = manifest.load(table / "tiktok.inputs.parquet")
+    if source is None and not Path(root or table / "unknown").is_dir():
+        where = root or "a folder that it does not name"
+        raise FileNotFoundError(f"{table} was made of {where}: say --source DIR if it has moved")
+    here = list_folder(source or Path(root), motion, motion_dir)
+    annotations = {row.path: row.motion for row in here.rows}
+    rows = [clip_row(clip, annotations.get(clip["source"], "")) for clip in clips]
+    rows += barren(table, inputs, {clip["video_id"] for clip in clips})
+    seen = {row.path for row in inputs}
+    for row in here.rows:
+        if row.path not in seen:
+            rows.append(replace(row, split="", motion="", ended=row.ended or "not_curated"))
+    kept = sum(clip["decision"] == "keep" for clip in clips)
+    note = f"curated: {kept} of {len(clips)} clips kept, from {len(inputs)} videos ({table})"
+    return Listing(here.root, here.motion_root, rows, note)
+
+
+def clip_row(clip: Mapping[str, Any], motion: str) -> Row:
+    """Return a row of the table as an input of the build."""
+    kept = clip["decision"] == "keep"
+    return Row(
+        video_id=clip_id(clip["id"]),
+        path=clip["source"],
+        split=clip["split"],
+        song=clip["song"],
+        motion=motion if kept else "",
+        ended="" if kept else f"rejected_{clip['reason']}",
+        sha256=clip["sha256"],
+        start_s=str(Fraction(clip["start_s"]).limit_denominator(CLOCK_HZ)),
+        stop_s=str(Fraction(clip["end_s"]).limit_denominator(CLOCK_HZ)),
+        box=tuple(clip["box"]),
+        counted=clip["dancers"],
+        why="" if kept else f"clip of {clip['source']}: {clip['detail']}",
+    )
+
+
+def clip_id(name: str) -> str:
+    """Return a clip's id in the table, `<video id>_c<NNN>`, short enough for a key in a tar."""
+    if len(name) <= LONGEST:
+        return name
+    video, _, number = name.rpartition("_c")
+    digits = hashlib.sha256(video.encode()).hexdigest()[:12]
+    return f"{video[: LONGEST - len(number) - len(digits) - 3]}-{digits}_c{number}"
+
+
+def barren(table: Path, inputs: Sequence[Row], with_clips: set[str]) -> list[Row]:
+    """Return rows for the videos that gave no clip, ended as curation's report has it."""
+    report = json.loads((table / "report.json").read_text(encoding="utf-8"))
+    ends = {row["video_id"]: row for row in report["rows"]}
+    rows = []
+    for row in inputs:
+        if row.video_id in with_clips:
+            continue
+        end = ends.get(row.video_id, {"status": "ok"})
+        if end["status"] == "ok":
+            raise ValueError(
+                f"{table}: report and table disagree on {row.path}; run pipeline curate again"
+            )
+        rows.append(replace(row, split="", ended=end["code"], why=end["message"]))
+    return rows
+
+
+def list_published(source: Path, motion: str, motion_dir: Path | None) -> Listing | None:
+    """List the videos of the published list and all others in the folder; None if it has none.
+
+    A listed video that is not there ends as `missing_file`, one not listed as `not_in_split`.
+    """
+    root = source / "videos" if (source / "videos").is_dir() else source
+    with open(Path(manifests.__path__[0]) / "tiktok.csv", newline="", encoding="utf-8") as file:
+        members = {row["video_id"]: row for row in csv.DictReader(file)}
+    here = list_folder(root, motion, motion_dir)
+    files = {row.video_id: row for row in here.rows}
+    found = files.keys() & members.keys()
+    if not found:
+        return None
+    rows = []
+    for name in sorted(files.keys() | members.keys()):
+        row = files.get(name, Row(name, f"{name}.mp4"))
+        if member := members.get(name):
+            rows.append(replace(row, split=member["split"], song=member["song_id"]))
+        else:
+            rows.append(replace(row, split="", ended=row.ended or "not_in_split"))
+    note = f"published list: {len(found)} of its {len(members)} videos in {root}"
+    return Listing(here.root, here.motion_root, rows, note)
+
+
+def with_val(listing: Listing) -> Listing:
+    """Return the listing with a tenth of the training songs in `val`, unless some are already."""
+    if any(row.split == "val" for row in listing.rows):
+        return listing
+    rows = [replace(row, split=held_out(row.split, row.song)) for row in listing.rows]
+    return replace(listing, rows=rows)
