@@ -88,6 +88,7 @@ class WriteShard:
     name: str = "shards"
     batch: int = 1
     gpus: float = 0.0
+    limit_s: float = 0.0
 
     def setup(self) -> None:
         """Nothing to load."""
@@ -174,5 +175,5 @@ def seen_facts(results: Mapping[str, Any], index: int) -> dict[str, int]:
     return {"dancers_seen": seen[index]} if seen else {}
 
 
-def _lost_shard(plan: ShardPlan, stage: str, words: str) -> tuple[ShardPlan, Outcome]:
-    return plan, Outcome("failed", stage, "worker_lost", words)
+def _lost_shard(plan: ShardPlan, stage: str, code: str, words: str) -> tuple[ShardPlan, Outcome]:
+    return plan, Outcome("failed", stage, code, words)

@@ -27,6 +27,7 @@ from model.segment import (
 from pipeline import manifest
 from pipeline.assemble import write_shards
 from pipeline.engine import LocalEngine, RayEngine, make_engine
+from pipeline.limit import ITEM_LIMIT_S
 from pipeline.manifest import Row
 from pipeline.outcome import Outcome, attempt
 from pipeline.progress import progress
@@ -62,6 +63,7 @@ class BuildOptions:
     engine: str = "ray"
     address: str | None = None
     max_failed: float = 0.2
+    item_limit_s: float = ITEM_LIMIT_S
     dry_run: bool = False
 
 
@@ -198,6 +200,7 @@ def make_settings(options: BuildOptions, listing: Listing) -> Settings:
         weights_id=extractor_of(options).weights_id() if options.visual != "none" else "",
         flow=(options.flow or FLOW) if options.visual == "i3d_inception" else "",
         precision=options.precision,
+        item_limit_s=options.item_limit_s,
         **body_model(options),
         **pose_models(options),
     )
@@ -356,5 +359,5 @@ def _engine(options: BuildOptions) -> Iterator[LocalEngine | RayEngine]:
         engine.close()
 
 
-def _lost(work: Work, stage: str, words: str) -> Work:
-    return Work(work.row, outcome=Outcome("failed", stage, "worker_lost", words))
+def _lost(work: Work, stage: str, code: str, words: str) -> Work:
+    return Work(work.row, outcome=Outcome("failed", stage, code, words))

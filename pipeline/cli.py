@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.limit import ITEM_LIMIT_S
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 error, 2 usage, 3 too many failed, 130 interrupted."""
@@ -88,6 +90,12 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--seed", type=_natural, default=0, help="seed of the synthetic data set")
     _add_engine(sub)
     sub.add_argument("--max-failed", type=_share, default=0.2, help="exit 3 above this share")
+    sub.add_argument(
+        "--item-limit-s",
+        type=_seconds,
+        default=ITEM_LIMIT_S,
+        help="seconds one stage may work on one video (default 3600), 0 for no limit",
+    )
     sub.add_argument("--dry-run", action="store_true", help="list the inputs, do nothing")
     sub.set_defaults(run=_build)
 
@@ -278,6 +286,13 @@ def _natural(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text}: expected 0 or more")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of seconds, 0 or more")
     return value
 
 

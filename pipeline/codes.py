@@ -126,6 +126,7 @@ class Encode:
     name: str = "codes"
     batch: int = 8
     gpus: float = 1.0
+    limit_s: float = 0.0
     _codec: Any = field(default=None, repr=False)
 
     @property
@@ -204,8 +205,8 @@ def _members(
             )
 
 
-def _lost(video: VideoCodes, stage: str, words: str) -> VideoCodes:
-    outcome = Outcome("failed", stage, "worker_lost", words)
+def _lost(video: VideoCodes, stage: str, code: str, words: str) -> VideoCodes:
+    outcome = Outcome("failed", stage, code, words)
     return VideoCodes(video.shard, video.keys, video.spans, "", outcome)
 
 

@@ -1,19 +1,26 @@
 """Run stages over items, in this process or on Ray. The one file that knows Ray.
 
 A stage is a callable on a list of items that returns as many, with `setup()` called once per
-worker, and three attributes: `name`, `batch` (items per call) and `gpus` (wanted per worker where
-there are any). Items flow
-through the stages one way, in no promised order; nothing here depends on what they are.
+worker, and four attributes: `name`, `batch` (items per call), `gpus` (wanted per worker where there
+are any) and `limit_s` (seconds for one item, after which its worker is taken for hung; 0: never).
+Items flow through the stages one way, in no promised order; nothing here depends on what they are.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Protocol
+
+from pipeline.outcome import timeout_words
+
+GRACE_S = 60.0
+"""A worker stops an item by itself when its time is over; so much later it is killed."""
+CHECK_S = 5.0
 
 
 class Stage(Protocol):
@@ -22,14 +29,16 @@ class Stage(Protocol):
     name: str
     batch: int
     gpus: float
+    limit_s: float
 
     def setup(self) -> None: ...
 
     def __call__(self, items: list[Any]) -> list[Any]: ...
 
 
-Lost = Callable[[Any, str, str], Any]
-"""Make the item that stands for `item`, lost in stage `name` by an error with these words."""
+Lost = Callable[[Any, str, str, str], Any]
+"""Make the item that stands for `item`, lost in stage `name`: code (`worker_lost` or `timeout`) and
+message of an Outcome."""
 
 
 class LocalEngine:
@@ -62,7 +71,8 @@ class RayEngine:
     Results of one stage stay in Ray's object store until the next takes them; a stage does not
     start work that the next has no room for, so memory is bounded by what is in flight. A worker
     that dies is started again and its call repeated; when that fails too, each item of the call has
-    a last try alone, and one that kills its worker again ends as lost.
+    a last try alone, and one that kills its worker again ends as lost. A worker long past the limit
+    of its item is killed: that item ends as lost, those that waited behind it go to another.
     """
 
     def __init__(self, address: str | None = None) -> None:
@@ -100,7 +110,8 @@ class RayEngine:
     def _flow(self, pools: list[_Pool], source: Iterator[Any], lost: Lost) -> Iterator[Any]:
         ray = self._ray
         running: dict[Any, tuple[_Pool, _Call]] = {}  # by the ref that says a call has ended
-        exhausted = False
+        exhausted, checked_s = False, time.monotonic()
+        every_s = CHECK_S if any(pool.stage.limit_s for pool in pools) else None
         while True:
             for i in reversed(range(len(pools))):
                 pool = pools[i]
@@ -122,14 +133,24 @@ class RayEngine:
                     running[call.ended] = (pool, call)
             if not running:
                 return
-            (done,), _ = ray.wait(list(running), num_returns=1, fetch_local=False)
-            pool, call = running.pop(done)
+            done, _ = ray.wait(list(running), num_returns=1, timeout=every_s, fetch_local=False)
+            if every_s and time.monotonic() - checked_s > every_s:
+                checked_s = time.monotonic()
+                for pool in pools:
+                    pool.kill_hung()
+            if not done:
+                continue
+            pool, call = running.pop(done[0])
             words = pool.finish(call)
+            if words and call.hung and len(call.pairs) == 1:
+                message = timeout_words(pool.stage.limit_s)
+                yield lost(call.pairs[0][0], pool.stage.name, "timeout", message)
+                continue
             if words and not call.second:
                 pool.again.extend(call.pairs)  # a neighbour may be to blame: each alone, once
                 continue
             if words:
-                yield lost(call.pairs[0][0], pool.stage.name, words)
+                yield lost(call.pairs[0][0], pool.stage.name, "worker_lost", words)
                 continue
             following = pools[pools.index(pool) + 1 :]
             results = zip(call.pairs, call.results, strict=True)
@@ -140,7 +161,7 @@ class RayEngine:
                 try:
                     yield ray.get(ref)
                 except ray.exceptions.RayError as error:
-                    yield lost(item, pool.stage.name, _last_words(error))
+                    yield lost(item, pool.stage.name, "worker_lost", _last_words(error))
 
     def close(self) -> None:
         if self._owned:
@@ -148,18 +169,30 @@ class RayEngine:
             self._ray, self._owned = None, False
 
 
-@dataclass
+@dataclass(eq=False)
+class _Seat:
+    """An actor with its calls, the one it works on first, and since when it has been on that."""
+
+    actor: Any
+    ready: Any  # the ref that says it is set up
+    calls: deque[_Call]
+    since_s: float = 0.0
+
+
+@dataclass(eq=False)
 class _Call:
     """One call under way: its items with the refs it was given, and the refs of what it gives.
 
-    `second` says that its one item was in a call that failed before.
+    `second` says that its one item was in a call that failed before, `hung` that its worker was
+    killed for it.
     """
 
-    actor: Any
+    seat: _Seat
     pairs: list[tuple[Any, Any]]
     ended: Any
     results: list[Any]
     second: bool
+    hung: bool = False
 
 
 class _Pool:
@@ -172,15 +205,15 @@ class _Pool:
         cpus = max(1, int(resources.get("CPU", 1)))
         gpus = stage.gpus if resources.get("GPU", 0) else 0
         count = max(1, int(resources["GPU"] / gpus)) if gpus else cpus
-        actor = ray.remote(_Worker).options(
+        self._actor = ray.remote(_Worker).options(
             # Pools share the cores: whole ones for each would leave the last pool without any.
             num_cpus=0.25,
             num_gpus=gpus / users,
             max_restarts=-1,
             max_task_retries=2,
         )
-        self.actors = [actor.remote(stage) for _ in range(count)]
-        self.free = deque(self.actors * 2)  # one call running and one queued per actor
+        self.seats = [self._seat() for _ in range(count)]
+        self.free = deque(self.seats * 2)  # one call running and one queued per actor
         self.capacity = count * stage.batch
         self.waiting: deque[tuple[Any, Any]] = deque()  # item as it came in, its latest ref
         self.again: deque[tuple[Any, Any]] = deque()  # the same, for a second chance alone
@@ -197,15 +230,23 @@ class _Pool:
         else:
             count = min(self.stage.batch, len(self.waiting))
             pairs, second = [self.waiting.popleft() for _ in range(count)], False
-        actor = self.free.popleft()
+        seat = self.free.popleft()
         given = [latest for _, latest in pairs]
-        ended, *results = actor.call.options(num_returns=1 + len(given)).remote(*given)
+        ended, *results = seat.actor.call.options(num_returns=1 + len(given)).remote(*given)
         self.running += 1
-        return _Call(actor, pairs, ended, results, second)
+        call = _Call(seat, pairs, ended, results, second)
+        if not seat.calls:
+            seat.since_s = time.monotonic()
+        seat.calls.append(call)
+        return call
 
     def finish(self, call: _Call) -> str:
         """Take the actor back; return why the call failed, "" if it did not."""
-        self.free.append(call.actor)
+        seat = call.seat
+        seat.calls.remove(call)
+        seat.since_s = time.monotonic()
+        if seat in self.seats:
+            self.free.append(seat)
         self.running -= 1
         self.retrying = self.retrying and not call.second
         try:
@@ -214,9 +255,30 @@ class _Pool:
             return _last_words(error)
         return ""
 
+    def kill_hung(self) -> None:
+        """Kill, and replace, the workers that are long past their item's limit."""
+        if not self.stage.limit_s:
+            return
+        now_s = time.monotonic()
+        for i, seat in enumerate(self.seats):
+            if seat.calls and not self._ray.wait([seat.ready], timeout=0)[0]:
+                seat.since_s = now_s  # it waits for a place in the cluster, or loads a model
+            limit_s = self.stage.limit_s * len(seat.calls[0].pairs) if seat.calls else 0.0
+            if not seat.calls or now_s - seat.since_s < limit_s + GRACE_S:
+                continue
+            seat.calls[0].hung = True
+            self._ray.kill(seat.actor)
+            self.seats[i] = self._seat()
+            self.free = deque(s for s in self.free if s is not seat)
+            self.free.extend([self.seats[i]] * 2)
+
     def close(self) -> None:
-        for actor in self.actors:
-            self._ray.kill(actor)
+        for seat in self.seats:
+            self._ray.kill(seat.actor)
+
+    def _seat(self) -> _Seat:
+        actor = self._actor.remote(self.stage)
+        return _Seat(actor, actor.ready.remote(), deque())
 
 
 def _last_words(error: Exception) -> str:
@@ -232,6 +294,9 @@ class _Worker:
             os.environ[name] = "1"
         self._stage = stage
         stage.setup()
+
+    def ready(self) -> None:
+        """Return once the worker is set up."""
 
     def call(self, *items: Any) -> Any:
         """Return a mark that the call ended well, small enough to look at, and the results."""

@@ -6,10 +6,13 @@ command; a permanent one is remembered with the input's content hash and is not.
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
+
+from pipeline.limit import TimeLimit, time_limit
 
 REASONS = {
     "too_short": "shorter than min_clip_s",
@@ -20,6 +23,8 @@ REASONS = {
     "small_picture": "the active picture takes too little of the frame",
     "no_dancer": "a detector counted fewer than min_dancers",
     "crowd": "a detector counted more than max_dancers",
+    "cut_off": "the main dancer's whole body is seldom in the picture: a talking head, or too near",
+    "idle": "the main dancer hardly moves",
     "duplicate": "shows and plays the same as a longer clip, or an earlier one",
     "by_hand": "rejected in the overrides",
 }
@@ -47,9 +52,14 @@ PERMANENT = {
 RETRYABLE = {
     "out_of_memory": "the worker ran out of memory",
     "worker_lost": "the worker or its node died",
-    "io": "reading or writing failed: disk full, permissions, network",
+    "timeout": "one stage worked on it for longer than --item-limit-s",
+    "no_room": "results cannot be written: disk full, quota reached, or read-only",
+    "io": "reading or writing failed: permissions, network, a broken disk",
     "internal": "an error this program did not foresee; please report it",
 }
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors that no other input would escape: a build stops at the first of them."""
 
 Status = Literal["ok", "filtered", "failed"]
 T = TypeVar("T")
@@ -84,18 +94,24 @@ class StageError(ValueError):
         self.code = code
 
 
-def attempt(stage: str, call: Callable[[], T]) -> T | Outcome:
+def attempt(stage: str, call: Callable[[], T], limit_s: float = 0.0) -> T | Outcome:
     """Run `call` for one input: its result, or the outcome that an error of it stands for.
+
+    It may take `limit_s` seconds; 0 is no limit.
 
     The per-item boundary: the one place that catches everything, so that one input's error ends
     that input and no other.
     """
     try:
-        return call()
+        with time_limit(limit_s):
+            return call()
+    except TimeLimit:
+        return Outcome("failed", stage, "timeout", timeout_words(limit_s))
     except MemoryError as error:
         return Outcome("failed", stage, "out_of_memory", _words(error))
     except OSError as error:
-        return Outcome("failed", stage, "io", _words(error))
+        code = "no_room" if error.errno in NO_ROOM else "io"
+        return Outcome("failed", stage, code, _words(error))
     except Exception as error:
         code = getattr(error, "code", None)
         if code in FILTERED:
@@ -107,6 +123,11 @@ def attempt(stage: str, call: Callable[[], T]) -> T | Outcome:
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
         return Outcome("failed", stage, "internal", f"{_words(error)} (at {place})")
+
+
+def timeout_words(limit_s: float) -> str:
+    """Return the message of an input whose time was over."""
+    return f"took longer than {limit_s:g} s; for a slow machine pipeline build has --item-limit-s"
 
 
 def _words(error: BaseException) -> str:

@@ -19,6 +19,7 @@ class Square:
     name: str = "square"
     batch: int = 1
     gpus: float = 0.0
+    limit_s: float = 0.0
 
     def setup(self) -> None:
         """Nothing to load."""
@@ -29,8 +30,8 @@ class Square:
         return [item * item for item in items]
 
 
-def lost(item: int, stage: str, words: str) -> tuple[int, str]:
-    assert words
+def lost(item: int, stage: str, code: str, words: str) -> tuple[int, str]:
+    assert words and code == "worker_lost"
     return (item, stage)
 
 

@@ -18,6 +18,7 @@ from pipeline.curate.scores import Clip, Material
 from pipeline.curate.shots import Shot, ShotSettings, find_shots
 from pipeline.curate.songs import fingerprint
 from pipeline.ledger import Ledger, Result, result_key
+from pipeline.limit import ITEM_LIMIT_S
 from pipeline.manifest import Row
 from pipeline.media import Audio, probe, read_audio
 from pipeline.outcome import Outcome, attempt
@@ -49,6 +50,7 @@ class Measure:
     name: str = NAME
     batch: int = 1
     gpus: float = 0.0
+    limit_s: float = 3 * ITEM_LIMIT_S
 
     def setup(self) -> None:
         """Nothing to load."""
@@ -88,7 +90,9 @@ class Measure:
 
     def _one(self, work: Work) -> Work:
         row = work.row
-        made = attempt(NAME, lambda: measure(self.root / row.path, self.shots, self.picture))
+        made = attempt(
+            NAME, lambda: measure(self.root / row.path, self.shots, self.picture), self.limit_s
+        )
         if isinstance(made, Outcome):
             words = made.message.replace(f"{self.root / row.path}: ", "")
             kept = replace(made, message=words)

@@ -195,5 +195,5 @@ def _saved(path: Path) -> list[Row]:
     return [Row(**{**row, "dancers": tuple(row["dancers"])}) for row in table]
 
 
-def _lost(work: Work, stage: str, words: str) -> Work:
-    return Work(work.row, Outcome("failed", stage, "worker_lost", words))
+def _lost(work: Work, stage: str, code: str, words: str) -> Work:
+    return Work(work.row, Outcome("failed", stage, code, words))

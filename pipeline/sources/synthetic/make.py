@@ -20,6 +20,7 @@ class WriteVideo:
     name: str = "synthesise"
     batch: int = 1
     gpus: float = 0.0
+    limit_s: float = 0.0
 
     def setup(self) -> None:
         """Nothing to load."""
@@ -51,5 +52,5 @@ def make(
     return specs
 
 
-def _lost(spec: VideoSpec, stage: str, words: str) -> tuple[VideoSpec, Outcome]:
-    return spec, Outcome("failed", stage, "worker_lost", words)
+def _lost(spec: VideoSpec, stage: str, code: str, words: str) -> tuple[VideoSpec, Outcome]:
+    return spec, Outcome("failed", stage, code, words)
