@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     _add_import_released(commands)
     _add_train_codec(commands)
     _add_finetune_synthesizer(commands)
+    _add_mos(commands)
     return top
 
 
@@ -71,6 +72,9 @@ def _add_generate(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--codec", help="demo, jukebox-5b or PATH (default: the run's own)")
     sub.add_argument("--genre", default="", help="for a run with the genre as an input: BR, PO, …")
     sub.add_argument("--seed", type=int, default=0, help="of the noise, where the run uses any")
+    sub.add_argument(
+        "--denoise", action="store_true", help="spectral gating by noisereduce, as the paper does"
+    )
     sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     sub.set_defaults(run=_generate)
 
@@ -116,6 +120,12 @@ def _add_finetune_synthesizer(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     sub.set_defaults(run=_finetune_synthesizer)
+
+
+def _add_mos(commands: argparse._SubParsersAction) -> None:
+    from model.mos import command
+
+    command.add_arguments(commands.add_parser("mos", help="the listening test"), _place)
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -194,6 +204,10 @@ def _generate(arguments: argparse.Namespace) -> int:
 
     from model.generate import check_genre, load_run
 
+    if arguments.denoise:
+        from model.evaluate.denoise import check_available
+
+        check_available()
     trained = load_run(
         arguments.run_folder,
         f"{arguments.checkpoint}.pt",
@@ -230,7 +244,7 @@ def _generate_for_video(arguments: argparse.Namespace, trained) -> int:
             )
         genre = arguments.genre
         pieces = (p for s in splits for p in read_pieces(root, trained, dataset, s, genre))
-        written = write_pieces(trained, pieces, arguments.out, dataset.untrained)
+        written = write_pieces(trained, pieces, arguments.out, dataset.untrained, arguments.denoise)
     for piece, wav in written:
         mux(arguments.video, wav, piece.start_s, wav.with_suffix(".mp4"))
         print(wav.with_suffix(".mp4"))
@@ -244,7 +258,7 @@ def _generate_from_shards(arguments: argparse.Namespace, trained) -> int:
 
     dataset = load_dataset(arguments.shards)
     pieces = read_pieces(arguments.shards, trained, dataset, arguments.split, arguments.genre)
-    written = write_pieces(trained, pieces, arguments.out, dataset.untrained)
+    written = write_pieces(trained, pieces, arguments.out, dataset.untrained, arguments.denoise)
     videos = [(wav, p.start_s, find_video(dataset.source, p.source)) for p, wav in written]
     if not has_pipeline():
         print("wav only: the pipeline package, which writes mp4, is not installed here")

@@ -20,6 +20,7 @@ from model.audio import write_wav
 from model.checkpoint import load_state, read_checkpoint
 from model.config import Config, override
 from model.data import genre_index, member, meta_of, read_tar
+from model.evaluate.denoise import denoise, removed_share
 from model.generator import Generator, build_generator, input_specs
 from model.jukebox import Codec, load_codec
 from model.report import labels
@@ -228,11 +229,16 @@ def check_features(root: Path, trained: Trained, dataset: Dataset) -> list[str]:
 
 
 def write_pieces(
-    trained: Trained, pieces: Iterable[Piece], out: Path, untrained: Iterable[str]
+    trained: Trained,
+    pieces: Iterable[Piece],
+    out: Path,
+    untrained: Iterable[str],
+    denoised: bool = False,
 ) -> list[tuple[Piece, Path]]:
     """Write one wav per piece and generated.json into `out`.
 
-    Return the pieces, without their features, and their files.
+    With `denoised` each piece is denoised as a whole, and what that took out is told. Return the
+    pieces, without their features, and their files.
     """
     untrained = sorted({*untrained, *trained.dataset.untrained})
     told = labels(trained.codec.note, untrained)
@@ -243,7 +249,11 @@ def write_pieces(
         if not piece.alone:
             name += f"_seg{piece.first:04d}-{piece.last:04d}"
         path = out / f"{name}.wav"
-        audio = generate(trained, piece)
+        audio = generate(trained, piece).numpy()
+        taken = {}
+        if denoised:
+            before, audio = audio, denoise(audio)
+            taken["denoising_removed_share"] = removed_share(before, audio)
         clipped = write_wav(path, audio)
         rows.append(
             {
@@ -253,10 +263,13 @@ def write_pieces(
                 "start_s": piece.start_s,
                 "samples": len(audio),
                 "clipped_samples": clipped,
+                **taken,
             }
         )
         seconds = len(audio) / SAMPLE_RATE_HZ
         note = f", {clipped} samples clipped" if clipped else ""
+        if denoised:
+            note += f", denoising took {taken['denoising_removed_share']:.1%} of the energy"
         print(f"{path}: {seconds:.2f} s{note}", flush=True)
         written.append((replace(piece, motion=None, visual=None), path))
     summary = {
@@ -268,6 +281,7 @@ def write_pieces(
             for name in ("motion", "visual", "genre")
             if getattr(trained.generator, name) is not None
         ],
+        "denoised": denoised,
         "labels": told,
         "generated": rows,
     }

@@ -32,10 +32,8 @@ def denoise(audio: np.ndarray) -> np.ndarray:
     return np.asarray(reduce_noise(audio, SAMPLE_RATE_HZ, use_torch=False), np.float32)
 
 
-def removed_db(before: np.ndarray, after: np.ndarray) -> float:
-    """Return the energy taken out, in dB of the energy before: -10 is a tenth; -inf is nothing."""
+def removed_share(before: np.ndarray, after: np.ndarray) -> float:
+    """Return the energy of what was taken out as a share of the energy before; 0 of silence."""
     before, after = np.asarray(before, np.float64), np.asarray(after, np.float64)
-    total = (before**2).sum()
-    share = ((before - after) ** 2).sum() / total if total else 0.0
-    with np.errstate(divide="ignore"):
-        return float(10 * np.log10(share))
+    total = float((before**2).sum())
+    return float(((before - after) ** 2).sum()) / total if total else 0.0
