@@ -158,7 +158,8 @@ def members(
             "song": row.song,
             "genre": row.genre,
             "dancers": list(row.dancers),
-            **seen_facts(results, index),
+            **seen_facts(row, results, index),
+            **clip_facts(row),
             "source": row.path,
             "source_sha256": row.sha256,
             "padded_ms": cut.facts["padded_ms"][index],
@@ -169,10 +170,18 @@ def members(
     return made
 
 
-def seen_facts(results: Mapping[str, Any], index: int) -> dict[str, int]:
-    """Return how many dancers a segment shows, where the pose stage counted them."""
+def seen_facts(row: Row, results: Mapping[str, Any], index: int) -> dict[str, int]:
+    """Return how many dancers a segment shows: as the pose stage counted, else as curation did."""
     seen = results["motion"].facts.get("dancers_seen") if "motion" in results else None
-    return {"dancers_seen": seen[index]} if seen else {}
+    counted = seen[index] if seen else row.counted
+    return {} if counted is None else {"dancers_seen": counted}
+
+
+def clip_facts(row: Row) -> dict[str, list]:
+    """Return which span and part of its video's picture a clip is, nothing for a whole video."""
+    if not row.span_s:
+        return {}
+    return {"clip_s": [float(at_s) for at_s in row.span_s], "box_px": list(row.box)}
 
 
 def _lost_shard(plan: ShardPlan, stage: str, code: str, words: str) -> tuple[ShardPlan, Outcome]:
