@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +27,7 @@ from pipeline.assemble import write_shards
 from pipeline.engine import LocalEngine, RayEngine, make_engine
 from pipeline.limit import ITEM_LIMIT_S
 from pipeline.manifest import Row
+from pipeline.out import changes, dataset_before, keep_codes, locked
 from pipeline.outcome import Outcome, attempt
 from pipeline.progress import progress
 from pipeline.report import Report
@@ -37,6 +36,10 @@ from pipeline.stages.extract import Extract, Settings, Visual, Work, settings_re
 
 if TYPE_CHECKING:
     from pipeline.stages.extractors import Extractor
+
+
+STOP_AFTER = 50
+"""A build stops early, for too many failures, only after so many inputs: fewer say little."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,23 @@ def build(options: BuildOptions) -> Report:
 def _build(
     options: BuildOptions, listing: Listing, engine: LocalEngine | RayEngine, started: float
 ) -> Report:
-    before = dataset_before(options, listing)
+    before = dataset_before(options.out, options.dataset, str(listing.root.resolve()))
     (options.out / "report.json").unlink(missing_ok=True)
     rows = manifest.hash_inputs(listing.root, listing.motion_root, listing.rows)
     manifest.save(options.out / "manifest.parquet", rows)
     settings = make_settings(options, listing)
-    outcomes = extract(settings, rows, engine)
+    if before is not None:
+        for line in changes(before, describe(options, settings, listing, {})):
+            print(line)
+    outcomes = extract(settings, rows, engine, options.max_failed)
+    if left := sum(outcome is None for outcome in outcomes.values()):
+        words = (
+            f"more than {options.max_failed:.0%} of the inputs failed (--max-failed); "
+            f"{left} were left, no shard was written: look at the failures, then run again"
+        )
+        report = Report.of(outcomes, rows, seconds=time.monotonic() - started, stopped=words)
+        report.save(options.out)
+        return report
     shards = write_shards(settings, rows, outcomes, options.out, engine)
     dataset = describe(options, settings, listing, shards)
     if before is not None:
@@ -231,15 +245,23 @@ def pose_models(options: BuildOptions) -> dict[str, str]:
 
 
 def extract(
-    settings: Settings, rows: Sequence[Row], engine: LocalEngine | RayEngine
-) -> dict[str, Outcome]:
-    """Bring every row to its end: from the ledger where it is there, else by working on it."""
+    settings: Settings, rows: Sequence[Row], engine: LocalEngine | RayEngine, max_failed: float
+) -> dict[str, Outcome | None]:
+    """Bring every row to its end: from the ledger where it is there, else by working on it.
+
+    Stops, leaving None for rows not reached, once more inputs have failed than `max_failed` of
+    those that there is work for: whatever the others did, it would be too many. Raises OSError
+    where results cannot be written.
+    """
     early = {row.video_id: manifest.ended_early(row) for row in rows}
     outcomes = {row.video_id: early[row.video_id] or stored_outcome(settings, row) for row in rows}
     todo = [Work(row) for row in rows if outcomes[row.video_id] is None]
     kept = len(rows) - len(todo) - sum(outcome is not None for outcome in early.values())
     if kept:
         print(f"{kept} of {len(rows)} inputs are done already")
+    worked = [outcomes[row.video_id] for row in rows if early[row.video_id] is None]
+    seen = sum(outcome is not None for outcome in worked)
+    failed = sum(outcome is not None and outcome.status == "failed" for outcome in worked)
     if todo:
         stages: list[Any] = [Extract(settings)]
         if settings.motion == "mmpose":
@@ -248,9 +270,19 @@ def extract(
             stages.append(Pose(settings))
         if settings.visual != "none":
             stages.append(Visual(settings, settings.extractor().VIDEOS))
-        done = engine.run(stages, todo, _lost)
-        for work in progress(done, "extract", len(todo), "video"):
-            outcomes[work.row.video_id] = work.outcome or _found_outcome(settings, work.row)
+        with closing(engine.run(stages, todo, _lost)) as done:
+            for work in progress(done, "extract", len(todo), "video"):
+                outcome = work.outcome or _found_outcome(settings, work.row)
+                if outcome.code == "no_room":
+                    raise OSError(
+                        f"{work.row.path}: {outcome.message}; make room where --out lies and run "
+                        "the same command again"
+                    )
+                outcomes[work.row.video_id] = outcome
+                seen += 1
+                failed += outcome.status == "failed"
+                if seen >= STOP_AFTER and failed > max_failed * len(worked):
+                    break
     return outcomes
 
 
@@ -310,44 +342,6 @@ def describe(
         untrained=settings.untrained(),
     )
     return dataset
-
-
-def dataset_before(options: BuildOptions, listing: Listing) -> Dataset | None:
-    """Return what `--out` holds; raises ValueError where that is another data set or source."""
-    if not (options.out / "dataset.json").is_file():
-        return None
-    before = load_dataset(options.out)
-    held, wanted = (before.name, before.source), (options.dataset, str(listing.root.resolve()))
-    if held != wanted:
-        raise ValueError(
-            f"{options.out} holds {held[0]} from {held[1]}, not {wanted[0]} from {wanted[1]}: "
-            "choose another --out, or delete its dataset.json to build over it"
-        )
-    return before
-
-
-def keep_codes(out: Path, before: Dataset, dataset: Dataset) -> None:
-    """Go on listing codes whose shards stayed; remove, and name, those whose shards did not."""
-    if before.splits == dataset.splits:
-        dataset.codecs = before.codecs
-        return
-    for codec_id, codes in before.codecs.items():
-        print(f"codes of {codec_id} no longer fit: pipeline extract-codes --codec {codes.source}")
-        shutil.rmtree(out / "codes" / codec_id, ignore_errors=True)
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold `out` for this process; a second build into the same folder is refused."""
-    (out / ".work").mkdir(parents=True, exist_ok=True)
-    with open(out / ".work" / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{out}: another command is writing there; wait for its end") from None
-        for part in [*out.glob("*.part"), *out.glob("codes/*/*.part")]:
-            part.unlink(missing_ok=True)
-        yield
 
 
 @contextmanager

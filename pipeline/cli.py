@@ -108,8 +108,9 @@ def _build(arguments: argparse.Namespace) -> int:
     report = build(BuildOptions(**values))
     print(report.table())
     if not arguments.dry_run:
-        print(f"written: {values['out']} (report.json, dataset.json)")
-    return 3 if report.failed_share > arguments.max_failed else 0
+        files = "report.json" if report.stopped else "report.json, dataset.json"
+        print(f"written: {values['out']} ({files})")
+    return 3 if report.stopped or report.failed_share > arguments.max_failed else 0
 
 
 def _add_curate(commands: argparse._SubParsersAction) -> None:

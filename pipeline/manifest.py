@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from model.jukebox.cache import sha256_of
@@ -139,6 +139,7 @@ def ended_early(row: Row) -> Outcome | None:
         "missing_file": "listed, but no such file (or a link to nothing); put it there",
         "io": "cannot be read; check the disk and the file's permissions",
         "bad_name": "a file name that is not UTF-8; rename it",
+        "outside_root": "its path, or its annotation's, leaves the source folder; correct it",
         "changed": "not the file that was curated; run pipeline curate again",
         "not_curated": "curation has not seen it; run pipeline curate again",
         "not_in_split": "the official split does not list it",
@@ -149,10 +150,21 @@ def ended_early(row: Row) -> Outcome | None:
 
 
 def find(root: Path, row: Row) -> Row:
-    """Return the row, ended as `missing_file` where its video is not there."""
+    """Return the row, ended as `missing_file` where its video is not there.
+
+    A path with `..`, or an absolute one, ends it as `outside_root` before anything is opened.
+    """
+    if not row.ended and (leaves(row.path) or leaves(row.motion)):
+        return replace(row, ended="outside_root")
     if row.ended or (root / row.path).is_file():
         return row
     return replace(row, ended="missing_file")
+
+
+def leaves(path: str) -> bool:
+    """Return whether a path would lead out of the folder that it is relative to."""
+    parts = PurePosixPath(path)
+    return parts.is_absolute() or ".." in parts.parts
 
 
 def _with_hashes(

@@ -40,6 +40,7 @@ PERMANENT = {
     "missing_file": "the official list names it, the source folder lacks it",
     "changed": "not the file that was curated",
     "bad_name": "a file name that is not UTF-8",
+    "outside_root": "a path that leaves the source folder",
     "undecodable": "the decoder refused it",
     "no_video": "no picture stream",
     "no_audio": "no sound stream",

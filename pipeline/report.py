@@ -18,7 +18,8 @@ from pipeline.outcome import Outcome
 class Report:
     """Every input's end. `rows` holds one entry per input; all counts come from it.
 
-    `untrained` says what was made with random weights, `codecs` maps codec ids to their notes.
+    `stopped` says why a build ended before its last input, "" where it did not. `untrained` says
+    what was made with random weights, `codecs` maps codec ids to their notes.
     """
 
     rows: list[dict[str, Any]]
@@ -26,6 +27,7 @@ class Report:
     untrained: list[str] = field(default_factory=list)
     codecs: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    stopped: str = ""
 
     @classmethod
     def of(
@@ -34,6 +36,7 @@ class Report:
         inputs: Sequence[Row],
         dataset: Dataset | None = None,
         seconds: float = 0.0,
+        stopped: str = "",
     ) -> Report:
         """Make the report of a build; raises ValueError if an input has no end."""
         rows = []
@@ -41,10 +44,10 @@ class Report:
             outcome = outcomes.get(row.video_id)
             if outcome is None and dataset is not None:
                 raise ValueError(f"{row.video_id}: no outcome; inputs and outcomes do not add up")
-            facts = asdict(outcome) if outcome else {"status": "listed"}
+            facts = asdict(outcome) if outcome else {"status": "left" if stopped else "listed"}
             rows.append({"video_id": row.video_id, "path": row.path, "split": row.split, **facts})
         if dataset is None:
-            return cls(rows)
+            return cls(rows, seconds=seconds, stopped=stopped)
         segments = {split: dataset.segments(split) for split in dataset.splits}
         codecs = {name: codes.note for name, codes in dataset.codecs.items()}
         report = cls(rows, segments, dataset.untrained, codecs, seconds)
@@ -71,6 +74,7 @@ class Report:
             "untrained": self.untrained,
             "codecs": self.codecs,
             "seconds": round(self.seconds, 1),
+            "stopped": self.stopped,
             "rows": self.rows,
         }
 
@@ -85,14 +89,16 @@ class Report:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: not found; run pipeline build --out {out} first")
         raw = json.loads(path.read_text(encoding="utf-8"))
-        codecs = {name: codes.note for name, codes in load_dataset(out).codecs.items()}
-        return cls(raw["rows"], raw["segments"], raw["untrained"], codecs, raw["seconds"])
+        stopped, codecs = raw.get("stopped", ""), {}
+        if not stopped:
+            codecs = {name: codes.note for name, codes in load_dataset(out).codecs.items()}
+        return cls(raw["rows"], raw["segments"], raw["untrained"], codecs, raw["seconds"], stopped)
 
     def table(self) -> str:
         """Return the printed form: every line's number adds up to the inputs."""
         facts = self.as_dict()
         lines = [f"{'inputs':<28}{facts['inputs']:>8}"]
-        for status in ("ok", "filtered", "failed", "listed"):
+        for status in ("ok", "filtered", "failed", "left", "listed"):
             if count := self.counts[status]:
                 lines.append(f"  {status:<26}{count:>8}")
             for reason, number in facts["reasons"].items():
@@ -104,6 +110,7 @@ class Report:
             lines.append(f"{'tail dropped, s':<28}{facts['dropped_tail_s']:>8}")
         for row in [row for row in self.rows if row["status"] == "failed"][:10]:
             lines.append(f"failed: {row['video_id']}: {row['stage']}: {row['message']}")
+        lines += [f"STOPPED {self.stopped}"] if self.stopped else []
         lines += [f"UNTRAINED {note}" for note in self.untrained]
         lines += [f"CODEC {name}: {note}" for name, note in self.codecs.items() if note]
         return "\n".join(map(_printable, lines))

@@ -1,0 +1,75 @@
+"""The folder a build writes to: one writer at a time, and what it held before."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from model.segment import MOTION, VISUAL, Dataset, load_dataset
+
+PARTS = ("*.part", "codes/*/*.part", ".work/shards/*.part", ".work/results/*/*/*.part")
+"""Where a killed writer leaves what it had not finished."""
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold `out` for this process; a second command that writes there is refused.
+
+    Raises ValueError for that, and OSError where nothing can be written.
+    """
+    try:
+        (out / ".work").mkdir(parents=True, exist_ok=True)
+        file = open(out / ".work" / "lock", "w")
+    except OSError as error:
+        raise OSError(
+            f"{out}: cannot be written ({error.strerror}); choose another folder, or make room"
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{out}: another command is writing there; wait for its end") from None
+        for part in (part for pattern in PARTS for part in out.glob(pattern)):
+            part.unlink(missing_ok=True)
+        yield
+
+
+def dataset_before(out: Path, name: str, source: str) -> Dataset | None:
+    """Return what `out` holds; raises ValueError where that is another data set or source."""
+    if not (out / "dataset.json").is_file():
+        return None
+    before = load_dataset(out)
+    if (before.name, before.source) != (name, source):
+        raise ValueError(
+            f"{out} holds {before.name} from {before.source}, not {name} from {source}: "
+            "choose another --out, or delete its dataset.json to build over it"
+        )
+    return before
+
+
+def changes(before: Dataset, dataset: Dataset) -> list[str]:
+    """Return a line for each setting that is not what it was, by its option's name."""
+    lines = []
+    for name in sorted(before.build.keys() | dataset.build.keys()):
+        was, now = (d.build.get(name, "not set") for d in (before, dataset))
+        if was != now:
+            lines.append(f"--{name.replace('_', '-')} was {was}, is {now}")
+    for suffix in (VISUAL, MOTION):
+        for fact in ("weights", "detector", "model_sha256"):
+            was, now = (d.fields.get(suffix, {}).get(fact) for d in (before, dataset))
+            if was and now and was != now and not lines:
+                lines.append(f"{fact} of {suffix}: the file was {was}, is {now}")
+    return [f"{line}: what depends on it is made again, nothing else" for line in lines]
+
+
+def keep_codes(out: Path, before: Dataset, dataset: Dataset) -> None:
+    """Go on listing codes whose shards stayed; remove, and name, those whose shards did not."""
+    if before.splits == dataset.splits:
+        dataset.codecs = before.codecs
+        return
+    for codec_id, codes in before.codecs.items():
+        print(f"codes of {codec_id} no longer fit: pipeline extract-codes --codec {codes.source}")
+        shutil.rmtree(out / "codes" / codec_id, ignore_errors=True)
