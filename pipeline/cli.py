@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_build(commands)
+    _add_fetch(commands)
     _add_curate(commands)
     _add_extract_codes(commands)
     _add_verify(commands)
@@ -123,6 +124,34 @@ def _add_curate(commands: argparse._SubParsersAction) -> None:
     _add_engine(sub)
     sub.add_argument("--limit", type=_positive, help="the first N inputs only")
     sub.add_argument("--decide-only", action="store_true", help="apply thresholds, read no video")
+def _add_fetch(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("fetch", help="a list of links to videos, by yt-dlp; again to go on")
+    sub.add_argument(
+        "--links", type=Path, required=True, help="CSV of id,url,song,duration,dancers"
+    )
+    sub.add_argument("--out", type=Path, required=True, help="folder of videos, for curate")
+    sub.add_argument("--pause-s", type=float, default=3.0, help="between two links (default 3)")
+    sub.add_argument(
+        "--rate-bytes-s", type=_natural, default=0, help="most bytes a second (0: any)"
+    )
+    sub.add_argument("--max-duration-s", type=float, default=1800.0, help="default 1800")
+    sub.add_argument("--tries", type=_positive, default=5, help="of each link, in one run")
+    sub.add_argument("--dead-too", action="store_true", help="ask again for links known as dead")
+    sub.add_argument("--max-failed", type=_share, default=1.0, help="exit 3 above this share dead")
+    sub.set_defaults(run=_fetch)
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from pipeline.curate.links import Fetching, fetch_links
+
+    given = vars(arguments)
+    names = [name for name in Fetching.__dataclass_fields__ if name in given]
+    fetched = fetch_links(Fetching(**{name: given[name] for name in names}))
+    print(fetched.table())
+    print(f"written: {arguments.out} (links.json says of each link what became of it)")
+    return 3 if fetched.dead_share > arguments.max_failed else 0
+
+
     sub.add_argument("--max-failed", type=_share, default=0.2, help="exit 3 above this share")
     sub.set_defaults(run=_curate)
 

@@ -29,8 +29,9 @@ class Listing:
 def video_files(root: Path) -> list[Path]:
     """Return everything named like a video under `root`, relative to it, sorted.
 
-    Links to folders are followed, each real folder once. What is no readable file (a broken link)
-    is listed too: it ends in the report, not in silence.
+    Folders `.work` are left out: what a command has not finished lies there. Links to folders are
+    followed, each real folder once. What is no readable file (a broken link) is listed too: it ends
+    in the report, not in silence.
     """
     found: list[Path] = []
     seen: set[str] = set()
@@ -40,7 +41,7 @@ def video_files(root: Path) -> list[Path]:
             names.clear()
             continue
         seen.add(real)
-        names.sort()
+        names[:] = sorted(name for name in names if name != ".work")
         here = Path(folder).relative_to(root)
         found += [here / f for f in files if Path(f).suffix.lower() in VIDEO_SUFFIXES]
     return sorted(found)
