@@ -28,7 +28,7 @@ from model.discriminators import Adversary, MultiScale
 from model.jukebox import VQVAE, Codec, find_weights, load_codec, read_weights, write_weights
 from model.jukebox.checkpoint import Weights
 from model.losses import mel_loss, wave_loss, weighted_total
-from model.optimiser import set_rate
+from model.optimiser import adam, set_rate
 from model.report import Progress, RunLog, labels, write_samples
 from model.segment import LEVELS, Dataset, load_dataset, write_atomic
 from model.signals import stop_requested
@@ -79,8 +79,7 @@ def build(
         config.d_first_stride, audio=True,
     ).to(device)  # fmt: skip
     adversary = Adversary(network, "none", config.lr_discriminator, config.betas, config.bf16)
-    betas = (config.betas[0], config.betas[1])
-    optimiser = torch.optim.Adam(decoder.parameters(), config.lr_decoder, betas=betas)
+    optimiser = adam(decoder.parameters(), config.lr_decoder, config.betas)
     mel = LogMel().to(device)
     return State(config, dataset, codec, parent, device, decoder, adversary, optimiser, mel)
 
