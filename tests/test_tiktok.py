@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from clips import number
 from clips import write as write_numbered
-from test_build import ends, refuse_work, shards
+from test_build import refuse_work, shards
 from test_curate import compilation, dance
 
 import pipeline.build
@@ -281,8 +281,8 @@ def test_dancers_that_curation_counted_are_in_the_facts(world, built, tmp_path, 
 def test_shards_are_whole_and_the_trainer_trains_on_them_at_both_levels(world, tmp_path, capsys):
     out = tmp_path / "shards"
     command = ["build", "--dataset", "tiktok", "--curated", world / "curated", "--out", out,
-               "--motion", "none", "--weights", "untrained", "--codec", "demo",
-               "--engine", "local"]  # fmt: skip
+               "--motion", "openpose", "--motion-dir", world / "openpose", "--visual", "none",
+               "--codec", "demo", "--engine", "local"]  # fmt: skip
     with pytest.raises(SystemExit) as end:
         cli.main([str(argument) for argument in command])
     assert end.value.code == 0
@@ -292,7 +292,7 @@ def test_shards_are_whole_and_the_trainer_trains_on_them_at_both_levels(world, t
     for level in ("high", "low"):
         run = tmp_path / level
         small = ["max_steps=2", "val_every=2", "batch_size=2", "val_segments=1", "workers=0",
-                 "sample_every=100"]  # fmt: skip
+                 "sample_every=100", "use_visual=false"]  # fmt: skip
         command = ["train", "--shards", out, "--level", level, "--preset", "tiny", "--out", run]
         for setting in small:
             command += ["--set", setting]
@@ -417,4 +417,3 @@ def test_ids_of_clips_fit_into_tars_and_stay_apart():
 
 def test_every_reason_against_a_clip_has_an_outcome():
     assert {f"rejected_{reason}" for reason in REASONS} <= FILTERED.keys()
-    assert ends is not None
