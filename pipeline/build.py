@@ -49,6 +49,8 @@ class BuildOptions:
     dataset: str
     out: Path
     source: Path | None = None
+    curated: Path | None = None
+    published: bool = False
     motion: str = ""
     motion_dir: Path | None = None
     smpl_model: Path | None = None
@@ -78,6 +80,7 @@ def build(options: BuildOptions) -> Report:
     check(options)
     if options.dry_run:
         listing = list_inputs(options, engine=None)
+        _tell(listing)
         rows = listing.rows
         if options.dataset != "synthetic":
             rows = [manifest.find(listing.root, row) for row in rows]
@@ -85,6 +88,7 @@ def build(options: BuildOptions) -> Report:
     started = time.monotonic()
     with _engine(options) as engine:
         listing = list_inputs(options, engine)
+        _tell(listing)
         with locked(options.out):
             return _build(options, listing, engine, started)
 
@@ -128,8 +132,17 @@ def _build(
     return report
 
 
+def _tell(listing: Listing) -> None:
+    if listing.note:
+        print(listing.note)
+
+
 def check(options: BuildOptions) -> None:
-    """Refuse what cannot work before anything is read or written."""
+    """Refuse what cannot work before anything is read or written: missing data, then the rest."""
+    if options.dataset != "tiktok" and (options.curated or options.published):
+        raise ValueError("--curated and --published go with --dataset tiktok")
+    if options.dataset == "tiktok":
+        list_inputs(options, engine=None)
     try:
         window_s = Fraction(options.window_s)
     except (ValueError, ZeroDivisionError):
@@ -151,8 +164,12 @@ def check(options: BuildOptions) -> None:
     if motion_kind(options) == "mmpose":
         from pipeline.stages import detect, pose
 
-        pose.check_weights(options.pose_weights)
-        detect.check_weights(options.detector)
+        try:
+            pose.check_weights(options.pose_weights)
+            detect.check_weights(options.detector)
+        except (ValueError, FileNotFoundError) as error:
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{error}; or --motion openpose (poses as JSON), or --motion none") from None
     if options.engine == "local" and options.address:
         raise ValueError("--address goes with --engine ray")
     if options.dataset == "synthetic" and options.motion_dir:
@@ -165,7 +182,7 @@ def check(options: BuildOptions) -> None:
 
 def list_inputs(options: BuildOptions, engine: LocalEngine | RayEngine | None) -> Listing:
     """List the inputs of a data set; the synthetic one is first made, where an engine is given."""
-    from pipeline.sources import aist, folder
+    from pipeline.sources import aist, folder, tiktok
 
     motion, source = motion_kind(options), options.source
     if options.dataset == "folder":
@@ -177,6 +194,10 @@ def list_inputs(options: BuildOptions, engine: LocalEngine | RayEngine | None) -
     elif options.dataset == "aist":
         split = aist.official_split("aist")
         listing = aist.list_aist(source or Path("data/aist"), split, motion)
+    elif options.dataset == "tiktok":
+        listing = tiktok.list_tiktok(
+            source, options.curated, options.published, motion, options.motion_dir
+        )
     else:
         from pipeline.sources.synthetic.make import make
 
@@ -185,12 +206,12 @@ def list_inputs(options: BuildOptions, engine: LocalEngine | RayEngine | None) -
         rows = [aist.row(s.video_id, f"{s.video_id}.mp4", s.split, motion) for s in specs]
         return Listing(source / "videos", source / "motions", rows)
     rows = listing.rows[: options.limit]
-    return Listing(listing.root, options.motion_dir or listing.motion_root, rows)
+    return Listing(listing.root, options.motion_dir or listing.motion_root, rows, listing.note)
 
 
 def motion_kind(options: BuildOptions) -> str:
     """Return the kind of motion: as asked, else what the data set comes with."""
-    return options.motion or ("none" if options.dataset == "folder" else "smpl")
+    return options.motion or {"folder": "none", "tiktok": "mmpose"}.get(options.dataset, "smpl")
 
 
 def extractor_of(options: BuildOptions) -> Extractor:

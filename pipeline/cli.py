@@ -46,15 +46,25 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_build(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("build", help="videos to shards; run again to go on or add")
-    sub.add_argument("--dataset", required=True, choices=["synthetic", "folder", "aist"])
+    sub.add_argument("--dataset", required=True, choices=["synthetic", "folder", "aist", "tiktok"])
     sub.add_argument("--source", type=Path, help="folder of videos, or one video (folder)")
+    sub.add_argument(
+        "--curated",
+        type=Path,
+        help="tiktok: folder of the table by pipeline curate (default data/curated/tiktok)",
+    )
+    sub.add_argument(
+        "--published",
+        action="store_true",
+        help="tiktok: --source holds videos of the paper's list, named by its ids",
+    )
     sub.add_argument("--out", type=Path, help="shard folder (default shards/DATASET)")
     sub.add_argument(
         "--motion",
         default="",
         choices=["smpl", "smpl-joints", "openpose", "mmpose", "none"],
         help="annotations to read, or mmpose: poses from the picture (default: smpl; none for "
-        "folder)",
+        "folder, mmpose for tiktok)",
     )
     sub.add_argument(
         "--pose-weights",
@@ -114,16 +124,6 @@ def _build(arguments: argparse.Namespace) -> int:
     return 3 if report.stopped or report.failed_share > arguments.max_failed else 0
 
 
-def _add_curate(commands: argparse._SubParsersAction) -> None:
-    sub = commands.add_parser("curate", help="compilations to clips: kept or rejected, and why")
-    sub.add_argument("--dataset", required=True, choices=["tiktok"])
-    sub.add_argument("--source", type=Path, help="folder of videos")
-    sub.add_argument("--out", type=Path, help="where the table goes (default data/curated/DATASET)")
-    sub.add_argument("--thresholds", type=Path, help="YAML (default: curate/thresholds.yaml)")
-    sub.add_argument("--overrides", type=Path, help="CSV of id,verdict: keep, reject or a song")
-    _add_engine(sub)
-    sub.add_argument("--limit", type=_positive, help="the first N inputs only")
-    sub.add_argument("--decide-only", action="store_true", help="apply thresholds, read no video")
 def _add_fetch(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("fetch", help="a list of links to videos, by yt-dlp; again to go on")
     sub.add_argument(
@@ -152,6 +152,28 @@ def _fetch(arguments: argparse.Namespace) -> int:
     return 3 if fetched.dead_share > arguments.max_failed else 0
 
 
+def _add_curate(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser("curate", help="compilations to clips: kept or rejected, and why")
+    sub.add_argument("--dataset", required=True, choices=["tiktok"])
+    sub.add_argument("--source", type=Path, help="folder of videos")
+    sub.add_argument("--out", type=Path, help="where the table goes (default data/curated/DATASET)")
+    sub.add_argument("--thresholds", type=Path, help="YAML (default: curate/thresholds.yaml)")
+    sub.add_argument("--overrides", type=Path, help="CSV of id,verdict: keep, reject or a song")
+    sub.add_argument(
+        "--detector",
+        default="",
+        help="count dancers by it: fasterrcnn_mobilenet, fasterrcnn_resnet50, a file, or untrained "
+        "(default: nobody counts)",
+    )
+    sub.add_argument(
+        "--pose-weights",
+        default="",
+        help="pose them too: hrnet_w32_wholebody, hrnet_w32_coco, a file, CONFIG.py:FILE, or "
+        "untrained (default: boxes alone)",
+    )
+    _add_engine(sub)
+    sub.add_argument("--limit", type=_positive, help="the first N inputs only")
+    sub.add_argument("--decide-only", action="store_true", help="apply thresholds, read no video")
     sub.add_argument("--max-failed", type=_share, default=0.2, help="exit 3 above this share")
     sub.set_defaults(run=_curate)
 
