@@ -217,8 +217,10 @@ def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> I
     key, number = None, -1
     while (info := tar.next()) is not None:
         tar.members.clear()  # tarfile would keep a record of every member it has passed
-        if not info.isfile():
-            continue
+        if not info.isreg() or info.issparse() or "/" in info.name:
+            raise tarfile.ReadError(
+                f"member {info.name!r} is no plain file in the tar's own folder"
+            )
         if (now := info.name.partition(".")[0]) != key:
             key, number = now, number + 1
         data = None

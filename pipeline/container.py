@@ -19,7 +19,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from pipeline.ffmpeg import FORMATS
-from pipeline.whole import missing
+from pipeline.whole import compressed_header, missing
 
 Code = Literal["undecodable", "no_video", "no_audio", "empty", "too_large", "too_long"]
 
@@ -63,6 +63,11 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
     lost = missing(path)
     if lost:
         raise MediaError("undecodable", f"{path}: cut short: {lost}; fetch it again")
+    if compressed_header(path):
+        raise MediaError(
+            "undecodable",
+            f"{path}: its header is compressed, which could unpack to any size; remux it as mp4",
+        )
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": FORMATS,
@@ -98,7 +103,11 @@ def video_stream(path: Path, container: InputContainer, limits: Limits) -> av.Vi
                 f"expected at most {limits.max_pixels} pixels",
             )
         if not pixels or stream.codec_context is None:
-            raise MediaError("undecodable", f"{path}: no decoder can make out the video stream")
+            raise MediaError(
+                "undecodable",
+                f"{path}: no decoder can make out the video stream, or its frames have more than "
+                f"{limits.max_pixels} pixels",
+            )
         return stream
     raise MediaError("no_video", f"{path}: no video stream, expected one")
 

@@ -51,8 +51,10 @@ def write_shard(path: Path, segments: Iterable[tuple[str, Mapping[str, bytes]]])
 def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Yield (key, members) of a tar in order.
 
-    Raises ValueError, naming file and member, for anything but regular files of grouped keys.
+    Raises ValueError, naming file and member, for anything but regular files of grouped keys, and
+    for a member larger than the tar (a sparse one, which unpacks to zeros).
     """
+    size_bytes = path.stat().st_size
     seen: set[str] = set()
     key, members = "", {}
     try:
@@ -61,6 +63,11 @@ def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
                 name, _, suffix = info.name.partition(".")
                 if not info.isfile() or "/" in info.name or not suffix:
                     raise ValueError(f"{path.name}: member {info.name!r} is not <key>.<suffix>")
+                if info.size > size_bytes:
+                    raise ValueError(
+                        f"{path.name}: member {info.name!r} claims {info.size} bytes, the tar has "
+                        f"{size_bytes}"
+                    )
                 if name != key:
                     if members:
                         yield key, members

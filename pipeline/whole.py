@@ -1,5 +1,6 @@
-"""Tell a file that was cut short from a shorter one, by the sizes its own containers declare.
+"""What a file's boxes tell before a demuxer sees them: whether it was cut short, or is a bomb.
 
+A file that was cut short is told from a shorter one by the sizes its own containers declare.
 Demuxers take a cut at the edge of a packet for the end of the file, and say nothing. A fragmented
 mp4 cut exactly between two fragments cannot be told from a whole one.
 """
@@ -14,6 +15,9 @@ MP4_BOXES = frozenset(
     b"ftyp moov mdat moof mfra free skip wide pnot udta meta uuid sidx ssix styp prft emsg pdin"
     b" bloc".split()
 )
+COMPRESSED = b"dcomzlib"
+"""What QuickTime's compressed header (`cmov`) holds before the size it claims to unpack to."""
+SEARCHED_BYTES = 1 << 20
 MAX_BOXES = 4_000_000
 """A three-hour stream with a fragment for each frame has 1.3 million; more is an attack."""
 
@@ -38,6 +42,45 @@ def missing(path: Path) -> str | None:
         # 0 and all ones are what a program that could not seek back leaves.
         end = 8 + declared if declared not in (0, 0xFFFFFFFF) else size_bytes
     return f"{size_bytes} bytes, its header says {end}" if end > size_bytes else None
+
+
+def compressed_header(path: Path) -> bool:
+    """Return whether an mp4 or mov has a zlib-packed header: 2 MB of it can ask for 2 GB.
+
+    What no demuxer takes for boxes (the samples, in `mdat`) is not searched.
+    """
+    size_bytes = path.stat().st_size
+    with open(path, "rb") as file:
+        at = 0
+        for _ in range(MAX_BOXES):
+            file.seek(at)
+            header = file.read(16)
+            length, name = int.from_bytes(header[:4], "big"), header[4:8]
+            if length == 1:
+                length = int.from_bytes(header[8:16], "big")
+            known = name in MP4_BOXES and 8 <= length <= size_bytes - at
+            if not (known and name == b"mdat") and _holds(file, at, length if known else -1):
+                return True
+            if not known:
+                return False
+            at += length
+            if at == size_bytes:
+                return False
+    return False
+
+
+def _holds(file: BinaryIO, at: int, length: int) -> bool:
+    """Return whether `length` bytes from `at` on (all, for -1) hold a compressed header."""
+    file.seek(at)
+    before = b""
+    while length and (
+        block := file.read(min(SEARCHED_BYTES, length) if length > 0 else SEARCHED_BYTES)
+    ):
+        if COMPRESSED in before + block:
+            return True
+        before = block[-len(COMPRESSED) + 1 :]
+        length -= len(block) if length > 0 else 0
+    return False
 
 
 def _mp4(file: BinaryIO, size_bytes: int) -> str | None:

@@ -109,7 +109,7 @@ def _people(path: Path) -> np.ndarray:
         people = json.loads(path.read_bytes())["people"]
         found = np.array([p["pose_keypoints_2d"] for p in people], dtype=np.float32)
         found = found.reshape(-1, JOINTS, 3)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StageError(
             "bad_motion", f"{path.name}: not OpenPose BODY_25 JSON: {error!r}"
         ) from None

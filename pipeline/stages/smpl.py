@@ -16,6 +16,7 @@ from pipeline.outcome import StageError
 FPS = 60
 JOINTS = 24
 DIM = 3 + 9 * JOINTS
+PARTS = ("poses", "trans", "scaling")
 NUMPY = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -58,16 +59,16 @@ def read_annotation(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     if not path.is_file():
         raise StageError("missing_motion", f"{path.name}: no such annotation")
+    data = path.read_bytes()
     try:
-        raw = _NumpyUnpickler(io.BytesIO(path.read_bytes())).load()
+        raw = _NumpyUnpickler(io.BytesIO(data)).load()
     except Exception as error:  # a broken pickle can raise anything; all of it means one thing
         raise StageError(
             "bad_motion", f"{path.name}: not a readable annotation: {error}; get it again"
         ) from error
     try:
-        poses = np.asarray(raw["smpl_poses"], dtype=np.float64)
-        trans = np.asarray(raw["smpl_trans"], dtype=np.float64)
-        scaling = float(np.asarray(raw["smpl_scaling"], dtype=np.float64).reshape(-1)[0])
+        poses, trans, scale = (_numbers(raw[f"smpl_{name}"], len(data)) for name in PARTS)
+        scaling = float(scale.reshape(-1)[0])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise StageError(
             "bad_motion", f"{path.name}: not an AIST++ annotation: {error!r}"
@@ -81,6 +82,16 @@ def read_annotation(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not (np.isfinite(poses).all() and np.isfinite(trans).all() and 0 < scaling < np.inf):
         raise StageError("bad_motion", f"{path.name}: holds NaN, infinity or a scale of {scaling}")
     return poses, trans / scaling
+
+
+def _numbers(value: Any, file_bytes: int) -> np.ndarray:
+    """Return a pickled array of numbers as float64; one larger than its file was never in it."""
+    if not isinstance(value, np.ndarray | np.number | float | int):
+        raise ValueError(f"an array expected, not {type(value).__name__}")
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu" or array.nbytes > file_bytes:
+        raise ValueError(f"{array.dtype} {array.shape} in a file of {file_bytes} bytes")
+    return array.astype(np.float64)
 
 
 def rotation_matrices(rotvec: np.ndarray) -> np.ndarray:
