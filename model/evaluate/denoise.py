@@ -1,7 +1,8 @@
 """Denoising as the paper does after generation: spectral gating by the noisereduce package.
 
 Source: Sainburg, Thielk & Gentner 2020 (the package's paper). D2M-GAN's paper names the package and
-no settings: these are its defaults, a noise floor that follows the sound.
+no settings: these are its defaults, a noise floor that follows the sound. They take much of any
+music for noise (docs/evaluation.md).
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ def check_available() -> None:
         raise ValueError(MISSING) from None
 
 
-def denoise(audio: np.ndarray) -> np.ndarray:
-    """Return audio (N,) at 22 050 Hz with what is below the noise floor taken out, float32 (N,)."""
+def denoise(audio: np.ndarray, stationary: bool = False) -> np.ndarray:
+    """Return audio (N,) at 22 050 Hz with what is below the noise floor taken out, float32 (N,).
+
+    The floor follows the sound over two seconds, or is one for the whole clip (`stationary`).
+    """
     check_available()
     from noisereduce import reduce_noise
 
     audio = np.asarray(audio, np.float32)
     if not audio.any():  # its threshold is a ratio: of silence it makes NaN
         return audio.copy()
-    return np.asarray(reduce_noise(audio, SAMPLE_RATE_HZ, use_torch=False), np.float32)
+    return np.asarray(reduce_noise(audio, SAMPLE_RATE_HZ, stationary=stationary), np.float32)
 
 
 def removed_share(before: np.ndarray, after: np.ndarray) -> float:
