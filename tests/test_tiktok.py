@@ -24,11 +24,13 @@ from pipeline.build import BuildOptions, build
 from pipeline.curate.run import CurateOptions, curate
 from pipeline.curate.split import TEST_SHARE, VAL_SHARE, held_out, split_of
 from pipeline.engine import LocalEngine
-from pipeline.media import FrameRequest, frame_times, read_frames
+from pipeline.manifest import Row
+from pipeline.media import Audio, FrameRequest, Probe, frame_times, read_frames
 from pipeline.outcome import FILTERED, REASONS
 from pipeline.shards import read_npy, read_shard, read_wav
 from pipeline.sources.synthetic.compilations import _sound, write_compilation
 from pipeline.sources.tiktok import LONGEST, clip_id, list_curated, list_tiktok
+from pipeline.stages.extract import Settings, cut_sound
 from pipeline.stages.openpose import load_clip
 
 FPS = 25
@@ -172,6 +174,19 @@ def test_sound_is_the_sources_own_at_that_time_to_one_sample(built):
             np.corrcoef(got[middle], true[at + 4000 + lag : at + 40000 + lag])[0, 1] for lag in lags
         ]
         assert abs(lags[int(np.argmax(score))]) <= 1 and max(score) > 0.9, key
+
+
+def test_nothing_after_the_clip_is_heard(tmp_path):
+    seen = Probe(tmp_path, Fraction(0), Fraction(10), Fraction(25), 320, 180, 0, 250,
+                 Fraction(0), Fraction(10), 22050, 1)  # fmt: skip
+    sound = Audio(np.full(220500, 0.5, np.float32), Fraction(0))
+    row = Row("v_c001", "v.mp4", start_s="1", stop_s="124/25", box=(80, 0, 100, 180))
+    arrays, facts = cut_sound(Settings(tmp_path, tmp_path, tmp_path), row, seen, sound)
+    assert facts["starts_s"] == ["1", "3"] and facts["padded_ms"] == [0.0, 40.0]
+    assert (facts["width_px"], facts["height_px"]) == (100, 180)
+    silent = np.flatnonzero(arrays["pcm"][1] == 0)
+    np.testing.assert_array_equal(silent, np.arange(44100 - 882, 44100))
+    assert (arrays["pcm"][0] != 0).all()
 
 
 def test_the_picture_is_the_active_picture_and_only_of_the_clip(world, monkeypatch):
