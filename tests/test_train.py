@@ -332,6 +332,31 @@ def test_pieces_of_one_video_get_names_of_their_own(run, tmp_path):
     assert [p.name for _, p in written] == ["v_seg0001-0002.wav", "v_seg0004-0004.wav"]
 
 
+def test_denoised_music_is_another_and_says_what_was_taken(run, world, tmp_path, capsys):
+    pytest.importorskip("noisereduce", reason="noisereduce is not installed: extra `denoise`")
+    told = {}
+    for name, options in (("plain", ()), ("clean", ("--denoise",))):
+        out = tmp_path / name
+        assert command("generate", "--run", run, "--shards", world[0], "--out", out, *options) == 0
+        told[name] = json.loads((out / "generated.json").read_text())
+        for row in told[name]["generated"]:
+            assert (out / row["file"]).is_file()
+    assert (told["plain"]["denoised"], told["clean"]["denoised"]) == (False, True)
+    assert "denoising took" in capsys.readouterr().out
+    for row in told["clean"]["generated"]:
+        assert 0 < row["denoising_removed_share"] < 1
+        before, after = (tmp_path / name / row["file"] for name in ("plain", "clean"))
+        assert before.read_bytes() != after.read_bytes()
+        assert before.stat().st_size == after.stat().st_size
+
+
+def test_denoising_without_its_package_stops_before_the_run_is_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "noisereduce", None)
+    options = ("--shards", tmp_path, "--out", tmp_path / "out", "--denoise")
+    assert command("generate", "--run", tmp_path / "none", *options) == 1
+    assert "pip install 'dance2music[denoise]'" in capsys.readouterr().err
+
+
 def test_features_of_another_kind_are_refused(run, world):
     trained = load_run(run, LAST)
     dataset = load_dataset(world[0])
