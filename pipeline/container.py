@@ -168,12 +168,32 @@ def decoded(
 ) -> Iterator[av.VideoFrame | av.AudioFrame]:
     """Yield the shown frames of one stream; raise if the decoder fails, patches or drops one.
 
-    With `start_s`, a picture stream is read from a key frame before it. Frames that are shown
-    before that key frame but follow it in the file are then left out: what they are predicted from
-    was not read.
+    With `start_s`, a picture stream is read from a key frame before it, or from its beginning where
+    nothing can be decoded from there (streams that refresh the picture bit by bit).
+    """
+    if start_s is not None and seek_before(container, stream, start_s):
+        arrived = False
+        try:
+            for frame in _frames(path, container, stream, sought=True):
+                arrived = arrived or time_s(frame) >= start_s
+                yield frame
+            return
+        except MediaError:
+            if arrived:
+                raise
+        container.seek(stream.start_time or 0, stream=stream)
+    yield from _frames(path, container, stream, sought=False)
+
+
+def _frames(
+    path: Path, container: InputContainer, stream: av.VideoStream | av.AudioStream, sought: bool
+) -> Iterator[av.VideoFrame | av.AudioFrame]:
+    """Yield the frames from where the container is.
+
+    Where that was sought, frames that are shown before the first key frame but follow it in the
+    file are left out: what they are predicted from was not read.
     """
     shown, given, at_s, first_pts = 0, 0, Fraction(0), None
-    sought = start_s is not None and seek_before(container, stream, start_s)
     try:
         for packet in container.demux(stream):
             if packet.size or packet.dts is not None:
