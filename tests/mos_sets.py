@@ -36,7 +36,10 @@ class Clock:
 
 
 def generated(folder: Path, level: str, videos: list[str], pictures: bool = False) -> Path:
-    """Write what `model generate` writes: a wav per video, generated.json, and mp4 if asked."""
+    """Write what `model generate` writes: a wav per video, generated.json, and mp4 if asked.
+
+    With pictures, the segment starts 0.4 s into the video.
+    """
     samples = 2 * SAMPLE_RATE_HZ
     rows = []
     for video in videos:
@@ -50,7 +53,7 @@ def generated(folder: Path, level: str, videos: list[str], pictures: bool = Fals
                 "file": f"{video}.wav",
                 "video_id": video,
                 "segments": [1, 1],
-                "start_s": 0.0,
+                "start_s": 0.4 if pictures else 0.0,
                 "samples": samples,
                 "clipped_samples": 0,
             }

@@ -512,6 +512,12 @@ def test_a_plan_that_names_files_elsewhere_is_refused(folder):
 # ---------------------------------------------------------------- serve: a killed server
 
 
+def test_an_answer_is_synced_before_it_is_acknowledged(app, folder):
+    """SQLite syncs its log at every commit: mode FULL is number 2."""
+    assert rows(folder, "PRAGMA journal_mode") == [("wal",)]
+    assert app.state.store._db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
 def test_a_killed_server_loses_no_answer_that_was_acknowledged(folder):
     acknowledged: dict[tuple[int, str], int] = {}
     cookies: list[httpx2.Cookies] = [httpx2.Cookies() for _ in range(3)]

@@ -187,6 +187,7 @@ async def three(films, server: dict) -> tuple[list[list[str]], list[str]]:
     return [order.result() for order in orders], seen
 
 
+@pytest.mark.slow
 def test_three_listeners_in_a_browser_end_in_the_right_table(films, server):
     folder = films[0]
     orders, seen = asyncio.run(three(films, server))

@@ -41,7 +41,7 @@ def balanced_orders(
     often. A group draws its clips' order anew, the draw with the fewest clips twice in a row.
     """
     if not 1 <= blocks <= clips:
-        raise ValueError(f"{blocks} clips for each listener, of a set of {clips}")
+        raise ValueError(f"{blocks} clips for each listener, of a set of {clips}; take fewer")
     rng = random.Random(seed)
     labels = rng.sample(range(conditions), conditions)
     square = williams(conditions)

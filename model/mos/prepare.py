@@ -70,13 +70,13 @@ def prepare(
     for part in settings.parts:
         sounds += part_sounds(part, clips, spare, settings, rng)
     by_name = dict(zip(opaque_names(len(sounds)), sounds, strict=True))
+    meanings = {name: sound.meaning for name, sound in by_name.items()}
+    orders = make_orders(meanings, [*folders, TRUTH, ANCHOR], clips, settings, seed)
 
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         part_folder = Path(folder) / "set"
         items = write_media(media(part_folder), by_name, notes)
-        meanings = {name: sound.meaning for name, sound in by_name.items()}
-        orders = make_orders(meanings, [*folders, TRUTH, ANCHOR], clips, settings, seed)
         told = {**asdict(settings), "shards": str(shards), "split": split, "level_db": LEVEL_DB,
                 "anchor_q_db": ANCHOR_Q_DB}  # fmt: skip
         facts = {name: system.facts for name, system in systems.items()}
@@ -166,7 +166,7 @@ def make_orders(
     seed: int,
 ) -> list[list[str]]:
     """Return each listener's items: parts in turns, each with practice, test and checks."""
-    blocks = min(settings.blocks or len(clips), len(clips))
+    blocks = settings.blocks or len(clips)
     trials = balanced_orders(len(systems), len(clips), blocks, settings.raters, seed)
     rng = random.Random(seed)
     rows = len(systems) * (1 + len(systems) % 2)

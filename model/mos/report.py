@@ -173,7 +173,7 @@ def score_rows(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     flat |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}
                 else:
                     flat[name] = value
-            yield flat
+            yield {k: round(v, 4) if isinstance(v, float) else v for k, v in flat.items()}
 
 
 def answer_rows(
