@@ -30,7 +30,7 @@ from pipeline.outcome import FILTERED, REASONS
 from pipeline.shards import read_npy, read_shard, read_wav
 from pipeline.sources.synthetic.compilations import _sound, write_compilation
 from pipeline.sources.tiktok import LONGEST, clip_id, list_curated, list_tiktok
-from pipeline.stages.extract import Settings, cut_sound
+from pipeline.stages.cut import cut_sound
 from pipeline.stages.openpose import load_clip
 
 FPS = 25
@@ -181,7 +181,7 @@ def test_nothing_after_the_clip_is_heard(tmp_path):
                  Fraction(0), Fraction(10), 22050, 1)  # fmt: skip
     sound = Audio(np.full(220500, 0.5, np.float32), Fraction(0))
     row = Row("v_c001", "v.mp4", start_s="1", stop_s="124/25", box=(80, 0, 100, 180))
-    arrays, facts = cut_sound(Settings(tmp_path, tmp_path, tmp_path), row, seen, sound)
+    arrays, facts = cut_sound(row, seen, sound, Fraction(2))
     assert facts["starts_s"] == ["1", "3"] and facts["padded_ms"] == [0.0, 40.0]
     assert (facts["width_px"], facts["height_px"]) == (100, 180)
     silent = np.flatnonzero(arrays["pcm"][1] == 0)

@@ -15,16 +15,13 @@ from pipeline.ledger import Ledger, Result, result_key
 from pipeline.limit import ITEM_LIMIT_S
 from pipeline.manifest import Row
 from pipeline.outcome import Outcome, StageError, attempt
+from pipeline.stages.cut import MAX_GAIN, PEAK, cut_sound
 
 if TYPE_CHECKING:
     from pipeline.media import Audio, FrameRequest, Probe
     from pipeline.stages.extractors import Extractor
 
-PEAK = 0.95
-"""Every segment is peak-normalised to this, as the reference code does."""
 INPUT = "<input>"
-MAX_GAIN = 32.0
-"""30 dB: silence stays silence."""
 MAX_CLIPS_BYTES = 256 << 20
 """Frames of one video that travel as one array: 7 minutes for i3d_r50, one for i3d_inception. Of a
 longer video the visual stage decodes them itself, so many at a time."""
@@ -210,7 +207,7 @@ class Extract:
         _, seen, sound = self._heard
         if not row.span_s:
             self._heard = None
-        return cut_sound(self.settings, row, seen, sound)
+        return cut_sound(row, seen, sound, Fraction(self.settings.window_s))
 
     def _has(self, stage: str, row: Row) -> bool:
         return self.settings.ledger.has(stage, self.settings.key(stage, row))
@@ -233,52 +230,6 @@ class Extract:
         if isinstance(result, Outcome):
             return self.settings.end(stage, row, result)
         return self.settings.named(row, result.outcome) if result.outcome else result
-
-
-def cut_sound(
-    settings: Settings, row: Row, seen: Probe, sound: Audio
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Cut the sound: int16 (n, N) segments and, as facts, where and how they were cut.
-
-    Nothing of a clip's segments is from before or after the clip; what its last window lacks is
-    silence, as at the end of a video.
-    """
-    from pipeline.windows import cut, cut_audio
-
-    window_s = Fraction(settings.window_s)
-    picture, size_px = (seen.video_start_s, seen.video_stop_s), (seen.width, seen.height)
-    if row.span_s:
-        picture = (max(picture[0], row.span_s[0]), min(picture[1], row.span_s[1]))
-        sound = until(sound, row.span_s[1])
-        size_px = row.box[2:]
-    windows, dropped_s = cut(picture, (sound.start_s, sound.stop_s), window_s)
-    if not windows:
-        raise StageError(
-            "too_short", f"{row.path}: got {float(dropped_s):.2f} s, window {float(window_s):.2f} s"
-        )
-    pcm, gains = [], []
-    for window in windows:
-        samples = cut_audio(sound, window)
-        gain = min(PEAK / max(float(np.abs(samples).max()), 1e-9), MAX_GAIN)
-        pcm.append(np.round(samples * gain * 32767).astype(np.int16))
-        gains.append(gain)
-    facts = {
-        "starts_s": [str(window.start_s) for window in windows],
-        "padded_ms": [window.padded_ms for window in windows],
-        "gains": gains,
-        "dropped_s": float(dropped_s),
-        "video_start_s": str(seen.video_start_s),
-        "fps": float(seen.fps),
-        "width_px": size_px[0],
-        "height_px": size_px[1],
-    }
-    return {"pcm": np.stack(pcm)}, facts
-
-
-def until(sound: Audio, stop_s: Fraction) -> Audio:
-    """Return the sound before `stop_s`, to the nearest sample."""
-    count = max(0, round((stop_s - sound.start_s) * SAMPLE_RATE_HZ))
-    return replace(sound, samples=sound.samples[:count])
 
 
 def _motion(
