@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import shutil
+import signal
 import sqlite3
 import stat
 import threading
@@ -510,6 +511,18 @@ def test_a_plan_that_names_files_elsewhere_is_refused(folder):
 
 
 # ---------------------------------------------------------------- serve: a killed server
+
+
+def test_serve_says_what_is_wrong_and_stops_on_ctrl_c(folder, capsys):
+    server, link = start_server(folder)
+    port = link.split(":")[2].split("/")[0]
+    for wrong, code, told in ((port, 1, "give another"), ("99999", 2, "expected 0 to 65535")):
+        with pytest.raises(SystemExit) as end:
+            main(["mos", "serve", "--set", str(folder), "--port", wrong])
+        assert end.value.code == code
+        assert told in capsys.readouterr().err
+    server.send_signal(signal.SIGINT)
+    assert server.wait(timeout=60) == 130
 
 
 def test_an_answer_is_synced_before_it_is_acknowledged(app, folder):

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser, place: Callable[[str], object
     sub = commands.add_parser("serve", help="the page that plays the clips and takes the scores")
     sub.add_argument("--set", dest="folder", type=Path, required=True, metavar="DIR")
     sub.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for other machines to reach it")
-    sub.add_argument("--port", type=int, default=8000, help="0 takes a free one (default 8000)")
+    sub.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default 8000)")
     sub.set_defaults(run=_serve)
 
     sub = commands.add_parser("report", help="mean opinion scores, intervals, agreement")
@@ -98,6 +98,12 @@ def _parts(text: str) -> tuple[str, ...]:
 def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected 1 or more")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 0 to 65535")
     return int(text)
 
 

@@ -209,7 +209,11 @@ def serve(folder: Path, host: str, port: int) -> None:
     """Serve the set until interrupted; print the address that listeners are given."""
     app = create_app(folder)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as listening:
+    try:
+        opened = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ValueError(f"{host}, port {port}: {error}; give another --host or --port") from None
+    with opened as listening:
         shown = f"[{host}]" if ":" in host else host
         place = f"http://{shown}:{listening.getsockname()[1]}/"
         print(f"give listeners this link: {place}?invitation={app.state.store.invitation}")
