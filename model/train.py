@@ -24,6 +24,7 @@ from model.data import (
     TrainingStream,
     training_batches,
 )
+from model.integrity import check_shards
 from model.jukebox import load_codec
 from model.parallel import Team, own_device, team_of
 from model.report import Progress, RunLog, labels, write_samples
@@ -97,6 +98,8 @@ def prepare(
         root, dataset, "train", codec.codes_id, config.level, codec.bins(config.level),
         config.use_motion, config.use_visual, config.use_genre,
     )  # fmt: skip
+    if team.first:
+        check_shards(source)
     config = fit_batch(config, source, team)
     state = build(config, dataset, codec, device)
     if resume:

@@ -50,6 +50,9 @@ __all__ = [
 
 
 MAX_SAMPLE_RATE_HZ = 768_000
+MIN_FPS, MAX_FPS = 1, 2000
+"""From less than any film to twice a phone's fastest slow motion: a header that lost its clock
+claims what lies beyond."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,12 @@ def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
     )
     if not gap_s:
         raise MediaError("empty", f"{path}: one frame without a duration, expected a video")
+    if not MIN_FPS <= 1 / gap_s <= MAX_FPS:
+        raise MediaError(
+            "undecodable",
+            f"{path}: a frame every {float(gap_s):.6f} s, expected {MIN_FPS} to {MAX_FPS} in one: "
+            "the header's clock is damaged, or this is no moving picture; remux it",
+        )
     turn = Turn.of(path, first)
     width, height = turn.size(first.width, first.height)
     heard = sound is not None and audio.frames > 0

@@ -41,3 +41,12 @@ def engine(request: pytest.FixtureRequest) -> LocalEngine | RayEngine:
         return LocalEngine()
     request.getfixturevalue("_ray")
     return RayEngine()
+
+
+@pytest.fixture
+def chosen(request: pytest.FixtureRequest) -> LocalEngine | RayEngine:
+    """Return the engine that a test names by an indirect parameter."""
+    if request.param == "local":
+        return LocalEngine()
+    request.getfixturevalue("_ray")
+    return RayEngine()

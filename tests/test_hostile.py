@@ -52,14 +52,6 @@ NAMES = (
 )
 
 
-@pytest.fixture
-def chosen(request: pytest.FixtureRequest) -> LocalEngine | RayEngine:
-    if request.param == "local":
-        return LocalEngine()
-    request.getfixturevalue("_ray")
-    return RayEngine()
-
-
 def built(wanted, engine: LocalEngine | RayEngine):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline.build, "make_engine", lambda name, address: engine)
@@ -345,7 +337,10 @@ def test_keypoints_nested_without_end_fail_by_name(tmp_path):
     assert set(ends(report).values()) == {"bad_motion"}
 
 
-@pytest.mark.parametrize("what", ["weights", "codec", "pose-weights", "detector", "smpl-model"])
+WEIGHTS = ["codec", "pose-weights", "detector", "smpl-model"]
+
+
+@pytest.mark.parametrize("what", [pytest.param("weights", marks=pytest.mark.slow), *WEIGHTS])
 def test_weights_that_run_code_are_refused(tmp_path, what, capsys):
     if what in ("pose-weights", "detector"):
         pytest.importorskip("mmpose")

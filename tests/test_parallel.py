@@ -24,7 +24,7 @@ from model.fake import npy, write_fake_dataset, write_tar
 from model.jukebox import load_codec, random_codec, write_weights
 from model.parallel import Team, own_device
 from model.report import read_metrics
-from model.segment import load_dataset
+from model.segment import load_dataset, save_dataset
 from model.state import build, measure_inputs
 from model.step import train_step
 from model.train import train
@@ -201,11 +201,13 @@ def damage(world: Path, root: Path, suffix: str, data: bytes) -> str:
     source = replace(source_of(world), root=root, dataset=dataset)
     firsts = [next(iter(TrainingStream(source, 3, 0, 4, Position(), r, 2))) for r in range(2)]
     key = firsts[1].keys[2]
-    for shard in dataset.splits["train"]:
+    shards = dataset.splits["train"]
+    for i, shard in enumerate(shards):
         with tarfile.open(root / shard.name) as tar:
             members = [(info.name, tar.extractfile(info).read()) for info in tar]
         named = [(n, data if n == f"{key}.{suffix}" else d) for n, d in members]
-        write_tar(root / shard.name, named, shard.segments)
+        shards[i] = write_tar(root / shard.name, named, shard.segments)
+    save_dataset(root, dataset)
     return key
 
 
