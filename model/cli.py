@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_generate(commands)
+    _add_evaluate(commands)
     _add_info(commands)
     _add_import_released(commands)
     _add_train_codec(commands)
@@ -77,6 +78,14 @@ def _add_generate(commands: argparse._SubParsersAction) -> None:
     )
     sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     sub.set_defaults(run=_generate)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    from model.evaluate import command
+
+    sub = commands.add_parser("evaluate", help="score a run beside controls, or print all runs")
+    command.add_arguments(sub, _place)
+    sub.set_defaults(run=lambda arguments: command.run(arguments, _device))
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:

@@ -1,0 +1,189 @@
+"""All scores of music for dances: of clips, of segments, and of the whole set, with intervals.
+
+Legend: C clips, S segments of all clips, K times in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from model.evaluate.align import align_scores
+from model.evaluate.beats import onset_f, onset_scores, onsets_s
+from model.evaluate.codes import code_accuracy, perplexity
+from model.evaluate.compare import Interval, interval, mean_interval
+from model.evaluate.embeddings import Embedding
+from model.evaluate.fad import feature_kl, frechet, paired_kl
+from model.evaluate.genre import Database, genre_right
+from model.evaluate.material import Clip
+from model.evaluate.music import Music
+from model.evaluate.rhythm import (
+    beat_scores,
+    beats_s,
+    loris_onsets_s,
+    loris_scores,
+    loris_summary,
+    spread,
+)
+from model.segment import GENRES, SAMPLE_RATE_HZ
+
+PAPER = ("cover", "hit", "genre")
+OF_CLIPS = ("onset_f", "beat_f", "cemgil", "tempo", "tempo_octave", "align", "align_back")
+OF_SEGMENTS = (*PAPER, "loris_cover", "loris_hit", "kl", "codes")
+OF_SETS = ("csd", "hsd", "loris_f1", "frechet", "feature_kl", "perplexity")
+PEAK = 0.95
+"""Of each segment in the shards; music is brought to it before it is embedded."""
+
+Scores = dict[str, np.ndarray]
+
+
+class Judge:
+    """Knows a split's true music; scores other music against it.
+
+    Rhythm is judged on whole clips (a tracker needs more than 2 s), the paper's scores on segments
+    of the shards' window, as the paper does. Without an embedding or a database there is no
+    `genre`, `kl` and distance; without motion no `align`; without codes no `codes`, `perplexity`.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        embedding: Embedding | None,
+        database: Database | None,
+        motion_fps: float | None,
+        bins: int,
+    ) -> None:
+        self.clips, self.embedding, self.database = clips, embedding, database
+        self.motion_fps, self.bins = motion_fps, bins
+        self.samples = clips[0].segments.shape[1]
+        self.seconds = math.ceil(self.samples / SAMPLE_RATE_HZ)
+        self.songs = [clip.song for clip in clips]
+        counts = [len(clip.segments) for clip in clips]
+        self.segment_songs = list(np.repeat(self.songs, counts))
+        self.genres = list(np.repeat([clip.piece.genre for clip in clips], counts))
+        self.truth = [clip.audio for clip in clips]
+        self.onsets = [onsets_s(audio) for audio in self.truth]
+        self.beats = [beats_s(audio) for audio in self.truth]
+        segments = self._cut(self.truth)
+        self.segment_onsets = [onsets_s(audio) for audio in segments]
+        self.loris_onsets = [loris_onsets_s(audio) for audio in segments]
+        self.codes = np.concatenate([clip.codes for clip in clips])
+        self.features = self._embed(segments)
+
+    def scores(self, music: Music) -> Scores:
+        """Return what can be scored: by name (C,) of clips, (S,) of segments; NaN where undefined.
+
+        Also `features` (S, D) and `of codes` (S, L), for the scores of sets.
+        """
+        found = _columns([self._of_clip(i, audio) for i, audio in enumerate(music.audio)])
+        segments = self._cut(music.audio)
+        found |= _columns([self._of_segment(i, audio) for i, audio in enumerate(segments)])
+        if self.features is not None:
+            found["features"] = self._embed(segments)
+            found["kl"] = paired_kl(self.features, found["features"])
+            found |= self._genre(found["features"])
+        if music.codes is not None:
+            found["of codes"] = np.concatenate(music.codes)
+            found["codes"] = code_accuracy(found["of codes"], self.codes)
+        return found
+
+    def summary(self, scores: Scores) -> dict[str, Interval]:
+        """Return each score's mean, or a set's figure, with a bootstrap interval over songs.
+
+        Of fewer than two songs there is none: low and high are NaN.
+        """
+        told = {
+            name: _mean(scores[name], self.songs if name in OF_CLIPS else self.segment_songs)
+            for name in (*OF_SEGMENTS, *OF_CLIPS)
+            if name in scores
+        }
+        statistics: dict[str, Callable[[np.ndarray], float]] = {
+            "csd": lambda at: spread(scores["cover"][at]),
+            "hsd": lambda at: spread(scores["hit"][at]),
+            "loris_f1": lambda at: loris_summary(
+                scores["loris_cover"][at], scores["loris_hit"][at]
+            )["f1"],
+        }
+        if "features" in scores and len(self.features) > 1:
+            ours, true = scores["features"], self.features
+            statistics["frechet"] = lambda at: frechet(true[at], ours[at])
+            statistics["feature_kl"] = lambda at: feature_kl(true[at], ours[at])
+        if "of codes" in scores:
+            statistics["perplexity"] = lambda at: perplexity(scores["of codes"][at], self.bins)
+        return told | {n: _figure(f, self.segment_songs) for n, f in statistics.items()}
+
+    def _of_clip(self, i: int, audio: np.ndarray) -> dict[str, float]:
+        beats, motion = beats_s(audio), self.clips[i].piece.motion
+        found = {"onset_f": math.nan, **beat_scores(beats, self.beats[i])}
+        if len(self.onsets[i]):
+            found["onset_f"] = onset_f(onsets_s(audio), self.onsets[i])
+        if motion is not None and self.motion_fps is not None:
+            found |= align_scores(motion, self.motion_fps, beats)
+        return found
+
+    def _of_segment(self, i: int, audio: np.ndarray) -> dict[str, float]:
+        found = onset_scores(onsets_s(audio), self.segment_onsets[i], self.seconds)
+        later = loris_scores(loris_onsets_s(audio), self.loris_onsets[i], self.seconds)
+        return {"cover": found["cover"], "hit": found["hit"], **later}
+
+    def _genre(self, features: np.ndarray) -> Scores:
+        if self.database is None or not set(self.genres) <= set(GENRES):
+            return {}
+        right = genre_right(
+            self.database, features, self.genres, self.samples, self.embedding.name,
+            self.segment_songs,
+        )  # fmt: skip
+        return {"genre": right.astype(float)}
+
+    def _cut(self, sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [part for audio in sounds for part in audio.reshape(-1, self.samples)]
+
+    def _embed(self, segments: Sequence[np.ndarray]) -> np.ndarray | None:
+        if self.embedding is None:
+            return None
+        peaks = [max(float(np.abs(audio).max()), 1e-9) for audio in segments]
+        loud = (PEAK / peak * audio for peak, audio in zip(peaks, segments, strict=True))
+        return np.stack([self.embedding.clip(audio) for audio in loud])
+
+
+def plain(summary: dict[str, Interval]) -> dict[str, dict[str, float | None]]:
+    """Return a summary for JSON, which knows no NaN: None."""
+    return {
+        name: {key: _number(value) for key, value in asdict(found).items()}
+        for name, found in summary.items()
+    }
+
+
+def plain_scores(scores: Scores) -> dict[str, list[float | None]]:
+    """Return the scores of single clips and segments for JSON."""
+    return {
+        name: [_number(value) for value in scores[name]]
+        for name in (*OF_SEGMENTS, *OF_CLIPS)
+        if name in scores
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _columns(rows: list[dict[str, float]]) -> Scores:
+    return {name: np.array([row[name] for row in rows], float) for name in rows[0]}
+
+
+def _mean(values: np.ndarray, songs: Sequence[str]) -> Interval:
+    known = ~np.isnan(values)
+    count = len(set(np.asarray(songs)[known]))
+    if count < 2:
+        mean = float(values[known].mean()) if count else math.nan
+        return Interval(mean, math.nan, math.nan, count)
+    return mean_interval(values, songs)
+
+
+def _figure(statistic: Callable[[np.ndarray], float], songs: Sequence[str]) -> Interval:
+    if (count := len(set(songs))) < 2:
+        return Interval(statistic(np.arange(len(songs))), math.nan, math.nan, count)
+    return interval(statistic, songs, draws=200)
