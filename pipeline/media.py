@@ -122,7 +122,7 @@ def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
     if not MIN_FPS <= 1 / gap_s <= MAX_FPS:
         raise MediaError(
             "undecodable",
-            f"{path}: a frame every {float(gap_s):.6f} s, expected {MIN_FPS} to {MAX_FPS} in one: "
+            f"{path}: a frame every {float(gap_s):.6f} s, expected {MIN_FPS}-{MAX_FPS} a second: "
             "the header's clock is damaged, or this is no moving picture; remux it",
         )
     turn = Turn.of(path, first)
