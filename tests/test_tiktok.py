@@ -22,7 +22,7 @@ from model.segment import load_dataset
 from pipeline import cli, manifest
 from pipeline.build import BuildOptions, build
 from pipeline.curate.run import CurateOptions, curate
-from pipeline.curate.split import TEST_SHARE, VAL_SHARE, held_out, split_of
+from pipeline.curate.split import TEST_SHARE, VAL_SHARE, split_of, val_songs
 from pipeline.engine import LocalEngine
 from pipeline.manifest import Row
 from pipeline.media import Audio, FrameRequest, Probe, frame_times, read_frames
@@ -148,14 +148,14 @@ def test_a_song_is_in_one_split_and_some_are_in_val(built):
 
 def test_whole_songs_go_to_val_by_their_ids_alone():
     songs = [f"song-{k}" for k in range(4000)]
-    before = [split_of(song) for song in songs]
-    after = [held_out(split, song) for split, song in zip(before, songs, strict=True)]
-    assert [k for k, s in enumerate(before) if s == "test"] == [
-        k for k, s in enumerate(after) if s == "test"
-    ]
-    assert np.mean(np.array(before) == "test") == pytest.approx(TEST_SHARE, abs=0.02)
-    share = after.count("val") / before.count("train")
-    assert share == pytest.approx(VAL_SHARE, abs=0.02)
+    train = {song for song in songs if split_of(song) == "train"}
+    assert 1 - len(train) / 4000 == pytest.approx(TEST_SHARE, abs=0.02)
+    assert len(val_songs(train)) / len(train) == pytest.approx(VAL_SHARE, abs=0.02)
+    some = set(songs[:40]) & train
+    assert val_songs(some) == val_songs(train) & some != set()
+    kept = sorted(train - val_songs(train))[:5]
+    assert len(val_songs(kept)) == 1 and val_songs(kept) == val_songs(kept[::-1])
+    assert val_songs(kept[:1]) == set()
 
 
 def test_sound_is_the_sources_own_at_that_time_to_one_sample(built):

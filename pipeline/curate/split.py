@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 TEST_SHARE = 53 / 445
 """Of the 445 published TikTok videos 392 are for training and 53 for the test."""
@@ -17,15 +18,23 @@ def split_of(song: str, test_share: float = TEST_SHARE) -> str:
     No song is on both sides, and no other song that comes or goes moves it. The share is met on
     the average over songs, not exactly.
     """
-    number = int.from_bytes(hashlib.sha256(b"split " + song.encode()).digest()[:8], "big")
-    return "test" if number < test_share * 2**64 else "train"
+    return "test" if _number(b"split ", song) < test_share else "train"
 
 
-def held_out(split: str, song: str) -> str:
-    """Return `val` for a tenth of the songs in `train`, else `split` as it is.
+def val_songs(songs: Iterable[str]) -> set[str]:
+    """Return which of the songs for training are held out for validation: a tenth on the average.
 
     The trainer needs songs that it does not learn from; the test is not to be looked at. Whole
-    songs, from another hash of the id, for the same reasons as above.
+    songs, from another hash of the id, for the same reasons as above. Where none would be, of two
+    or more, the one with the lowest hash is.
     """
-    number = int.from_bytes(hashlib.sha256(b"val " + song.encode()).digest()[:8], "big")
-    return "val" if split == "train" and number < VAL_SHARE * 2**64 else split
+    numbers = {song: _number(b"val ", song) for song in songs}
+    chosen = {song for song, number in numbers.items() if number < VAL_SHARE}
+    if not chosen and len(numbers) > 1:
+        return {min(numbers, key=lambda song: (numbers[song], song))}
+    return chosen
+
+
+def _number(salt: bytes, song: str) -> float:
+    """Return a number from 0 to 1 that the song's id alone decides."""
+    return int.from_bytes(hashlib.sha256(salt + song.encode()).digest()[:8], "big") / 2**64

@@ -17,7 +17,7 @@ from typing import Any
 
 import manifests
 from pipeline import manifest
-from pipeline.curate.split import held_out
+from pipeline.curate.split import val_songs
 from pipeline.manifest import NAME_LENGTH, Row
 from pipeline.sources.folder import list_folder
 from pipeline.sources.listing import Listing
@@ -173,5 +173,10 @@ def with_val(listing: Listing) -> Listing:
     """Return the listing with a tenth of the training songs in `val`, unless some are already."""
     if any(row.split == "val" for row in listing.rows):
         return listing
-    rows = [replace(row, split=held_out(row.split, row.song)) for row in listing.rows]
+    chosen = val_songs({row.song for row in listing.rows if row.split == "train"})
+    moved = [row.split == "train" and row.song in chosen for row in listing.rows]
+    rows = [
+        replace(row, split="val") if move else row
+        for row, move in zip(listing.rows, moved, strict=True)
+    ]
     return replace(listing, rows=rows)
