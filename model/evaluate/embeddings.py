@@ -16,6 +16,14 @@ from model.jukebox.cache import VGGISH_FILE, check_record, sha256_of, weights_fo
 VGGISH, MEL_STATISTICS = "vggish", "mel-statistics"
 EMBEDDINGS = (VGGISH, MEL_STATISTICS)
 
+MEL_OFFSET = 0.3
+"""Added to a mel magnitude before its log: without, a codec's noise in quiet bands outweighs genre.
+
+Nine tenths of the values of loud music lie below it. Chosen on synthetic songs among 0.00001 to
+0.3; the genre found of true music, of the demo codec's high and of its low level was right in 90,
+20 and 39 % with the least and in 77, 31 and 75 % with this.
+"""
+
 
 @dataclass(frozen=True)
 class Embedding:
@@ -85,10 +93,11 @@ def vggish_embedding(path: Path) -> Embedding:
 
 
 def mel_statistics(audio: np.ndarray) -> np.ndarray:
-    """Return mean and standard deviation over time of log10 mel bands (1, 160) of audio (N,)."""
+    """Return mean and deviation over time of log10 (mel + 0.3), (1, 160), of audio (N,)."""
     import torch
 
     from model.audio import LogMel
 
-    bands = LogMel()(torch.from_numpy(np.array(audio, np.float32))[None])[0].double()
+    magnitude = 10 ** LogMel()(torch.from_numpy(np.array(audio, np.float32))[None])[0].double()
+    bands = torch.log10(magnitude + MEL_OFFSET)
     return torch.cat([bands.mean(1), bands.std(1)])[None].numpy()
