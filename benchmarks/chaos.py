@@ -26,6 +26,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 600
+DELAY_S = 1.0
+"""A kill comes up to so long after a random number of results; from the workers' start for none."""
 
 
 @dataclass
@@ -57,41 +59,36 @@ class Chaos:
                 cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=log, stderr=log,
             )  # fmt: skip
 
-    def quiet(self) -> tuple[dict[str, bytes], float, float]:
-        """Return the undisturbed shards, and when workers were there and all was done (s)."""
+    def quiet(self) -> float:
+        """Build twice undisturbed, and return how long the second took (s)."""
         self.start(self.folder / "first").wait()  # makes the videos
         out, begun_s = self.folder / "quiet", time.monotonic()
-        build = self.start(out)
-        ready_s = waited(build, lambda: named(build.pid, "ray::_Worker")) - begun_s
-        if build.wait():
+        if self.start(out).wait():
             raise SystemExit(f"the quiet build failed: see {out}.log")
         found = shards(out)
         if not found or found != shards(self.folder / "first"):
             raise SystemExit("two quiet builds differ: nothing can be compared")
-        return found, ready_s, time.monotonic() - begun_s
+        return time.monotonic() - begun_s
 
-    def disturb(self, kind: str, number: int, after_s: tuple[float, float], tally: Tally) -> None:
+    def disturb(self, kind: str, number: int, tally: Tally) -> None:
         """Build once with one kill in it, and compare; one that came too late is tried again."""
         quiet = shards(self.folder / "quiet")
         for attempt in range(20):
             out = self.folder / f"{kind.replace(' ', '-')}-{number}-{attempt}"
             build = self.start(out)
-            if kind == "driver":
-                sleep(build, self.rng.uniform(*after_s))
-            else:
-                title = "ray::_Worker" if kind == "worker" else "raylet/raylet"
-                waited(build, lambda b=build, t=title: named(b.pid, t))
-                sleep(build, self.rng.uniform(0, after_s[1] - after_s[0]))
+            title = "raylet/raylet" if kind == "Ray node" else "ray::_Worker"
+            waited(build, lambda b=build, t=title: named(b.pid, t))
+            enough = self.rng.randrange(self.videos)
+            waited(build, lambda o=out, n=enough: len(results(o)) >= n)
+            sleep(build, self.rng.uniform(0, DELAY_S))
             victims = [build.pid] if kind == "driver" else named(build.pid, title)
-            orphans = named(build.pid, "")
-            if build.poll() is None and victims:
+            orphans, before = named(build.pid, ""), results(out)
+            if build.poll() is None and victims and killed(self.rng.choice(victims)):
                 break
             build.wait()
             tally.too_late += 1
         else:
             raise SystemExit(f"{kind}: twenty kills came too late; ask for more --videos")
-        before = results(out)
-        os.kill(self.rng.choice(victims), signal.SIGKILL)
         tally.kills += 1
         tally.stored.append(len(before))
         code = build.wait(LIMIT_S)
@@ -124,13 +121,11 @@ def main() -> None:
         folder = asked.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         chaos = Chaos(folder, asked.videos, asked.visual, random.Random(asked.seed))
-        _, ready_s, done_s = chaos.quiet()
-        print(f"quiet build: workers after {ready_s:.1f} s, done after {done_s:.1f} s", flush=True)
+        print(f"a quiet build of {asked.videos} videos: {chaos.quiet():.1f} s", flush=True)
         tallies = {"driver": Tally(), "worker": Tally(), "Ray node": Tally()}
         for kind, count in zip(tallies, (asked.drivers, asked.workers, asked.nodes), strict=True):
-            after_s = (ready_s / 2, done_s) if kind == "driver" else (ready_s, done_s)
             for number in range(count):
-                chaos.disturb(kind, number, after_s, tallies[kind])
+                chaos.disturb(kind, number, tallies[kind])
                 print(f"{kind} {number + 1}/{count}", file=sys.stderr, flush=True)
     print("| killed | kills | byte-identical | results there at the kill | made again |")
     print("|---|---|---|---|---|")
@@ -152,10 +147,18 @@ def results(out: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 
 
-def waited(build: subprocess.Popen[bytes], happened: Callable[[], object]) -> float:
+def waited(build: subprocess.Popen[bytes], happened: Callable[[], object]) -> None:
     while build.poll() is None and not happened():
         time.sleep(0.02)
-    return time.monotonic()
+
+
+def killed(pid: int) -> bool:
+    """Kill -9; return whether the process was still there."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def sleep(build: subprocess.Popen[bytes], seconds: float) -> None:
