@@ -92,6 +92,7 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     from model.evaluate.score import Judge, plain, plain_scores
     from model.evaluate.skeleton import frames_per_second
     from model.generate import check_features, load_run
+    from model.jukebox import load_codec
     from model.report import labels
     from model.segment import MOTION, load_dataset, write_atomic
 
@@ -118,7 +119,8 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     notes += [embedding.note] if embedding is not None and embedding.note else []
     told: dict[str, Any] = {}
     heard: list[Music] = []
-    for music in rows(trained, clips, training, arguments.denoise, arguments.seed):
+    whole = load_codec(codec.source, dataset.codecs[codec.codes_id].levels, device)
+    for music in rows(trained, whole, clips, training, arguments.denoise, arguments.seed):
         print(f"  {music.name}", flush=True)
         scores = judge.scores(music)
         told[music.name] = {"scores": plain(judge.summary(scores)), "each": plain_scores(scores)}

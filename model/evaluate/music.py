@@ -37,18 +37,24 @@ class Music:
 
 
 def rows(
-    trained: Trained, clips: Sequence[Clip], training: Training, denoised: bool, seed: int = 0
+    trained: Trained,
+    whole: Codec,
+    clips: Sequence[Clip],
+    training: Training,
+    denoised: bool,
+    seed: int = 0,
 ) -> Iterator[Music]:
     """Yield the run's music and the rows that need no training of it.
 
-    Music of other songs is left out where no clip has another song to take it from, and the
-    nearest dance's where there is no motion.
+    `whole` is the run's codec with all its levels: each gives a row of reconstructions. Music of
+    other songs is left out where no clip has another song to take it from, and the nearest dance's
+    where there is no motion.
     """
     codec, level = trained.codec, trained.config.level
     truth = [clip.audio for clip in clips]
     yield Music(TRUTH, truth, [clip.codes for clip in clips])
-    for name in codec.levels:
-        yield Music(f"JukeBox reconstruction, {name}", [through(codec, name, a) for a in truth])
+    for name in whole.levels:
+        yield Music(f"JukeBox reconstruction, {name}", [through(whole, name, a) for a in truth])
     rng = np.random.default_rng(seed)
     drawn = [rng.integers(codec.bins(level), size=clip.codes.shape) for clip in clips]
     sounds = [decode(codec, level, codes, a) for codes, a in zip(drawn, truth, strict=True)]
