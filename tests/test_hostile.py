@@ -221,11 +221,11 @@ def test_the_playlists_are_real_attacks(attacks):
 
 def peak_mb(script: str, *arguments: object) -> float:
     """Run Python code in a process of its own and return its largest resident memory in MB."""
-    tail = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    tail = "\nimport re; print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     command = [sys.executable, "-c", script + tail, *map(str, arguments)]
     run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert run.returncode == 0, run.stderr
-    return float(run.stdout.splitlines()[-1])
+    return float(run.stdout.splitlines()[-1]) / 1024
 
 
 def test_a_header_bomb_and_a_giant_cost_no_memory(attacks):
@@ -249,7 +249,7 @@ for name in sys.argv[1:]:
     # The bomb is real: a demuxer left to itself gives it all that it asks for.
     naked = peak_mb(f"import av; av.open({str(folder / 'header_bomb.mp4')!r})")
     assert bombs < plain + 50
-    assert naked > 1000
+    assert naked > 1000, (plain, bombs, naked)
 
 
 def test_a_bomb_of_pictures_ends_at_its_time_limit(tmp_path):
