@@ -268,16 +268,17 @@ def _generate_from_shards(arguments: argparse.Namespace, trained) -> int:
     dataset = load_dataset(arguments.shards)
     pieces = read_pieces(arguments.shards, trained, dataset, arguments.split, arguments.genre)
     written = write_pieces(trained, pieces, arguments.out, dataset.untrained, arguments.denoise)
-    videos = [(wav, p.start_s, find_video(dataset.source, p.source)) for p, wav in written]
+    videos = [(wav, piece, find_video(dataset.source, piece.source)) for piece, wav in written]
     if not has_pipeline():
         print("wav only: the pipeline package, which writes mp4, is not installed here")
         return 0
     failed = 0
-    for wav, start_s, video in videos:
+    for wav, piece, video in videos:
         if video is None:
             continue
         try:
-            mux(video, wav, start_s, wav.with_suffix(".mp4"))
+            out = wav.with_suffix(".mp4")
+            mux(video, wav, piece.start_s, out, piece.stop_s, piece.box_px)
             print(wav.with_suffix(".mp4"))
         except ValueError as error:
             failed += 1

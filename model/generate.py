@@ -57,7 +57,8 @@ class Trained:
 class Piece:
     """Consecutive segments of one video: motion (T, D) and visual (W, D) joined along time.
 
-    `alone` where the video gives no other piece.
+    `alone` where the video gives no other piece. Of a clip within a longer video, `stop_s` is its
+    end and `box_px` (x, y, width, height) its picture; None and empty for a whole video.
     """
 
     video_id: str
@@ -69,6 +70,8 @@ class Piece:
     visual: np.ndarray | None
     genre: str = ""
     alone: bool = True
+    stop_s: float | None = None
+    box_px: tuple[int, ...] = ()
 
     @property
     def segments(self) -> int:
@@ -196,6 +199,8 @@ def join(video_id: str, rows: list[Row], suffixes: list[str]) -> Iterator[Piece]
             arrays.get(VISUAL),
             str(first.get("genre") or ""),
             alone=len(parts) == 1,
+            stop_s=float(last["clip_s"][1]) if "clip_s" in last else None,
+            box_px=tuple(map(int, last.get("box_px", ()))),
         )
 
 

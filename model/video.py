@@ -52,12 +52,23 @@ def build_features(video: Path, build: dict[str, Any], out: Path) -> None:
     run_pipeline(arguments)
 
 
-def mux(video: Path, audio: Path, start_s: float, out: Path) -> None:
-    """Write an mp4: the picture of `video` from `start_s`, with `audio` under it."""
-    run_pipeline(
-        ["mux", "--video", str(video), "--audio", str(audio), "--start-s", str(start_s),
-         "--out", str(out)]
-    )  # fmt: skip
+def mux(
+    video: Path,
+    audio: Path,
+    start_s: float,
+    out: Path,
+    stop_s: float | None = None,
+    box_px: Sequence[int] = (),
+) -> None:
+    """Write an mp4: the picture of `video`, with `audio` under it from `start_s` on.
+
+    With `stop_s` and `box_px` (x, y, width, height) the picture is only that span of it, and that
+    part.
+    """
+    arguments = ["mux", "--video", str(video), "--audio", str(audio), "--start-s", str(start_s)]
+    if stop_s is not None:
+        arguments += ["--stop-s", str(stop_s), "--box", *map(str, box_px)]
+    run_pipeline([*arguments, "--out", str(out)])
 
 
 def find_video(source_root: str, relative: str) -> Path | None:

@@ -254,14 +254,28 @@ def _add_mux(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--video", type=Path, required=True)
     sub.add_argument("--audio", type=Path, required=True, help="wav file")
     sub.add_argument("--start-s", type=float, default=0.0, help="when the sound starts")
+    sub.add_argument("--stop-s", type=float, help="with --box: only the picture from start to here")
+    sub.add_argument(
+        "--box",
+        type=int,
+        nargs=4,
+        metavar=("X", "Y", "W", "H"),
+        help="with --stop-s: only this part of the picture, encoded anew",
+    )
     sub.add_argument("--out", type=Path, required=True, help="mp4 file")
     sub.set_defaults(run=_mux)
 
 
 def _mux(arguments: argparse.Namespace) -> int:
-    from pipeline.ffmpeg import mux
+    from pipeline.ffmpeg import mux, mux_clip
 
-    mux(arguments.video, arguments.audio, arguments.start_s, arguments.out)
+    video, audio, start_s = arguments.video, arguments.audio, arguments.start_s
+    if (arguments.stop_s is None) != (arguments.box is None):
+        raise ValueError("--stop-s and --box go together: the span and the part of a clip")
+    if arguments.box is None:
+        mux(video, audio, start_s, arguments.out)
+    else:
+        mux_clip(video, audio, (start_s, arguments.stop_s), tuple(arguments.box), arguments.out)
     return 0
 
 

@@ -156,6 +156,53 @@ def mux(
             pass
 
 
+def mux_clip(
+    video: Path,
+    audio: Path,
+    span_s: tuple[float, float],
+    box: tuple[int, ...],
+    out: Path,
+    crf: int = 18,
+    audio_bit_rate: str = "192k",
+) -> None:
+    """Write an mp4 of a part of `video`'s picture and `audio`'s sound, both from 0 s on.
+
+    The part is what is shown in the half-open `span_s`, on the video's own clock, within `box` (x,
+    y, width, height in px of the upright picture; even sizes are made by leaving a line out). As no
+    copy of packets can begin at any frame or be cropped, it is encoded anew. The sound is the wav,
+    whole; neither stream is cut to the other's length.
+
+    Raises ValueError for an empty span or box, and FfmpegError where ffmpeg fails.
+    """
+    import ffmpeg
+
+    (start_s, stop_s), (x, y, width, height) = span_s, box
+    if not 0 <= start_s < stop_s < math.inf:
+        raise ValueError(f"{out}: a clip from {start_s} to {stop_s} s, expected 0 <= start < stop")
+    if min(x, y) < 0 or min(width, height) < 2:
+        raise ValueError(f"{out}: the box {box}, expected x, y, width, height of a picture's part")
+    coding: dict[str, Any] = {
+        "c:v": "libx264",
+        "pix_fmt": "yuv420p",
+        "crf": crf,
+        "preset": "veryfast",
+        "c:a": "aac",
+        "b:a": audio_bit_rate,
+        "threads": 1,
+        **BITEXACT,
+        **MP4,
+    }
+    # Half a microsecond earlier: a frame's own time must not be rounded to after it.
+    picture = _input(
+        video, seek_timestamp="1", ss=f"{max(0.0, start_s - 5e-7):.7f}", t=f"{stop_s - start_s:.6f}"
+    )
+    part_of = picture["V:0"].filter("crop", width // 2 * 2, height // 2 * 2, x, y, exact=1)
+    with _appearing(out) as part:
+        node = ffmpeg.output(part_of, _input(audio, f="wav")["a:0"], _url(part), **coding)
+        with _running(node, f"{video}: putting the sound {audio} under a part of the picture"):
+            pass
+
+
 def _input(path: Path, **options: str) -> Any:
     import ffmpeg
 

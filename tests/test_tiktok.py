@@ -24,8 +24,9 @@ from pipeline.build import BuildOptions, build
 from pipeline.curate.run import CurateOptions, curate
 from pipeline.curate.split import TEST_SHARE, VAL_SHARE, split_of, val_songs
 from pipeline.engine import LocalEngine
+from pipeline.ffmpeg import mux_clip
 from pipeline.manifest import Row
-from pipeline.media import Audio, FrameRequest, Probe, frame_times, read_frames
+from pipeline.media import Audio, FrameRequest, Probe, frame_times, probe, read_frames
 from pipeline.outcome import FILTERED, REASONS
 from pipeline.shards import read_npy, read_shard, read_wav
 from pipeline.sources.synthetic.compilations import _sound, write_compilation
@@ -316,6 +317,14 @@ def test_shards_are_whole_and_the_trainer_trains_on_them_at_both_levels(world, t
         assert end.value.code == 0
         logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         assert logged[-1]["step"] == 2 and any("val/mel" in line for line in logged)
+    command = ["generate", "--run", run, "--shards", out, "--split", "test", "--out", tmp_path]
+    with pytest.raises(SystemExit) as end:
+        model_command([str(argument) for argument in command])
+    assert end.value.code == 0
+    facts = json.loads(segments(out)["two_c001_seg0001"]["json"])
+    seen = probe(tmp_path / "two_c001.mp4")
+    assert (seen.width, seen.height) == tuple(side // 2 * 2 for side in facts["box_px"][2:])
+    assert seen.frames == pytest.approx((facts["clip_s"][1] - facts["clip_s"][0]) * FPS, abs=0.1)
 
 
 def test_the_published_list_counts_what_is_there_and_what_is_not(world, tmp_path):
@@ -422,6 +431,25 @@ def test_a_span_read_by_seeking_equals_the_same_of_the_whole(name, coding, tmp_p
         assert [number(frame) for frame in part[:3]] == [first, first + 1, first + 2]
         if first > 100 and name not in ("far.mp4", "refreshed.mp4"):
             assert len(given) < last - first + 95
+
+
+def test_a_clip_under_new_music_is_its_span_and_its_box(tmp_path):
+    sound = np.random.default_rng(0).normal(0, 0.1, 22050 * 5).astype(np.float32)
+    path, wav, out = (tmp_path / name for name in ("v.mp4", "v.source.wav", "out.mp4"))
+    write_numbered(path, Fraction(30), 120, sound, 22050, "-bf", "3", "-g", "25", "-shortest",
+                   picture_late_s=0.5)  # fmt: skip
+    shown = frame_times(path)
+    mux_clip(path, wav, (float(shown[61]), float(shown[90])), (0, 1, 95, 60), out)
+    times_s = frame_times(out)
+    frames = read_frames(out, {"": FrameRequest(times_s)})[""]
+    assert frames.shape == (29, 60, 94, 3)
+    assert [number(frame) for frame in frames] == list(range(61, 90))
+    assert times_s[0] < Fraction(1, 60) and probe(out).audio_start_s < Fraction(1, 60)
+    mux_clip(path, wav, (float(shown[61]), float(shown[90])), (48, 0, 48, 64), out)
+    (right,) = read_frames(out, {"": FrameRequest([Fraction(0)])})[""]
+    np.testing.assert_allclose(right, 8 + 15 * (61 // 16), atol=4)
+    with pytest.raises(ValueError, match="a clip from 3"):
+        mux_clip(path, wav, (3.0, 2.0), (0, 0, 96, 64), out)
 
 
 def test_ids_of_clips_fit_into_tars_and_stay_apart():
