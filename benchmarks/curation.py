@@ -19,6 +19,7 @@ from pathlib import Path
 from pipeline.curate.run import CurateOptions, Curation, curate
 from pipeline.sources.synthetic.compilations import plan, write_compilation
 
+PERSONS = Path(__file__).parent.parent / "tests" / "data" / "persons_synthetic.safetensors"
 NEAR_FRAMES = 2
 IOU = 0.95
 
@@ -29,11 +30,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--engine", choices=["ray", "local"], default="local")
+    parser.add_argument("--detector", default=str(PERSONS), help="default: the tests' small one")
+    parser.add_argument("--pose-weights", default="", help="default: boxes alone")
     options = parser.parse_args()
     for spec in plan(options.count, options.seed):
         write_compilation(spec, options.root)
     source, out = options.root / "videos", options.root / "curated"
-    curation = curate(CurateOptions("tiktok", out, source, engine=options.engine))
+    people = {"detector": options.detector, "pose_weights": options.pose_weights}
+    curation = curate(CurateOptions("tiktok", out, source, engine=options.engine, **people))
     truth = {p.stem: json.loads(p.read_text()) for p in sorted((options.root / "truth").iterdir())}
     for line in report(curation, truth):
         print(line)
@@ -59,13 +63,34 @@ def report(curation: Curation, truth: dict[str, dict]) -> Iterable[str]:
     both = [song for song, found in sides.items() if len(found) > 1]
     counts = Counter(verdicts[k].split for k in kept)
     yield f"split: {dict(counts)}; true songs on both sides: {len(both)} of {len(sides)} {both}"
-    counted = [k for k, clip in enumerate(clips) if clip.dancers is not None]
-    if counted:
-        right = sum(clips[k].dancers == len(matched[k]["dancers"]) for k in counted)
-        yield f"dancers: {right} of {len(counted)} clips counted right"
-    else:
-        yield "dancers: not measured (no detector ran)"
+    yield from dancers(clips, matched)
     yield from rejections(curation, matched)
+
+
+def dancers(clips: list, matched: list[dict]) -> Iterable[str]:
+    """Yield how often the dancers were counted right, by how many they are, and what told heads."""
+    pairs = list(zip(clips, matched, strict=True))
+    if any(clip.dancers is None for clip in clips):
+        yield "dancers: not measured (no detector ran)"
+        return
+    counts: dict[int, Counter[int]] = {}
+    for clip, true in pairs:
+        if true["kind"] != "talking_head":
+            counts.setdefault(len(true["dancers"]), Counter())[clip.dancers] += 1
+    for kind, numbers in (("clips of dancers", range(1, 6)), ("stills (nobody)", [0])):
+        total = sum(counts[n].total() for n in numbers if n in counts)
+        right = sum(counts[n][n] for n in numbers if n in counts)
+        yield f"dancers counted right: {right} of {total} {kind} ({right / max(1, total):.1%})"
+    for number, found in sorted(counts.items()):
+        yield f"  {number}: counted as {dict(sorted(found.items()))}"
+    for kind in ("dance", "talking_head", "still"):
+        of = [clip for clip, true in pairs if true["kind"] == kind]
+        whole, energy = (sorted(getattr(c, name) for c in of) for name in ("whole_body", "energy"))
+        yield (
+            f"  {kind}: whole body in {whole[0]:.2f} to {whole[-1]:.2f} of the frames (median "
+            f"{whole[len(of) // 2]:.2f}), energy {energy[0]:.2f} to {energy[-1]:.2f} heights a "
+            f"second (median {energy[len(of) // 2]:.2f})"
+        )
 
 
 def shots(clips: list, truth: dict[str, dict]) -> str:

@@ -123,11 +123,14 @@ def watched(path: Path, detector: Detector, net: PoseNet) -> dict[str, np.ndarra
 
 
 def accuracy(source: Path, limit: int) -> None:
-    """Print PCK@0.1 by joint, sides mixed up, dancers counted; at most `limit` videos, spread."""
+    """Print PCK@0.1 by joint and genre, sides mixed up, dancers counted.
+
+    Of every genre as many videos as of the others, about `limit` in all.
+    """
     detector, net = _small()
     far, swapped, counts, dancers = [], [], [], []
-    paths = sorted((source / "videos").glob("*.mp4"))
-    for path in paths[:: -(-len(paths) // limit)]:
+    paths = _of_every_genre(sorted((source / "videos").glob("*.mp4")), limit)
+    for path in paths:
         found = watched(path, detector, net)
         with np.load(source / "truth" / f"{path.stem}.npz") as truth:
             points = truth["keypoints2d"][found["shown"]]
@@ -157,10 +160,24 @@ def accuracy(source: Path, limit: int) -> None:
     hit = np.concatenate(far) < 0.1
     print(f"{len(far)} videos, {len(hit)} frames: PCK@0.1 of the torso {hit.mean():.3f}")
     print("  ".join(f"{name} {share:.2f}" for name, share in zip(JOINTS, hit.mean(0), strict=True)))
+    genres: dict[str, list[float]] = {}
+    for path, off in zip(paths, far, strict=True):
+        genres.setdefault(path.stem[1:3], []).append(float(np.mean(off < 0.1)))
+    shares = sorted((np.mean(parts), genre, len(parts)) for genre, parts in genres.items())
+    print("by genre: " + "  ".join(f"{genre} {share:.3f} ({n})" for share, genre, n in shares))
     print(f"worst video {min(np.mean(f < 0.1) for f in far):.3f}; left taken for right, where they "
           f"are apart: {np.concatenate(swapped).mean():.4f}")  # fmt: skip
     right = np.mean(np.array(counts) == np.array(dancers))
     print(f"dancers counted right in {right:.1%} of the videos")
+
+
+def _of_every_genre(paths: list[Path], limit: int) -> list[Path]:
+    """Return as many videos of each genre (AIST++'s names tell it), spread over its list."""
+    genres: dict[str, list[Path]] = {}
+    for path in paths:
+        genres.setdefault(path.stem[:3], []).append(path)
+    each = max(1, min(limit // len(genres), *map(len, genres.values())))
+    return [of[k * len(of) // each] for of in genres.values() for k in range(each)]
 
 
 def _mirror(name: str) -> str:

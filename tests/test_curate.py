@@ -11,13 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import manifest
 from pipeline.curate.decide import REASONS, decide, read_overrides
-from pipeline.curate.measure import Measure
 from pipeline.curate.run import CurateOptions, Curation, curate
 from pipeline.curate.scores import Clip, Likeness
 from pipeline.curate.settings import load_settings
-from pipeline.ledger import Ledger
 from pipeline.sources.synthetic.compilations import ClipSpec, CompilationSpec, plan, truth_of
 from pipeline.sources.synthetic.compilations import write_compilation as write
 
@@ -71,7 +68,7 @@ def test_clips_are_cut_boxed_grouped_and_explained(curated: tuple[Path, Curation
     )
     for row in rows:
         np.testing.assert_allclose(row["box"], (100, 0, 100, 180), atol=3)
-        assert row["dancers"] is None
+        assert row["dancers"] is row["whole_body"] is row["energy"] is None
         assert (row["decision"] == "keep") == bool(row["song"]) == bool(row["split"])
     assert rows[1]["start_s"] == pytest.approx(2.4, abs=0.09)
     assert rows[1]["end_s"] == pytest.approx(4.8, abs=0.09)
@@ -129,32 +126,12 @@ def test_a_killed_run_goes_on_and_ends_the_same(
     assert after.verdicts == curated[1].verdicts
 
 
-def test_people_counted_by_a_detector_decide_too(
-    source: Path, curated: tuple[Path, Curation], tmp_path: Path
-) -> None:
-    settings = load_settings()
-    run(source, tmp_path)
-    ledger = Ledger(tmp_path / ".work" / "results")
-    stage = Measure(source / "videos", ledger, settings.shots, settings.picture)
-    rows = [row for row in manifest_rows(tmp_path) if row.video_id == "two"]
-    joints = np.full((3, 1, 18, 3), 0.5, np.float32)
-    arrays = {"dancers": np.array([1, 7]), "joints_0": joints}
-    ledger.write("people", stage.people_key(rows[0]), arrays, {})
-    curation = run(source, tmp_path, decide_only=True, source=None)
-    found = {c.clip_id: v.reason for c, v in zip(curation.clips, curation.verdicts, strict=True)}
-    assert found["two_c002"] == "crowd"
-    assert "<circle" in (tmp_path / "tiktok.html").read_text()
-
-
-def manifest_rows(out: Path) -> list:
-    return manifest.load(out / "tiktok.inputs.parquet")[0]
-
-
 def clip(name: str, **changes: object) -> Clip:
     scores = Clip(
         clip_id=name, video_id="v", source="v.mp4", sha256="0", start_s=0.0, end_s=5.0,
         start_frame=0, end_frame=125, box=(0, 0, 10, 10), box_share=0.5, certainty=1.0, motion=5.0,
-        jump_db=9.0, loud_dbfs=-15.0, silent=0.0, bass_db=-3.0, pulse=0.8,
+        jump_db=9.0, loud_dbfs=-15.0, silent=0.0, bass_db=-3.0, pulse=0.8, whole_body=1.0,
+        energy=0.4,
     )  # fmt: skip
     return replace(scores, **changes)
 
@@ -171,6 +148,8 @@ def clip(name: str, **changes: object) -> Clip:
         ("small_picture", {"box_share": 0.01}),
         ("no_dancer", {"dancers": 0}),
         ("crowd", {"dancers": 6}),
+        ("cut_off", {"dancers": 1, "whole_body": 0.1}),
+        ("idle", {"dancers": 1, "energy": 0.01}),
     ],
 )
 def test_every_reason_and_every_override(reason: str, changes: dict) -> None:

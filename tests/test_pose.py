@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_build import ends, options
+from test_curate import clip, compilation, dance
 
 import pipeline.media
 import pipeline.stages.posing
 from pipeline.build import BuildOptions, build
+from pipeline.curate.people import Networks, look, people_scores
 from pipeline.ledger import Ledger
 from pipeline.shards import read_npy, read_shard
 from pipeline.sources.synthetic import plan, write_video
 from pipeline.sources.synthetic.body import J
+from pipeline.sources.synthetic.compilations import write_compilation
 from pipeline.stages.body25 import COCO
 from pipeline.stages.tracks import main_dancer
 from pipeline.train_pose import JOINTS, truth_of
@@ -188,6 +192,30 @@ def test_fifteen_joints_come_out_as_mmposes_own_api_has_them(built):
         instance = answer.pred_instances
         np.testing.assert_allclose(mine[:, :2], instance.keypoints[0], atol=0.5)
         np.testing.assert_allclose(mine[:, 2], instance.keypoint_scores[0], atol=0.01)
+
+
+def test_curation_poses_a_dancer_and_sees_no_whole_body_in_a_talking_head(tmp_path):
+    spec = compilation("c", dance(), dance(kind="talking_head", song="", dancers=(), look=3))
+    write_compilation(spec, tmp_path)
+    shots = [
+        clip(str(k), start_frame=a, end_frame=b, box=spec.clips[k].box)
+        for k, (a, b) in enumerate(itertools.pairwise(spec.cuts))
+    ]
+    detector, net = Detector(SMALL["detector"], device="cpu"), PoseNet(SMALL["pose_weights"])
+    detector.setup()
+    net.setup()
+    arrays = look(tmp_path / "videos" / "c.mp4", shots, detector, net)
+    kinds = ("times_s", "frame", "track", "boxes", "joints")
+    scores = [
+        people_scores({kind: arrays[f"{kind}_{k}"] for kind in kinds}, net.names, shots[k].box[2:])
+        for k in (0, 1)
+    ]
+    (dancer, main), (head, _) = scores
+    assert dancer.dancers == 1 and dancer.whole_body > 0.7 and 0.1 < dancer.energy < 3
+    assert arrays["joints_0"].shape[1:] == (15, 3) and main is not None
+    assert head.whole_body < 0.1
+    known = Networks.of(SMALL["detector"], SMALL["pose_weights"])
+    assert known.detector_id and known.pose_id and known.detector_id != known.pose_id
 
 
 def test_wrong_weights_are_named(tmp_path):

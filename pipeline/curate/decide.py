@@ -29,6 +29,8 @@ class Thresholds:
     speech_pulse: float
     min_dancers: float
     max_dancers: float
+    min_whole_body: float
+    min_energy: float
     song_strong: float
     song_both: float
     song_weak: float
@@ -125,7 +127,8 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
         return "by_hand", "overrides"
     if override:
         return "", ""
-    people = clip.dancers
+    people, whole, energy = clip.dancers, clip.whole_body, clip.energy
+    looked = people is not None
     checks = [
         ("too_short", clip.duration_s < limits.min_clip_s, f"{clip.duration_s:.2f} s"),
         ("too_long", clip.duration_s > limits.max_clip_s, f"{clip.duration_s:.1f} s"),
@@ -141,8 +144,10 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
             f"bass {clip.bass_db:.0f} dB, pulse {clip.pulse:.2f}",
         ),
         ("still", clip.motion < limits.min_motion, f"motion {clip.motion:.2f}"),
-        ("no_dancer", people is not None and people < limits.min_dancers, f"{people} dancers"),
-        ("crowd", people is not None and people > limits.max_dancers, f"{people} dancers"),
+        ("no_dancer", looked and people < limits.min_dancers, f"{people} dancers"),
+        ("crowd", looked and people > limits.max_dancers, f"{people} dancers"),
+        ("cut_off", looked and whole < limits.min_whole_body, f"whole in {whole or 0:.0%}"),
+        ("idle", looked and energy < limits.min_energy, f"{energy or 0:.2f} heights a second"),
     ]
     return next(((code, detail) for code, met, detail in checks if met), ("", ""))
 

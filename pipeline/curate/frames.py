@@ -57,6 +57,43 @@ def some_frames(
         raise MediaError("undecodable", f"{path}: frame {index} is gone; was the file changed?")
 
 
+def paced_frames(
+    path: Path,
+    cuts: Sequence[tuple[int, int, tuple[int, int, int, int]]],
+    rate_hz: float,
+    longest_s: float,
+    short_side_px: int,
+    limits: Limits = LIMITS,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield for each cut the times (n,) in seconds and pictures (n, h, w, 3) of some frames.
+
+    Cuts are (first frame, the one after the last, box in px), in order, one beginning where the
+    other ends or later. Of each its first `longest_s` are taken at `rate_hz`, no frame twice; of
+    those the box, at most `short_side_px` small. n is at least 1.
+
+    Raises MediaError.
+    """
+    todo, times_s, pictures = list(cuts), [], []
+    for index, (at_s, frame) in enumerate(_shown(path, limits)):
+        if todo and index == todo[0][1]:
+            todo.pop(0)
+            yield np.array(times_s), np.stack(pictures)
+            times_s, pictures = [], []
+        if not todo:
+            return
+        since_s = float(at_s) - times_s[0] if times_s else 0.0
+        if index < todo[0][0] or since_s >= longest_s or since_s < len(times_s) / rate_hz - 1e-6:
+            continue
+        x, y, width, height = todo[0][2]
+        scale = min(1.0, short_side_px / min(width, height))
+        left, top, right, bottom = (round(scale * v) for v in (x, y, x + width, y + height))
+        times_s.append(float(at_s))
+        pictures.append(_upright(path, frame, scale)[top:bottom, left:right])
+    if len(todo) != 1 or not pictures:
+        raise MediaError("undecodable", f"{path}: frames are gone; was the file changed?")
+    yield np.array(times_s), np.stack(pictures)
+
+
 def _shown(path: Path, limits: Limits) -> Iterator[tuple[Fraction, av.VideoFrame]]:
     with opened(path, limits) as container:
         stream = video_stream(path, container, limits)

@@ -28,7 +28,6 @@ HASHED = 40 * RATE_HZ
 """A shot's first 40 s are hashed: enough to know it again, and few enough frames to hold."""
 THUMB_PX = 128
 NAME = "curate"
-PEOPLE = "people"
 
 
 @dataclass(frozen=True)
@@ -78,15 +77,7 @@ class Measure:
         result = self.ledger.read(NAME, self.key(row))
         if result is None or result.outcome is not None:
             return []
-        people = self.ledger.read(PEOPLE, self.people_key(row))
-        return [_named(row, k, result, people) for k in range(len(result.facts["clips"]))]
-
-    def people_key(self, row: Row) -> str:
-        """Return the key under which a detector stores the people in this video's clips.
-
-        Arrays `dancers` int (K,) and, for drawing, `joints_<k>` (3, P, J, 3) as in scores.Material.
-        """
-        return result_key(row.sha256, PEOPLE, {"clips": self.key(row)})
+        return [_named(row, k, result) for k in range(len(result.facts["clips"]))]
 
     def _one(self, work: Work) -> Work:
         row = work.row
@@ -145,7 +136,7 @@ def measure(
         )
         arrays[f"print_{k}"] = fingerprint(sound)
         arrays[f"hashes_{k}"] = np.stack([frame_hashes(p) for p in inside[hashed]])
-        arrays[f"thumb_{k}"] = _thumbnail(inside)
+        arrays[f"thumb_{k}"] = thumbnail(inside)
     return clips, arrays
 
 
@@ -196,19 +187,24 @@ def _scaled(
     return xs[0], ys[0], xs[1] - xs[0], ys[1] - ys[0]
 
 
-def _thumbnail(pictures: np.ndarray) -> np.ndarray:
+def thumbnail(pictures: np.ndarray) -> np.ndarray:
     """Return three of the pictures side by side, 128 px high, as a JPEG's bytes, uint8 (n,)."""
     import cv2
 
     height, width = pictures.shape[1:3]
     size = (max(1, round(THUMB_PX * width / height)), THUMB_PX)
-    places = [round(share * (len(pictures) - 1)) for share in (0.25, 0.5, 0.75)]
-    row = [cv2.resize(pictures[p], size, interpolation=cv2.INTER_AREA) for p in places]
+    shown = pictures[shown_places(len(pictures))]
+    row = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in shown]
     strip = np.concatenate(row, axis=1)[..., ::-1]
     return cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 70])[1].ravel()
 
 
-def _named(row: Row, k: int, result: Result, people: Result | None) -> tuple[Clip, Material]:
+def shown_places(count: int) -> list[int]:
+    """Return which three of `count` pictures a thumbnail shows."""
+    return [round(share * (count - 1)) for share in (0.25, 0.5, 0.75)]
+
+
+def _named(row: Row, k: int, result: Result) -> tuple[Clip, Material]:
     facts = dict(result.facts["clips"][k])
     facts["box"] = tuple(facts["box"])
     clip = Clip(
@@ -217,8 +213,6 @@ def _named(row: Row, k: int, result: Result, people: Result | None) -> tuple[Cli
         source=row.path,
         sha256=row.sha256,
         **facts,
-        dancers=int(people.arrays["dancers"][k]) if people else None,
     )
-    joints = people.arrays.get(f"joints_{k}") if people else None
     print_, hashes, thumb = (result.arrays[f"{n}_{k}"] for n in ("print", "hashes", "thumb"))
-    return clip, Material(print_, hashes, thumb.tobytes(), joints)
+    return clip, Material(print_, hashes, thumb.tobytes())

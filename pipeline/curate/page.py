@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-import numpy as np
-
 from model.segment import write_atomic
 from pipeline.curate.decide import REASONS, Verdict
-from pipeline.curate.scores import Clip, Material
+from pipeline.curate.scores import Clip, Figure, Material
+from pipeline.stages.body25 import BODY_25
 
 STYLE = """
 body { font: 14px/1.4 sans-serif; margin: 1.5em; background: #fafafa; color: #222 }
@@ -21,19 +20,34 @@ h2 { font-size: 1em; margin: 0 0 .4em } .test { border-left: 6px solid #d08020 }
 figure { display: inline-block; margin: 0 .8em .6em 0; vertical-align: top }
 figcaption { font-size: 12px; color: #555; max-width: 24em; overflow-wrap: anywhere }
 figure div { position: relative; display: inline-block; line-height: 0 }
-svg { position: absolute; inset: 0; width: 100%; height: 100% }
+svg { position: absolute; inset: 0; width: 100%; height: 100%; fill: none; stroke-width: 1.5px }
+svg * { vector-effect: non-scaling-stroke } rect { stroke: #bbb } .main rect { stroke: #ff0 }
+.left { stroke: #fd3 } .right { stroke: #3af } .middle { stroke: #fff }
 """.strip()
+BONES = (
+    *("nose neck", "neck right_shoulder", "right_shoulder right_elbow", "right_elbow right_wrist"),
+    *("neck left_shoulder", "left_shoulder left_elbow", "left_elbow left_wrist", "neck mid_hip"),
+    *("mid_hip right_hip", "right_hip right_knee", "right_knee right_ankle", "mid_hip left_hip"),
+    *("left_hip left_knee", "left_knee left_ankle", "left_ankle left_big_toe"),
+    "right_ankle right_big_toe",
+)
+LEAST = 0.2
+"""A joint less sure than this is not drawn."""
 
 
 def save_page(
     path: Path,
     title: str,
+    people: str,
     clips: Sequence[Clip],
     materials: Sequence[Material],
     verdicts: Sequence[Verdict],
     failures: Sequence[str],
 ) -> None:
-    """Write the page, whole or not at all. It loads nothing: pictures are in it."""
+    """Write the page, whole or not at all. It loads nothing: pictures are in it.
+
+    `people` is the sentence that says by what the dancers were counted.
+    """
     figures = [_figure(*row) for row in zip(clips, materials, verdicts, strict=True)]
     kept = [k for k, verdict in enumerate(verdicts) if verdict.decision == "keep"]
     songs = Counter(verdicts[k].song for k in kept)
@@ -42,7 +56,7 @@ def save_page(
     parts = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{len(clips)} clips: {len(kept)} kept ({words or 'none'}) in {len(songs)} songs, "
-        f"{len(clips) - len(kept)} rejected.</p>",
+        f"{len(clips) - len(kept)} rejected; {escape(people)}.</p>",
     ]
     for song, count in sorted(songs.items(), key=lambda item: (-item[1], item[0])):
         places = [k for k in kept if verdicts[k].song == song]
@@ -74,22 +88,30 @@ def _figure(clip: Clip, material: Material, verdict: Verdict) -> str:
         f"{clip.start_s:.2f} to {clip.end_s:.2f} s of {clip.source}, box {clip.box}",
     ]
     if clip.dancers is not None:
-        lines.append(f"{clip.dancers} dancers")
+        lines.append(
+            f"{clip.dancers} dancers, whole in {clip.whole_body:.0%}, {clip.energy:.2f} heights/s"
+        )
     if verdict.detail:
         lines.append(verdict.detail)
-    drawn = _skeletons(material.joints) if material.joints is not None else ""
+    drawn = "".join(map(_drawn, material.figures))
+    if drawn:
+        drawn = f'<svg viewBox="0 0 3 1" preserveAspectRatio="none">{drawn}</svg>'
     return (
         f'<figure><div><img alt="" src="data:image/jpeg;base64,{data}">{drawn}</div>'
         f"<figcaption>{'<br>'.join(map(escape, lines))}</figcaption></figure>"
     )
 
 
-def _skeletons(joints: np.ndarray, least: float = 0.3) -> str:
-    """Return dots for `joints` (3, P, J, 3) over three pictures side by side."""
-    dots = [
-        f'<circle cx="{100 * (picture + x) / 3:.2f}%" cy="{100 * y:.2f}%" r="2" fill="#0f0"/>'
-        for picture, people in enumerate(joints)
-        for x, y, sure in people.reshape(-1, 3)
-        if sure >= least
-    ]
-    return f"<svg>{''.join(dots)}</svg>"
+def _drawn(figure: Figure) -> str:
+    """Return a person's box and bones over three pictures side by side, each 1 wide and 1 high."""
+    x0, y0, x1, y1 = figure.box
+    box = f'x="{figure.picture + x0:.3f}" y="{y0:.3f}" width="{x1 - x0:.3f}" height="{y1 - y0:.3f}"'
+    parts = [f"<rect {box}/>"]
+    for bone in BONES if figure.body is not None else ():
+        a, b = (figure.body[BODY_25.index(name)] for name in bone.split())
+        if min(a[2], b[2]) >= LEAST:
+            side = next((s for s in ("left", "right") if s in bone), "middle")
+            ends = f'x1="{figure.picture + a[0]:.3f}" y1="{a[1]:.3f}"'
+            ends += f' x2="{figure.picture + b[0]:.3f}" y2="{b[1]:.3f}"'
+            parts.append(f'<line class="{side}" {ends}/>')
+    return f'<g class="{"main" if figure.main else "other"}">{"".join(parts)}</g>'

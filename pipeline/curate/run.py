@@ -6,17 +6,19 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
+from model.segment import write_atomic
 from pipeline import manifest
 from pipeline.build import locked
 from pipeline.curate.decide import REASONS, Verdict, decide, read_overrides
 from pipeline.curate.duplicates import distance
 from pipeline.curate.measure import NAME, Measure, Work
 from pipeline.curate.page import save_page
+from pipeline.curate.people import Networks, People
 from pipeline.curate.scores import Clip, Likeness, Material
 from pipeline.curate.settings import DEFAULT, Settings, load_settings
 from pipeline.curate.songs import compare
@@ -39,6 +41,8 @@ class CurateOptions:
     source: Path | None = None
     thresholds: Path | None = None
     overrides: Path | None = None
+    detector: str = ""
+    pose_weights: str = ""
     engine: str = "ray"
     address: str | None = None
     limit: int | None = None
@@ -47,11 +51,15 @@ class CurateOptions:
 
 @dataclass(frozen=True)
 class Curation:
-    """What a run made, beside its files: clips, their verdicts, and the inputs' report."""
+    """What a run made, beside its files: clips, their verdicts, and the inputs' report.
+
+    `people` says by what the dancers were counted, or that nobody did.
+    """
 
     clips: list[Clip]
     verdicts: list[Verdict]
     report: Report
+    people: str
 
     def table(self) -> str:
         """Return the printed form."""
@@ -63,6 +71,7 @@ class Curation:
         for reason in REASONS:
             if number := sum(v.reason == reason for v in self.verdicts):
                 lines.append(f"  {'rejected, ' + reason:<26}{number:>8}")
+        lines.append(self.people)
         return "\n".join(lines)
 
 
@@ -72,6 +81,7 @@ def curate(options: CurateOptions) -> Curation:
     Raises ValueError or FileNotFoundError for what the user must change.
     """
     settings = load_settings(options.thresholds or DEFAULT)
+    networks = _networks(options)
     inputs = options.out / f"{options.dataset}.inputs.parquet"
     if options.source is None and not options.decide_only:
         raise ValueError(
@@ -84,50 +94,80 @@ def curate(options: CurateOptions) -> Curation:
     ledger = Ledger((options.out / ".work" / "results").resolve())
     with locked(options.out):
         if options.decide_only:
-            rows = _saved(inputs)
+            rows, _ = manifest.load(inputs)
             stage = Measure(Path(), ledger, settings.shots, settings.picture)
         else:
             listing = folder.list_folder(options.source, "none")
             rows = listing.rows[: options.limit]
             rows = manifest.hash_inputs(listing.root, listing.motion_root, rows)
-            manifest.save(inputs, rows)
+            manifest.save(inputs, rows, str(listing.root.resolve()))
             stage = Measure(listing.root.resolve(), ledger, settings.shots, settings.picture)
-        outcomes = _measured(options, stage, rows)
-        return _decided(options, settings, stage, rows, outcomes, started)
-
-
-def _measured(options: CurateOptions, stage: Measure, rows: Sequence[Row]) -> dict[str, Outcome]:
-    """Bring every row to its end: from the ledger where it is there, else by measuring."""
-    outcomes = {
-        row.video_id: manifest.ended_early(row) or attempt("ledger", lambda r=row: stage.stored(r))
-        for row in rows
-    }
-    todo = [Work(row) for row in rows if outcomes[row.video_id] is None]
-    if todo and options.decide_only:
-        names = ", ".join(work.row.path for work in todo[:3])
-        raise ValueError(
-            f"--decide-only: {len(todo)} inputs are not measured with these settings "
-            f"({names} …); run without it"
-        )
-    if len(todo) < len(rows):
-        print(f"{len(rows) - len(todo)} of {len(rows)} inputs are done already")
-    engine: LocalEngine | RayEngine | None = None
-    try:
-        if todo:
-            engine = make_engine(options.engine, options.address)
-            done = engine.run([stage], todo, _lost)
-            for work in progress(done, NAME, len(todo), "video"):
-                outcomes[work.row.video_id] = work.outcome
-    finally:
-        if engine is not None:
+            note = json.dumps(networks and asdict(networks))
+            write_atomic(_people_file(options.out), note.encode())
+        people = networks and People(stage, networks)
+        engine = make_engine(options.engine, options.address)
+        try:
+            outcomes = _measured(options, [stage, *filter(None, [people])], rows, engine)
+        finally:
             engine.close()
+        return _decided(options, settings, stage, people, rows, outcomes, started)
+
+
+def _networks(options: CurateOptions) -> Networks | None:
+    """Return by what people are looked for, None for nobody; --decide-only keeps the last run's."""
+    if options.pose_weights and not options.detector:
+        raise ValueError(f"--pose-weights {options.pose_weights} goes with --detector: say by what "
+                         "people are found")  # fmt: skip
+    if options.detector:
+        return Networks.of(options.detector, options.pose_weights)
+    last = _people_file(options.out)
+    if not (options.decide_only and last.is_file()):
+        return None
+    note = json.loads(last.read_text(encoding="utf-8"))
+    return note and Networks(**note)
+
+
+def _people_file(out: Path) -> Path:
+    return out / ".work" / "people.json"
+
+
+def _measured(
+    options: CurateOptions,
+    stages: Sequence[Measure | People],
+    rows: Sequence[Row],
+    engine: LocalEngine | RayEngine,
+) -> dict[str, Outcome]:
+    """Bring every row to its end in each stage: from the ledger where it is there, else by work."""
+    outcomes = {row.video_id: manifest.ended_early(row) for row in rows}
+    for stage in stages:
+        going = [row for row in rows if _alive(outcomes[row.video_id])]
+        for row in going:
+            outcomes[row.video_id] = attempt("ledger", lambda r=row, s=stage: s.stored(r))
+        todo = [Work(row) for row in going if outcomes[row.video_id] is None]
+        if todo and options.decide_only:
+            names = ", ".join(work.row.path for work in todo[:3])
+            raise ValueError(
+                f"--decide-only: {len(todo)} inputs are not measured with these settings "
+                f"({names} …); run without it"
+            )
+        if len(todo) < len(rows):
+            print(f"{stage.name}: {len(rows) - len(todo)} of {len(rows)} inputs are done already")
+        if todo:
+            done = engine.run([stage], todo, _lost)
+            for work in progress(done, stage.name, len(todo), "video"):
+                outcomes[work.row.video_id] = work.outcome
     return outcomes
+
+
+def _alive(outcome: Outcome | None) -> bool:
+    return outcome is None or outcome.status == "ok"
 
 
 def _decided(
     options: CurateOptions,
     settings: Settings,
     stage: Measure,
+    people: People | None,
     rows: Sequence[Row],
     outcomes: dict[str, Outcome],
     started: float,
@@ -135,7 +175,7 @@ def _decided(
     found: list[tuple[Clip, Material]] = []
     for row in rows:
         if outcomes[row.video_id].status == "ok":
-            found += stage.clips(row)
+            found += (people or stage).clips(row)
     clips, materials = [clip for clip, _ in found], [material for _, material in found]
     overrides = read_overrides(options.overrides, {clip.clip_id for clip in clips})
     alike = likenesses(stage.ledger, clips, materials)
@@ -149,10 +189,26 @@ def _decided(
     failures = [f"{o.code}: {o.message}" for o in outcomes.values() if o.status == "failed"]
     page = options.out / f"{options.dataset}.html"
     title = f"Curation of {options.dataset}"
-    save_page(page, title, clips, materials, verdicts, failures)
+    words = _people_words(people and people.networks)
+    save_page(page, title, words, clips, materials, verdicts, failures)
     report = replace(Report.of(outcomes, rows), seconds=time.monotonic() - started)
     report.save(options.out)
-    return Curation(clips, verdicts, report)
+    return Curation(clips, verdicts, report, words)
+
+
+def _people_words(networks: Networks | None) -> str:
+    """Return the sentence that says how far people had a say."""
+    if networks is None:
+        return ("dancers were not counted (no --detector): no clip was accepted or rejected for "
+                "its people")  # fmt: skip
+    found = f"dancers were counted by --detector {networks.detector}"
+    posed = "judged whole by their boxes (no --pose-weights)"
+    if networks.pose_weights:
+        posed = f"posed by --pose-weights {networks.pose_weights}"
+    words = f"{found} and {posed}"
+    if "untrained" in (networks.detector, networks.pose_weights):
+        words += "; UNTRAINED, random weights: their people mean nothing"
+    return words
 
 
 def likenesses(
@@ -185,14 +241,6 @@ def likenesses(
         columns = stored.arrays
     names = [field.name for field in fields(Likeness)]
     return [Likeness(*row) for row in zip(*(columns[name].tolist() for name in names), strict=True)]
-
-
-def _saved(path: Path) -> list[Row]:
-    """Return the rows that `manifest.save` wrote."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path).to_pylist()
-    return [Row(**{**row, "dancers": tuple(row["dancers"])}) for row in table]
 
 
 def _lost(work: Work, stage: str, code: str, words: str) -> Work:

@@ -15,7 +15,8 @@ class Clip:
     the upright frame, `box_share` its part of the frame's area, `certainty` how sure its sides are
     (picture.py), `motion` how much its picture changes, in grey levels. `jump_db` is the change of
     the sound at its start (shots.py); `loud_dbfs`, `silent`, `bass_db` and `pulse` are those of
-    music.py. `dancers` is None where no detector has counted.
+    music.py. `dancers`, `whole_body` and `energy` are those of people.py, None where no detector
+    has looked.
     """
 
     clip_id: str
@@ -36,6 +37,8 @@ class Clip:
     bass_db: float
     pulse: float
     dancers: int | None = None
+    whole_body: float | None = None
+    energy: float | None = None
 
     @property
     def duration_s(self) -> float:
@@ -43,18 +46,31 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A person on one of a thumbnail's three pictures, in shares of that picture's sides.
+
+    `box` is x0, y0, x1, y1; `body` is BODY_25 (25, 3), None where nobody was posed. `main` is the
+    main dancer of the clip.
+    """
+
+    picture: int
+    box: tuple[float, float, float, float]
+    body: np.ndarray | None
+    main: bool
+
+
+@dataclass(frozen=True)
 class Material:
     """What a clip is compared and shown by.
 
     `fingerprint` int8 (T, 144) and `hashes` uint64 (n, 3) are those of songs.py and duplicates.py;
-    `thumbnail` is a JPEG of three frames side by side; `joints` (3, P, J, 3) are x, y (0 to 1 of
-    the box) and confidence of people on those frames, None where no detector ran.
+    `thumbnail` is a JPEG of three frames side by side, `figures` are the people found on them.
     """
 
     fingerprint: np.ndarray
     hashes: np.ndarray
     thumbnail: bytes
-    joints: np.ndarray | None = None
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True)

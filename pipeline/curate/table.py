@@ -13,7 +13,7 @@ from pipeline.curate.scores import Clip
 TEXT = ("id", "video_id", "source", "sha256", "decision", "reason", "detail", "song", "split",
         "duplicate_of")  # fmt: skip
 FLOATS = ("start_s", "end_s", "box_share", "certainty", "motion", "jump_db", "loud_dbfs", "silent",
-          "bass_db", "pulse")  # fmt: skip
+          "bass_db", "pulse", "whole_body", "energy")  # fmt: skip
 INTEGERS = ("start_frame", "end_frame", "dancers")
 
 

@@ -61,12 +61,16 @@ def small_side_px(width_px: int, height_px: int) -> int:
 
 @dataclass
 class Watch:
-    """Takes the `frames` frames of one video in order, uint8 (H, W, 3) each."""
+    """Takes the `frames` frames of one video in order, uint8 (H, W, 3) each.
+
+    Dancers are looked for in every `every`-th; without a network they are boxed and not posed.
+    """
 
     detector: Detector
-    net: PoseNet
+    net: PoseNet | None
     frames: int
     size_px: tuple[int, int]
+    every: int = EVERY
     seen: int = 0
     _held: dict[int, np.ndarray] = field(default_factory=dict)
     _due: list[int] = field(default_factory=list)
@@ -79,7 +83,7 @@ class Watch:
     def __call__(self, frame: np.ndarray) -> None:
         """Take the next frame."""
         self._held[self.seen] = frame
-        if self.seen % EVERY == 0 or self.seen == self.frames - 1:
+        if self.seen % self.every == 0 or self.seen == self.frames - 1:
             self._due.append(self.seen)
         self.seen += 1
         if len(self._due) == STEPS or self.seen == self.frames:
@@ -91,7 +95,7 @@ class Watch:
         return np.array(self._waiting, dtype=np.uint8).reshape(-1, height, width, 3)
 
     def result(self, joints: np.ndarray) -> dict[str, np.ndarray]:
-        """Return all sightings, given the joints (n, K, 3) of the last crops.
+        """Return all sightings, given the joints (n, K, 3) of the last crops (K is 0 without net).
 
         `frame` and `track` int32 (N,), `boxes` float32 (N, 4), x0, y0, x1, y1, and `joints` float32
         (N, K, 3), x, y and score, in px of the video's picture; by frame, then track.
@@ -99,7 +103,9 @@ class Watch:
         frame = np.array([s.frame for s in self._sightings], dtype=np.int32)
         track = np.array([s.track for s in self._sightings], dtype=np.int32)
         boxes = np.array([s.box for s in self._sightings], dtype=np.float64).reshape(-1, 4)
-        posed = uncrop(np.concatenate([*self._joints, joints]), boxes, self.net.input_px)
+        posed = np.zeros((len(boxes), 0, 3))
+        if self.net is not None:
+            posed = uncrop(np.concatenate([*self._joints, joints]), boxes, self.net.input_px)
         scale = self._scale
         posed[..., :2] = (posed[..., :2] + 0.5) * scale - 0.5
         boxes = (boxes + 0.5) * np.tile(scale, 2) - 0.5
@@ -121,9 +127,11 @@ class Watch:
         for index, boxes in zip(self._due, found, strict=True):
             for sighting in self._tracker.update(index, boxes[:, :4].astype(np.float64)):
                 self._sightings.append(sighting)
+                if self.net is None:
+                    continue
                 picture = self._held[sighting.frame]
                 self._waiting.append(crop(picture, sighting.box[None], self.net.input_px)[0])
-        keep = self._due[-1] - EVERY * tracks.MAX_STEPS
+        keep = self._due[-1] - self.every * tracks.MAX_STEPS
         self._held = {i: image for i, image in self._held.items() if i > keep}
         self._due = []
         if len(self._waiting) >= CROPS:

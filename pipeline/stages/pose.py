@@ -62,7 +62,7 @@ class PoseNet:
 
         torch.set_num_threads(1)
         self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.batch = self.batch or (64 if self.device == "cuda" else 8)
+        self.batch = self.batch or (64 if self.device == "cuda" else 16)
         net, self.names, self.input_px = load(self.weights)
         net = fuse_conv_bn(net.eval().requires_grad_(False)).to(self.device)
         self._net = net.to(memory_format=torch.channels_last)
@@ -131,7 +131,7 @@ def check_installed() -> None:
     """Raise ValueError, saying which command installs mmpose, where it is not there."""
     if find_spec("mmpose") is None:
         raise ValueError(
-            f"--motion mmpose: mmpose is not installed here; in the project: {INSTALL}"
+            f"poses from the picture need mmpose, which is not installed; in the project: {INSTALL}"
         )
 
 

@@ -1,0 +1,249 @@
+"""Count and follow the people of each clip by a detector, and pose them where mmpose is asked for.
+
+Stored are boxes, tracks and joints; the scores come from these, so that deciding again needs no
+network. Clips and their boxes are those of measure.py: no border is looked at.
+
+Legend: n frames looked at, N sightings (a person in a frame), K joints of the network, 0 without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.curate.frames import paced_frames
+from pipeline.curate.measure import Measure, Work, shown_places, thumbnail
+from pipeline.curate.scores import Clip, Figure, Material
+from pipeline.ledger import Result, result_key
+from pipeline.manifest import Row
+from pipeline.outcome import Outcome, StageError, attempt
+from pipeline.stages import tracks
+from pipeline.stages.body25 import to_body25
+from pipeline.stages.detect import MIN_SCORE, Detector
+from pipeline.stages.people import MIN_CONFIDENCE, Watch
+from pipeline.stages.pose import PoseNet
+
+NAME = "people"
+RATE_HZ = 6
+LONGEST_S = 40.0
+"""A clip's first 40 s are looked at, six times a second."""
+SHORT_SIDE_PX = 360
+EDGE = 0.015
+"""A box this near to the picture's upper or lower side, in heights, is cut off by it."""
+WHOLE = (("nose",), ("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"),
+         ("left_knee", "right_knee"), ("left_ankle", "right_ankle"))  # fmt: skip
+"""A body is whole where a joint of each group is seen: from the side the others hide."""
+LOOKING = {
+    "rate_hz": RATE_HZ,
+    "longest_s": LONGEST_S,
+    "short_side_px": SHORT_SIDE_PX,
+    "min_score": MIN_SCORE,
+    "min_iou": tracks.MIN_IOU,
+    "max_steps": tracks.MAX_STEPS,
+}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """By what people are found and posed: as named by the user, and the weights' hashes."""
+
+    detector: str
+    detector_id: str
+    pose_weights: str = ""
+    pose_id: str = ""
+
+    @classmethod
+    def of(cls, detector: str, pose_weights: str) -> Networks:
+        """Check that both can be used; ValueError or FileNotFoundError says what to change."""
+        from pipeline.stages import detect, pose
+
+        detect.check_weights(detector)
+        if not pose_weights:
+            return cls(detector, detect.weights_id(detector))
+        pose.check_weights(pose_weights)
+        ids = detect.weights_id(detector), pose.weights_id(pose_weights)
+        return cls(detector, ids[0], pose_weights, ids[1])
+
+
+@dataclass
+class People:
+    """Write the people of every clip of one measured video to the ledger."""
+
+    measured: Measure
+    networks: Networks
+    name: str = NAME
+    batch: int = 1
+    gpus: float = 0.25
+    _detector: Detector | None = field(default=None, repr=False)
+    _net: PoseNet | None = field(default=None, repr=False)
+
+    def setup(self) -> None:
+        self._detector = Detector(self.networks.detector)
+        self._detector.setup()
+        if self.networks.pose_weights:
+            self._net = PoseNet(self.networks.pose_weights)
+            self._net.setup()
+
+    def __call__(self, items: list[Work]) -> list[Work]:
+        return [self._one(item) for item in items]
+
+    def key(self, row: Row) -> str:
+        """Return the key of a video's people: by its clips, both networks and the looking."""
+        config = LOOKING | {"clips": self.measured.key(row)}
+        weights = f"{self.networks.detector_id} {self.networks.pose_id}"
+        return result_key(row.sha256, NAME, config, weights)
+
+    def stored(self, row: Row) -> Outcome | None:
+        """Return the end of one input as the ledger has it, None where it has none."""
+        result = self.measured.ledger.read(NAME, self.key(row))
+        if result is None:
+            return None
+        if result.outcome is not None:
+            return replace(result.outcome, message=f"{row.path}: {result.outcome.message}")
+        return Outcome("ok", segments=result.facts["clips"])
+
+    def clips(self, row: Row) -> list[tuple[Clip, Material]]:
+        """Return what was measured of one video, people included."""
+        clips = self.measured.clips(row)
+        result = self.measured.ledger.read(NAME, self.key(row))
+        if result is None or result.outcome is not None:
+            return clips
+        return [_peopled(*pair, k, result) for k, pair in enumerate(clips)]
+
+    def _one(self, work: Work) -> Work:
+        row, ledger = work.row, self.measured.ledger
+        path = self.measured.root / row.path
+        clips = [clip for clip, _ in self.measured.clips(row)]
+        made = attempt(NAME, lambda: look(path, clips, self._detector, self._net))
+        if isinstance(made, Outcome):
+            kept = replace(made, message=made.message.replace(f"{path}: ", ""))
+            error = attempt(NAME, lambda: ledger.write(NAME, self.key(row), {}, {}, kept))
+            return Work(row, error or made)
+        facts = {"clips": len(clips), "joints": list(self._net.names) if self._net else []}
+        error = attempt(NAME, lambda: ledger.write(NAME, self.key(row), made, facts))
+        return Work(row, error or Outcome("ok", segments=len(clips)))
+
+
+def look(
+    path: Path, clips: Sequence[Clip], detector: Detector, net: PoseNet | None
+) -> dict[str, np.ndarray]:
+    """Return of every clip k `times_s_<k>` (n,), the sightings and a thumbnail.
+
+    `frame_<k>`, `track_<k>` (N,), `boxes_<k>` (N, 4) and `joints_<k>` (N, K, 3) are those of
+    `Watch.result`, in px of the video, counted from the corner of the clip's box.
+
+    Raises MediaError or StageError.
+    """
+    arrays = {}
+    cuts = [(clip.start_frame, clip.end_frame, clip.box) for clip in clips]
+    seen = paced_frames(path, cuts, RATE_HZ, LONGEST_S, SHORT_SIDE_PX)
+    for k, (clip, (times_s, pictures)) in enumerate(zip(clips, seen, strict=True)):
+        watch = Watch(detector, net, len(pictures), clip.box[2:], every=1)
+        for picture in pictures:
+            watch(picture)
+        joints = np.zeros((0, 0, 3)) if net is None else net(watch.crops())
+        found = watch.result(joints)
+        if not (np.isfinite(found["joints"]).all() and np.isfinite(found["boxes"]).all()):
+            raise StageError("undecodable", f"{path}: people's places hold NaN or infinity")
+        found |= {"times_s": times_s, "thumb": thumbnail(pictures)}
+        arrays |= {f"{name}_{k}": array for name, array in found.items()}
+    return arrays
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`dancers`: the median number of people at once. `whole_body`: the share of frames that show
+    all of the main dancer (stages/tracks.py says who that is). `energy`: how fast that one's
+    joints move on the average (without joints: the box's corners), in body heights a second."""
+
+    dancers: int
+    whole_body: float
+    energy: float
+
+
+def people_scores(
+    seen: Mapping[str, np.ndarray], names: Sequence[str], size_px: tuple[int, int]
+) -> tuple[Scores, int | None]:
+    """Return the scores of one clip's people, and the main dancer's track, None without any.
+
+    `seen` holds the arrays of `look` without their number; `size_px` is the box's (w, h).
+    """
+    frames = len(seen["times_s"])
+    dancers = tracks.dancers_seen(seen["frame"], frames)
+    main = tracks.main_dancer(seen["frame"], seen["track"], seen["boxes"], frames, size_px)
+    if main is None:
+        return Scores(dancers, 0.0, 0.0), None
+    mine = seen["track"] == main
+    boxes, joints = seen["boxes"][mine].astype(float), seen["joints"][mine].astype(float)
+    whole = whole_bodies(boxes, joints, names, size_px)
+    points = joints
+    if not names:
+        corners = boxes.reshape(-1, 2, 2)
+        points = np.concatenate([corners, np.ones((len(boxes), 2, 1))], -1)
+    height_px = float(np.median(boxes[:, 3] - boxes[:, 1]))
+    speed = mean_speed(points, seen["times_s"][seen["frame"][mine]])
+    return Scores(dancers, float(whole.sum() / frames), speed / max(height_px, 1.0)), main
+
+
+def whole_bodies(
+    boxes: np.ndarray, joints: np.ndarray, names: Sequence[str], size_px: tuple[int, int]
+) -> np.ndarray:
+    """Return for each sighting (N, 4), (N, K, 3) whether the whole body is seen, bool (N,).
+
+    A box that the picture's upper or lower side cuts off is not; nor is a body without a joint of
+    each of the groups in WHOLE.
+    """
+    height = size_px[1]
+    whole = (boxes[:, 1] > EDGE * height) & (boxes[:, 3] < (1 - EDGE) * height)
+    for group in WHOLE:
+        at = [names.index(name) for name in group if name in names]
+        if at:
+            whole &= (joints[:, at, 2] >= MIN_CONFIDENCE).any(1)
+    return whole
+
+
+def mean_speed(points: np.ndarray, times_s: np.ndarray) -> float:
+    """Return the mean speed of points (N, Q, 3) sure at both of two successive times (N,)."""
+    sure = (points[1:, :, 2] >= MIN_CONFIDENCE) & (points[:-1, :, 2] >= MIN_CONFIDENCE)
+    apart = np.linalg.norm(np.diff(points[..., :2], axis=0), axis=-1)
+    speed = apart / np.diff(times_s)[:, None]
+    return float(speed[sure].mean()) if sure.any() else 0.0
+
+
+def _peopled(clip: Clip, material: Material, k: int, result: Result) -> tuple[Clip, Material]:
+    """Return a clip and its material with the scores and the figures of its people."""
+    kinds = ("times_s", "frame", "track", "boxes", "joints")
+    seen = {kind: result.arrays[f"{kind}_{k}"] for kind in kinds}
+    names = result.facts["joints"]
+    scores, main = people_scores(seen, names, clip.box[2:])
+    places = shown_places(len(seen["times_s"]))
+    figures = [
+        _figure(picture, seen, at, names, clip.box[2:], main)
+        for picture, place in enumerate(places)
+        for at in np.flatnonzero(seen["frame"] == place)
+    ]
+    thumb = result.arrays[f"thumb_{k}"].tobytes()
+    return (
+        replace(clip, **asdict(scores)),
+        replace(material, thumbnail=thumb, figures=tuple(figures)),
+    )
+
+
+def _figure(
+    picture: int,
+    seen: Mapping[str, Any],
+    at: int,
+    names: Sequence[str],
+    size_px: tuple[int, int],
+    main: int | None,
+) -> Figure:
+    box = tuple((seen["boxes"][at] / np.tile(size_px, 2)).tolist())
+    body = None
+    if names:
+        body = to_body25(names, seen["joints"][at])
+        body[:, :2] /= size_px
+    return Figure(picture, box, body, bool(seen["track"][at] == main))
