@@ -235,6 +235,8 @@ def test_beat_align_at_its_ends():
     assert beat_align(beats, beats + 0.05) == pytest.approx(math.exp(-0.5))
     assert beat_align(beats, np.zeros(0)) == 0.0
     assert math.isnan(beat_align(np.zeros(0), beats))
+    still = align_scores(np.zeros((120, 219)), 60, beats)
+    assert all(math.isnan(value) for value in still.values())
 
 
 def swing(frames: int, fps: float, period_s: float) -> np.ndarray:
