@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT_S = 600
+LIMIT_S = 300
 DELAY_S = 1.0
 """A kill comes up to so long after a random number of results; from the workers' start for none."""
 
@@ -91,11 +91,11 @@ class Chaos:
             raise SystemExit(f"{kind}: twenty kills came too late; ask for more --videos")
         tally.kills += 1
         tally.stored.append(len(before))
-        code = build.wait(LIMIT_S)
+        code = ended(build)
         half = {name for name, data in shards(out).items() if quiet.get(name) != data}
         if kind != "worker":
             gone(orphans)
-            code = self.start(out).wait(LIMIT_S)
+            code = ended(self.start(out))
         after = results(out)
         tally.redone.append(sum(after.get(path) != mark for path, mark in before.items()))
         counts = json.loads((out / "report.json").read_text())["counts"] if code == 0 else {}
@@ -123,7 +123,8 @@ def main() -> None:
         chaos = Chaos(folder, asked.videos, asked.visual, random.Random(asked.seed))
         print(f"a quiet build of {asked.videos} videos: {chaos.quiet():.1f} s", flush=True)
         tallies = {"driver": Tally(), "worker": Tally(), "Ray node": Tally()}
-        for kind, count in zip(tallies, (asked.drivers, asked.workers, asked.nodes), strict=True):
+        counts = {"Ray node": asked.nodes, "worker": asked.workers, "driver": asked.drivers}
+        for kind, count in counts.items():
             for number in range(count):
                 chaos.disturb(kind, number, tallies[kind])
                 print(f"{kind} {number + 1}/{count}", file=sys.stderr, flush=True)
@@ -159,6 +160,15 @@ def killed(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def ended(build: subprocess.Popen[bytes]) -> int:
+    """Return a build's exit code; one that hangs is killed, which the code tells."""
+    try:
+        return build.wait(LIMIT_S)
+    except subprocess.TimeoutExpired:
+        build.kill()
+        return build.wait()
 
 
 def sleep(build: subprocess.Popen[bytes], seconds: float) -> None:

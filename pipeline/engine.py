@@ -82,6 +82,8 @@ class RayEngine:
         """Return Ray, started or joined at the first work there is."""
         if self._ray is None:
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+            # Where its node has died, Ray would join whatever other Ray it finds on the machine.
+            os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
             import ray
 
             self._ray, self._owned = ray, not ray.is_initialized()
@@ -273,8 +275,9 @@ class _Pool:
             self.free.extend([self.seats[i]] * 2)
 
     def close(self) -> None:
-        for seat in self.seats:
-            self._ray.kill(seat.actor)
+        if self._ray.is_initialized():  # not where its node has died
+            for seat in self.seats:
+                self._ray.kill(seat.actor)
 
     def _seat(self) -> _Seat:
         actor = self._actor.remote(self.stage)
