@@ -9,6 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from clips import number
 from clips import write as write_numbered
@@ -18,7 +20,7 @@ from test_curate import compilation, dance
 import pipeline.build
 import pipeline.media
 from model.cli import main as model_command
-from model.segment import load_dataset
+from model.segment import SPLITS, load_dataset
 from pipeline import cli, manifest
 from pipeline.build import BuildOptions, build
 from pipeline.curate.run import CurateOptions, curate
@@ -30,7 +32,7 @@ from pipeline.media import Audio, FrameRequest, Probe, frame_times, probe, read_
 from pipeline.outcome import FILTERED, REASONS
 from pipeline.shards import read_npy, read_shard, read_wav
 from pipeline.sources.synthetic.compilations import _sound, write_compilation
-from pipeline.sources.tiktok import LONGEST, clip_id, list_curated, list_tiktok
+from pipeline.sources.tiktok import LONGEST, clip_id, list_curated, list_tiktok, with_val
 from pipeline.stages.cut import cut_sound
 from pipeline.stages.openpose import load_clip
 
@@ -71,8 +73,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if verdict.decision == "keep":
                 writer.writerow([clip.clip_id, SONGS[true_clip(clip).song]])
     curate(replace(run, overrides=songs))
+    tell_apart(root / "curated" / "tiktok.parquet")
     (root / "videos" / "late.mp4").write_bytes(b"came after the curation")
     return root
+
+
+def tell_apart(path: Path) -> None:
+    """Put the songs of a table into the splits that their names stand for, each its own family."""
+    table = pq.read_table(path)
+    for name, wanted in {
+        "split": [split_of(row["song"]) if row["song"] else "" for row in table.to_pylist()],
+        "family": table["song"].to_pylist(),
+    }.items():
+        at = table.schema.get_field_index(name)
+        if at >= 0:
+            table = table.set_column(at, name, pa.array(wanted, pa.string()))
+    pq.write_table(table, path)
 
 
 def true_clip(clip):
@@ -157,6 +173,17 @@ def test_whole_songs_go_to_val_by_their_ids_alone():
     kept = sorted(train - val_songs(train))[:5]
     assert len(val_songs(kept)) == 1 and val_songs(kept) == val_songs(kept[::-1])
     assert val_songs(kept[:1]) == set()
+
+
+def test_songs_that_may_be_one_are_held_out_together():
+    rows = [Row(f"v{k}_c001", "v.mp4", split="train", song=f"song-{k}") for k in range(60)]
+    rows.append(Row("v_c001", "v.mp4", split="test", song="song-60"))
+    family = {row.song: f"family-{k // 6}" for k, row in enumerate(rows)}
+    held = with_val(rows, family)
+    names = {split: {family[row.song] for row in held if row.split == split} for split in SPLITS}
+    assert names["val"] and not names["val"] & (names["train"] | names["test"])
+    assert [row.video_id for row in held if row.split == "test"] == ["v_c001"]
+    assert with_val(held, {}) == held
 
 
 def test_sound_is_the_sources_own_at_that_time_to_one_sample(built):
@@ -274,9 +301,6 @@ def test_a_changed_or_missing_video_is_told_from_one_that_was_curated(world, tmp
 
 
 def test_dancers_that_curation_counted_are_in_the_facts(world, built, tmp_path, monkeypatch):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     assert "dancers_seen" not in json.loads(segments(built)["one_c001_seg0001"]["json"])
     curated = tmp_path / "curated"
     curated.mkdir()

@@ -56,7 +56,7 @@ def list_tiktok(
     if not published and (curated or source is None or (known and covers(table, source))):
         if not known:
             raise FileNotFoundError(f"{table}/tiktok.parquet: no such table; {HELP}")
-        return with_val(list_curated(table, source, motion, motion_dir))
+        return list_curated(table, source, motion, motion_dir)
     if source is None:
         raise FileNotFoundError(f"--published needs --source DIR; {HELP}")
     listing = list_published(source, motion, motion_dir)
@@ -64,7 +64,7 @@ def list_tiktok(
         has = f"the table in {table} is of other videos; " if known and not published else ""
         words = HELP.replace("DIR", str(source))
         raise FileNotFoundError(f"{source}: no video of the published list in it; {has}{words}")
-    return with_val(listing)
+    return listing
 
 
 def covers(table: Path, source: Path) -> bool:
@@ -95,8 +95,9 @@ def list_curated(table: Path, source: Path | None, motion: str, motion_dir: Path
     for row in here.rows:
         if row.path not in seen:
             rows.append(replace(row, split="", motion="", ended=row.ended or "not_curated"))
-    kept = sum(clip["decision"] == "keep" for clip in clips)
-    note = f"curated: {kept} of {len(clips)} clips kept, from {len(inputs)} videos ({table})"
+    kept = [clip for clip in clips if clip["decision"] == "keep"]
+    rows = with_val(rows, {clip["song"]: clip.get("family") or clip["song"] for clip in kept})
+    note = f"curated: {len(kept)} of {len(clips)} clips kept, from {len(inputs)} videos ({table})"
     return Listing(here.root, here.motion_root, rows, note)
 
 
@@ -166,17 +167,19 @@ def list_published(source: Path, motion: str, motion_dir: Path | None) -> Listin
         else:
             rows.append(replace(row, split="", ended=row.ended or "not_in_split"))
     note = f"published list: {len(found)} of its {len(members)} videos in {root}"
-    return Listing(here.root, here.motion_root, rows, note)
+    return Listing(here.root, here.motion_root, with_val(rows, {}), note)
 
 
-def with_val(listing: Listing) -> Listing:
-    """Return the listing with a tenth of the training songs in `val`, unless some are already."""
-    if any(row.split == "val" for row in listing.rows):
-        return listing
-    chosen = val_songs({row.song for row in listing.rows if row.split == "train"})
-    moved = [row.split == "train" and row.song in chosen for row in listing.rows]
-    rows = [
-        replace(row, split="val") if move else row
-        for row, move in zip(listing.rows, moved, strict=True)
+def with_val(rows: Sequence[Row], family: Mapping[str, str]) -> list[Row]:
+    """Return the rows with a tenth of the training songs in `val`, unless some are already.
+
+    Songs that may be one, by their `family`, go together; a song that is not in it is alone.
+    """
+    if any(row.split == "val" for row in rows):
+        return list(rows)
+    kin = [family.get(row.song, row.song) if row.split == "train" else "" for row in rows]
+    chosen = val_songs({name for name in kin if name})
+    return [
+        replace(row, split="val") if name in chosen else row
+        for row, name in zip(rows, kin, strict=True)
     ]
-    return replace(listing, rows=rows)
