@@ -1,0 +1,147 @@
+"""The paper's tables in small: every ablation trained and evaluated, beside the paper's figures.
+
+    python benchmarks/tables.py --shards shards/synthetic [--shards-3s DIR] [--shards-4s DIR]
+        [--steps 600] [--decoder-steps 600] [--level high low] [--rows NAME …]
+
+For each level: the decoder is fine-tuned, then the full model and each file of configs/ are trained
+with the tiny preset and that decoder, and evaluated on the test split. Again with the same options
+it goes on where it was. Without shards of 3 and 4 s windows those rows are left out. Prints the
+tables of `model evaluate --all`, and for each row and score whether it moves as in the paper.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from model.evaluate.command import FOLDER, NAME, load
+from model.evaluate.compare import paired_difference
+from model.evaluate.paper import FULL, TABLES, row_of
+from model.evaluate.score import PAPER
+from model.evaluate.tables import beside_the_paper, markdown
+from model.synthesizer import CODEC
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+BEYOND = ("genre", "network-paper", "no-adversarial", "no-codebook")
+"""Files of configs/ that no table of the paper has."""
+
+
+def main() -> None:
+    """Train and evaluate what is missing, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--shards", type=Path, required=True, help="windows of 2 s, with codes")
+    parser.add_argument("--shards-3s", type=Path)
+    parser.add_argument("--shards-4s", type=Path)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--decoder-steps", type=int, default=600)
+    parser.add_argument("--level", nargs="+", choices=("high", "low"), default=["high", "low"])
+    parser.add_argument("--rows", nargs="+", default=["full", *rows()], help="default: all")
+    parser.add_argument("--embedding", default="mel-statistics")
+    parser.add_argument("--runs", type=Path, default=Path("runs/tables"))
+    arguments = parser.parse_args()
+    windows = {"window-3s": arguments.shards_3s, "window-4s": arguments.shards_4s}
+    done = []
+    for level in arguments.level:
+        decoder = finetune(arguments, level)
+        for row in arguments.rows:
+            shards = windows.get(row, arguments.shards)
+            if shards is None:
+                print(f"{row}: left out, no shards of that window given", flush=True)
+                continue
+            done.append(make(arguments, level, row, shards, decoder))
+    evaluations = [load(run) for run in done]
+    print(f"\n{beside_the_paper(evaluations)}\n\n{moves(evaluations)}")
+
+
+def rows() -> list[str]:
+    """Return the names of the configurations that are rows of the paper."""
+    return [path.stem for path in sorted(CONFIGS.glob("*.yaml")) if path.stem not in BEYOND]
+
+
+def finetune(arguments: argparse.Namespace, level: str) -> Path:
+    """Return the codec with the level's decoder fine-tuned, making it where it is missing."""
+    out = arguments.runs / f"decoder-{level}"
+    if not (out / CODEC).exists():
+        run("finetune-synthesizer", "--shards", arguments.shards, "--level", level,
+            "--steps", arguments.decoder_steps, "--out", out)  # fmt: skip
+    return out / CODEC
+
+
+def make(arguments: argparse.Namespace, level: str, row: str, shards: Path, decoder: Path) -> Path:
+    """Train and evaluate one row at one level, unless that was done; return the run's folder."""
+    out = arguments.runs / f"{row}-{level}"
+    if (out / FOLDER / NAME).exists():
+        return out
+    options: list[object] = ["--config", CONFIGS / f"{row}.yaml"] if row != "full" else []
+    options += ["--codec", decoder] if row != "no-finetuning" else []
+    options += ["--resume"] if (out / "last.pt").exists() else []
+    quiet = {"max_steps": arguments.steps, "val_every": arguments.steps, "log_every": 100,
+             "sample_every": arguments.steps, "checkpoint_every": 100}  # fmt: skip
+    for key, value in quiet.items():
+        options += ["--set", f"{key}={value}"]
+    began_s = time.monotonic()
+    run("train", "--shards", shards, "--level", level, "--preset", "tiny", "--out", out, *options)
+    trained_s = time.monotonic() - began_s
+    run("evaluate", "--run", out, "--shards", shards, "--embedding", arguments.embedding,
+        "--clips", 1)  # fmt: skip
+    print(f"{out}: trained in {trained_s:.0f} s", flush=True)
+    return out
+
+
+def run(*words: object) -> None:
+    """Run a `model` command; end with its last words where it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "model", *map(str, words)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"model {words[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}")
+
+
+def moves(evaluations: Sequence[dict]) -> str:
+    """Return, by row, level and score, how far it is from the full model in the paper and here.
+
+    Ours is the paired difference over test segments with its interval over songs. A row of another
+    window has no pairs and is left out.
+    """
+    finetuned = any(e["finetuned"] for e in evaluations)
+    named = {
+        (row_of(e["config"], e["window_s"], e["finetuned"], finetuned), e["level"]): e
+        for e in evaluations
+    }
+    paper = {row.name: {"high": row.high, "low": row.low} for t in TABLES.values() for row in t}
+    lines = [["row", "level", "score", "paper − full", "ours − full", "95 % interval", "verdict"]]
+    for (name, level), e in named.items():
+        full = named.get((FULL, level))
+        if name == FULL or name not in paper or full is None or full["segments"] != e["segments"]:
+            continue
+        for i, score in enumerate(PAPER):
+            each, others = (x["rows"][x["row"]]["each"] for x in (e, full))
+            if score not in each:
+                continue
+            theirs = paper[name][level][i] - paper[FULL][level][i]
+            ours = paired_difference(
+                100 * np.array(each[score], float), 100 * np.array(others[score], float),
+                e["segment_songs"],
+            )  # fmt: skip
+            lines.append([
+                name, level, score, f"{theirs:+.1f}", f"{ours.mean:+.1f}",
+                f"{ours.low:+.1f} … {ours.high:+.1f}", verdict(theirs, ours.low, ours.high),
+            ])  # fmt: skip
+    return "**Moves against the full model, percentage points**\n\n" + markdown(lines)
+
+
+def verdict(theirs: float, low: float, high: float) -> str:
+    if low <= 0 <= high:
+        return "not told apart here"
+    return "as in the paper" if theirs * (low + high) > 0 else "not as in the paper"
+
+
+if __name__ == "__main__":
+    main()
