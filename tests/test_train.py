@@ -302,7 +302,7 @@ def test_videos_whose_segments_lie_apart_are_whole_pieces(run, world, tmp_path):
 
 
 def test_a_failing_mp4_does_not_stop_the_others(run, world, tmp_path, monkeypatch, capsys):
-    def failing(video, audio, start_s, out):
+    def failing(video, audio, start_s, out, *_):
         made.append(out.name)
         if out.stem == "test0":
             raise ValueError("pipeline mux ended with code 1: no picture")
