@@ -95,6 +95,11 @@ def video_stream(path: Path, container: InputContainer, limits: Limits) -> av.Vi
     for stream in container.streams.video:
         if stream.disposition & Disposition.attached_pic:
             continue
+        if stream.codec_context is None:  # it then has no size to ask for either
+            raise MediaError(
+                "undecodable",
+                f"{path}: no decoder for the video stream; convert it to H.264, or fetch it again",
+            )
         pixels = stream.width * stream.height
         if pixels > limits.max_pixels:
             raise MediaError(
@@ -102,7 +107,7 @@ def video_stream(path: Path, container: InputContainer, limits: Limits) -> av.Vi
                 f"{path}: {stream.width}x{stream.height} frames, "
                 f"expected at most {limits.max_pixels} pixels",
             )
-        if not pixels or stream.codec_context is None:
+        if not pixels:
             raise MediaError(
                 "undecodable",
                 f"{path}: no decoder can make out the video stream, or its frames have more than "
