@@ -11,11 +11,12 @@ from model.segment import SAMPLE_RATE_HZ
 from pipeline.curate.decide import joining
 from pipeline.curate.duplicates import RATE_HZ, distance, frame_hashes
 from pipeline.curate.frames import some_frames, tiny_frames
+from pipeline.curate.groups import Joining, families, group, song_id
 from pipeline.curate.music import sound_scores
 from pipeline.curate.picture import PictureSettings, find_picture
 from pipeline.curate.settings import load_settings
 from pipeline.curate.shots import ShotSettings, find_shots, sound_jump_db
-from pipeline.curate.songs import Joining, Pair, compare, fingerprint, group, song_id
+from pipeline.curate.songs import Pair, compare, fingerprint
 from pipeline.curate.split import TEST_SHARE, split_of
 from pipeline.sources.synthetic.decorate import canvases
 from pipeline.sources.synthetic.music import SAMPLE_RATE_HZ as SONG_HZ
@@ -97,31 +98,60 @@ def test_a_song_is_known_again_at_another_offset_gain_and_speed() -> None:
     faster = soxr.resample(whole[2 * SAMPLE_RATE_HZ :], SAMPLE_RATE_HZ * 1.02, SAMPLE_RATE_HZ)
     clips = [whole[: 6 * SAMPLE_RATE_HZ], 0.1 * faster, excerpt("mWA2", 4, 6), whole[:9000]]
     pairs = {(p.first, p.second): p for p in compare([fingerprint(clip) for clip in clips])}
-    limits = load_settings().decide
-    assert pairs[0, 1].score > limits.song_strong
+    rules = joining(load_settings().decide)
+    assert rules.of(pairs[0, 1]) > rules.least
     assert pairs[0, 1].lag_s == pytest.approx(2, abs=0.15)
-    assert (0, 2) not in pairs or pairs[0, 2].score < limits.song_weak
+    assert pairs[0, 1].overlap_s == pytest.approx(4, abs=0.2)
+    assert rules.of(pairs[0, 2]) < rules.family, "of few clips the nearest are kept, however unlike"
     assert not any(3 in pair for pair in pairs), "too short to compare"
 
 
-def test_strong_pairs_connect_songs_and_weak_ones_only_lone_clips() -> None:
-    pairs = [Pair(0, 1, 0.9, 0), Pair(2, 3, 0.9, 0), Pair(1, 2, 0.5, 0), Pair(4, 3, 0.4, 0)]
-    assert group(6, pairs, Joining(0.6, 0.0, 0.3, 0.0, 1.0)) == [0, 0, 2, 2, 2, 5]
-
-
-def test_a_clip_under_a_voice_joins_its_song_and_a_mere_likeness_does_not() -> None:
-    limits = load_settings().decide
+@pytest.mark.parametrize(("voices", "least"), [(1, "alone"), (2, "family")])
+def test_a_song_is_known_under_a_voice(voices: int, least: str) -> None:
+    """Of two clips one or both have a voice; under two they are sure to be of one family only."""
     rng = np.random.default_rng(1)
-    song = excerpt("mBR0", 4, 6)
-    voice = 0.8 * speech(6, rng, SAMPLE_RATE_HZ)[: len(song)]
-    prints = [fingerprint(clip) for clip in (song, song[SAMPLE_RATE_HZ:], song + voice)]
-    pairs = compare(prints)
-    (over,) = [pair for pair in pairs if (pair.first, pair.second) == (0, 2)]
-    assert over.within >= limits.voice_within and over.beyond <= limits.voice_beyond
-    rules = joining(limits)
-    assert group(3, pairs, rules) == [0, 0, 0]
-    likeness = [Pair(0, 1, 0.7, 0, within=0.85, beyond=0.75)]
-    assert group(2, likeness, rules) == [0, 1]
+    song, other = excerpt("mBR0", 4, 6), excerpt("mBR1", 4, 6)
+    over = [0.5 * speech(6, rng, SAMPLE_RATE_HZ)[: len(song)] for _ in range(2)]
+    first = song + over[0] if voices == 2 else song
+    clips = [first, (song + over[1])[SAMPLE_RATE_HZ:], other + over[1]]
+    pairs = {(p.first, p.second): p for p in compare([fingerprint(clip) for clip in clips])}
+    rules = joining(load_settings().decide)
+    assert rules.of(pairs[0, 1]) > getattr(rules, least)
+    assert max(rules.of(pairs[0, 2]), rules.of(pairs[1, 2])) < min(0.0, rules.of(pairs[0, 1]))
+
+
+def test_a_song_that_fades_in_and_out_is_known_again() -> None:
+    song = excerpt("mHO1", 3, 8)
+    faded = song * np.minimum(1, np.minimum(np.arange(len(song)), np.arange(len(song))[::-1]) / 5e4)
+    (pair,) = compare([fingerprint(song[: 6 * SAMPLE_RATE_HZ]), fingerprint(faded)])
+    rules = joining(load_settings().decide)
+    assert rules.of(pair) > rules.least and pair.lag_s == pytest.approx(0, abs=0.1)
+
+
+RULES = Joining((0.0, 1.0, 0.0, 0.0), least=1.75, alone=0.9, family=0.0)
+"""Odds that are the score itself."""
+
+
+def test_one_likely_pair_joins_no_two_songs_whose_other_clips_disagree() -> None:
+    within = [Pair(0, 1, 5, 0, 4, 0), Pair(2, 3, 5, 0, 4, 0)]
+    link = Pair(1, 2, 3, 0.0, 4, 0)
+    assert group([4] * 4, [*within, link], RULES) == [0, 0, 2, 2], "0 and 3 would share all"
+    agreeing = [Pair(0, 2, 2, 0, 4, 0), Pair(0, 3, 2, 0, 4, 0), Pair(1, 3, 2, 0, 4, 0)]
+    assert group([4] * 4, [*within, link, *agreeing], RULES) == [0, 0, 0, 0]
+    at_the_end = Pair(1, 2, 3, 2.5, 1.5, 0)
+    assert group([4] * 4, [*within, at_the_end], RULES) == [0, 0, 2, 2], "too short to tell"
+
+
+def test_a_clip_alone_joins_sooner_than_a_group() -> None:
+    pairs = [Pair(0, 1, 5, 0, 4, 0), Pair(1, 2, 1, 3, 1, 0), Pair(3, 4, 0.5, 0, 4, 0)]
+    assert group([4] * 5, pairs, RULES) == [0, 0, 0, 3, 4]
+
+
+def test_songs_that_may_be_one_are_a_family() -> None:
+    pairs = [Pair(0, 1, 0.1, 0, 4, 0), Pair(1, 2, -3, 0, 4, 0), Pair(3, 4, -2, 0, 4, 0)]
+    assert families([0, 1, 2, 3, 4, 5], pairs, RULES) == [0, 0, 0, 3, 3, 5]
+    far = [Pair(0, 1, -1, 0, 4, 0), Pair(0, 2, -2, 0, 4, 0), Pair(2, 3, -1, 0, 4, 0)]
+    assert families([0, 1, 2, 3], far, RULES) == [0, 0, 2, 2], "each with its nearest alone"
 
 
 def test_song_ids_and_splits_depend_on_no_other_song() -> None:

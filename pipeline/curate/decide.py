@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.curate.groups import Joining, connected, families, group, song_id
 from pipeline.curate.scores import Clip, Likeness
-from pipeline.curate.songs import Joining, Pair, group, song_id
+from pipeline.curate.songs import Pair
 from pipeline.curate.split import split_of
 from pipeline.outcome import REASONS
 
@@ -31,11 +32,10 @@ class Thresholds:
     max_dancers: float
     min_whole_body: float
     min_energy: float
-    song_strong: float
-    song_both: float
-    song_weak: float
-    voice_within: float
-    voice_beyond: float
+    song_odds: tuple[float, float, float, float]
+    song: float
+    song_alone: float
+    family: float
     duplicate_song: float
     duplicate_picture: float
     test_share: float
@@ -45,7 +45,8 @@ class Thresholds:
 class Verdict:
     """`decision` is `keep` or `reject`; `reason` one of REASONS, "" for a kept clip.
 
-    Kept clips have a `song` and a `split`. `duplicate_of` names the clip that is kept instead.
+    Kept clips have a `song`, a `family` of songs that may be one, which the split keeps together,
+    and a `split`. `duplicate_of` names the clip that is kept instead.
     """
 
     decision: str
@@ -53,6 +54,7 @@ class Verdict:
     detail: str = ""
     song: str = ""
     split: str = ""
+    family: str = ""
     duplicate_of: str = ""
 
 
@@ -73,9 +75,9 @@ def decide(
     verdicts = []
     for place, (reason, detail) in enumerate(reasons):
         if place in songs:
-            song = songs[place]
-            split = split_of(song, thresholds.test_share)
-            verdicts.append(Verdict("keep", song=song, split=split))
+            song, family = songs[place]
+            split = split_of(family, thresholds.test_share)
+            verdicts.append(Verdict("keep", song=song, split=split, family=family))
         elif place in originals:
             other = clips[originals[place]].clip_id
             words = f"the same as {other}"
@@ -86,14 +88,8 @@ def decide(
 
 
 def joining(limits: Thresholds) -> Joining:
-    """Return the thresholds that make clips one song."""
-    return Joining(
-        limits.song_strong,
-        limits.song_both,
-        limits.song_weak,
-        limits.voice_within,
-        limits.voice_beyond,
-    )
+    """Return the thresholds that make clips one song, and songs one family."""
+    return Joining(limits.song_odds, limits.song, limits.song_alone, limits.family)
 
 
 def read_overrides(path: Path | None, known: set[str]) -> dict[str, str]:
@@ -160,16 +156,15 @@ def _duplicates(
     overrides: Mapping[str, str],
 ) -> dict[int, int]:
     """Return for each clip that goes the place of the one that stays: by hand, longest, first."""
-    pairs = [
-        Pair(pair.first, pair.second, 1.0, 0.0)
+    links = [
+        (pair.first, pair.second)
         for pair in alike
         if pair.song >= limits.duplicate_song
         and pair.picture <= limits.duplicate_picture
         and not (reasons[pair.first][0] or reasons[pair.second][0])
     ]
-    leaders = group(len(clips), pairs, Joining(1.0, 0.0, 1.0, 0.0, 1.0))
     groups: dict[int, list[int]] = {}
-    for place, leader in enumerate(leaders):
+    for place, leader in enumerate(connected(len(clips), links)):
         groups.setdefault(leader, []).append(place)
     gone = {}
     for places in groups.values():
@@ -185,21 +180,31 @@ def _songs(
     limits: Thresholds,
     kept: Sequence[int],
     overrides: Mapping[str, str],
-) -> dict[int, str]:
-    """Return the songs of the kept clips. A name given by hand is the name of its whole group."""
+) -> dict[int, tuple[str, str]]:
+    """Return song and family of the kept clips. A name given by hand names its whole group."""
     at = {place: index for index, place in enumerate(kept)}
     pairs = [
-        Pair(at[pair.first], at[pair.second], pair.song, 0.0, pair.within, pair.beyond)
-        for pair in alike
-        if pair.first in at and pair.second in at
+        Pair(at[p.first], at[p.second], p.song, p.lag_s, p.overlap_s, p.differs)
+        for p in alike
+        if p.first in at and p.second in at
     ]
+    rules = joining(limits)
+    found = group([clips[place].duration_s for place in kept], pairs, rules)
     groups: dict[int, list[int]] = {}
-    for index, leader in enumerate(group(len(kept), pairs, joining(limits))):
+    for index, leader in enumerate(found):
         groups.setdefault(leader, []).append(kept[index])
-    songs = {}
+    songs: dict[int, str] = {}
     for places in groups.values():
         names = {p: overrides.get(clips[p].clip_id, "keep") for p in places}
         given = sorted({name for name in names.values() if name != "keep"})
         rest = given[0] if given else song_id([clips[p].clip_id for p in places])
         songs |= {p: rest if name == "keep" else name for p, name in names.items()}
-    return songs
+    links = list(enumerate(families(found, pairs, rules)))
+    first_of: dict[str, int] = {}
+    links += [(first_of.setdefault(songs[p], index), index) for index, p in enumerate(kept)]
+    kin: dict[int, list[str]] = {}
+    leaders = connected(len(kept), links)
+    for index, leader in enumerate(leaders):
+        kin.setdefault(leader, []).append(clips[kept[index]].clip_id)
+    ids = {leader: song_id(names, "family") for leader, names in kin.items()}
+    return {p: (songs[p], ids[leader]) for p, leader in zip(kept, leaders, strict=True)}

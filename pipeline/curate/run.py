@@ -221,7 +221,7 @@ def likenesses(
         [clip.sha256, clip.start_frame, hashlib.sha256(m.fingerprint.tobytes()).hexdigest()]
         for clip, m in zip(clips, materials, strict=True)
     ]
-    key = result_key(hashlib.sha256(json.dumps(content).encode()).hexdigest(), NAME, {"pairs": 2})
+    key = result_key(hashlib.sha256(json.dumps(content).encode()).hexdigest(), NAME, {"pairs": 3})
     stored = ledger.read(NAME, key)
     if stored is None:
         pairs = compare([m.fingerprint for m in materials])
@@ -233,8 +233,9 @@ def likenesses(
             "second": np.array([p.second for p in pairs], int),
             "song": np.array([p.score for p in pairs]),
             "picture": np.array(far),
-            "within": np.array([p.within for p in pairs]),
-            "beyond": np.array([p.beyond for p in pairs]),
+            "lag_s": np.array([p.lag_s for p in pairs]),
+            "overlap_s": np.array([p.overlap_s for p in pairs]),
+            "differs": np.array([p.differs for p in pairs]),
         }
         ledger.write(NAME, key, columns, {})
     else:

@@ -63,7 +63,7 @@ class Figure:
 class Material:
     """What a clip is compared and shown by.
 
-    `fingerprint` int8 (T, 144) and `hashes` uint64 (n, 3) are those of songs.py and duplicates.py;
+    `fingerprint` uint8 (T, 252) and `hashes` uint64 (n, 3) are those of songs.py and duplicates.py;
     `thumbnail` is a JPEG of three frames side by side, `figures` are the people found on them.
     """
 
@@ -75,8 +75,8 @@ class Material:
 
 @dataclass(frozen=True)
 class Likeness:
-    """Two clips, by their places in a list, that sound alike: `song`, `within` and `beyond` are
-    the score and the shares of songs.Pair.
+    """Two clips, by their places in a list, that sound alike: `song` is the score of songs.Pair,
+    `lag_s`, `overlap_s` and `differs` are its own.
 
     `picture` is the distance of their pictures where the sound lays them together, 1 if unknown.
     """
@@ -85,5 +85,6 @@ class Likeness:
     second: int
     song: float
     picture: float
-    within: float = 1.0
-    beyond: float = 1.0
+    lag_s: float = 0.0
+    overlap_s: float = 4.0
+    differs: float = 0.0

@@ -12,6 +12,8 @@ from pipeline.curate.picture import PictureSettings
 from pipeline.curate.shots import ShotSettings
 
 DEFAULT = Path(__file__).with_name("thresholds.yaml")
+LISTS = {"strong": 2, "weak": 2, "song_odds": 4}
+"""Settings that are several numbers."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,10 @@ def _part(path: Path, name: str, given: dict[str, Any], kind: type) -> Any:
         if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
             raise ValueError(f"{path}: {name}.{key} is {value!r}, expected a number")
         values[key] = tuple(map(float, value)) if isinstance(value, list) else float(value)
-        if key in ("strong", "weak") and (not isinstance(value, list) or len(value) != 2):
-            raise ValueError(f"{path}: {name}.{key} is {value!r}, expected two numbers")
+        count = LISTS.get(key, 1)
+        if isinstance(value, list) != (key in LISTS) or len(numbers) != count:
+            words = f"{count} numbers in brackets" if key in LISTS else "one number"
+            raise ValueError(f"{path}: {name}.{key} is {value!r}, expected {words}")
     return kind(**values)
 
 

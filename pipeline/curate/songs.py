@@ -1,220 +1,243 @@
-"""Group clips by the song they play, whatever the offset, gain, coding, speed or a voice over it.
+"""Compare clips by sound, whatever the offset, gain, coding, speed or a voice over it.
 
-A fingerprint is the spectrum on a scale of 36 steps per octave, freed of its envelope so that only
-notes stand out. Two clips are slid along each other, at three speeds, and up and down by two
-steps, of 2 % of pitch each. Their score is the best correlation; connected clips are one song.
+A fingerprint is a clip's spectrum in dB on a scale of 36 steps per octave. Two clips are slid along
+each other: first all pairs, coarsely, at one speed; then the likely ones at three speeds, and up
+and down by a step, which is 2 % of pitch. Where they agree best their levels are compared: of one
+recording the differences are alike, but where a voice or noise is louder than the one or the other.
 
-Legend: T frames of 93 ms, B = 144 steps from 131 to 2093 Hz, N samples at 22 050 Hz, K clips.
+Legend: T frames of 46 ms, B = 252 steps from 62 to 7900 Hz, N samples at 22 050 Hz, K clips.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from model.segment import SAMPLE_RATE_HZ
 
-FFT, HOP = 4096, 2048
+FFT, HOP = 2048, 1024
 FRAME_S = HOP / SAMPLE_RATE_HZ
-STEPS, OCTAVES, LOWEST_HZ = 36, 4, 130.8
-SHIFTS = (-2, -1, 0, 1, 2)
-WAYS = tuple((speed, shift) for speed in (0.98, 1.0, 1.02) for shift in SHIFTS)
-PEAK = 24
-FEWEST_PEAKS = 20
-LEAST_OVERLAP_S = 2.0
-KEEP = 0.2
-"""Pairs with a lower score are not worth storing: no threshold would join them."""
+STEPS, OCTAVES, LOWEST_HZ = 36, 7, 62.0
+LONGEST_S = 40.0
+"""Of a longer clip the first 40 s are compared: they know a song, and all fit the memory."""
+FLOOR_DB = 60.0
+SPEEDS, SHIFTS = (0.98, 1.0, 1.02), (-1, 0, 1)
+COARSE = (4, 3)
+"""Frames and steps that the first comparison takes together: 0.19 s, a semitone."""
+LEAST_COARSE, LEAST_FINE = 0.65, 0.7
+"""Pairs below these (`_best`) are left out: no threshold would join them."""
+NEAREST = 3
+LEAST_OVERLAP_S = 1.0
+ALIKE_DB, LOUD_DB = 6.0, 30.0
 
 
 @dataclass(frozen=True)
 class Pair:
     """Clips `first` < `second` (places in the list) that sound alike.
 
-    `score` is a correlation, up to 1; `second` starts `lag_s` after `first` in the song. `within`
-    is how much of the notes of the one is in the other, `beyond` the same the other way round, the
-    larger first: up to 1, 0 is chance. A voice over one of two clips of a song leaves `within`
-    high and `beyond` low.
+    `score` is a correlation, up to 1; `second` starts `lag_s` after `first` in the song, and they
+    share `overlap_s` of it. `differs` (0 to 1) is how much of the loud parts of either is not as
+    loud in the other, of the two the smaller share: a voice over one clip leaves it small.
     """
 
     first: int
     second: int
     score: float
     lag_s: float
-    within: float = 1.0
-    beyond: float = 1.0
+    overlap_s: float
+    differs: float
 
 
 def fingerprint(sound: np.ndarray) -> np.ndarray:
-    """Return the fingerprint of `sound` (N,), int8 (T, 144); T is 0 for less than 0.2 s."""
-    from scipy.ndimage import uniform_filter1d
+    """Return the fingerprint of `sound` (N,): half dB below its loudest, uint8 (T, 252).
 
-    notes = note_spectra(sound)
-    if len(notes):
-        notes = notes - uniform_filter1d(notes, 2 * round(0.5 / FRAME_S) + 1, axis=0)
-    return np.clip(24 * notes, -127, 127).round().astype(np.int8)
-
-
-def note_spectra(sound: np.ndarray) -> np.ndarray:
-    """Return how far each step stands out of its octave's half around it, log (T, 144)."""
+    T is 0 for less than 0.1 s.
+    """
     import librosa
-    from scipy.ndimage import uniform_filter1d
 
+    sound = sound[: round(LONGEST_S * SAMPLE_RATE_HZ)]
     if len(sound) < FFT:
-        return np.zeros((0, STEPS * OCTAVES))
+        return np.zeros((0, STEPS * OCTAVES), np.uint8)
     power = np.abs(librosa.stft(sound, n_fft=FFT, hop_length=HOP, center=False)).T
-    beyond = STEPS // 4
-    hz = LOWEST_HZ * 2 ** (np.arange(-beyond, STEPS * OCTAVES + beyond) / STEPS)
-    at = hz * FFT / SAMPLE_RATE_HZ
+    at = LOWEST_HZ * 2 ** (np.arange(STEPS * OCTAVES) / STEPS) * FFT / SAMPLE_RATE_HZ
     low = np.floor(at).astype(int)
     part = at - low
     steps = power[:, low] * (1 - part) + power[:, low + 1] * part
-    steps = np.log(steps + 1e-3 * (steps.max() + 1e-9))
-    return (steps - uniform_filter1d(steps, STEPS // 2, axis=1))[:, beyond:-beyond]
+    below_db = -20 * np.log10(steps / (steps.max() + 1e-9) + 1e-6)
+    return np.clip(2 * below_db, 0, 255).round().astype(np.uint8)
 
 
 def compare(prints: Sequence[np.ndarray]) -> list[Pair]:
-    """Return the pairs of `prints`, K arrays (T, 144), whose score is at least 0.2."""
-    lengths = np.array([len(print_) for print_ in prints])
-    least = round(LEAST_OVERLAP_S / FRAME_S)
-    usable = [index for index, length in enumerate(lengths) if length >= least]
+    """Return the pairs of `prints`, K arrays (T, 252), that may be of one song.
+
+    Of each clip those with the three others roughly most like it are among them, whatever the
+    score. The rough comparison of all with all takes 2 K² bytes.
+    """
+    places = [k for k, print_ in enumerate(prints) if len(print_) * FRAME_S >= LEAST_OVERLAP_S]
+    used = [prints[k] for k in places]
+    notes = [standing_out(print_) for print_ in used]
+    rough = [_coarse(each) for each in notes]
+    size = _size(rough)
+    held = _transform(rough, size)
+    least = LEAST_OVERLAP_S / (COARSE[0] * FRAME_S)
+    likely = np.zeros((len(places), len(places)), np.float16)
+    for row in range(len(places) - 1):
+        rest = tuple(part[row + 1 :] for part in held)
+        mine = tuple(part[row : row + 1] for part in held)
+        likely[row, row + 1 :] = _best(*_slid(mine, rest, (0,), size, least), COARSE[0])[0]
+        likely[row + 1 :, row] = likely[row, row + 1 :]
+    nearest = np.zeros(likely.shape, bool)
+    np.put_along_axis(nearest, np.argsort(-likely, axis=1)[:, :NEAREST], True, axis=1)
+    nearest |= nearest.T
     pairs: list[Pair] = []
-    if len(usable) < 2:
-        return pairs
-    longest = int(lengths.max())
-    held = np.zeros((len(usable), longest, STEPS * OCTAVES), np.float32)
-    for row, index in enumerate(usable):
-        held[row, : lengths[index]] = prints[index]
-    long = lengths[usable]
-    size = 1 << int(np.ceil(np.log2(2.1 * longest)))
-    spectra, loud, there = _spectra(held, long, size)
-    for row, index in enumerate(usable[:-1]):
-        rest = slice(row + 1, None)
-        best = np.full((len(usable) - row - 1, size), -1.0)
-        how = np.zeros(best.shape, np.int8)
-        for way, (speed, shift) in enumerate(WAYS):
-            if shift == SHIFTS[0]:
-                mine = _at_speed(held[row, : long[row]], speed)[None]
-                ours, our_loud, our_there = _spectra(mine, np.array([mine.shape[1]]), size)
-                # Correlation: entry l of each row is the sum over t of first[t + l] · second[t].
-                first = np.fft.irfft(our_loud * there[rest].conj(), size, axis=1)
-                second = np.fft.irfft(our_there * loud[rest].conj(), size, axis=1)
-                frames = np.fft.irfft(our_there * there[rest].conj(), size, axis=1)
-                norm = np.sqrt(np.maximum(first, 1) * np.maximum(second, 1))
-                norm[frames < least - 0.5] = np.inf
-            a = slice(max(0, shift), STEPS * OCTAVES + min(0, shift))
-            b = slice(max(0, -shift), STEPS * OCTAVES + min(0, -shift))
-            product = np.einsum("fb,kfb->kf", ours[0][:, a], spectra[rest][:, :, b].conj())
-            values = np.fft.irfft(product, size, axis=1) / norm
-            how[values > best] = way
-            best = np.maximum(best, values)
-        lags = best.argmax(1)
-        scores = best[np.arange(len(best)), lags]
-        for other in np.flatnonzero(scores >= KEEP):
-            lag = int(lags[other]) - (size if lags[other] > size // 2 else 0)
-            second_row = row + 1 + other
-            speed, shift = WAYS[how[other, lags[other]]]
-            mine = _at_speed(held[row, : long[row]], speed)
-            theirs = held[second_row, : long[second_row]]
-            both = sorted(
-                (contained(mine, theirs, lag, shift), contained(theirs, mine, -lag, -shift))
-            )
-            score = round(float(scores[other]), 4)
-            pairs.append(Pair(index, usable[second_row], score, lag * FRAME_S, both[1], both[0]))
+    for row, first in enumerate(places):
+        others = (
+            row
+            + 1
+            + np.flatnonzero(nearest[row, row + 1 :] | (likely[row, row + 1 :] >= LEAST_COARSE))
+        )
+        for other, good, numbers in _closely(row, others, notes, used):
+            if good or nearest[row, other]:
+                pairs.append(Pair(first, places[other], *numbers))
     return pairs
 
 
-def contained(part: np.ndarray, whole: np.ndarray, lag: int, shift: int) -> float:
-    """Return how much of the notes of `part` (T, B) is in `whole` (T', B), 0 by chance, up to 1.
+def standing_out(print_: np.ndarray) -> np.ndarray:
+    """Return how far each step of a fingerprint (T, B) stands out of its half octave and 2 s."""
+    from scipy.ndimage import uniform_filter1d
 
-    Frame t, step b of `part` is frame t - lag, step b - shift of `whole`; one either way counts. A
-    note is there if it stands out half as much.
+    level_db = -np.minimum(print_.astype(np.float32) / 2, FLOOR_DB)
+    notes = level_db - uniform_filter1d(level_db, STEPS // 2, axis=1)
+    return notes - uniform_filter1d(notes, 2 * round(1 / FRAME_S) + 1, axis=0)
+
+
+def differing(first: np.ndarray, second: np.ndarray, lag: float, speed: float, shift: int) -> float:
+    """Return `differs` of two fingerprints (T, B), (T', B), as in `Pair`.
+
+    Frame t, step b of `second` is frame (t + lag) * speed, step b + shift of `first`.
     """
-    from scipy.ndimage import maximum_filter
-
-    t, b = np.nonzero((part == maximum_filter(part, (1, 5))) & (part >= PEAK))
-    u, c = t - lag, b - shift
-    inside = (u >= 0) & (u < len(whole)) & (c >= 0) & (c < whole.shape[1])
-    t, b, u, c = t[inside], b[inside], u[inside], c[inside]
-    if len(t) < FEWEST_PEAKS:
-        return 0.0
-    strength = part[t, b]
-    around = maximum_filter(whole, 3)
-    found = strength[around[u, c] >= 0.5 * strength].sum() / strength.sum()
-    ordered = np.sort(around[u.min() : u.max() + 1], axis=None)
-    by_chance = 1 - np.searchsorted(ordered, 0.5 * strength).mean() / len(ordered)
-    return round(float((found - by_chance) / max(1e-6, 1 - by_chance)), 4)
-
-
-def _spectra(
-    held: np.ndarray, lengths: np.ndarray, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the Fourier transforms over time of prints (K, T, B), their energy, their presence."""
-    spectra = np.fft.rfft(held, size, axis=1).astype(np.complex64)
-    there = np.arange(held.shape[1]) < lengths[:, None]
-    return spectra, np.fft.rfft((held**2).sum(2), size, axis=1), np.fft.rfft(there, size, axis=1)
+    at = (np.arange(len(second)) + lag) * speed
+    there = (at >= 0) & (at <= len(first) - 1.001)
+    if there.sum() * FRAME_S < LEAST_OVERLAP_S / 2:
+        return 1.0
+    low = at[there].astype(int)
+    part = (at[there] - low)[:, None].astype(np.float32)
+    mine = -(first[low] * (1 - part) + first[low + 1] * part) / 2
+    theirs = -second[there].astype(np.float32) / 2
+    mine = mine[:, max(0, shift) : STEPS * OCTAVES + min(0, shift)]
+    theirs = theirs[:, max(0, -shift) : STEPS * OCTAVES + min(0, -shift)]
+    apart = mine - theirs
+    loud = [level > level.max() - LOUD_DB for level in (mine, theirs)]
+    counts, edges = np.histogram(apart[loud[0] | loud[1]], np.arange(-60.0, 61.0))
+    gain_db = edges[np.convolve(counts, np.ones(6), "same").argmax()]
+    louder = (apart[loud[0]] > gain_db + ALIKE_DB).mean()
+    return float(min(louder, (apart[loud[1]] < gain_db - ALIKE_DB).mean()))
 
 
-def _at_speed(print_: np.ndarray, speed: float) -> np.ndarray:
-    """Return a fingerprint (T, B) as it would be if its clip played `speed` times as fast."""
-    at = np.arange(0, len(print_) - 1, speed)
+def _closely(
+    row: int,
+    others: Sequence[int],
+    notes: Sequence[np.ndarray],
+    prints: Sequence[np.ndarray],
+) -> Iterator[tuple[int, bool, tuple[float, ...]]]:
+    """Yield of each of `others` whether clip `row` is like it, and `Pair`'s four numbers."""
+    if not len(others):
+        return
+    size = _size([notes[row], *(notes[k] for k in others)])
+    theirs = _transform([notes[k] for k in others], size)
+    ways = []
+    for speed in SPEEDS:
+        mine = _transform([_at_speed(notes[row], speed)], size)
+        ways.append(_best(*_slid(mine, theirs, SHIFTS, size, LEAST_OVERLAP_S / FRAME_S), 1))
+    best, score, lag, frames, shift = (np.stack(part) for part in zip(*ways, strict=True))
+    for k, other in enumerate(others):
+        way = int(best[:, k].argmax())
+        at = int(lag[way, k])
+        differs = min(
+            differing(prints[row], prints[other], at + part, SPEEDS[way], steps)
+            for part in (-0.5, -0.25, 0.0, 0.25, 0.5)
+            for steps in {0, SHIFTS[shift[way, k]]}
+        )
+        numbers = score[way, k], at * FRAME_S, frames[way, k] * FRAME_S, differs
+        yield other, best[way, k] >= LEAST_FINE, tuple(round(float(n), 4) for n in numbers)
+
+
+def _size(prints: Sequence[np.ndarray]) -> int:
+    from scipy.fft import next_fast_len
+
+    return next_fast_len(2 * max((len(print_) for print_ in prints), default=0) + 4, real=True)
+
+
+def _transform(notes: Sequence[np.ndarray], size: int) -> tuple[np.ndarray, ...]:
+    """Return the Fourier transforms over time of K arrays (T, B), their energy, their presence."""
+    from scipy.fft import rfft
+
+    spectra = np.stack([rfft(n, size, axis=0) for n in notes])
+    energy = np.stack([rfft((n**2).sum(1), size) for n in notes])
+    there = np.stack([rfft(np.ones(len(n), np.float32), size) for n in notes])
+    return spectra, energy, there
+
+
+def _slid(
+    mine: tuple[np.ndarray, ...],
+    theirs: tuple[np.ndarray, ...],
+    shifts: Sequence[int],
+    size: int,
+    least: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return correlations (shifts, K, lags) of one clip with K, and the frames shared (K, lags).
+
+    Lag l lays frame t + l of the one on frame t of the others; lags past half of `size` are
+    negative. Where they share fewer than `least` frames the correlation is 0.
+    """
+    from scipy.fft import irfft
+
+    def together(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return irfft(a * b.conj(), size, axis=1)
+
+    one, energy, there = mine
+    frames = together(there, theirs[2])
+    norm = np.sqrt(
+        np.maximum(together(energy, theirs[2]), 1) * np.maximum(together(there, theirs[1]), 1)
+    )
+    norm[frames < least - 0.5] = np.inf
+    bands, values = one.shape[2], []
+    for shift in shifts:
+        a = one[0][:, max(0, shift) : bands + min(0, shift)]
+        b = theirs[0][:, :, max(0, -shift) : bands + min(0, -shift)]
+        product = np.einsum("fb,kfb->kf", a.conj(), b).conj()
+        values.append(irfft(product, size, axis=1) / norm)
+    return np.stack(values), frames
+
+
+def _best(values: np.ndarray, frames: np.ndarray, each: int) -> tuple[np.ndarray, ...]:
+    """Return of each of K clips: best value, correlation, lag, frames shared, shift's place.
+
+    The best value is the correlation times the fourth root of the frames shared, of which one
+    holds `each` of 46 ms: short pieces are alike by chance.
+    """
+    count, size = frames.shape
+    weighed = values * np.maximum(frames * each, 1) ** 0.25
+    at = weighed.transpose(1, 0, 2).reshape(count, -1).argmax(1)
+    shift, lag = np.divmod(at, size)
+    rows = np.arange(count)
+    found = values[shift, rows, lag]
+    signed = np.where(lag > size // 2, lag - size, lag)
+    return weighed[shift, rows, lag], found, signed, frames[rows, lag], shift
+
+
+def _coarse(notes: np.ndarray) -> np.ndarray:
+    """Return notes (T, B) averaged over four frames and three steps, (T / 4, B / 3)."""
+    frames, steps = COARSE
+    kept = notes[: len(notes) // frames * frames]
+    return kept.reshape(len(kept) // frames, frames, -1, steps).mean((1, 3))
+
+
+def _at_speed(notes: np.ndarray, speed: float) -> np.ndarray:
+    """Return notes (T, B) as they would be if their clip played `speed` times as fast."""
+    at = np.arange(0, len(notes) - 1, speed)
     low = at.astype(int)
     part = (at - low)[:, None].astype(np.float32)
-    return print_[low] * (1 - part) + print_[low + 1] * part
-
-
-@dataclass(frozen=True)
-class Joining:
-    """When two clips play one song.
-
-    Strong pairs: a score of at least `strong`, and `both` of the notes of either in the other,
-    which songs that share chords and drums lack. Pairs that a voice over one would explain: a score
-    of at least `weak`, at least `within` of the one in the other, at most `beyond` the other way.
-    """
-
-    strong: float
-    both: float
-    weak: float
-    within: float
-    beyond: float
-
-
-def group(count: int, pairs: Sequence[Pair], joining: Joining) -> list[int]:
-    """Return for each of `count` clips the lowest place in its group.
-
-    What strong pairs connect is one song. A clip left alone joins the clip most like it where a
-    voice would explain the difference; so it connects no two songs.
-    """
-    leader = list(range(count))
-
-    def find(place: int) -> int:
-        while leader[place] != place:
-            leader[place] = leader[leader[place]]
-            place = leader[place]
-        return place
-
-    def join(pair: Pair) -> None:
-        first, second = sorted((find(pair.first), find(pair.second)))
-        leader[second] = first
-
-    alone = set(range(count))
-    for pair in pairs:
-        if pair.score >= joining.strong and pair.beyond >= joining.both:
-            join(pair)
-            alone -= {pair.first, pair.second}
-    for pair in sorted(pairs, key=lambda pair: (-pair.score, pair.first, pair.second)):
-        voice = pair.within >= joining.within and pair.beyond <= joining.beyond
-        if pair.score >= joining.weak and voice and alone & {pair.first, pair.second}:
-            join(pair)
-            alone -= {pair.first, pair.second}
-    return [find(place) for place in range(count)]
-
-
-def song_id(clip_ids: Sequence[str]) -> str:
-    """Return the id of a group: of its clip whose name has the lowest hash.
-
-    So no other song's id depends on a clip that comes or goes, and this one's seldom does.
-    """
-    return "song-" + min(hashlib.sha256(name.encode()).hexdigest() for name in clip_ids)[:10]
+    return notes[low] * (1 - part) + notes[low + 1] * part
