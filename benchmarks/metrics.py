@@ -42,6 +42,7 @@ from model.evaluate.denoise import denoise, removed_share
 from model.evaluate.embeddings import EMBEDDINGS, MEL_STATISTICS, Embedding, load_embedding
 from model.evaluate.fad import feature_kl, frechet, paired_kl
 from model.evaluate.genre import Database, genre_right
+from model.evaluate.music import metronome, through
 from model.evaluate.rhythm import beat_scores, beats_s, loris_onsets_s, loris_scores, spread
 from model.evaluate.skeleton import joints_of
 from model.jukebox import Codec, load_codec
@@ -110,7 +111,7 @@ def main() -> None:
     heard = {name: [listen(a, embedding, codec) for a in of] for name, of in music.items()}
     partner = pair_with_other_group([clip.song.song_id for clip in clips])
     heard[SHUFFLED] = [heard[TRUTH][i] for i in partner]
-    heard[METRONOME] = [listen(metronome(), embedding, codec)] * len(clips)
+    heard[METRONOME] = [listen(metronome(CLIP_S * SAMPLE_RATE_HZ), embedding, codec)] * len(clips)
     found = {name: measure(clips, heard[TRUTH], of, embedding) for name, of in heard.items()}
     songs = [clip.song.song_id for clip in clips]
     results = {
@@ -170,20 +171,6 @@ def music_of(clips: list[Clip], codec: Codec) -> dict[str, list[np.ndarray]]:
             clip.played(faster=1 + WRONG_BY_PERCENT / 100) for clip in clips
         ],
     }
-
-
-@torch.no_grad()
-def through(codec: Codec, level: str, audio: np.ndarray) -> np.ndarray:
-    """Return audio (N,) encoded and decoded, padded with what little the decoder leaves out."""
-    decoded = codec.decode(codec.encode(torch.from_numpy(audio)[None], level), level)[0].numpy()
-    return np.concatenate([decoded, np.zeros(len(audio) - len(decoded), np.float32)])
-
-
-def metronome() -> np.ndarray:
-    """Return a click every half second (N,): two in each second, off the bounds of seconds."""
-    t = np.arange(CLIP_S * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
-    since = (t - 0.25) % 0.5
-    return (0.8 * np.sin(2 * np.pi * 1500 * since) * np.exp(-since / 0.01)).astype(np.float32)
 
 
 def cut(audio: np.ndarray) -> np.ndarray:
