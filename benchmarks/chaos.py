@@ -1,12 +1,12 @@
-"""Kill -9 at random moments: the driver, workers and Ray's node process of small builds.
+"""Kill -9 at random moments: drivers, workers and a node of Ray under small builds.
 
     python benchmarks/chaos.py [--drivers 25] [--workers 25] [--nodes 5] [--folder DIR]
 
-Each build is `pipeline build --engine ray` of the same few synthetic videos, on a Ray of its own. A
-killed driver or node is followed by the same command; a killed worker is the build's own affair.
-After each, the shards must be those of a build that nobody disturbed, byte for byte. Prints a
-table; exits 1 where a build was not what it should be. Only descendants of the builds that this
-script starts are killed.
+Each build is `pipeline build --engine ray --address …` of the same few synthetic videos, on one Ray
+cluster of two nodes with one core each. A killed driver is followed at once by the same command; a
+killed worker or node is the build's own affair (a new node then takes the dead one's place). After
+each, the shards must be those of a build that nobody disturbed, byte for byte. Prints a table;
+exits 1 where a build was not what it should be. Only what this script started is killed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from ray.cluster_utils import Cluster
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 300
@@ -48,10 +51,13 @@ class Chaos:
     videos: int
     visual: str
     rng: random.Random
+    cluster: Any
+    nodes: list[Any]
 
     def start(self, out: Path) -> subprocess.Popen[bytes]:
         words = ["build", "--dataset", "synthetic", "--source", self.folder / "in", "--out", out]
-        words += ["--limit", self.videos, "--visual", self.visual, "--engine", "ray"]
+        words += ["--limit", self.videos, "--visual", self.visual]
+        words += ["--engine", "ray", "--address", self.cluster.address]
         words += ["--weights", "untrained"] if self.visual != "none" else []
         with open(f"{out}.log", "ab") as log:
             return subprocess.Popen(
@@ -74,16 +80,16 @@ class Chaos:
         """Build once with one kill in it, and compare; one that came too late is tried again."""
         quiet = shards(self.folder / "quiet")
         for attempt in range(20):
-            out = self.folder / f"{kind.replace(' ', '-')}-{number}-{attempt}"
+            out = self.folder / f"{kind}-{number}-{attempt}"
+            while workers():  # of a driver that was killed before
+                time.sleep(0.05)
             build = self.start(out)
-            title = "raylet/raylet" if kind == "Ray node" else "ray::_Worker"
-            waited(build, lambda b=build, t=title: named(b.pid, t))
+            waited(build, workers)
             enough = self.rng.randrange(self.videos)
             waited(build, lambda o=out, n=enough: len(results(o)) >= n)
             sleep(build, self.rng.uniform(0, DELAY_S))
-            victims = [build.pid] if kind == "driver" else named(build.pid, title)
-            orphans, before = named(build.pid, ""), results(out)
-            if build.poll() is None and victims and killed(self.rng.choice(victims)):
+            before = results(out)
+            if build.poll() is None and self.kill(kind, build):
                 break
             build.wait()
             tally.too_late += 1
@@ -91,11 +97,10 @@ class Chaos:
             raise SystemExit(f"{kind}: twenty kills came too late; ask for more --videos")
         tally.kills += 1
         tally.stored.append(len(before))
-        code = ended(build)
+        if kind == "driver":
+            build.wait()
         half = {name for name, data in shards(out).items() if quiet.get(name) != data}
-        if kind != "worker":
-            gone(orphans)
-            code = ended(self.start(out))
+        code = ended(self.start(out) if kind == "driver" else build)
         after = results(out)
         tally.redone.append(sum(after.get(path) != mark for path, mark in before.items()))
         counts = json.loads((out / "report.json").read_text())["counts"] if code == 0 else {}
@@ -105,6 +110,15 @@ class Chaos:
         else:
             words = f"exit {code}, {counts}, half-written {sorted(half)}, redone {tally.redone[-1]}"
             tally.wrong.append(f"{out}: {words}; see {out}.log")
+
+    def kill(self, kind: str, build: subprocess.Popen[bytes]) -> bool:
+        """Kill -9; return whether there was anything to kill."""
+        if kind == "node":
+            self.cluster.remove_node(self.nodes.pop(), allow_graceful=False)
+            self.nodes.append(self.cluster.add_node(num_cpus=1))
+            return True
+        victims = [build.pid] if kind == "driver" else workers()
+        return bool(victims) and killed(self.rng.choice(victims))
 
 
 def main() -> None:
@@ -120,14 +134,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        chaos = Chaos(folder, asked.videos, asked.visual, random.Random(asked.seed))
+        head = {"num_cpus": 1, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        nodes = [cluster.add_node(num_cpus=1)]
+        rng = random.Random(asked.seed)
+        chaos = Chaos(folder, asked.videos, asked.visual, rng, cluster, nodes)
         print(f"a quiet build of {asked.videos} videos: {chaos.quiet():.1f} s", flush=True)
-        tallies = {"driver": Tally(), "worker": Tally(), "Ray node": Tally()}
-        counts = {"Ray node": asked.nodes, "worker": asked.workers, "driver": asked.drivers}
+        tallies = {"driver": Tally(), "worker": Tally(), "node": Tally()}
+        counts = {"node": asked.nodes, "worker": asked.workers, "driver": asked.drivers}
         for kind, count in counts.items():
             for number in range(count):
                 chaos.disturb(kind, number, tallies[kind])
                 print(f"{kind} {number + 1}/{count}", file=sys.stderr, flush=True)
+        cluster.shutdown()
     print("| killed | kills | byte-identical | results there at the kill | made again |")
     print("|---|---|---|---|---|")
     for kind, tally in tallies.items():
@@ -177,8 +196,8 @@ def sleep(build: subprocess.Popen[bytes], seconds: float) -> None:
         time.sleep(0.01)
 
 
-def named(parent: int, words: str) -> list[int]:
-    """Return the living descendants of a process whose command line holds `words`."""
+def workers() -> list[int]:
+    """Return the living descendants of this process that are workers of a build."""
     parents: dict[int, int] = {}
     lines: dict[int, str] = {}
     for path in Path("/proc").glob("[0-9]*"):
@@ -189,17 +208,10 @@ def named(parent: int, words: str) -> list[int]:
             continue
         if stat[0] != "Z":
             parents[int(path.name)], lines[int(path.name)] = int(stat[1]), line
-    family = {parent}
+    family = {os.getpid()}
     while more := {pid for pid, above in parents.items() if above in family} - family:
         family |= more
-    return sorted(pid for pid in family - {parent} if words in lines[pid])
-
-
-def gone(pids: list[int]) -> None:
-    """Wait until the processes of a dead build have ended by themselves; a bound of 60 s."""
-    end_s = time.monotonic() + 60
-    while time.monotonic() < end_s and any(Path(f"/proc/{pid}").exists() for pid in pids):
-        time.sleep(0.1)
+    return sorted(pid for pid in family if lines.get(pid, "").startswith("ray::_Worker"))
 
 
 if __name__ == "__main__":

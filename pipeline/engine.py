@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from pipeline.outcome import timeout_words
+from pipeline.outcome import attempt, timeout_words
 
 GRACE_S = 60.0
 """A worker stops an item by itself when its time is over; so much later it is killed."""
@@ -88,13 +88,25 @@ class RayEngine:
 
             self._ray, self._owned = ray, not ray.is_initialized()
             if self._owned:
-                local = self._address is None
-                ray.init(
-                    address=self._address or "local",
-                    include_dashboard=False if local else None,
-                    logging_level="ERROR",
-                )
+                self._start()
         return self._ray
+
+    def _start(self) -> None:
+        """Start or join Ray; raise OSError where that fails: Ray itself raises anything."""
+        local = self._address is None
+
+        def start() -> None:
+            self._ray.init(
+                address=self._address or "local",
+                include_dashboard=False if local else None,
+                logging_level="ERROR",
+            )
+
+        failed = attempt("ray", start)
+        if failed is not None:
+            self._ray, self._owned = None, False
+            how = "run the same command again, or use --engine local"
+            raise OSError(f"Ray did not {'start' if local else 'answer'}: {failed.message}; {how}")
 
     def run(self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost) -> Iterator[Any]:
         source = iter(items)
@@ -113,7 +125,6 @@ class RayEngine:
         ray = self._ray
         running: dict[Any, tuple[_Pool, _Call]] = {}  # by the ref that says a call has ended
         exhausted, checked_s = False, time.monotonic()
-        every_s = CHECK_S if any(pool.stage.limit_s for pool in pools) else None
         while True:
             for i in reversed(range(len(pools))):
                 pool = pools[i]
@@ -135,9 +146,11 @@ class RayEngine:
                     running[call.ended] = (pool, call)
             if not running:
                 return
-            done, _ = ray.wait(list(running), num_returns=1, timeout=every_s, fetch_local=False)
-            if every_s and time.monotonic() - checked_s > every_s:
+            done, _ = ray.wait(list(running), num_returns=1, timeout=CHECK_S, fetch_local=False)
+            if time.monotonic() - checked_s > CHECK_S:
                 checked_s = time.monotonic()
+                if not any(node["Alive"] for node in ray.nodes()):
+                    raise OSError("Ray's node has died; run the same command again")
                 for pool in pools:
                     pool.kill_hung()
             if not done:

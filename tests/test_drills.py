@@ -208,8 +208,35 @@ def test_d3_ray_driver_worker_and_node_killed(tmp_path):
         capture_output=True, text=True,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    for what in ("driver", "worker", "Ray node"):
+    for what in ("driver", "worker", "node"):
         assert f"| {what} | 1 | 1 |" in ended.stdout
+
+
+def descendants(parent: int, words: str) -> list[int]:
+    """Return the processes under `parent` whose command line holds `words`."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    found = [int(c) for c in children if words.encode() in Path(f"/proc/{c}/cmdline").read_bytes()]
+    return found + [pid for child in children for pid in descendants(int(child), words)]
+
+
+@pytest.mark.slow
+def test_d3_a_build_whose_own_ray_node_is_killed_ends_and_goes_on(clips_of, tmp_path):
+    source, out = clips_of(tmp_path / "in", 12), tmp_path / "out"
+    build(options(source, tmp_path / "quiet"))
+    words = [*command(source, out), "--engine", "ray"]
+    process = start(words)
+    until(lambda: results(out), process)
+    (node,) = descendants(process.pid, "raylet/raylet")
+    os.kill(node, signal.SIGKILL)
+    said, errors = process.communicate()  # it neither hangs nor joins another Ray
+    assert process.returncode in (1, 3), said + errors
+    assert shards(out).items() <= shards(tmp_path / "quiet").items()
+    before = results(out)
+    again = start(words)
+    _, errors = again.communicate()
+    assert again.returncode == 0, errors
+    assert shards(out) == shards(tmp_path / "quiet")
+    assert results(out).items() >= before.items()
 
 
 # --- D4: one changed setting ----------------------------------------------------------------------
