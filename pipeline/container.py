@@ -7,7 +7,7 @@ video cannot make this machine read another file or open a socket.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -68,13 +68,8 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
             "undecodable",
             f"{path}: its header is compressed, which could unpack to any size; remux it as mp4",
         )
-    options = {
-        "protocol_whitelist": "file",
-        "format_whitelist": FORMATS,
-        "max_pixels": str(limits.max_pixels),
-    }
     try:
-        with av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace") as file:
+        with _av_open(path, limits) as file:
             for stream in file.streams:
                 if stream.type in ("video", "audio") and stream.codec_context is not None:
                     # Without "explode" damaged frames are patched up or dropped without a word.
@@ -88,6 +83,16 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
         raise MediaError(
             "undecodable", f"{path}: {error.strerror}; expected a readable mp4, mov, mkv or webm"
         ) from None
+
+
+def _av_open(path: Path, limits: Limits, **more: str) -> InputContainer:
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": FORMATS,
+        "max_pixels": str(limits.max_pixels),
+    }
+    url = f"file:{path.absolute()}"
+    return av.open(url, options=options | more, metadata_errors="replace")
 
 
 def video_stream(path: Path, container: InputContainer, limits: Limits) -> av.VideoStream:
@@ -119,6 +124,39 @@ def video_stream(path: Path, container: InputContainer, limits: Limits) -> av.Vi
 
 def audio_stream(container: InputContainer) -> av.AudioStream | None:
     return next((s for s in container.streams.audio if s.codec_context is not None), None)
+
+
+def early_ticks(path: Path, container: InputContainer, stream: av.VideoStream) -> int:
+    """Return by how much of the stream's time base the demuxer gives pictures too early.
+
+    Where an edit list begins between two frames, libavformat moves the picture, by up to a frame,
+    so that the first one shown lies at the edit's beginning, and leaves the sound where it is. Read
+    again with nothing but the edit's offset applied, the frames have the times the file gives them.
+    """
+    begin = stream.start_time
+    if "mov" not in container.format.name or begin is None:
+        return 0
+    before, after = False, None
+    with _av_open(path, DEFAULTS, advanced_editlist="0") as plain:
+        for packet in plain.demux(plain.streams[stream.index]):
+            if packet.pts is None or packet.dts is None:
+                break
+            if packet.pts < begin:
+                before = True
+            elif after is None or packet.pts < after:
+                after = packet.pts
+            if after is not None and packet.dts >= after:
+                break  # a frame is shown no earlier than it is decoded
+    return after - begin if before and after is not None else 0
+
+
+def on_time(packets: Iterable[av.Packet], early: int) -> Iterator[av.Packet]:
+    """Yield packets, those of the picture moved by what `early_ticks` found."""
+    for packet in packets:
+        if early and packet.stream.type == "video" and packet.pts is not None:
+            packet.pts += early
+            packet.dts = None if packet.dts is None else packet.dts + early
+        yield packet
 
 
 def check_packet(path: Path, packet: av.Packet) -> None:
@@ -199,8 +237,9 @@ def _frames(
     file are left out: what they are predicted from was not read.
     """
     shown, given, at_s, first_pts = 0, 0, Fraction(0), None
+    early = early_ticks(path, container, stream) if stream.type == "video" else 0
     try:
-        for packet in container.demux(stream):
+        for packet in on_time(container.demux(stream), early):
             if packet.size or packet.dts is not None:
                 check_packet(path, packet)
                 at_s = packet.pts * packet.time_base

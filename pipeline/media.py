@@ -30,6 +30,8 @@ from pipeline.container import (
     check_duration,
     check_packet,
     decoded,
+    early_ticks,
+    on_time,
     opened,
     seek_before,
     time_s,
@@ -101,7 +103,9 @@ def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
         sound = audio_stream(container)
         video, audio = _Span(path, limits), _Span(path, limits)
         first: av.VideoFrame | None = None
-        for packet in container.demux([s for s in (picture, sound) if s is not None]):
+        early = early_ticks(path, container, picture)
+        streams = [stream for stream in (picture, sound) if stream is not None]
+        for packet in on_time(container.demux(streams), early):
             if packet.stream is sound:
                 audio.add(packet, _skipped_s(packet))
                 continue
@@ -156,7 +160,7 @@ def frame_times(
         stream = video_stream(path, container, limits)
         if span_s:
             seek_before(container, stream, span_s[0])
-        for packet in container.demux(stream):
+        for packet in on_time(container.demux(stream), early_ticks(path, container, stream)):
             if packet.size or packet.dts is not None:
                 check_packet(path, packet)
                 if span_s and packet.dts is not None and packet.dts * packet.time_base >= span_s[1]:
