@@ -59,7 +59,11 @@ def speed(weights: str, count: int, precision: str) -> None:
             first_ms = cost_ms
     _ours(net, seen[:1])
     cost_ms, joints = _cpu_ms(lambda: _ours(net, seen))
-    print(f"PoseNet, {precision}, batches of {net.batch}: {cost_ms / len(seen):.0f} ms a crop")
+    print(f"PoseNet, {precision}, batches of {net.batch}: {cost_ms / len(seen):.1f} ms a crop")
+    alone_ms, gflop = _alone(net, len(seen))
+    share, rate = alone_ms * len(seen) / first_ms, 1000 * gflop / alone_ms
+    print(f"its network alone: {alone_ms:.1f} ms a crop, {share:.2f} of the first: "
+          f"{gflop:.2f} GFLOP at {rate:.0f} GFLOP/s")  # fmt: skip
     apart = np.abs(joints[..., :2] - answers)
     print(f"{cost_ms / first_ms:.2f} of the first; within 0.5 px of the second: "
           f"{(apart < 0.5).all(-1).mean():.4f}, furthest {apart.max():.4f} px")  # fmt: skip
@@ -102,6 +106,22 @@ def _one_by_one(net: Any, seen: list[Still]) -> np.ndarray:
 def _ours(net: PoseNet, seen: list[Still]) -> np.ndarray:
     crops = np.concatenate([crop(s.picture, s.boxes, net.input_px) for s in seen])
     return uncrop(net(crops), np.concatenate([s.boxes for s in seen]), net.input_px)
+
+
+def _alone(net: PoseNet, count: int) -> tuple[float, float]:
+    """Return CPU milliseconds and GFLOP of a crop in our network, nothing before or after it."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    width, height = net.input_px
+    x = torch.rand(net.batch, 3, height, width).contiguous(memory_format=torch.channels_last)
+    passes = -(-count // net.batch)
+    autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=net.precision == "bf16")
+    with torch.inference_mode(), autocast:
+        with FlopCounterMode(display=False) as counted:
+            net.forward(x)
+        cost_ms, _ = _cpu_ms(lambda: [net.forward(x) for _ in range(passes)])
+    return cost_ms / (passes * net.batch), counted.get_total_flops() / net.batch / 1e9
 
 
 def _cpu_ms(call: Callable[[], Any]) -> tuple[float, Any]:

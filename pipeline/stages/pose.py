@@ -87,12 +87,16 @@ class PoseNet:
             with torch.inference_mode(), autocast:
                 x = (torch.from_numpy(full).to(self.device).permute(0, 3, 1, 2) - mean) / std
                 x = x.contiguous(memory_format=torch.channels_last)
-                out = self._net.head.forward(self._net.extract_feat(x))
+                out = self.forward(x)
                 answers = self._net.head.decode(_first(out, len(part)))
             rows = joints[start : start + len(part)]
             rows[..., :2] = [answer.keypoints[0] for answer in answers]
             rows[..., 2] = [answer.keypoint_scores[0] for answer in answers]
         return joints
+
+    def forward(self, x: Any) -> Any:
+        """Return what the head says of normalised crops (n, 3, h, w): heatmaps, nothing decoded."""
+        return self._net.head.forward(self._net.extract_feat(x))
 
 
 def crop_scale(boxes: np.ndarray, input_px: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
