@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PROTOCOLS = "file,pipe"
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,wav"
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif,wav"
 """The containers that are read (those of no hls, dash or concat): none can name another file."""
 
 BITEXACT = {"fflags": "+bitexact", "flags:v": "+bitexact", "flags:a": "+bitexact"}

@@ -311,7 +311,12 @@ def _declared_stop_s(container: InputContainer, stream: av.AudioStream) -> Fract
 
 @dataclass
 class _Placed:
-    """Lays decoded sound on the clock, at its own rate, from the first sample on."""
+    """Lays decoded sound on the clock, at its own rate, from the first sample on.
+
+    Where the clock ticks more coarsely than the sound (1 ms in Matroska), the start is the first
+    timestamp, or what is nearest to it that those of the other frames allow: each is rounded by
+    itself, so all of them together mostly know it to a sample.
+    """
 
     path: Path
     rate_hz: int
@@ -319,6 +324,8 @@ class _Placed:
     limits: Limits
     start_s: Fraction | None = None
     filled: int = 0
+    allowed_s: tuple[Fraction, Fraction] | None = None
+    joined: bool = True
 
     def blocks(
         self, frames: Iterable[av.AudioFrame], declared_stop_s: Fraction | None
@@ -349,6 +356,9 @@ class _Placed:
                 held = held[: len(held) - extra]
                 self.filled -= extra
         yield held
+        if self.allowed_s and self.time_base * self.rate_hz > 1:
+            earliest_s, latest_s = self.allowed_s
+            self.start_s = min(max(self.start_s, earliest_s), latest_s)
 
     def _place(self, frame: av.AudioFrame) -> tuple[int, np.ndarray]:
         """Return how much silence comes before a frame, and what of the frame is new."""
@@ -361,10 +371,24 @@ class _Placed:
         # one frame follows the other.
         if abs(late) <= self.time_base * self.rate_hz + 1:
             late = 0
+            if self.filled and self.joined:
+                self._narrow(at_s - Fraction(self.filled, self.rate_hz))
+        else:
+            self.joined = False
         if late < 0:
             block = block[-late:]
         self.filled += max(late, 0) + len(block)
         return max(late, 0), block
+
+    def _narrow(self, start_s: Fraction) -> None:
+        """Narrow the start down to what one more timestamp allows, until one contradicts."""
+        earliest_s, latest_s = start_s - self.time_base / 2, start_s + self.time_base / 2
+        if self.allowed_s:
+            earliest_s = max(self.allowed_s[0], earliest_s)
+            latest_s = min(self.allowed_s[1], latest_s)
+        self.joined = earliest_s <= latest_s
+        if self.joined:
+            self.allowed_s = earliest_s, latest_s
 
 
 def _mono(path: Path, frame: av.AudioFrame) -> np.ndarray:
