@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,10 +16,15 @@ from test_curate import compilation, dance, run
 from pipeline import cli
 from pipeline.container import MediaError
 from pipeline.curate.frames import paced_frames, some_frames
+from pipeline.curate.measure import Measure
 from pipeline.curate.page import save_page
-from pipeline.curate.people import mean_speed, people_scores, whole_bodies
+from pipeline.curate.people import Networks, People, mean_speed, people_scores, whole_bodies
 from pipeline.curate.run import Curation
 from pipeline.curate.scores import Clip, Figure, Material
+from pipeline.curate.settings import load_settings
+from pipeline.engine import Stage
+from pipeline.ledger import Ledger
+from pipeline.manifest import Row
 from pipeline.sources.synthetic.compilations import write_compilation
 from pipeline.stages.body25 import BODY_25
 from pipeline.stages.detect import Detector
@@ -105,6 +112,20 @@ def test_what_cannot_be_used_is_said_before_anything_is_read(
         cli.main([*arguments, str(tmp_path / "out"), *given])
     assert end.value.code == 1 and words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_engine_finds_all_that_it_asks_of_a_stage() -> None:
+    settings = load_settings()
+    measured = Measure(Path(), Ledger(Path()), settings.shots, settings.picture)
+    people = People(measured, Networks("d", "1"))
+    assert all(hasattr(people, name) for name in Stage.__annotations__)
+    assert pickle.loads(pickle.dumps(people)) == people
+    row = Row("v", "v.mp4", sha256="0" * 64)
+    keys = {
+        replace(people, networks=networks).key(row)
+        for networks in (people.networks, Networks("d", "2"), Networks("d", "1", "p", "3"))
+    }
+    assert len(keys) == 3 and measured.key(row) not in keys
 
 
 def seen(boxes: np.ndarray, frames: int, joints: np.ndarray | None = None) -> dict:

@@ -19,6 +19,7 @@ from pipeline.curate.frames import paced_frames
 from pipeline.curate.measure import Measure, Work, shown_places, thumbnail
 from pipeline.curate.scores import Clip, Figure, Material
 from pipeline.ledger import Result, result_key
+from pipeline.limit import ITEM_LIMIT_S
 from pipeline.manifest import Row
 from pipeline.outcome import Outcome, StageError, attempt
 from pipeline.stages import tracks
@@ -78,6 +79,7 @@ class People:
     name: str = NAME
     batch: int = 1
     gpus: float = 0.25
+    limit_s: float = 6 * ITEM_LIMIT_S  # half an hour of video on a CPU
     _detector: Detector | None = field(default=None, repr=False)
     _net: PoseNet | None = field(default=None, repr=False)
 
@@ -118,7 +120,7 @@ class People:
         row, ledger = work.row, self.measured.ledger
         path = self.measured.root / row.path
         clips = [clip for clip, _ in self.measured.clips(row)]
-        made = attempt(NAME, lambda: look(path, clips, self._detector, self._net))
+        made = attempt(NAME, lambda: look(path, clips, self._detector, self._net), self.limit_s)
         if isinstance(made, Outcome):
             kept = replace(made, message=made.message.replace(f"{path}: ", ""))
             error = attempt(NAME, lambda: ledger.write(NAME, self.key(row), {}, {}, kept))
