@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _add_curate(commands)
     _add_extract_codes(commands)
     _add_verify(commands)
+    _add_publish(commands)
     _add_report(commands)
     _add_mux(commands)
     _add_weights(commands)
@@ -233,6 +234,24 @@ def _verify(arguments: argparse.Namespace) -> int:
     for line in verify(_shards(arguments.shards)):
         print(line)
     print("all whole")
+    return 0
+
+
+def _add_publish(commands: argparse._SubParsersAction) -> None:
+    sub = commands.add_parser(
+        "publish", help="copy a data set to s3://… or the like; again to go on"
+    )
+    _add_shards(sub)
+    sub.add_argument("--to", required=True, metavar="URL", help="a folder's address, by fsspec")
+    sub.set_defaults(run=_publish)
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from pipeline.publish import publish
+
+    for line in publish(_shards(arguments.shards), arguments.to).lines():
+        print(line)
+    print(f"published: {arguments.to}")
     return 0
 
 
