@@ -11,9 +11,9 @@ from pathlib import Path
 import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideData
-from av.video.reformatter import Interpolation
 
 from pipeline.container import Limits, MediaError
+from pipeline.light import to_rgb
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,7 @@ class Sink:
                     f"{self.path}: {frame.width}x{frame.height} frames become {width}x{height}, "
                     f"expected at most {self.limits.max_pixels} pixels",
                 )
-        rgb = frame.reformat(
-            width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
-        )
-        image = turn(rgb.to_ndarray())
+        image = turn(to_rgb(frame, width, height))
         crop = self.request.crop_px
         if crop is not None:
             high, wide = image.shape[:2]
@@ -148,6 +145,6 @@ def _part(path: Path, frame: av.VideoFrame, turn: Turn, box: tuple[int, ...]) ->
     wide, high = turn.size(frame.width, frame.height)
     if not (0 <= x < x + width <= wide and 0 <= y < y + height <= high):
         raise MediaError("undecodable", f"{path}: the box {box} is not in a picture {wide}x{high}")
-    image = turn(frame.reformat(format="rgb24", threads=1).to_ndarray())
+    image = turn(to_rgb(frame, frame.width, frame.height))
     part = np.ascontiguousarray(image[y : y + height, x : x + width])
     return av.VideoFrame.from_ndarray(part, "rgb24")

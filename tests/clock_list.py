@@ -52,7 +52,8 @@ MPEG2 = ("-c:v", "mpeg2video", "-q:v", "2", "-enc_time_base:v", "0")
 AOM = ("-c:v", "libaom-av1", "-cpu-used", "8", "-crf", "8", "-usage", "realtime")
 PCM, AAC = ("-c:a", "pcm_s16le"), ("-c:a", "aac", "-b:a", "192k")
 OPUS = ("-c:a", "libopus", "-b:a", "160k")
-BT2020 = ("-color_primaries", "bt2020", "-colorspace", "bt2020nc")
+BT2020 = ("-colorspace", "bt2020nc")
+TRANSFER = {"pq": "smpte2084", "hlg": "arib-std-b67"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,6 @@ class Case:
     cut_s: Fraction = Fraction(0)
     clock_s: Fraction | None = None
     outcome: str = ""
-    filters: str = ""
 
     @property
     def slug(self) -> str:
@@ -167,17 +167,17 @@ def case_list() -> list[Case]:
         Case("10-bit, HDR", "H.265 Main 10", coding=(*X265, "-pix_fmt", "yuv420p10le", *AAC)),
         Case(
             "10-bit, HDR", "PQ, BT.2020, H.265",
-            coding=(*X265, "-pix_fmt", "yuv420p10le", *BT2020, "-color_trc", "smpte2084", *AAC),
+            coding=(*X265, "-pix_fmt", "yuv420p10le", *BT2020, *AAC),
             light="pq",
         ),
         Case(
             "10-bit, HDR", "HLG, BT.2020, H.265",
-            coding=(*X265, "-pix_fmt", "yuv420p10le", *BT2020, "-color_trc", "arib-std-b67", *AAC),
+            coding=(*X265, "-pix_fmt", "yuv420p10le", *BT2020, *AAC),
             light="hlg",
         ),
         Case(
             "10-bit, HDR", "PQ, BT.2020, VP9 profile 2, webm", "webm",
-            (*VP9, "-pix_fmt", "yuv420p10le", *BT2020, "-color_trc", "smpte2084", *OPUS),
+            (*VP9, "-pix_fmt", "yuv420p10le", *BT2020, *OPUS),
             48_000, light="pq",
         ),
         Case(
@@ -252,11 +252,23 @@ def number(frame: np.ndarray) -> int | None:
 
 
 def pq(frame: np.ndarray) -> np.ndarray:
-    """Return a frame as light of up to 203 nits in SMPTE ST 2084's code, uint16 (H, W, 3)."""
+    """Return a grey frame as light of up to 203 nits in the PQ code, uint16 (H, W, 3)."""
     light = (frame / 255.0) ** 2.4 * WHITE_NITS / 10_000
     m1, m2, c1, c2, c3 = 0.1593017578125, 78.84375, 0.8359375, 18.8515625, 18.6875
     power = light**m1
     return np.round(((c1 + c2 * power) / (1 + c3 * power)) ** m2 * 65535).astype(np.uint16)
+
+
+def hlg(frame: np.ndarray) -> np.ndarray:
+    """Return a grey frame as light of up to 203 nits in the HLG code, uint16 (H, W, 3)."""
+    light = (frame / 255.0) ** 2.4 * WHITE_NITS / 1000
+    scene = light ** (1 / 1.2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bright = 0.17883277 * np.log(12 * scene - 0.28466892) + 0.55991073
+    return np.round(np.where(scene <= 1 / 12, np.sqrt(3 * scene), bright) * 65535).astype(np.uint16)
+
+
+HDR = {"pq": pq, "hlg": hlg}
 
 
 @dataclass(frozen=True)
@@ -286,7 +298,7 @@ def write_film(case: Case, folder: Path, fps: Fraction, seconds: Fraction) -> Fi
     frames = (np.rot90(picture(k, (width, height)), turns) for k in range(count))
     with open(raw, "wb") as file:
         for frame in frames:
-            file.write((pq(frame) if case.light == "pq" else frame).tobytes())
+            file.write(HDR.get(case.light, np.asarray)(frame).tobytes())
     sound_s = seconds + case.sound_stop_s if case.sound_stop_s else seconds
     at = click_samples(sound_s, case.rate_hz)
     sound = clicks(round(sound_s * case.rate_hz), at)
@@ -294,12 +306,14 @@ def write_film(case: Case, folder: Path, fps: Fraction, seconds: Fraction) -> Fi
     soundfile.write(wav, sound, case.rate_hz, subtype="DOUBLE")
     late = round(case.picture_late_s * CLOCK_HZ)
     filters = f"settb=1/{CLOCK_HZ},select='{case.keep}',setpts=PTS+{late}"
+    if case.light in TRANSFER:
+        filters += f",setparams=color_primaries=bt2020:color_trc={TRANSFER[case.light]}"
     clock = ["-fps_mode", "passthrough", "-enc_time_base:v", f"1/{CLOCK_HZ}"]
     if case.suffix in ("mp4", "mov"):
         clock += ["-video_track_timescale", CLOCK_HZ, "-movie_timescale", 1_000_000]
     if case.suffix == "gif":
         clock = ["-fps_mode", "passthrough"]
-    pixels = "rgb48le" if case.light == "pq" else "rgb24"
+    pixels = "rgb48le" if case.light in HDR else "rgb24"
     shape = f"{case.size_px[0]}x{case.size_px[1]}"
     plain = sources / f"{case.slug}-plain.{case.suffix}"
     cut, turned = case.cut_s > 0, case.turn_deg > 0

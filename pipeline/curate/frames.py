@@ -15,6 +15,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from pipeline.container import Limits, MediaError, decoded, opened, time_s, video_stream
+from pipeline.light import to_rgb
 from pipeline.picture import Turn
 
 LIMITS = Limits(max_duration_s=1800, max_frames=60_000)
@@ -115,5 +116,5 @@ def _shown(path: Path, limits: Limits) -> Iterator[tuple[Fraction, av.VideoFrame
 def _upright(path: Path, frame: av.VideoFrame, scale: float) -> np.ndarray:
     width, height = (max(2, round(scale * side)) for side in (frame.width, frame.height))
     kind = Interpolation.AREA if scale < 1 else Interpolation.BILINEAR
-    rgb = frame.reformat(width, height, "rgb24", interpolation=kind, threads=1)
-    return np.ascontiguousarray(Turn.of(path, frame)(rgb.to_ndarray()))
+    image = to_rgb(frame, width, height, kind)
+    return np.ascontiguousarray(Turn.of(path, frame)(image))
