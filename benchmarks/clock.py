@@ -56,18 +56,14 @@ def describe(case: Case, rows: list[Row]) -> tuple[str, bool]:
     """Return the rest of the table's row and whether it is within the limits."""
     if not rows:
         return f"not run: no {', '.join(sorted(case.encoders - encoders()))} | | ", True
-    ends = {row.outcome for row in rows}
-    if ends != {""}:
-        words = next(row.message for row in rows if row.outcome)
-        fine = ends == {case.outcome}
-        return f"`{', '.join(sorted(ends))}`{'' if fine else f' ({words})'} | | ", fine
-    sound = max(row.sound_error for row in rows)
-    picture = max(row.picture_error for row in rows)
+    good = all(row.good for row in rows)
     unread = sum(row.unread for row in rows)
+    picture = f"{max(row.picture_error for row in rows):.2f}"
     counts = f"{sum(row.clicks for row in rows)}, {sum(row.looks for row in rows)}"
-    fine = sound <= 1 and picture <= 0.5 and not unread and not case.outcome
-    notes = f", {unread} unread" if unread else ""
-    return f"{counts}{notes} | {sound:.2f} | {picture:.2f}{'' if fine else ' **over**'}", fine
+    ends = sorted({row.outcome for row in rows if row.outcome})
+    sound = ", ".join(f"`{end}`" for end in ends) or f"{max(r.sound_error for r in rows):.2f}"
+    notes = "" if good else f" **not good**: {unread} unread {[r.message for r in rows]}"
+    return f"{counts} | {sound} | {picture}{notes}", good
 
 
 if __name__ == "__main__":

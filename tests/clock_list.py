@@ -25,6 +25,7 @@ from model.segment import SAMPLE_RATE_HZ, segment_key
 from pipeline.build import BuildOptions, build, list_inputs, make_settings
 from pipeline.ffmpeg import binary
 from pipeline.manifest import hash_inputs
+from pipeline.media import FrameRequest, read_frames
 from pipeline.report import Report
 from pipeline.shards import read_shard, read_wav
 from pipeline.stages.extract import Extract, Work, clip_request
@@ -205,8 +206,8 @@ def case_list() -> list[Case]:
         ),
         Case("VP9, AV1, WebM, GIF", "AV1 (SVT), mp4", "mp4", (*SVT, *AAC)),
         Case("VP9, AV1, WebM, GIF", "AV1 (libaom), Opus, webm", "webm", (*AOM, *OPUS), 48_000),
-        Case("VP9, AV1, WebM, GIF", "GIF has no sound", "gif", ("-c:v", "gif", "-an"),
-             outcome="no_audio"),
+        Case("VP9, AV1, WebM, GIF", "GIF has no sound", "gif",
+             ("-c:v", "gif", "-pix_fmt", "gray", "-an"), outcome="no_audio"),
         Case("odd sizes", "97x65, H.264 4:4:4", coding=(*X264, "-pix_fmt", "yuv444p", *AAC),
              size_px=(97, 65)),
         Case("odd sizes", "97x65, VP9, webm", "webm", (*VP9, *OPUS), 48_000, size_px=(97, 65)),
@@ -371,8 +372,15 @@ class Row:
     clicks: int = 0
     looks: int = 0
     unread: int = 0
-    sound_error: float = 0.0
-    picture_error: float = 0.0
+    sound_error: float = np.inf
+    picture_error: float = np.inf
+
+    @property
+    def good(self) -> bool:
+        """Whether all was read and is within a sample and half a frame, or ended as it should."""
+        heard = self.sound_error <= 1 if not self.case.outcome else not self.clicks
+        ended = self.outcome == self.case.outcome
+        return ended and heard and not self.unread and self.picture_error <= 0.5
 
 
 def measure(films: Sequence[Film], folder: Path) -> list[Row]:
@@ -398,7 +406,8 @@ def _rows(films: Sequence[Film], plain: BuildOptions, report: Report) -> Iterato
     for film in films:
         end, row = ends[film.path.name], inputs[film.path.name]
         if end["status"] != "ok":
-            yield Row(film.case, end["code"], end["message"])
+            end = Row(film.case, end["code"], end["message"])
+            yield replace(end, **_silent(film)) if end.outcome == "no_audio" else end
             continue
         (work,) = extract([Work(row)])
         if work.clips is None:
@@ -410,6 +419,14 @@ def _rows(films: Sequence[Film], plain: BuildOptions, report: Report) -> Iterato
         looks_s = list(clip_request(settings, row, cut).times_s)
         frames = work.clips.reshape(-1, *work.clips.shape[2:])
         yield compare(film, starts_s, pcm, looks_s, frames)
+
+
+def _silent(film: Film) -> dict[str, float]:
+    """Return the picture's part of a row, of a film that cannot become segments."""
+    looks_s = [film.times_s[0] + Fraction(k, 32) for k in range(64)]
+    wanted = FrameRequest(looks_s, short_side_px=256, crop_px=224)
+    row = compare(film, [], [], looks_s, read_frames(film.path, {"all": wanted})["all"])
+    return {"looks": row.looks, "unread": row.unread, "picture_error": row.picture_error}
 
 
 def compare(

@@ -1,0 +1,164 @@
+"""One clock for every kind of file: sound to a sample, picture to half a frame, in what is stored.
+
+`benchmarks/clock.py` prints the same list as a table, at more frame rates and of longer films.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.video.reformatter import ColorPrimaries, ColorTrc
+from clock_list import (
+    Case,
+    Film,
+    Row,
+    case_list,
+    compare,
+    encoders,
+    measure,
+    number,
+    picture,
+    write_film,
+)
+
+from model.segment import SAMPLE_RATE_HZ
+from pipeline.light import hlg_nits, pq_nits, to_rgb
+from pipeline.media import FrameRequest, frame_times, probe, read_audio, read_frames
+
+FPS, SECONDS = Fraction(30000, 1001), Fraction(31, 10)
+CASES = case_list()
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[Case, Film]:
+    folder = tmp_path_factory.mktemp("clock") / "films"
+    able = [case for case in CASES if case.encoders <= encoders()]
+    return {case: write_film(case, folder, FPS, SECONDS) for case in able}
+
+
+@pytest.fixture(scope="module")
+def rows(films: dict[Case, Film], tmp_path_factory: pytest.TempPathFactory) -> dict[Case, Row]:
+    found = measure(list(films.values()), tmp_path_factory.mktemp("built"))
+    return {row.case: row for row in found}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.slug)
+def test_sound_and_picture_lie_where_they_were_put(case: Case, rows: dict[Case, Row]) -> None:
+    if case not in rows:
+        pytest.skip(f"this ffmpeg has no encoder {', '.join(sorted(case.encoders - encoders()))}")
+    row = rows[case]
+    assert row.outcome == case.outcome, row.message
+    assert row.unread == 0 and row.looks == 64
+    assert row.picture_error <= 0.5
+    if not case.outcome:
+        assert row.segments == 1 and row.clicks >= 5
+        assert row.sound_error <= 1
+    assert row.good
+
+
+def test_every_kind_of_file_of_the_list_is_there() -> None:
+    assert len({case.slug for case in CASES}) == len(CASES) >= 50
+    about = {case.about for case in CASES}
+    assert about == {
+        "start offsets", "edit lists", "B-frames", "variable frame rate", "rotation", "sound",
+        "sound's span", "10-bit, HDR", "interlaced", "VP9, AV1, WebM, GIF", "odd sizes",
+    }  # fmt: skip
+
+
+def test_files_are_what_their_names_say(films: dict[Case, Film]) -> None:
+    seen = {(film.case.about, film.case.name): film.path for film in films.values()}
+
+    def frame(about: str, name: str) -> av.VideoFrame:
+        with av.open(str(seen[about, name])) as container:
+            return next(container.decode(video=0))
+
+    assert frame("interlaced", "H.264, top field first").interlaced_frame
+    assert frame("interlaced", "MPEG-2, mkv").interlaced_frame
+    dark = frame("10-bit, HDR", "PQ, BT.2020, H.265")
+    assert (dark.format.name, dark.color_trc) == ("yuv420p10le", ColorTrc.SMPTE2084)
+    assert frame("10-bit, HDR", "HLG, BT.2020, H.265").color_trc == ColorTrc.ARIB_STD_B67
+    assert [probe(seen["rotation", f"{d} degrees"]).rotation_deg for d in (90, 180, 270)] == [
+        90, 180, 270,
+    ]  # fmt: skip
+    odd = probe(seen["odd sizes", "97x65, VP9, webm"])
+    assert (odd.width, odd.height) == (97, 65)
+    assert probe(seen["sound", "AAC 5.1, 48 kHz"]).channels == 6
+    assert probe(seen["sound", "FLAC 96 kHz, mkv"]).sample_rate_hz == 96_000
+    uneven = frame_times(seen["variable frame rate", "mp4, B-frames"])
+    assert len({b - a for a, b in pairwise(uneven)}) >= 3
+    with av.open(str(seen["B-frames", "H.264, AAC"])) as container:
+        assert any(p.dts is not None and p.pts > p.dts for p in container.demux(video=0))
+
+
+@pytest.mark.parametrize("name", ["-ss 0.73 -c copy", "-ss 0.73 -c copy, B-frames"])
+def test_an_edit_list_that_begins_between_two_frames_leaves_them_there(
+    films: dict[Case, Film], name: str
+) -> None:
+    (film,) = (film for case, film in films.items() if case.name == name)
+    shown_s = [t for t in film.times_s if t >= 0]
+    error_s = [abs(a - b) for a, b in zip(frame_times(film.path), shown_s, strict=True)]
+    assert max(error_s) < Fraction(1, 100_000)
+    # libavformat alone begins with a frame at 0.
+    with av.open(str(film.path)) as container:
+        packets = [p for p in container.demux(video=0) if p.size and not p.is_discard]
+    assert min(packet.pts for packet in packets) == 0 and shown_s[0] > Fraction(1, 1000)
+    assert abs(probe(film.path).video_start_s - shown_s[0]) < Fraction(1, 100_000)
+    span_s = (Fraction(1), Fraction(3, 2))
+    times_s = frame_times(film.path, span_s=span_s)
+    assert times_s == [t for t in frame_times(film.path) if span_s[0] <= t < span_s[1]]
+    wanted = {"part": FrameRequest(times_s)}
+    numbers = [number(frame) for frame in read_frames(film.path, wanted, span_s=span_s)["part"]]
+    assert numbers == [k for k, t in film.frames_s.items() if span_s[0] <= t < span_s[1]]
+
+
+def test_matroska_s_whole_milliseconds_do_not_move_the_sound(films: dict[Case, Film]) -> None:
+    (film,) = (film for case, film in films.items() if case.name == "sound 1/3 s late, AAC, mkv")
+    error_s = read_audio(film.path).start_s - Fraction(1, 3)
+    assert abs(error_s) < Fraction(1, 2 * SAMPLE_RATE_HZ)
+
+
+def test_hdr_light_is_that_of_the_standards() -> None:
+    # BT.2408: diffuse white of 203 cd/m² is 58 % of PQ's range and 75 % of HLG's.
+    assert pq_nits(np.array([0.0, 0.58, 1.0])) == pytest.approx([0, 203, 10_000], rel=0.01)
+    assert hlg_nits(np.full((1, 3), 0.75))[0] == pytest.approx([203] * 3, rel=0.01)
+    assert hlg_nits(np.ones((1, 3)))[0] == pytest.approx([1000] * 3, rel=0.01)
+
+
+def test_hdr_keeps_hues_and_grey() -> None:
+    # BT.709's red of 203 cd/m² in the primaries of BT.2020 (BT.2087), and its PQ code.
+    light = np.array([0.6274, 0.0691, 0.0164]) * 203
+    grid = np.linspace(0, 1, 65536)
+    code = np.searchsorted(pq_nits(grid), light).astype(np.uint16)
+    frame = av.VideoFrame.from_ndarray(np.tile(code, (16, 16, 1)), format="rgb48le")
+    frame.color_trc, frame.color_primaries = ColorTrc.SMPTE2084, ColorPrimaries.BT2020
+    assert to_rgb(frame, 16, 16)[8, 8].tolist() == pytest.approx([255, 0, 0], abs=16)
+
+
+def test_the_measure_sees_a_picture_turned_dimmed_or_of_another_time() -> None:
+    good = picture(77, (96, 64))
+    assert number(good) == 77
+    for wrong in (good[::-1], good[:, ::-1], np.rot90(good), good // 2, good // 2 + 64):
+        assert number(np.ascontiguousarray(wrong)) != 77
+    assert number(good[::-1]) is None and number(good // 2) is None
+
+
+def test_the_measure_sees_sound_and_picture_that_are_off() -> None:
+    case = CASES[0]
+    film = Film(
+        case, Path("none"), Fraction(30), {k: Fraction(k, 30) for k in range(60)}, [Fraction(1)]
+    )
+    looks_s = [Fraction(k, 30) for k in range(60)]
+    frames = np.stack([picture(k, (96, 64)) for k in range(60)])
+    pcm = np.zeros(44_100, np.int16)
+    pcm[22_050] = 30_000
+    exact = compare(film, [Fraction(0)], [pcm], looks_s, frames)
+    assert exact.good and (exact.sound_error, exact.picture_error) == (0, 0)
+    late = compare(film, [Fraction(0)], [np.roll(pcm, 2)], looks_s, np.roll(frames, 1, axis=0))
+    assert late.sound_error == pytest.approx(2) and late.picture_error >= 1 and not late.good
+    assert not replace(exact, unread=1).good and not replace(exact, outcome="undecodable").good
