@@ -150,6 +150,19 @@ def early_ticks(path: Path, container: InputContainer, stream: av.VideoStream) -
     return after - begin if before and after is not None else 0
 
 
+def early_s(path: Path) -> Fraction:
+    """Return what `early_ticks` finds, in seconds, for a file that another program will read.
+
+    It is 0 where the file cannot be read: the other program will say so.
+    """
+    try:
+        with opened(path, DEFAULTS) as container:
+            stream = video_stream(path, container, DEFAULTS)
+            return early_ticks(path, container, stream) * stream.time_base
+    except MediaError:
+        return Fraction(0)
+
+
 def on_time(packets: Iterable[av.Packet], early: int) -> Iterator[av.Packet]:
     """Yield packets, those of the picture moved by what `early_ticks` found."""
     for packet in packets:

@@ -146,7 +146,8 @@ def mux(
         **BITEXACT,
         **MP4,
     }
-    picture = _input(video)
+    early_s = _early_s(video)
+    picture = _input(video, **({"itsoffset": f"{early_s:.6f}"} if early_s else {}))
     sound = _input(audio, f="wav", itsoffset=f"{float(start_s):.6f}")
     with _appearing(out) as part:
         # V is a video stream that is no cover picture.
@@ -193,14 +194,22 @@ def mux_clip(
         **MP4,
     }
     # Half a microsecond earlier: a frame's own time must not be rounded to after it.
-    picture = _input(
-        video, seek_timestamp="1", ss=f"{max(0.0, start_s - 5e-7):.7f}", t=f"{stop_s - start_s:.6f}"
-    )
+    seek_s = max(0.0, start_s - _early_s(video) - 5e-7)
+    picture = _input(video, seek_timestamp="1", ss=f"{seek_s:.7f}", t=f"{stop_s - start_s:.6f}")
     part_of = picture["V:0"].filter("crop", width // 2 * 2, height // 2 * 2, x, y, exact=1)
     with _appearing(out) as part:
         node = ffmpeg.output(part_of, _input(audio, f="wav")["a:0"], _url(part), **coding)
         with _running(node, f"{video}: putting the sound {audio} under a part of the picture"):
             pass
+
+
+def _early_s(video: Path) -> float:
+    """Return by how much ffmpeg takes the picture for earlier than it is (`early_ticks`)."""
+    if not Path(video).is_file():
+        raise FileNotFoundError(f"{video}: no such file, or not a plain one")
+    from pipeline.container import early_s
+
+    return float(early_s(Path(video)))
 
 
 def _input(path: Path, **options: str) -> Any:

@@ -103,11 +103,14 @@ def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
         sound = audio_stream(container)
         video, audio = _Span(path, limits), _Span(path, limits)
         first: av.VideoFrame | None = None
-        early = early_ticks(path, container, picture)
+        early, run_in_s = early_ticks(path, container, picture), Fraction(0)
         streams = [stream for stream in (picture, sound) if stream is not None]
         for packet in on_time(container.demux(streams), early):
             if packet.stream is sound:
-                audio.add(packet, _skipped_s(packet))
+                run_in_s = _skipped_s(packet) or run_in_s
+                length_s = (packet.duration or 0) * packet.time_base
+                audio.add(packet, min(run_in_s, length_s))
+                run_in_s = max(run_in_s - length_s, Fraction(0))
                 continue
             video.add(packet)
             if first is None:
@@ -295,7 +298,7 @@ class _Span:
 
 
 def _skipped_s(packet: av.Packet) -> Fraction:
-    """Return the run-in at the packet's start that the decoder will drop."""
+    """Return the run-in from the packet's start on that the decoder will drop."""
     if not packet.has_sidedata("skip_samples") or not packet.stream.codec_context.sample_rate:
         return Fraction(0)
     (samples,) = struct.unpack_from("<I", bytes(packet.get_sidedata("skip_samples")))

@@ -13,7 +13,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soundfile
 from av.video.reformatter import ColorPrimaries, ColorTrc
+from clips import clicks, peaks
 from clock_list import (
     Case,
     Film,
@@ -28,6 +30,7 @@ from clock_list import (
 )
 
 from model.segment import SAMPLE_RATE_HZ
+from pipeline.ffmpeg import mux, mux_clip
 from pipeline.light import hlg_nits, pq_nits, to_rgb
 from pipeline.media import FrameRequest, frame_times, probe, read_audio, read_frames
 
@@ -115,6 +118,36 @@ def test_an_edit_list_that_begins_between_two_frames_leaves_them_there(
     wanted = {"part": FrameRequest(times_s)}
     numbers = [number(frame) for frame in read_frames(film.path, wanted, span_s=span_s)["part"]]
     assert numbers == [k for k, t in film.frames_s.items() if span_s[0] <= t < span_s[1]]
+
+
+@pytest.mark.parametrize("name", ["-ss 0.73 -c copy", "-ss 0.73 -c copy, B-frames"])
+def test_new_sound_is_put_on_the_same_clock(
+    films: dict[Case, Film], tmp_path: Path, name: str
+) -> None:
+    (film,) = (film for case, film in films.items() if case.name == name)
+    wav, whole, part = tmp_path / "new.wav", tmp_path / "whole.mp4", tmp_path / "part.mp4"
+    soundfile.write(wav, clicks(30_000, [1000, 11_000]), SAMPLE_RATE_HZ)
+    start_s = probe(film.path).video_start_s
+    mux(film.path, wav, start_s, whole)
+    since_s = [t for t in film.times_s if t >= 0][7]
+    mux_clip(film.path, wav, (float(since_s), float(since_s + 1)), (0, 0, 96, 64), part)
+    for out, picture_s, sound_s in ((whole, Fraction(0), start_s), (part, since_s, Fraction(0))):
+        sound, times_s = read_audio(out), frame_times(out)
+        for k, at in zip(peaks(sound.samples, 2), (1000, 11_000), strict=True):
+            assert abs((sound.start_s - sound_s) * SAMPLE_RATE_HZ + k - at) <= 1
+        frames = read_frames(out, {"all": FrameRequest(times_s)})["all"]
+        error_s = [
+            abs(film.frames_s[number(frame)] - picture_s - t)
+            for frame, t in zip(frames, times_s, strict=True)
+        ]
+        assert len(times_s) >= 29 and max(error_s) < Fraction(1, 10_000)
+
+
+def test_the_packets_of_a_cut_copy_tell_where_its_sound_starts(films: dict[Case, Film]) -> None:
+    for film in films.values():
+        if film.case.cut_s:
+            error_s = probe(film.path).audio_start_s - read_audio(film.path).start_s
+            assert abs(error_s) <= Fraction(1, 1000)
 
 
 def test_matroska_s_whole_milliseconds_do_not_move_the_sound(films: dict[Case, Film]) -> None:
