@@ -18,6 +18,7 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition
 
+from pipeline.edits import unplayable_edits
 from pipeline.ffmpeg import FORMATS
 from pipeline.whole import compressed_header, missing
 
@@ -67,6 +68,13 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
         raise MediaError(
             "undecodable",
             f"{path}: its header is compressed, which could unpack to any size; remux it as mp4",
+        )
+    edits = unplayable_edits(path)
+    if edits:
+        raise MediaError(
+            "undecodable",
+            f"{path}: its edit list {edits}, which would put sound and picture apart; "
+            "export it again without edits",
         )
     try:
         with _av_open(path, limits) as file:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -32,7 +34,7 @@ from clock_list import (
 from model.segment import SAMPLE_RATE_HZ
 from pipeline.ffmpeg import mux, mux_clip
 from pipeline.light import hlg_nits, pq_nits, to_rgb
-from pipeline.media import FrameRequest, frame_times, probe, read_audio, read_frames
+from pipeline.media import FrameRequest, MediaError, frame_times, probe, read_audio, read_frames
 
 FPS, SECONDS = Fraction(30000, 1001), Fraction(31, 10)
 CASES = case_list()
@@ -118,6 +120,62 @@ def test_an_edit_list_that_begins_between_two_frames_leaves_them_there(
     wanted = {"part": FrameRequest(times_s)}
     numbers = [number(frame) for frame in read_frames(film.path, wanted, span_s=span_s)["part"]]
     assert numbers == [k for k, t in film.frames_s.items() if span_s[0] <= t < span_s[1]]
+
+
+def boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+    while start < stop:
+        end = start + int.from_bytes(data[start : start + 4], "big")
+        yield data[start + 4 : start + 8], start, end
+        start = end
+
+
+def box(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(body)) + name + body
+
+
+def with_edits(path: Path, out: Path, edits: list[tuple[int, int, int]]) -> Path:
+    """Write `path`, whose header comes last, with other edit lists: (duration, since, rate)."""
+    data = path.read_bytes()
+    *_, (name, moov, end) = boxes(data, 0, len(data))
+    assert (name, end) == (b"moov", len(data))
+    listed = b"".join(struct.pack(">IiI", *edit) for edit in edits)
+    edts = box(b"edts", box(b"elst", struct.pack(">II", 0, len(edits)) + listed))
+    header = b""
+    for kind, start, stop in boxes(data, moov + 8, end):
+        if kind == b"trak":
+            parts = [(k, data[a:b]) for k, a, b in boxes(data, start + 8, stop)]
+            assert b"edts" in dict(parts)
+            track = b"".join(edts if k == b"edts" else part for k, part in parts)
+            header += box(b"trak", track)
+        else:
+            header += data[start:stop]
+    out.write_bytes(data[:moov] + box(b"moov", header))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("edits", "words"),
+    [
+        ([(2_000_000, 0, 65536)], ""),
+        ([(500_000, -1, 65536), (2_000_000, 0, 65536)], ""),
+        ([(1_000_000, 0, 65536), (1_000_000, 60_000, 65536)], "joins 2 parts"),
+        ([(1_000_000, 0, 65536), (500_000, -1, 65536)], "joins 2 parts"),
+        ([(2_000_000, 0, 32768)], "plays a part at 0.5 times its speed"),
+    ],
+)
+def test_edits_that_no_decoder_plays_to_the_frame_are_refused(
+    films: dict[Case, Film], tmp_path: Path, edits: list[tuple[int, int, int]], words: str
+) -> None:
+    (film,) = (f for c, f in films.items() if c.name == "picture 200 ms late, PCM, mov")
+    path = with_edits(film.path, tmp_path / "edited.mov", edits)
+    if not words:
+        found, sound = probe(path), read_audio(path)
+        late_s = Fraction(edits[0][0], 1_000_000) if edits[0][1] < 0 else 0
+        assert found.video_start_s == sound.start_s == late_s
+        return
+    with pytest.raises(MediaError, match=f"edit list {words}") as caught:
+        probe(path)
+    assert caught.value.code == "undecodable"
 
 
 @pytest.mark.parametrize("name", ["-ss 0.73 -c copy", "-ss 0.73 -c copy, B-frames"])
