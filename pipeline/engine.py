@@ -13,7 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
+from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.outcome import attempt, timeout_words
@@ -100,6 +101,7 @@ class RayEngine:
                 address=self._address or "local",
                 include_dashboard=False if local else None,
                 logging_level="ERROR",
+                runtime_env=None if local else _environment(),
             )
 
         failed = attempt("ray", start)
@@ -191,6 +193,7 @@ class _Seat:
     actor: Any
     ready: Any  # the ref that says it is set up
     calls: deque[_Call]
+    home: str | None  # the node it was meant for
     since_s: float = 0.0
 
 
@@ -217,19 +220,19 @@ class _Pool:
         """`users` stages want a GPU: each gets its part of all, or the last pool would get none."""
         self._ray, self.stage = ray, stage
         resources = ray.cluster_resources()
-        cpus = max(1, int(resources.get("CPU", 1)))
         gpus = stage.gpus if resources.get("GPU", 0) else 0
-        count = max(1, int(resources["GPU"] / gpus)) if gpus else cpus
-        self._actor = ray.remote(_Worker).options(
+        self._options = {
             # Pools share the cores: whole ones for each would leave the last pool without any.
-            num_cpus=0.25,
-            num_gpus=gpus / users,
-            max_restarts=-1,
-            max_task_retries=2,
-        )
-        self.seats = [self._seat() for _ in range(count)]
+            # A worker with a GPU asks for nothing else, so that no other keeps it out.
+            "num_cpus": 0 if gpus else 0.25,
+            "num_gpus": gpus / users,
+            "max_restarts": -1,
+            "max_task_retries": 2,
+        }
+        homes = [None] * max(1, int(resources["GPU"] / gpus)) if gpus else _cores(ray)
+        self.seats = [self._seat(home) for home in homes]
         self.free = deque(self.seats * 2)  # one call running and one queued per actor
-        self.capacity = count * stage.batch
+        self.capacity = len(homes) * stage.batch
         self.waiting: deque[tuple[Any, Any]] = deque()  # item as it came in, its latest ref
         self.again: deque[tuple[Any, Any]] = deque()  # the same, for a second chance alone
         self.running = 0
@@ -283,7 +286,7 @@ class _Pool:
                 continue
             seat.calls[0].hung = True
             self._ray.kill(seat.actor)
-            self.seats[i] = self._seat()
+            self.seats[i] = self._seat(seat.home)
             self.free = deque(s for s in self.free if s is not seat)
             self.free.extend([self.seats[i]] * 2)
 
@@ -292,9 +295,36 @@ class _Pool:
             for seat in self.seats:
                 self._ray.kill(seat.actor)
 
-    def _seat(self) -> _Seat:
-        actor = self._actor.remote(self.stage)
-        return _Seat(actor, actor.ready.remote(), deque())
+    def _seat(self, home: str | None) -> _Seat:
+        """Start an actor on a node, on another where that one has died; None: wherever fits."""
+        where = "DEFAULT"
+        if home is not None:
+            strategies = self._ray.util.scheduling_strategies
+            where = strategies.NodeAffinitySchedulingStrategy(home, soft=True)
+        options = self._options | {"scheduling_strategy": where}
+        actor = self._ray.remote(_Worker).options(**options).remote(self.stage)
+        return _Seat(actor, actor.ready.remote(), deque(), home)
+
+
+def _cores(ray: Any) -> list[str | None]:
+    """Return the node of each core, node by node in turn.
+
+    So many small actors Ray would all put on one node, and start with the next at its half.
+    """
+    ends = [node for node in ray.nodes() if node["Alive"]]
+    cores = [[node["NodeID"]] * int(node["Resources"].get("CPU", 0)) for node in ends]
+    return [home for turn in zip_longest(*cores) for home in turn if home] or [None]
+
+
+def _environment() -> dict[str, Any]:
+    """Return what a joined cluster's workers get from here: this code, and where weights lie.
+
+    What the code imports must be installed there; a copy of the code that is there is not used.
+    """
+    here = Path(__file__).resolve().parents[1]
+    packages = [str(here / name) for name in ("pipeline", "model", "manifests")]
+    variables = {name: os.environ[name] for name in ("D2M_CACHE",) if name in os.environ}
+    return {"py_modules": packages, "excludes": ["__pycache__"], "env_vars": variables}
 
 
 def _last_words(error: Exception) -> str:
