@@ -37,14 +37,14 @@ def decode_pcm(data: bytes, name: str) -> np.ndarray:
         with wave.open(io.BytesIO(data)) as file:
             form = (file.getnchannels(), file.getsampwidth(), file.getframerate())
             raw = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError, struct.error) as error:
         raise ValueError(f"{name}: not a PCM wav file ({error}); build the shards again") from None
     if form != (1, 2, SAMPLE_RATE_HZ):
         raise ValueError(
             f"{name}: {form[0]} channels, {8 * form[1]} bits, {form[2]} Hz; "
             f"expected 1, 16, {SAMPLE_RATE_HZ}; build the shards again"
         )
-    return np.frombuffer(raw, "<i2")
+    return np.frombuffer(raw[: len(raw) // 2 * 2], "<i2")
 
 
 def wav_head(data_bytes: int) -> bytes:

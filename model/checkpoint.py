@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,7 @@ CONTENT: Parts = {
 UNFIT = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 """What torch raises for content that is not as it expects it."""
 DAMAGED = (*UNFIT, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, EOFError, OverflowError)
+DAMAGED += (OSError, MemoryError, struct.error)
 
 
 class Restorable(Protocol):
@@ -68,19 +70,22 @@ def read_checkpoint(path: Path, parts: Parts = CONTENT) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no checkpoint; train first: model train --shards DIR")
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not compare the checksums
+            if any(member.compress_type for member in archive.infolist()):
+                raise ValueError("it is packed, which could unpack to any size")
             if (bad := archive.testzip()) is not None:
                 raise ValueError(f"checksum of {bad} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGED as error:
         raise ValueError(f"{path}: cannot be read as a checkpoint ({_told(error)})") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    found = content.get("format") if isinstance(content, dict) else None
+    if type(found) is not int or found != FORMAT:
         raise ValueError(f"{path}: no checkpoint of `model train` (format {FORMAT})")
     for name, (kind, keys) in parts.items():
         part = content.get(name)
         if not isinstance(part, kind):
             raise ValueError(f"{path}: {name} is {type(part).__name__}, expected {kind.__name__}")
         if isinstance(part, dict) and (absent := [key for key in keys if key not in part]):
-            raise ValueError(f"{path}: {name} has no {', '.join(absent)}")
+            raise ValueError(f"{path}: {name} has no {', '.join(absent)}; train it again")
     return content
 
 

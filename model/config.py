@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import reprlib
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -14,6 +16,9 @@ from model.segment import LEVELS
 LOSSES = ("adversarial", "feature", "codebook", "latent", "wave", "mel")
 """The generator's losses by the names that weights and logs use: the paper's (eq. 2-7), and
 `latent`, which only the reference's code has."""
+
+NO_YAML = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
+"""What the YAML parser lets through of values that it cannot make, beside its own errors."""
 
 CHOICES = {
     "arch": ("temporal", "paper"),
@@ -214,8 +219,10 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{file}: no such configuration file") from None
+    except NO_YAML as error:
+        raise ValueError(f"{file}: not YAML ({type(error).__name__}: {error!s:.500})") from None
     except yaml.YAMLError as error:
-        raise ValueError(f"{file}: not YAML ({error})") from None
+        raise ValueError(f"{file}: not YAML ({error!s:.500})") from None
     if raw is None:
         return {}
     if not isinstance(raw, dict):
@@ -227,19 +234,26 @@ def override(config: Config, values: Mapping[str, Any], source: str) -> Config:
     """Return `config` with `values` in place; `weights` and `weights.NAME` set single ones."""
     changes: dict[str, Any] = {}
     for key, value in values.items():
-        if key == "weights" or str(key).startswith("weights."):
+        if not isinstance(key, str):
+            raise ValueError(f"{source}: {told(key)} is no config key; expected `key: value` lines")
+        if key == "weights" or key.startswith("weights."):
             named = value if key == "weights" else {key.removeprefix("weights."): value}
             if not isinstance(named, Mapping):
-                raise ValueError(f"{source}: weights is {named!r}; expected loss names and numbers")
+                raise ValueError(
+                    f"{source}: weights is {told(named)}; expected loss names and numbers"
+                )
             weights = dict(changes.get("weights", config.weights))
             for name, weight in named.items():
-                _known(str(name), LOSSES, "loss", source)
-                weights[str(name)] = _typed(f"weights.{name}", weight, 0.0, source)
+                _known(name, LOSSES, "loss", source)
+                weights[name] = _typed(f"weights.{name}", weight, 0.0, source)
             changes["weights"] = weights
         else:
-            _known(str(key), [f.name for f in fields(Config)], "config key", source)
+            _known(key, [f.name for f in fields(Config)], "config key", source)
             changes[key] = _typed(key, value, getattr(config, key), source)
-    return replace(config, **changes)
+    try:
+        return replace(config, **changes)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -247,12 +261,20 @@ def to_dict(config: Config) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
 
 
-def _known(name: str, names: Iterable[str], what: str, source: str) -> None:
+def _known(name: Any, names: Iterable[str], what: str, source: str) -> None:
     names = list(names)
     if name not in names:
-        close = difflib.get_close_matches(name, names, 1)
+        close = difflib.get_close_matches(name, names, 1) if isinstance(name, str) else []
         guess = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
-        raise ValueError(f"{source}: unknown {what} {name!r}{guess}")
+        raise ValueError(f"{source}: unknown {what} {told(name)}{guess}")
+
+
+def told(value: Any) -> str:
+    """Return a value for a message: a few lines of YAML can stand for gigabytes."""
+    try:
+        return reprlib.repr(value)[:200]
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return f"a {type(value).__name__} too long to be written"
 
 
 def _parse(text: str) -> Any:
@@ -263,7 +285,7 @@ def _parse(text: str) -> Any:
         return float(text) if "e" in text.lower() and text.strip()[:1] in "+-.0123456789" else (
             yaml.safe_load(text)
         )  # fmt: skip
-    except (ValueError, yaml.YAMLError):
+    except (*NO_YAML, yaml.YAMLError):
         return text
 
 
@@ -272,11 +294,12 @@ def _typed(key: str, value: Any, like: Any, source: str) -> Any:
     if isinstance(like, bool):
         fits = isinstance(value, bool)
     elif isinstance(like, int):
-        fits = isinstance(value, int) and not isinstance(value, bool)
+        fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
     elif isinstance(like, float):
         if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
             value = _parse(value)
         fits = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = fits and abs(value) <= sys.float_info.max
         value = float(value) if fits else value
     elif isinstance(like, tuple):
         fits = isinstance(value, list | tuple) and len(value) > 0
@@ -285,5 +308,5 @@ def _typed(key: str, value: Any, like: Any, source: str) -> Any:
         fits = isinstance(value, str)
     if not fits:
         kind = f"a list like {list(like)}" if isinstance(like, tuple) else type(like).__name__
-        raise ValueError(f"{source}: {key} is {value!r}; expected {kind}")
+        raise ValueError(f"{source}: {key} is {told(value)}; expected {kind}")
     return value

@@ -15,6 +15,7 @@ import tarfile
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
+from tokenize import TokenError
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,6 +31,8 @@ from model.storage import UNREADABLE, Place, open_binary
 Item = TypeVar("Item")
 Raw = dict[str, Any]
 """A sample as read: `__key__`, `__url__` and the bytes of each member by suffix."""
+NO_ARRAY = (ValueError, EOFError, OSError, MemoryError, SyntaxError, TypeError, TokenError)
+"""What numpy raises for bytes that are none of its files, or claim more than there is memory."""
 STREAM_BYTES = 1 << 18
 """Read at a time from what cannot seek."""
 
@@ -217,7 +220,7 @@ def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> I
     key, number = None, -1
     while (info := tar.next()) is not None:
         tar.members.clear()  # tarfile would keep a record of every member it has passed
-        if not info.isreg() or info.issparse() or "/" in info.name:
+        if not info.isreg() or info.issparse() or "/" in info.name or info.size < 0:
             raise tarfile.ReadError(
                 f"member {info.name!r} is no plain file in the tar's own folder"
             )
@@ -274,8 +277,8 @@ def member(raw: Raw, suffix: str, specs: dict[str, dict[str, Any]], url: str) ->
     if array is None:
         try:
             array = np.load(io.BytesIO(raw[suffix]), allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            told = f"{url}: {name}: no array ({error}); build the shards again"
+        except NO_ARRAY as error:
+            told = f"{url}: {name}: no array ({error!s:.300}); build the shards again"
             raise ValueError(told) from None
     if str(array.dtype) != spec["dtype"] or list(array.shape) != list(spec["shape"]):
         raise ValueError(
@@ -328,8 +331,8 @@ def meta_of(raw: Raw, url: str) -> dict[str, Any]:
     video_id, index = split_key(raw["__key__"])
     try:
         meta = json.loads(raw[META])
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{url}: {raw['__key__']}.json: not JSON ({error!r})") from None
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(f"{url}: {raw['__key__']}.json: not JSON ({error!r:.300})") from None
     if not isinstance(meta, dict) or (meta.get("video_id"), meta.get("segment")) != (
         video_id,
         index,

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +22,8 @@ SCHEMA = 1
 SAMPLE_RATE_HZ = 22_050
 WINDOW_MIN_S, WINDOW_MAX_S = 2, 20
 SPLITS = ("train", "val", "test")
+DTYPES = ("int16", "uint16", "float32")
+"""Of members of a segment, and of codes."""
 GENRES = ("BR", "PO", "LO", "MH", "LH", "HO", "WA", "KR", "JS", "JB")
 """AIST++ genres, in the order of the reference code's genre index."""
 
@@ -148,7 +150,7 @@ def load_dataset(root: str | os.PathLike[str] | Url) -> Dataset:
         ) from None
     try:
         raw = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}); run the build again") from None
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
         got = raw.get("schema") if isinstance(raw, dict) else type(raw).__name__
@@ -160,11 +162,13 @@ def load_dataset(root: str | os.PathLike[str] | Url) -> Dataset:
             name: Codes(**{**codec, "splits": _shards(codec["splits"])})
             for name, codec in raw.pop("codecs").items()
         }
-        return Dataset(**{**raw, "splits": _shards(raw["splits"]), "codecs": codecs})
-    except (KeyError, TypeError, AttributeError) as error:
+        dataset = Dataset(**{**raw, "splits": _shards(raw["splits"]), "codecs": codecs})
+        _check(dataset)
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise ValueError(
             f"{path}: does not fit schema {SCHEMA} ({error}); run the build again"
         ) from None
+    return dataset
 
 
 def save_dataset(root: str | os.PathLike[str], dataset: Dataset) -> None:
@@ -195,9 +199,43 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def _shards(splits: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[Shard]]:
     found = {split: [Shard(**shard) for shard in shards] for split, shards in splits.items()}
+    if unknown := found.keys() - set(SPLITS):
+        raise ValueError(f"splits {sorted(unknown)}, expected some of {', '.join(SPLITS)}")
     for shard in (shard for shards in found.values() for shard in shards):
-        if Path(shard.name).name != shard.name or not shard.name.endswith(".tar"):
-            raise ValueError(
-                f"dataset.json names {shard.name!r}: a shard is a .tar in its own folder"
-            )
+        _fits(shard, "a shard")
+        if not _in_folder(shard.name) or not shard.name.endswith(".tar"):
+            raise ValueError(f"it names {shard.name!r}: a shard is a .tar in its own folder")
     return found
+
+
+def _check(dataset: Dataset) -> None:
+    """Raise ValueError where a value is of another kind than its field, or names another folder."""
+    _fits(dataset, "dataset.json")
+    if not WINDOW_MIN_S <= Fraction(dataset.window_s) <= WINDOW_MAX_S:
+        raise ValueError(f"window_s is {dataset.window_s}, not {WINDOW_MIN_S} to {WINDOW_MAX_S}")
+    for suffix, spec in dataset.fields.items():
+        shape = spec["shape"]
+        if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError(f"{suffix} has the shape {shape!r}, expected whole numbers")
+        if spec["dtype"] not in DTYPES:
+            raise ValueError(f"{suffix} is {spec['dtype']!r}, not one of {', '.join(DTYPES)}")
+    for name, codes in dataset.codecs.items():
+        _fits(codes, f"codec {name}")
+        if not _in_folder(name) or not set(codes.levels) <= LEVELS.keys():
+            raise ValueError(f"codec {name!r} with levels {codes.levels}: no such codec's folder")
+
+
+def _fits(record: Any, what: str) -> None:
+    """Raise ValueError where a field of a record is not of the type that it is declared with."""
+    kinds = {"str": str, "int": int, "list[str]": list, "dict": dict}
+    for one in fields(record):
+        value = getattr(record, one.name)
+        kind = kinds[one.type if one.type in kinds else one.type.partition("[")[0]]
+        good = type(value) is kind and (kind is not int or value >= 0)
+        if not good or (kind is list and not all(isinstance(inner, str) for inner in value)):
+            raise ValueError(f"{what}: {one.name} is {value!r:.80}, expected {one.type}")
+
+
+def _in_folder(name: str) -> bool:
+    """Return whether a name is a plain one, of something in the folder where it is used."""
+    return Path(name).name == name and name not in ("", ".", "..") and "\0" not in name

@@ -104,6 +104,8 @@ def video_spans(path: Path) -> list[VideoCodes]:
         with tarfile.open(path, "r:") as tar:
             for info in tar:
                 key, _, suffix = info.name.partition(".")
+                if not info.isreg() or info.issparse() or info.size < 0:
+                    raise ValueError(f"{path}: member {info.name!r:.80} is no plain file")
                 if suffix == WAV:
                     span = (key, (info.offset_data, info.size))
                     videos.setdefault(split_key(key)[0], []).append(span)

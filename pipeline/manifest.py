@@ -14,9 +14,20 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from model.jukebox.cache import sha256_of
-from model.segment import write_atomic
-from pipeline.outcome import FILTERED, Outcome
+from model.segment import SPLITS, write_atomic
+from pipeline.lists import parquet_rows
+from pipeline.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome
 
+ENDED = {
+    "missing_file": "listed, but no such file (or a link to nothing); put it there",
+    "io": "cannot be read; check the disk and the file's permissions",
+    "bad_name": "a file name that is not UTF-8; rename it",
+    "outside_root": "its path, or its annotation's, leaves the source folder; correct it",
+    "changed": "not the file that was curated; run pipeline curate again",
+    "not_curated": "curation has not seen it; run pipeline curate again",
+    "not_in_split": "the official split does not list it",
+}
+"""Why an input ends before any work, for a message."""
 NAME_LENGTH = 64
 """Tar names hold 100 bytes: a longer name is cut, and gets its hash."""
 
@@ -120,32 +131,56 @@ def save(path: Path, rows: Sequence[Row], root: str = "") -> None:
 
 
 def load(path: Path) -> tuple[list[Row], str]:
-    """Return the rows that `save` wrote, and their `root` ("" where it was not told)."""
-    import pyarrow.parquet as pq
+    """Return the rows that `save` wrote, and their `root` ("" where it was not told).
 
-    table = pq.read_table(path)
-    rows = []
-    for row in table.to_pylist():
-        lists = {name: tuple(row[name]) for name in ("dancers", "box") if name in row}
-        rows.append(Row(**row | lists))
-    return rows, (table.schema.metadata or {}).get(b"root", b"").decode()
+    Raises ValueError, naming the file, where it holds anything else.
+    """
+    found, metadata = parquet_rows(path)
+    try:
+        rows = []
+        for row in found:
+            lists = {name: tuple(row[name]) for name in ("dancers", "box") if name in row}
+            rows.append(checked(Row(**row | lists)))
+        return rows, metadata.get(b"root", b"").decode()
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(
+            f"{path}: no list of inputs ({error!s:.300}); run the command that made it again"
+        ) from None
+
+
+def checked(row: Row) -> Row:
+    """Return the row; ValueError names the field whose value is of another form than it must be."""
+    plain = Row("", "")
+    for field in fields(Row):
+        value = getattr(row, field.name)
+        kind = int if field.name == "counted" else type(getattr(plain, field.name))
+        if type(value) is not kind and not (field.name == "counted" and value is None):
+            raise ValueError(f"{row.video_id!r:.80}: {field.name} is {value!r:.80}")
+    wrong = {
+        "video_id": not re.fullmatch(r"[A-Za-z0-9_\-]+", row.video_id),
+        "path": not row.path or "\0" in row.path + row.motion,
+        "split": row.split not in ("", *SPLITS),
+        "dancers": not all(type(name) is str for name in row.dancers),
+        "box": len(row.box) not in (0, 4) or not all(type(n) is int and n >= 0 for n in row.box),
+        "ended": bool(row.ended)
+        and (
+            row.ended not in FILTERED | PERMANENT | RETRYABLE or not (row.why or row.ended in ENDED)
+        ),
+        "start_s": bool(row.start_s) != bool(row.stop_s),
+        "stop_s": row.span_s is not None and not 0 <= row.span_s[0] < row.span_s[1],
+    }
+    if names := [name for name, is_wrong in wrong.items() if is_wrong]:
+        told = ", ".join(f"{name} is {getattr(row, name)!r:.80}" for name in names)
+        raise ValueError(f"{row.video_id!r:.80}: {told}")
+    return row
 
 
 def ended_early(row: Row) -> Outcome | None:
     """Return the outcome of a row that no stage will see, None for one that has work."""
     if not row.ended:
         return None
-    words = {
-        "missing_file": "listed, but no such file (or a link to nothing); put it there",
-        "io": "cannot be read; check the disk and the file's permissions",
-        "bad_name": "a file name that is not UTF-8; rename it",
-        "outside_root": "its path, or its annotation's, leaves the source folder; correct it",
-        "changed": "not the file that was curated; run pipeline curate again",
-        "not_curated": "curation has not seen it; run pipeline curate again",
-        "not_in_split": "the official split does not list it",
-    }
     status = "filtered" if row.ended in FILTERED else "failed"
-    stage, why = ("curate", row.why) if row.why else ("manifest", words[row.ended])
+    stage, why = ("curate", row.why) if row.why else ("manifest", ENDED[row.ended])
     return Outcome(status, stage, row.ended, why if row.path in why else f"{row.path}: {why}")
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import tarfile
 import wave
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -63,7 +65,7 @@ def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
                 name, _, suffix = info.name.partition(".")
                 if not info.isfile() or "/" in info.name or not suffix:
                     raise ValueError(f"{path.name}: member {info.name!r} is not <key>.<suffix>")
-                if info.size > size_bytes:
+                if not 0 <= info.size <= size_bytes:
                     raise ValueError(
                         f"{path.name}: member {info.name!r} claims {info.size} bytes, the tar has "
                         f"{size_bytes}"
@@ -107,13 +109,17 @@ def wav_bytes(pcm: np.ndarray) -> bytes:
 
 
 def read_wav(data: bytes) -> np.ndarray:
-    """Return the int16 (N,) samples of a WAV file that `wav_bytes` wrote."""
-    with wave.open(io.BytesIO(data), "rb") as file:
-        if (file.getnchannels(), file.getsampwidth()) != (1, 2):
-            raise ValueError("wav is not PCM16 mono")
-        if file.getframerate() != SAMPLE_RATE_HZ:
-            raise ValueError(f"wav has {file.getframerate()} Hz, expected {SAMPLE_RATE_HZ}")
-        return np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
+    """Return the int16 (N,) samples of a WAV file that `wav_bytes` wrote; ValueError else."""
+    try:
+        with wave.open(io.BytesIO(data), "rb") as file:
+            if (file.getnchannels(), file.getsampwidth()) != (1, 2):
+                raise ValueError("wav is not PCM16 mono")
+            if file.getframerate() != SAMPLE_RATE_HZ:
+                raise ValueError(f"wav has {file.getframerate()} Hz, expected {SAMPLE_RATE_HZ}")
+            raw = file.readframes(file.getnframes())
+    except (wave.Error, EOFError, RuntimeError, struct.error) as error:
+        raise ValueError(f"no PCM wav file ({error!r:.300})") from None
+    return np.frombuffer(raw[: len(raw) // 2 * 2], dtype="<i2")
 
 
 def npy_bytes(array: np.ndarray) -> bytes:
@@ -123,7 +129,11 @@ def npy_bytes(array: np.ndarray) -> bytes:
 
 
 def read_npy(data: bytes) -> np.ndarray:
-    return np.load(io.BytesIO(data), allow_pickle=False)
+    """Return the array of a file that `npy_bytes` wrote; ValueError for any other."""
+    try:
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except (EOFError, OSError, MemoryError, SyntaxError, TypeError, TokenError) as error:
+        raise ValueError(f"no array ({error!r:.300})") from None
 
 
 def json_bytes(value: Any) -> bytes:

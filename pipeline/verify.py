@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from model.segment import LEVELS, META, WAV, Codes, Dataset, Shard, load_dataset, split_key
 from pipeline.shards import check_whole, read_npy, read_shard, read_wav
+
+T = TypeVar("T")
 
 
 def verify(root: Path) -> Iterator[str]:
@@ -48,15 +50,16 @@ def _features(root: Path, dataset: Dataset, split: str, shard: Shard) -> list[st
     check_whole(root / shard.name, shard)
     keys = []
     for key, members in read_shard(root / shard.name):
-        split_key(key)
+        _named(shard.name, lambda k=key: split_key(k))
         if members.keys() != dataset.fields.keys() | {META}:
             raise ValueError(f"{shard.name}: {key} has {sorted(members)}")
         for suffix, spec in dataset.fields.items():
             read = read_wav if suffix == WAV else read_npy
-            _array(f"{shard.name}: {key}.{suffix}", read(members[suffix]), spec)
-        meta = json.loads(members[META])
-        if meta["split"] != split:
-            raise ValueError(f"{shard.name}: {key} says split {meta['split']}, not {split}")
+            name = f"{shard.name}: {key}.{suffix}"
+            _array(name, _named(name, lambda r=read, d=members[suffix]: r(d)), spec)
+        said = _named(f"{shard.name}: {key}.{META}", lambda m=members: _split(m[META]))
+        if said != split:
+            raise ValueError(f"{shard.name}: {key} says split {said}, not {split}")
         keys.append(key)
     _count(shard, keys)
     return keys
@@ -71,7 +74,8 @@ def _codes(root: Path, dataset: Dataset, codes: Codes, shard: Shard, keys: list[
         for level in codes.levels:
             spec = {"dtype": "uint16", "shape": [LEVELS[level].steps(dataset.samples)]}
             name = f"codes: {shard.name}: {key}.{LEVELS[level].suffix}"
-            _array(name, read_npy(members[LEVELS[level].suffix]), spec)
+            data = members[LEVELS[level].suffix]
+            _array(name, _named(name, lambda d=data: read_npy(d)), spec)
         found.append(key)
     if found != keys:
         odd = next((a or b for a, b in _longest(keys, found) if a != b), "")
@@ -79,6 +83,21 @@ def _codes(root: Path, dataset: Dataset, codes: Codes, shard: Shard, keys: list[
             f"codes: {shard.name}: keys part from the features' at {odd}; extract again"
         )
     _count(shard, found)
+
+
+def _split(meta: bytes) -> str:
+    try:
+        return str(json.loads(meta)["split"])
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"it tells no split ({error!r:.80})") from None
+
+
+def _named(name: str, read: Callable[[], T]) -> T:
+    """Read; a ValueError then begins with the name of what was read."""
+    try:
+        return read()
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; run the command that made it again") from None
 
 
 def _array(name: str, array: np.ndarray, spec: Mapping[str, Any]) -> None:

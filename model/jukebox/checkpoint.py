@@ -124,7 +124,7 @@ def _read_safetensors(path: Path) -> Weights:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, *DAMAGED) as error:
         raise ValueError(f"{path}: not a whole safetensors file ({error}); copy it again") from None
     missing = {"hparams", "levels", "name", "note"} - metadata.keys()
     if missing:
@@ -137,7 +137,7 @@ def _read_safetensors(path: Path) -> Weights:
         levels = tuple(int(level) for level in metadata["levels"].split(","))
     except ValueError as error:
         raise ValueError(f"{path}: metadata does not fit: {error}") from None
-    if not set(levels) <= set(hparams.levels):
+    if not set(levels) <= set(hparams.levels) or len(set(levels)) != len(levels):
         raise ValueError(f"{path}: holds levels {levels}, its hyper-parameters {hparams.levels}")
     _check(path, state, hparams, levels)
     weights = Weights(_float32(state), hparams, levels, metadata["name"], metadata["note"])
@@ -154,7 +154,7 @@ def _check_encoders(path: Path, weights: Weights, metadata: Mapping[str, str]) -
     try:
         origin = json.loads(metadata["encoder"])
         encoder_id, hashes = str(origin["id"]), dict(origin["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: metadata does not fit: encoder: {error!r}") from None
     for level in weights.levels:
         if hashes.get(str(level)) != weights.encoder_hash(level):

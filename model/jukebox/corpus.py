@@ -6,14 +6,15 @@ what an uninterrupted one would have seen.
 
 from __future__ import annotations
 
-import io
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from model.audio import decode_pcm
+from model.data import read_tar
 from model.segment import SAMPLE_RATE_HZ, WAV, load_dataset
+from model.storage import Place
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 SEGMENT_SAMPLES = 2 * SAMPLE_RATE_HZ
@@ -98,25 +99,23 @@ def read_shards(root: Path, samples: int) -> Corpus:
     return Corpus(items["train"], items[held_out])
 
 
-def _read_tar(path: Path, samples: int) -> list[np.ndarray]:
-    import soundfile
-
+def _read_tar(path: Place, samples: int) -> list[np.ndarray]:
     items = []
-    with tarfile.open(path) as tar:
-        for member in tar:
-            if not member.name.endswith(f".{WAV}"):
-                continue
-            audio, rate_hz = soundfile.read(io.BytesIO(tar.extractfile(member).read()))
-            name = f"{path}: {member.name}"
-            if rate_hz != SAMPLE_RATE_HZ or audio.ndim != 1:
-                raise ValueError(
-                    f"{name}: {rate_hz} Hz, shape {audio.shape}; expected {SAMPLE_RATE_HZ} Hz mono"
-                )
-            items.append(_item(audio, samples, name))
+    for raw in read_tar(path):
+        name = f"{path}: {raw['__key__']}.{WAV}"
+        if WAV not in raw:
+            raise ValueError(f"{name}: missing; build the shards again")
+        pcm = decode_pcm(raw[WAV], name)
+        _check_length(len(pcm), samples, name)
+        items.append(pcm)
     return items
 
 
 def _item(audio: np.ndarray, samples: int, name: str) -> np.ndarray:
-    if len(audio) < samples:
-        raise ValueError(f"{name}: {len(audio)} samples; expected at least a crop's {samples}")
+    _check_length(len(audio), samples, name)
     return np.clip(np.round(audio * 32768), -32768, 32767).astype(np.int16)
+
+
+def _check_length(found: int, samples: int, name: str) -> None:
+    if found < samples:
+        raise ValueError(f"{name}: {found} samples; expected at least a crop's {samples}")

@@ -13,6 +13,7 @@ from typing import Any
 from model.segment import LEVELS
 
 LEVEL_INDEX = {**{name: level.index for name, level in LEVELS.items()}, "bottom": 0}
+LARGEST = 1 << 20
 LEVEL_NAME = {index: name for name, index in LEVEL_INDEX.items()}
 
 
@@ -42,12 +43,16 @@ class HParams:
 
     def __post_init__(self) -> None:
         scalars = (self.width, self.depth, self.emb_width, self.l_bins, self.dilation_growth)
-        if not all(
-            isinstance(n, int) and n > 0 for n in (*self.downs, *self.multipliers, *scalars)
-        ):
-            raise ValueError(f"hyper-parameters must be positive whole numbers, got {self}")
+        if not isinstance(self.downs, tuple) or not isinstance(self.multipliers, tuple):
+            raise ValueError("downs and multipliers must be lists, with one entry per level")
+        numbers = (*self.downs, *self.multipliers, *scalars)
+        if not all(type(n) is int and 0 < n <= LARGEST for n in numbers):
+            raise ValueError(f"hyper-parameters must be whole numbers from 1 to {LARGEST}")
         if len(self.downs) != len(self.multipliers) or len(self.downs) > len(LEVEL_NAME):
             raise ValueError(f"downs and multipliers must have one entry per level, got {self}")
+        blocks = self.depth * max(self.multipliers, default=1)
+        if sum(self.downs) > 16 or blocks > 64 or self.dilation_growth**blocks > 1 << 40:
+            raise ValueError(f"no network is that deep, or sees that far: {self}")
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -83,7 +88,10 @@ class HParams:
     @classmethod
     def loads(cls, text: str) -> HParams:
         """Read `dumps`'s text; ValueError says what does not fit."""
-        raw: Any = json.loads(text)
+        try:
+            raw: Any = json.loads(text)
+        except RecursionError:
+            raise ValueError("hyper-parameters: no JSON that can be read") from None
         known = {field.name for field in fields(cls)}
         if not isinstance(raw, dict) or raw.keys() != known:
             got = sorted(raw) if isinstance(raw, dict) else type(raw).__name__

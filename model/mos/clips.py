@@ -88,13 +88,16 @@ def read_system(name: str, folder: Path) -> System:
         pieces = {(r["video_id"], *r["segments"]): r for r in raw["generated"]}
         for row in pieces.values():
             if Path(row["file"]).name != row["file"]:
-                raise ValueError(f"names the file {row['file']!r}")
+                raise ValueError(f"names the file {row['file']!r:.80}")
+        for video, *segments in pieces:
+            if type(video) is not str or not all(type(number) is int for number in segments):
+                raise ValueError(f"names the piece {video!r:.80}, {segments!r:.80}")
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: not found; system {name!r} must be a folder written by model generate --out"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not as model generate writes it ({error})") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: not as model generate writes it ({error!s:.300})") from None
     if name in ("high", "low") and facts["level"] not in (name, None):
         raise ValueError(f"system {name!r}: {path} is of level {facts['level']}; rename the system")
     return System(folder, facts, pieces)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pipeline.curate.groups import Joining, connected, families, group, song_id
 from pipeline.curate.scores import Clip, Likeness
 from pipeline.curate.songs import Pair
 from pipeline.curate.split import split_of
+from pipeline.lists import csv_rows
 from pipeline.outcome import REASONS
 
 __all__ = ["REASONS", "Thresholds", "Verdict", "decide", "joining", "read_overrides"]
@@ -100,20 +100,15 @@ def read_overrides(path: Path | None, known: set[str]) -> dict[str, str]:
     if path is None:
         return {}
     overrides: dict[str, str] = {}
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != ["id", "verdict"]:
-            raise ValueError(f"{path}: columns {reader.fieldnames}, expected id,verdict")
-        for row in reader:
-            name, verdict = (row["id"] or "").strip(), (row["verdict"] or "").strip()
-            where = f"{path}, line {reader.line_num}"
-            if not verdict:
-                raise ValueError(f"{where}: {name} has no verdict; write keep, reject or a song")
-            if name in overrides:
-                raise ValueError(f"{where}: {name} is there twice; keep one line")
-            if name not in known:
-                raise ValueError(f"{where}: {name} is no clip of this source; check the id")
-            overrides[name] = verdict
+    for where, row in csv_rows(path, ("id", "verdict")):
+        name, verdict = row["id"], row["verdict"]
+        if not verdict:
+            raise ValueError(f"{where}: {name:.80} has no verdict; write keep, reject or a song")
+        if name in overrides:
+            raise ValueError(f"{where}: {name:.80} is there twice; keep one line")
+        if name not in known:
+            raise ValueError(f"{where}: {name:.80} is no clip of this source; check the id")
+        overrides[name] = verdict
     return overrides
 
 

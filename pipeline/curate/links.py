@@ -7,7 +7,6 @@ The archive, one line of JSON per end, says what is not asked for again.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from model.segment import write_atomic
+from pipeline.lists import csv_rows
 from pipeline.outcome import NO_ROOM, Outcome, attempt
 from pipeline.progress import progress
 
@@ -127,27 +127,19 @@ def check_installed() -> None:
 def read_links(path: Path) -> list[Link]:
     """Read the CSV id,url,song,duration,dancers; ValueError names the line that cannot be used."""
     links: dict[str, Link] = {}
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != COLUMNS:
-            raise ValueError(f"{path}: columns {reader.fieldnames}, expected {','.join(COLUMNS)}")
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row.values() or None in row:
-                raise ValueError(f"{where}: expected {len(COLUMNS)} fields")
-            row = {name: value.strip() for name, value in row.items()}
-            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", row["id"]):
-                raise ValueError(
-                    f"{where}: id {row['id']!r} is no file name of up to 64 of A-Za-z0-9_.-"
-                )
-            if urlsplit(row["url"]).scheme not in ("http", "https"):
-                raise ValueError(f"{where}: {row['url']!r} is no http or https address")
-            if row["id"].lower() in links:
-                raise ValueError(f"{where}: {row['id']} is there twice; ids name the files")
-            duration_s, dancers = (_number(where, row, name) for name in ("duration", "dancers"))
-            links[row["id"].lower()] = Link(
-                row["id"], row["url"], row["song"], duration_s, dancers and int(dancers)
+    for where, row in csv_rows(path, COLUMNS):
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", row["id"]):
+            raise ValueError(
+                f"{where}: id {row['id']!r:.80} is no file name of up to 64 of A-Za-z0-9_.-"
             )
+        if not _is_web(row["url"]):
+            raise ValueError(f"{where}: {row['url']!r:.200} is no http or https address")
+        if row["id"].lower() in links:
+            raise ValueError(f"{where}: {row['id']} is there twice; ids name the files")
+        duration_s, dancers = (_number(where, row, name) for name in ("duration", "dancers"))
+        links[row["id"].lower()] = Link(
+            row["id"], row["url"], row["song"], duration_s, dancers and int(dancers)
+        )
     return list(links.values())
 
 
@@ -370,6 +362,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         todo += [inner, getattr(one, "cause", None), one.__cause__, one.__context__]
 
 
+def _is_web(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
+    except ValueError:  # brackets that are no address
+        return False
+
+
 def _number(where: str, row: Mapping[str, str], name: str) -> float | None:
     if not row[name]:
         return None
@@ -378,7 +377,7 @@ def _number(where: str, row: Mapping[str, str], name: str) -> float | None:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf") or (name == "dancers" and value != int(value)):
-        raise ValueError(f"{where}: {name} is {row[name]!r}, expected a number, or nothing")
+        raise ValueError(f"{where}: {name} is {row[name]!r:.80}, expected a number, or nothing")
     return value
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from pipeline.curate.picture import PictureSettings
 from pipeline.curate.shots import ShotSettings
 
 DEFAULT = Path(__file__).with_name("thresholds.yaml")
+NO_YAML = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
+"""What the YAML parser lets through of values that it cannot make, beside its own errors."""
 LISTS = {"strong": 2, "weak": 2, "song_odds": 4}
 """Settings that are several numbers."""
 
@@ -33,13 +37,16 @@ def load_settings(path: Path = DEFAULT) -> Settings:
     import yaml
 
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {error}") from None
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (*NO_YAML, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: not YAML: {type(error).__name__}: {error!s:.500}") from None
+    given = {} if given is None else given
     parts = {"shots": ShotSettings, "picture": PictureSettings, "decide": Thresholds}
     _known(path, "", given, list(parts))
     if path != DEFAULT:
         shipped = yaml.safe_load(DEFAULT.read_text(encoding="utf-8"))
+        for name in [name for name in parts if given.get(name) is not None]:
+            _known(path, f"{name}.", given[name], list(shipped[name]))
         given = {name: shipped[name] | (given.get(name) or {}) for name in parts}
     return Settings(**{name: _part(path, name, given[name], kind) for name, kind in parts.items()})
 
@@ -51,20 +58,32 @@ def _part(path: Path, name: str, given: dict[str, Any], kind: type) -> Any:
     for key, value in given.items():
         numbers = value if isinstance(value, list) else [value]
         if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-            raise ValueError(f"{path}: {name}.{key} is {value!r}, expected a number")
+            raise ValueError(f"{path}: {name}.{key} is {told(value)}, expected a number")
+        if not all(abs(n) <= sys.float_info.max for n in numbers):  # so no NaN either
+            raise ValueError(f"{path}: {name}.{key} is {told(value)}, expected a finite number")
         values[key] = tuple(map(float, value)) if isinstance(value, list) else float(value)
         count = LISTS.get(key, 1)
         if isinstance(value, list) != (key in LISTS) or len(numbers) != count:
             words = f"{count} numbers in brackets" if key in LISTS else "one number"
-            raise ValueError(f"{path}: {name}.{key} is {value!r}, expected {words}")
+            raise ValueError(f"{path}: {name}.{key} is {told(value)}, expected {words}")
     return kind(**values)
 
 
 def _known(path: Path, prefix: str, given: Any, known: list[str]) -> None:
     if not isinstance(given, dict):
-        raise ValueError(f"{path}: {prefix or 'the file'} holds {given!r}, expected keys {known}")
+        where = prefix or "the file"
+        raise ValueError(f"{path}: {where} holds {told(given)}, expected keys {known}")
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
+            near = difflib.get_close_matches(key, known, 1) if isinstance(key, str) else []
             guess = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}"
-            raise ValueError(f"{path}: unknown key {prefix}{key}; {guess}")
+            name = key if isinstance(key, str) else told(key)
+            raise ValueError(f"{path}: unknown key {prefix}{name:.80}; {guess}")
+
+
+def told(value: Any) -> str:
+    """Return a value for a message: a few lines of YAML can stand for gigabytes."""
+    try:
+        return reprlib.repr(value)[:200]
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return f"a {type(value).__name__} too long to be written"

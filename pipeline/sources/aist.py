@@ -7,12 +7,13 @@ the annotations may also lie in `aist_plusplus_final/` as their archive unpacks.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import manifests
+from model.segment import SPLITS
+from pipeline.lists import csv_rows
 from pipeline.manifest import Row, video_id
 from pipeline.sources.listing import Listing, utf8, video_files
 
@@ -28,8 +29,21 @@ _HELP = (
 
 def official_split(name: str) -> dict[str, str]:
     """Return video id → split of the published lists: `aist` or `tiktok`."""
-    with open(Path(manifests.__path__[0]) / f"{name}.csv", newline="", encoding="utf-8") as file:
-        return {row["video_id"]: row["split"] for row in csv.DictReader(file)}
+    return {video: row["split"] for video, row in published(name).items()}
+
+
+def published(name: str) -> dict[str, dict[str, str]]:
+    """Return video id → `split`, `song_id` and `segments` of a published list.
+
+    Raises ValueError, naming the file, where it was changed into something else.
+    """
+    path = Path(manifests.__path__[0]) / f"{name}.csv"
+    found = {}
+    for where, row in csv_rows(path, ("video_id", "split", "song_id", "segments")):
+        if not re.fullmatch(r"[A-Za-z0-9_\-]+", row["video_id"]) or row["split"] not in SPLITS:
+            raise ValueError(f"{where}: no id of a video, or no split of {', '.join(SPLITS)}")
+        found[row["video_id"]] = row
+    return found
 
 
 def list_aist(source: Path, membership: Mapping[str, str], motion: str) -> Listing:

@@ -6,7 +6,6 @@ by ids of their own. Neither footage nor links were published with it.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -15,10 +14,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import manifests
 from pipeline import manifest
 from pipeline.curate.split import val_songs
-from pipeline.manifest import NAME_LENGTH, Row
+from pipeline.lists import parquet_rows
+from pipeline.manifest import NAME_LENGTH, Row, checked
+from pipeline.sources.aist import published
 from pipeline.sources.folder import list_folder
 from pipeline.sources.listing import Listing
 
@@ -80,9 +80,7 @@ def list_curated(table: Path, source: Path | None, motion: str, motion_dir: Path
     A rejected clip ends as `rejected_<reason>`; a video that gave no clip as curation says; one in
     the folder that curation has not seen as `not_curated`.
     """
-    import pyarrow.parquet as pq
-
-    clips = pq.read_table(table / "tiktok.parquet").to_pylist()
+    clips = read_clips(table / "tiktok.parquet")
     inputs, root = manifest.load(table / "tiktok.inputs.parquet")
     if source is None and not Path(root or table / "unknown").is_dir():
         where = root or "a folder that it does not name"
@@ -99,6 +97,23 @@ def list_curated(table: Path, source: Path | None, motion: str, motion_dir: Path
     rows = with_val(rows, {clip["song"]: clip.get("family") or clip["song"] for clip in kept})
     note = f"curated: {len(kept)} of {len(clips)} clips kept, from {len(inputs)} videos ({table})"
     return Listing(here.root, here.motion_root, rows, note)
+
+
+def read_clips(path: Path) -> list[dict[str, Any]]:
+    """Return the table's rows; ValueError, naming the file, where one is no clip of curation."""
+    clips, _ = parquet_rows(path)
+    for clip in clips:
+        try:
+            checked(clip_row(clip, ""))
+            text = [clip["video_id"], clip["decision"], clip.get("family") or ""]
+            if not all(isinstance(value, str) for value in text):
+                raise ValueError(f"{text} are no texts")
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise ValueError(
+                f"{path}: {clip.get('id')!r:.80}: no clip as pipeline curate writes it "
+                f"({error!r:.300}); run it again"
+            ) from None
+    return clips
 
 
 def clip_row(clip: Mapping[str, Any], motion: str) -> Row:
@@ -131,8 +146,17 @@ def clip_id(name: str) -> str:
 
 def barren(table: Path, inputs: Sequence[Row], with_clips: set[str]) -> list[Row]:
     """Return rows for the videos that gave no clip, ended as curation's report has it."""
-    report = json.loads((table / "report.json").read_text(encoding="utf-8"))
-    ends = {row["video_id"]: row for row in report["rows"]}
+    path = table / "report.json"
+    try:
+        report = json.loads(path.read_bytes())
+        ends = {
+            row["video_id"]: {name: str(row[name]) for name in ("status", "code", "message")}
+            for row in report["rows"]
+        }
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: no report of pipeline curate ({error!r:.300}); run it again"
+        ) from None
     rows = []
     for row in inputs:
         if row.video_id in with_clips:
@@ -140,9 +164,12 @@ def barren(table: Path, inputs: Sequence[Row], with_clips: set[str]) -> list[Row
         end = ends.get(row.video_id, {"status": "ok"})
         if end["status"] == "ok":
             raise ValueError(
-                f"{table}: report and table disagree on {row.path}; run pipeline curate again"
+                f"{path} and tiktok.parquet disagree on {row.path}; run pipeline curate again"
             )
-        rows.append(replace(row, split="", ended=end["code"], why=end["message"]))
+        try:
+            rows.append(checked(replace(row, split="", ended=end["code"], why=end["message"])))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; run pipeline curate again") from None
     return rows
 
 
@@ -152,8 +179,7 @@ def list_published(source: Path, motion: str, motion_dir: Path | None) -> Listin
     A listed video that is not there ends as `missing_file`, one not listed as `not_in_split`.
     """
     root = source / "videos" if (source / "videos").is_dir() else source
-    with open(Path(manifests.__path__[0]) / "tiktok.csv", newline="", encoding="utf-8") as file:
-        members = {row["video_id"]: row for row in csv.DictReader(file)}
+    members = published("tiktok")
     here = list_folder(root, motion, motion_dir)
     files = {row.video_id: row for row in here.rows}
     found = files.keys() & members.keys()

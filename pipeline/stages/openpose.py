@@ -107,11 +107,12 @@ def _check_count(poses: int, shown: int) -> None:
 def _people(path: Path) -> np.ndarray:
     try:
         people = json.loads(path.read_bytes())["people"]
-        found = np.array([p["pose_keypoints_2d"] for p in people], dtype=np.float32)
+        with np.errstate(over="ignore"):
+            found = np.array([p["pose_keypoints_2d"] for p in people], dtype=np.float32)
         found = found.reshape(-1, JOINTS, 3)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise StageError(
-            "bad_motion", f"{path.name}: not OpenPose BODY_25 JSON: {error!r}"
+            "bad_motion", f"{path.name}: not OpenPose BODY_25 JSON: {error!r:.300}"
         ) from None
     if not np.isfinite(found).all():
         raise StageError("bad_motion", f"{path.name}: holds NaN or infinity")

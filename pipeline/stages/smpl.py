@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline.outcome import StageError
+from pipeline.stages import plain_pickle
 
 FPS = 60
 JOINTS = 24
 DIM = 3 + 9 * JOINTS
 PARTS = ("poses", "trans", "scaling")
-NUMPY = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("_codecs", "encode"),
-}
-"""What a pickled array asks for."""
-
-
-class _NumpyUnpickler(pickle.Unpickler):
-    """Knows numpy arrays and nothing else: annotations come from strangers."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in NUMPY:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no annotation needs")
-        return super().find_class(module, name)
 
 
 def load_motion(path: Path) -> np.ndarray:
@@ -61,13 +40,14 @@ def read_annotation(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise StageError("missing_motion", f"{path.name}: no such annotation")
     data = path.read_bytes()
     try:
-        raw = _NumpyUnpickler(io.BytesIO(data)).load()
-    except Exception as error:  # a broken pickle can raise anything; all of it means one thing
+        raw = plain_pickle.load(data)
+    except ValueError as error:
         raise StageError(
             "bad_motion", f"{path.name}: not a readable annotation: {error}; get it again"
         ) from error
     try:
-        poses, trans, scale = (_numbers(raw[f"smpl_{name}"], len(data)) for name in PARTS)
+        arrays = (plain_pickle.numbers(raw[f"smpl_{name}"]) for name in PARTS)
+        poses, trans, scale = (array.astype(np.float64) for array in arrays)
         scaling = float(scale.reshape(-1)[0])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise StageError(
@@ -81,17 +61,11 @@ def read_annotation(path: Path) -> tuple[np.ndarray, np.ndarray]:
         )
     if not (np.isfinite(poses).all() and np.isfinite(trans).all() and 0 < scaling < np.inf):
         raise StageError("bad_motion", f"{path.name}: holds NaN, infinity or a scale of {scaling}")
-    return poses, trans / scaling
-
-
-def _numbers(value: Any, file_bytes: int) -> np.ndarray:
-    """Return a pickled array of numbers as float64; one larger than its file was never in it."""
-    if not isinstance(value, np.ndarray | np.number | float | int):
-        raise ValueError(f"an array expected, not {type(value).__name__}")
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu" or array.nbytes > file_bytes:
-        raise ValueError(f"{array.dtype} {array.shape} in a file of {file_bytes} bytes")
-    return array.astype(np.float64)
+    with np.errstate(over="ignore"):
+        place = trans / scaling
+    if not np.isfinite(place).all():
+        raise StageError("bad_motion", f"{path.name}: a scale of {scaling} for such a path")
+    return poses, place
 
 
 def rotation_matrices(rotvec: np.ndarray) -> np.ndarray:

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from model.jukebox.cache import sha256_of
-from pipeline.stages.smpl import JOINTS, NUMPY
+from pipeline.stages import plain_pickle
+from pipeline.stages.smpl import JOINTS
 from pipeline.weights import SMPL_PAGE
 
 HOW = (
@@ -30,6 +31,8 @@ HOW = (
     f"basicmodel_m_lbs_10_207_0_v1.1.0.pkl, from {SMPL_PAGE} (register, accept the terms, download "
     "SMPL for Python); AIST++ was fitted with the male model"
 )
+NPZ_BYTES, SPARSE_CELLS = 1 << 30, 1 << 24
+"""More than any SMPL model has; a packed file could claim any number."""
 MEMBERS = ("v_template", "J_regressor", "kintree_table", "weights", "posedirs", "f")
 
 
@@ -94,28 +97,24 @@ class _Record:
         self.state = state
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(plain_pickle.Unpickler):
     """Knows numpy arrays and sets; keeps records of chumpy's and scipy.sparse's objects."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def known(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "chumpy" or module.startswith("scipy.sparse"):
             return type(name, (_Record,), {"kind": f"{module}.{name}"})
-        known = {
-            ("copy_reg", "_reconstructor"): _rebuild,
-            ("copyreg", "_reconstructor"): _rebuild,
+        plain = {
+            ("copy_reg", "_reconstructor"): lambda kind, base, state: _rebuild(kind),
+            ("copyreg", "_reconstructor"): lambda kind, base, state: _rebuild(kind),
             ("__builtin__", "object"): object,
             ("builtins", "object"): object,
             ("__builtin__", "set"): set,
             ("builtins", "set"): set,
         }
-        if (module, name) in known:
-            return known[module, name]
-        if (module, name) in NUMPY:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no body model needs")
+        return plain.get((module, name)) or super().known(module, name)
 
 
-def _rebuild(kind: type, base: type, state: Any) -> _Record:
+def _rebuild(kind: Any) -> _Record:
     """Make an empty record, as Python 2 makes an object before it fills it in."""
     if not (isinstance(kind, type) and issubclass(kind, _Record)):
         raise pickle.UnpicklingError(f"it makes a {kind!r} by hand, which no body model needs")
@@ -125,36 +124,46 @@ def _rebuild(kind: type, base: type, state: Any) -> _Record:
 def _read(path: Path) -> Mapping[str, Any]:
     data = path.read_bytes()
     if zipfile.is_zipfile(io.BytesIO(data)):
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in MEMBERS if name in arrays.files}
-    try:
-        raw = _Unpickler(io.BytesIO(data), encoding="latin1").load()
-    except Exception as error:  # a broken pickle can raise anything; all of it means one thing
-        raise ValueError(f"it cannot be read: {error!r}") from None
+        return _read_npz(data)
+    raw = plain_pickle.load(data, _Unpickler, encoding="latin1")
     if not isinstance(raw, Mapping):
         raise ValueError(f"it holds a {type(raw).__name__}, no table of arrays")
     return raw
+
+
+def _read_npz(data: bytes) -> dict[str, np.ndarray]:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            sizes = {info.filename: info.file_size for info in arrays.zip.infolist()}
+            names = [name for name in MEMBERS if name in arrays.files]
+            if (size_bytes := sum(sizes[f"{name}.npy"] for name in names)) > NPZ_BYTES:
+                raise ValueError(f"its arrays claim {size_bytes} bytes, expected {NPZ_BYTES}")
+            return {name: arrays[name] for name in names}
+    except Exception as error:  # as with a pickle, broken bytes can raise anything
+        raise ValueError(f"it cannot be read: {error!r:.300}") from None
 
 
 def _array(raw: Mapping[str, Any], name: str, dtype: type) -> np.ndarray:
     if name not in raw:
         raise ValueError(f"has no {name}, only {', '.join(sorted(map(str, raw)))}")
     value = _dense(raw[name], name)
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
-        raise ValueError(f"{name} is no array of numbers")
+    if value.dtype.kind not in "fiu" or not np.isfinite(value).all():
+        raise ValueError(f"{name} is {value.dtype}, expected numbers, all of it finite")
     return value.astype(dtype)
 
 
-def _dense(value: Any, name: str) -> Any:
+def _dense(value: Any, name: str) -> np.ndarray:
     """Return the array that a record stands for."""
-    if not isinstance(value, _Record):
+    if isinstance(value, np.ndarray):
         return value
+    if not isinstance(value, _Record):
+        return plain_pickle.numbers(value)
     state = value.state if isinstance(value.state, Mapping) else {}
     form = value.kind.rsplit(".", 1)[-1]
     if form == "Ch" and "x" in state:
         return _dense(state["x"], name)
     if form == "Select" and {"a", "idxs", "preferred_shape"} <= state.keys():
-        picked = np.ravel(_dense(state["a"], name))[np.asarray(state["idxs"], dtype=np.int64)]
+        picked = np.ravel(_dense(state["a"], name))[plain_pickle.numbers(state["idxs"])]
         return picked.reshape(tuple(int(n) for n in state["preferred_shape"]))
     if form in ("csc_matrix", "csr_matrix") and {"data", "indices", "indptr"} <= state.keys():
         return _sparse(state, by_column=form == "csc_matrix")
@@ -164,10 +173,17 @@ def _dense(value: Any, name: str) -> Any:
 def _sparse(state: Mapping[str, Any], by_column: bool) -> np.ndarray:
     """Return the dense array of compressed columns, or rows."""
     rows, columns = (int(n) for n in state.get("_shape", state.get("shape")))
-    lines = np.repeat(np.arange(columns if by_column else rows), np.diff(state["indptr"]))
+    starts, places, values = (
+        plain_pickle.numbers(state[name]) for name in ("indptr", "indices", "data")
+    )
+    counts = np.diff(starts)
+    if not (0 <= rows * columns <= SPARSE_CELLS) or len(counts) != (columns if by_column else rows):
+        raise ValueError(f"a sparse array of {rows} x {columns} in {len(counts)} lines")
+    if counts.min(initial=0) < 0 or counts.sum() != len(places) or places.min(initial=0) < 0:
+        raise ValueError(f"a sparse array whose lines do not hold its {len(places)} numbers")
+    lines = np.repeat(np.arange(len(counts)), counts)
     dense = np.zeros((rows, columns))
-    place = (state["indices"], lines) if by_column else (lines, state["indices"])
-    np.add.at(dense, place, state["data"])
+    np.add.at(dense, (places, lines) if by_column else (lines, places), values)
     return dense
 
 
@@ -195,5 +211,8 @@ def _check(model: BodyModel) -> None:
     }
     for name, shape in expected.items():
         found = getattr(model, name)
-        if found.shape != shape or not np.isfinite(found).all():
-            raise ValueError(f"{name} is {found.shape}, expected {shape}, all of it finite")
+        if found.shape != shape:
+            raise ValueError(f"{name} is {found.shape}, expected {shape}")
+    faces = model.faces
+    if faces.shape != (len(faces), 3) or not ((0 <= faces) & (faces < vertices)).all():
+        raise ValueError(f"f is {faces.shape}, expected corners of triangles among {vertices}")
