@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,20 @@ class Report:
         path = out / "report.json"
         if not path.is_file():
             raise FileNotFoundError(f"{path}: not found; run pipeline build --out {out} first")
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        stopped, codecs = raw.get("stopped", ""), {}
+        try:
+            raw = json.loads(path.read_bytes())
+            stopped, codecs = raw.get("stopped", ""), {}
+            report = cls(
+                raw["rows"], raw["segments"], raw["untrained"], {}, raw["seconds"], stopped
+            )
+            report.table()
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"{path}: not a report of pipeline build ({error!r:.300}); run it again"
+            ) from None
         if not stopped:
             codecs = {name: codes.note for name, codes in load_dataset(out).codecs.items()}
-        return cls(raw["rows"], raw["segments"], raw["untrained"], codecs, raw["seconds"], stopped)
+        return replace(report, codecs=codecs)
 
     def table(self) -> str:
         """Return the printed form: every line's number adds up to the inputs."""
