@@ -34,7 +34,10 @@ def main() -> None:
         folder = options.folder or Path(scratch)
         found = [run(cases, folder / f"{float(fps):.2f}", fps, options.seconds)
                  for fps in options.fps]  # fmt: skip
-    print("| | file | clicks, frames | sound (samples) | picture (frames) |\n|---|---|---|---|---|")
+    print(
+        "| | file | clicks, frames | sound (samples) | picture (frames) | beyond the nearest |"
+        "\n|---|---|---|---|---|---|"
+    )
     about, good = "", True
     for case in cases:
         rows = [each[case] for each in found if case in each]
@@ -55,10 +58,13 @@ def run(cases: list[Case], folder: Path, fps: Fraction, seconds: Fraction) -> di
 def describe(case: Case, rows: list[Row]) -> tuple[str, bool]:
     """Return the rest of the table's row and whether it is within the limits."""
     if not rows:
-        return f"not run: no {', '.join(sorted(case.encoders - encoders()))} | | ", True
+        return f"not run: no {', '.join(sorted(case.encoders - encoders()))} | | | ", True
     good = all(row.good for row in rows)
     unread = sum(row.unread for row in rows)
-    picture = f"{max(row.picture_error for row in rows):.2f}"
+    picture = " | ".join(
+        f"{max(errors):.3f}"
+        for errors in ([r.picture_error for r in rows], [r.beyond for r in rows])
+    )
     counts = f"{sum(row.clicks for row in rows)}, {sum(row.looks for row in rows)}"
     ends = sorted({row.outcome for row in rows if row.outcome})
     sound = ", ".join(f"`{end}`" for end in ends) or f"{max(r.sound_error for r in rows):.2f}"

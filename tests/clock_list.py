@@ -362,7 +362,8 @@ class Row:
     """What a build made of one film: the code of its end or, where it is ok, the largest errors.
 
     `sound_error` is in samples at 22 050 Hz, `picture_error` in parts of the gap between the two
-    frames around the wanted time. `unread` counts frames that were not upright or too dark.
+    frames around the wanted time, `beyond` what of it a nearer frame would have spared.
+    `unread` counts frames that were not upright, or of another brightness.
     """
 
     case: Case
@@ -374,6 +375,7 @@ class Row:
     unread: int = 0
     sound_error: float = np.inf
     picture_error: float = np.inf
+    beyond: float = np.inf
 
     @property
     def good(self) -> bool:
@@ -407,7 +409,7 @@ def _rows(films: Sequence[Film], plain: BuildOptions, report: Report) -> Iterato
         end, row = ends[film.path.name], inputs[film.path.name]
         if end["status"] != "ok":
             end = Row(film.case, end["code"], end["message"])
-            yield replace(end, **_silent(film)) if end.outcome == "no_audio" else end
+            yield _silent(film, end) if end.outcome == "no_audio" else end
             continue
         (work,) = extract([Work(row)])
         if work.clips is None:
@@ -421,12 +423,12 @@ def _rows(films: Sequence[Film], plain: BuildOptions, report: Report) -> Iterato
         yield compare(film, starts_s, pcm, looks_s, frames)
 
 
-def _silent(film: Film) -> dict[str, float]:
-    """Return the picture's part of a row, of a film that cannot become segments."""
+def _silent(film: Film, end: Row) -> Row:
+    """Return the row of a film that cannot become segments, with its picture's part."""
     looks_s = [film.times_s[0] + Fraction(k, 32) for k in range(64)]
     wanted = FrameRequest(looks_s, short_side_px=256, crop_px=224)
     row = compare(film, [], [], looks_s, read_frames(film.path, {"all": wanted})["all"])
-    return {"looks": row.looks, "unread": row.unread, "picture_error": row.picture_error}
+    return replace(row, outcome=end.outcome, message=end.message)
 
 
 def compare(
@@ -437,7 +439,7 @@ def compare(
     frames: np.ndarray,
 ) -> Row:
     """Compare segments (int16 (N,) from `starts_s` on) and frames (as of `looks_s`) with truth."""
-    sound_errors, picture_errors, unread = [], [], 0
+    sound_errors, picture_errors, beyond, unread = [], [], [], 0
     for start_s, samples in zip(starts_s, pcm, strict=True):
         stop_s = start_s + Fraction(len(samples), SAMPLE_RATE_HZ)
         truth = [t for t in film.clicks_s if start_s <= t < stop_s]
@@ -448,7 +450,10 @@ def compare(
         if shown_s is None:
             unread += 1
         else:
-            picture_errors.append(float(abs(shown_s - at_s) / gap_s(film.times_s, at_s)))
+            error_s, gap_s = abs(shown_s - at_s), gap(film.times_s, at_s)
+            nearest_s = min(abs(t - at_s) for t in film.frames_s.values())
+            picture_errors.append(float(error_s / gap_s))
+            beyond.append(float((error_s - nearest_s) / gap_s))
     return Row(
         film.case,
         segments=len(pcm),
@@ -457,10 +462,11 @@ def compare(
         unread=unread,
         sound_error=max(map(abs, sound_errors), default=np.inf),
         picture_error=max(picture_errors, default=np.inf),
+        beyond=max(beyond, default=np.inf),
     )
 
 
-def gap_s(times_s: Sequence[Fraction], at_s: Fraction) -> Fraction:
+def gap(times_s: Sequence[Fraction], at_s: Fraction) -> Fraction:
     """Return the time between the two frames around `at_s` (at an end: the first or last two)."""
     k = min(max(bisect_right(times_s, at_s), 1), len(times_s) - 1)
     return times_s[k] - times_s[k - 1]
