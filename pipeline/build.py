@@ -97,7 +97,8 @@ def _build(
     options: BuildOptions, listing: Listing, engine: LocalEngine | RayEngine, started: float
 ) -> Report:
     before = dataset_before(options.out, options.dataset, str(listing.root.resolve()))
-    (options.out / "report.json").unlink(missing_ok=True)
+    for name in ("report.json", "report.html"):
+        (options.out / name).unlink(missing_ok=True)
     rows = manifest.hash_inputs(listing.root, listing.motion_root, listing.rows)
     manifest.save(options.out / "manifest.parquet", rows)
     settings = make_settings(options, listing)
@@ -110,16 +111,16 @@ def _build(
             f"more than {options.max_failed:.0%} of the inputs failed (--max-failed); "
             f"{left} were left, no shard was written: look at the failures, then run again"
         )
-        report = Report.of(outcomes, rows, seconds=time.monotonic() - started, stopped=words)
-        report.save(options.out)
-        return report
+        seconds = time.monotonic() - started
+        report = Report.of(outcomes, rows, None, seconds, words, engine.times)
+        return _saved(report, options.out)
     shards = write_shards(settings, rows, outcomes, options.out, engine)
     dataset = describe(options, settings, listing, shards)
     if before is not None:
         keep_codes(options.out, before, dataset)
     save_dataset(options.out, dataset)
-    report = Report.of(outcomes, rows, dataset, time.monotonic() - started)
-    report.save(options.out)
+    seconds = time.monotonic() - started
+    report = _saved(Report.of(outcomes, rows, dataset, seconds, "", engine.times), options.out)
     if options.codec == "none":
         return report
 
@@ -127,8 +128,16 @@ def _build(
 
     extract_codes(options.out, options.codec, engine=engine)
     dataset = load_dataset(options.out)
-    report = Report.of(outcomes, rows, dataset, time.monotonic() - started)
-    report.save(options.out)
+    seconds = time.monotonic() - started
+    return _saved(Report.of(outcomes, rows, dataset, seconds, "", engine.times), options.out)
+
+
+def _saved(report: Report, out: Path) -> Report:
+    """Write the report and its page, and return it."""
+    from pipeline.page import save_page
+
+    report.save(out)
+    save_page(out, report)
     return report
 
 

@@ -120,7 +120,7 @@ def _build(arguments: argparse.Namespace) -> int:
     report = build(BuildOptions(**values))
     print(report.table())
     if not arguments.dry_run:
-        files = "report.json" if report.stopped else "report.json, dataset.json"
+        files = "report.html, report.json" + ("" if report.stopped else ", dataset.json")
         print(f"written: {values['out']} ({files})")
     return 3 if report.stopped or report.failed_share > arguments.max_failed else 0
 
@@ -224,7 +224,11 @@ def _extract_codes(arguments: argparse.Namespace) -> int:
 
 def _add_verify(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("verify", help="re-read every shard against dataset.json")
-    _add_shards(sub)
+    sub.add_argument(
+        "--shards",
+        type=_folder_or_address,
+        help="shard folder, or an address like s3://bucket/aist (default: the one in shards/)",
+    )
     sub.set_defaults(run=_verify)
 
 
@@ -258,13 +262,27 @@ def _publish(arguments: argparse.Namespace) -> int:
 def _add_report(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("report", help="what became of every input")
     _add_shards(sub)
+    sub.add_argument("--json", action="store_true", help="for machines: report.json on stdout")
+    sub.add_argument("--html", action="store_true", help="write report.html again")
     sub.set_defaults(run=_report)
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from pipeline.report import Report
 
-    print(Report.load(_shards(arguments.shards)).table())
+    root = _shards(arguments.shards)
+    report = Report.load(root)
+    if arguments.html:
+        from pipeline.page import save_page
+
+        if save_page(root, report) is None:
+            return 1
+    if arguments.json:
+        print(report.dumps(), end="")
+        return 0
+    print(report.table())
+    if arguments.html:
+        print(f"written: {root / 'report.html'}")
     return 0
 
 
@@ -349,8 +367,12 @@ def _add_shards(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--shards", type=Path, help="shard folder (default: the one in shards/)")
 
 
-def _shards(given: Path | None) -> Path:
-    """Return the shard folder asked for, or the only one there is."""
+def _folder_or_address(text: str) -> Path | str:
+    return text if "://" in text else Path(text)
+
+
+def _shards(given: Path | str | None) -> Path | str:
+    """Return the shard folder (or address) asked for, or the only folder there is."""
     if given is not None:
         return given
     found = sorted(path.parent for path in Path("shards").glob("*/dataset.json"))

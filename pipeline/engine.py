@@ -13,15 +13,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pipeline.outcome import attempt, timeout_words
+from pipeline.timing import StageTime, timed
 
 GRACE_S = 60.0
 """A worker stops an item by itself when its time is over; so much later it is killed."""
 CHECK_S = 5.0
+
+T = TypeVar("T")
 
 
 class Stage(Protocol):
@@ -43,7 +47,10 @@ message of an Outcome."""
 
 
 class LocalEngine:
-    """Every stage in this process, one after the other."""
+    """Every stage in this process, one after the other; `times` are those of its runs so far."""
+
+    def __init__(self) -> None:
+        self.times: list[StageTime] = []
 
     def run(self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost) -> Iterator[Any]:
         if not stages:
@@ -51,16 +58,23 @@ class LocalEngine:
             return
         ready = False
         source = iter(items)
-        while group := list(islice(source, max(stage.batch for stage in stages))):
-            for stage in stages:
+        times = [StageTime(stage.name) for stage in stages]
+        with timed(times):
+            while group := list(islice(source, max(stage.batch for stage in stages))):
                 if not ready:
-                    stage.setup()
-                done: list[Any] = []
-                for start in range(0, len(group), stage.batch):
-                    done += stage(group[start : start + stage.batch])
-                group = done
-            ready = True
-            yield from group
+                    self.times += times
+                for stage, spent in zip(stages, times, strict=True):
+                    if not ready:
+                        spent.setup_s = _seconds(stage.setup)[1]
+                    done: list[Any] = []
+                    for start in range(0, len(group), stage.batch):
+                        part = group[start : start + stage.batch]
+                        results, busy_s = _seconds(partial(stage, part))
+                        spent.add(len(part), 0.0, busy_s)
+                        done += results
+                    group = done
+                ready = True
+                yield from group
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -78,6 +92,7 @@ class RayEngine:
 
     def __init__(self, address: str | None = None) -> None:
         self._address, self._ray, self._owned = address, None, False
+        self.times: list[StageTime] = []  # of the runs so far
 
     def _connect(self) -> Any:
         """Return Ray, started or joined at the first work there is."""
@@ -117,8 +132,11 @@ class RayEngine:
             return
         users = max(1, sum(stage.gpus > 0 for stage in stages))
         pools = [_Pool(self._connect(), stage, users) for stage in stages]
+        times = [pool.time for pool in pools]
+        self.times += times
         try:
-            yield from self._flow(pools, chain(first, source), lost)
+            with timed(times):
+                yield from self._flow(pools, chain(first, source), lost)
         finally:
             for pool in pools:
                 pool.close()
@@ -237,6 +255,7 @@ class _Pool:
         self.again: deque[tuple[Any, Any]] = deque()  # the same, for a second chance alone
         self.running = 0
         self.retrying = False
+        self.time = StageTime(stage.name, len(self.seats))
 
     def submit(self, wait_for_more: bool) -> _Call | None:
         """Start a call on a full batch, or on what there is if no more will come."""
@@ -268,7 +287,7 @@ class _Pool:
         self.running -= 1
         self.retrying = self.retrying and not call.second
         try:
-            self._ray.get(call.ended)
+            self.time.add(len(call.pairs), *self._ray.get(call.ended))
         except self._ray.exceptions.RayError as error:
             return _last_words(error)
         return ""
@@ -339,17 +358,27 @@ class _Worker:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = "1"
         self._stage = stage
-        stage.setup()
+        self._setup_s = _seconds(stage.setup)[1]
 
     def ready(self) -> None:
         """Return once the worker is set up."""
 
     def call(self, *items: Any) -> Any:
-        """Return a mark that the call ended well, small enough to look at, and the results."""
-        results = self._stage(list(items))
+        """Return a mark that the call ended well, small enough to look at, and the results.
+
+        The mark is what the call took: seconds of set-up (in the first call), and of work.
+        """
+        results, busy_s = _seconds(partial(self._stage, list(items)))
         if len(results) != len(items):
             raise RuntimeError(f"{self._stage.name} gave {len(results)} of {len(items)} items")
-        return (None, *results)
+        setup_s, self._setup_s = self._setup_s, 0.0
+        return ((setup_s, busy_s), *results)
+
+
+def _seconds(call: Callable[[], T]) -> tuple[T, float]:
+    """Return what a call gives, and how long it took."""
+    started_s = time.monotonic()
+    return call(), time.monotonic() - started_s
 
 
 def make_engine(name: str, address: str | None = None) -> LocalEngine | RayEngine:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from model.segment import Dataset, load_dataset, write_atomic
 from pipeline.manifest import Row
-from pipeline.outcome import Outcome
+from pipeline.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome
+from pipeline.timing import StageTime
+
+SCHEMA = 1
+EXAMPLES = 3
+"""Inputs named for each way to end, in report.json's `ends`; `rows` has them all."""
+MEANINGS = {"filtered": FILTERED, "failed": PERMANENT | RETRYABLE}
 
 
 @dataclass
@@ -19,7 +27,8 @@ class Report:
     """Every input's end. `rows` holds one entry per input; all counts come from it.
 
     `stopped` says why a build ended before its last input, "" where it did not. `untrained` says
-    what was made with random weights, `codecs` maps codec ids to their notes.
+    what was made with random weights, `codecs` maps codec ids to their notes. `stages` are the
+    times of the command that wrote the report: what was done before it is not in them.
     """
 
     rows: list[dict[str, Any]]
@@ -28,6 +37,8 @@ class Report:
     codecs: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     stopped: str = ""
+    window_s: str = ""
+    stages: list[StageTime] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -37,6 +48,7 @@ class Report:
         dataset: Dataset | None = None,
         seconds: float = 0.0,
         stopped: str = "",
+        stages: Sequence[StageTime] = (),
     ) -> Report:
         """Make the report of a build; raises ValueError if an input has no end."""
         rows = []
@@ -45,12 +57,15 @@ class Report:
             if outcome is None and dataset is not None:
                 raise ValueError(f"{row.video_id}: no outcome; inputs and outcomes do not add up")
             facts = asdict(outcome) if outcome else {"status": "left" if stopped else "listed"}
-            rows.append({"video_id": row.video_id, "path": row.path, "split": row.split, **facts})
+            known = {name: getattr(row, name) for name in ("path", "split", "song", "genre")}
+            rows.append({"video_id": row.video_id, **known, **facts})
         if dataset is None:
-            return cls(rows, seconds=seconds, stopped=stopped)
+            return cls(rows, seconds=seconds, stopped=stopped, stages=list(stages))
         segments = {split: dataset.segments(split) for split in dataset.splits}
         codecs = {name: codes.note for name, codes in dataset.codecs.items()}
-        report = cls(rows, segments, dataset.untrained, codecs, seconds)
+        report = cls(
+            rows, segments, dataset.untrained, codecs, seconds, "", dataset.window_s, list(stages)
+        )
         if sum(segments.values()) != sum(row["segments"] for row in rows):
             raise ValueError("shards and report do not add up; run the build again")
         return report
@@ -63,24 +78,75 @@ class Report:
     def failed_share(self) -> float:
         return self.counts["failed"] / len(self.rows) if self.rows else 0.0
 
+    @property
+    def ends(self) -> list[dict[str, Any]]:
+        """What failed or was left out, by status, stage and code, the most frequent first."""
+        groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        for row in self.rows:
+            if row.get("code"):
+                groups.setdefault((row["status"], row["stage"], row["code"]), []).append(row)
+        return [
+            {
+                "status": status,
+                "stage": stage,
+                "code": code,
+                "meaning": MEANINGS[status].get(code, ""),
+                "retryable": code in RETRYABLE,
+                "count": len(rows),
+                "examples": [
+                    {name: row[name] for name in ("video_id", "path", "message")}
+                    for row in rows[:EXAMPLES]
+                ],
+            }
+            for (status, stage, code), rows in sorted(
+                groups.items(), key=lambda group: (group[0][0], -len(group[1]), group[0])
+            )
+        ]
+
+    @property
+    def material(self) -> dict[str, dict[str, Any]]:
+        """What each split holds: videos, segments, hours of them, songs, segments by genre."""
+        held = {}
+        for split, segments in self.segments.items():
+            rows = [row for row in self.rows if row["status"] == "ok" and row["split"] == split]
+            genres: Counter[str] = Counter()
+            for row in rows:
+                genres[row.get("genre", "")] += row["segments"]
+            held[split] = {
+                "inputs": len(rows),
+                "segments": segments,
+                "hours": round(float(segments * Fraction(self.window_s or 0) / 3600), 4),
+                "songs": len({row["song"] for row in rows if row.get("song")}),
+                "genres": {name: genres[name] for name in sorted(genres) if name},
+            }
+        return held
+
     def as_dict(self) -> dict[str, Any]:
+        """Return report.json's content; docs/pipeline.md says what its keys mean."""
         reasons = Counter(f"{row['status']}: {row['code']}" for row in self.rows if row.get("code"))
         return {
+            "schema": SCHEMA,
             "inputs": len(self.rows),
             "counts": dict(sorted(self.counts.items())),
             "reasons": dict(sorted(reasons.items())),
+            "ends": self.ends,
             "segments": self.segments,
+            "window_s": self.window_s,
+            "material": self.material,
             "dropped_tail_s": round(sum(row.get("dropped_s", 0.0) for row in self.rows), 3),
             "untrained": self.untrained,
             "codecs": self.codecs,
             "seconds": round(self.seconds, 1),
             "stopped": self.stopped,
+            "stages": [stage.as_dict() for stage in self.stages],
             "rows": self.rows,
         }
 
+    def dumps(self) -> str:
+        return json.dumps(self.as_dict(), indent=1, sort_keys=True) + "\n"
+
     def save(self, out: Path) -> None:
-        text = json.dumps(self.as_dict(), indent=1, sort_keys=True) + "\n"
-        write_atomic(out / "report.json", text.encode())
+        write_atomic(out / "report.json", self.dumps().encode())
 
     @classmethod
     def load(cls, out: Path) -> Report:
@@ -90,18 +156,27 @@ class Report:
             raise FileNotFoundError(f"{path}: not found; run pipeline build --out {out} first")
         try:
             raw = json.loads(path.read_bytes())
-            stopped, codecs = raw.get("stopped", ""), {}
+            stopped = raw.get("stopped", "")
+            stages = [StageTime.of(stage) for stage in raw.get("stages", [])]
             report = cls(
-                raw["rows"], raw["segments"], raw["untrained"], {}, raw["seconds"], stopped
-            )
+                *(raw[name] for name in ("rows", "segments", "untrained")), {}, raw["seconds"],
+                stopped, stages=stages,
+            )  # fmt: skip
             report.table()
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            if not math.isfinite(report.seconds + report.as_dict()["dropped_tail_s"]):
+                raise ValueError("its seconds are no numbers")
+        except (
+            *(ValueError, LookupError, TypeError, AttributeError, RecursionError),
+            ArithmeticError,
+        ) as error:
             raise ValueError(
                 f"{path}: not a report of pipeline build ({error!r:.300}); run it again"
             ) from None
-        if not stopped:
-            codecs = {name: codes.note for name, codes in load_dataset(out).codecs.items()}
-        return replace(report, codecs=codecs)
+        if stopped:
+            return report
+        dataset = load_dataset(out)
+        codecs = {name: codes.note for name, codes in dataset.codecs.items()}
+        return replace(report, codecs=codecs, window_s=dataset.window_s)
 
     def table(self) -> str:
         """Return the printed form: every line's number adds up to the inputs."""
@@ -122,9 +197,9 @@ class Report:
         lines += [f"STOPPED {self.stopped}"] if self.stopped else []
         lines += [f"UNTRAINED {note}" for note in self.untrained]
         lines += [f"CODEC {name}: {note}" for name, note in self.codecs.items() if note]
-        return "\n".join(map(_printable, lines))
+        return "\n".join(map(printable, lines))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return a line whose control characters are spelt out: file names come from strangers."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

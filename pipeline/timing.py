@@ -1,0 +1,65 @@
+"""How long the stages of a command worked, loaded models and waited."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass
+class StageTime:
+    """One stage in one run: its workers, what went through them, and where their time went.
+
+    `wall_s` is how long the run took. `setup_s` (loading models) and `busy_s` (working) are sums
+    over the workers; what a worker did that did not live to tell is in neither.
+    """
+
+    stage: str
+    workers: int = 1
+    items: int = 0
+    calls: int = 0
+    setup_s: float = 0.0
+    busy_s: float = 0.0
+    wall_s: float = 0.0
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> StageTime:
+        """Read what `as_dict` gave; LookupError, TypeError or ValueError for anything else."""
+        values = {one.name: raw[one.name] for one in fields(cls)}
+        numbers = [value for name, value in values.items() if name != "stage"]
+        if not isinstance(raw["stage"], str) or not all(0 <= n < float("inf") for n in numbers):
+            raise ValueError(f"no times of a stage: {raw!r:.80}")
+        return cls(**values)
+
+    def add(self, items: int, setup_s: float, busy_s: float) -> None:
+        self.items += items
+        self.calls += 1
+        self.setup_s += setup_s
+        self.busy_s += busy_s
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds in which a worker waited: to start, for an item, or for room in what follows."""
+        return max(0.0, self.workers * self.wall_s - self.setup_s - self.busy_s)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what report.json says of it: seconds to a millisecond, their sums as stated."""
+        wall_s, setup_s, busy_s = (round(s, 3) for s in (self.wall_s, self.setup_s, self.busy_s))
+        counted = {"workers": self.workers, "items": self.items, "calls": self.calls}
+        spent = {"setup_s": setup_s, "busy_s": busy_s, "idle_s": round(self.idle_s, 3)}
+        rate = round(self.items / wall_s, 3) if wall_s else 0.0
+        return {"stage": self.stage, **counted, "wall_s": wall_s, **spent, "items_per_s": rate}
+
+
+@contextmanager
+def timed(times: list[StageTime]) -> Iterator[None]:
+    """Give every stage of a run the time that the block took, however it ended."""
+    started_s = time.monotonic()
+    try:
+        yield
+    finally:
+        for stage in times:
+            stage.wall_s = time.monotonic() - started_s
