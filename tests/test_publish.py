@@ -26,6 +26,7 @@ from pipeline import cli
 from pipeline.publish import LAST, MARK, Published, publish
 from pipeline.report import Report
 from pipeline.store import open_store
+from pipeline.verify import verify
 
 FILES = 8  # three tars and their three of codes, report.json, dataset.json
 
@@ -149,6 +150,10 @@ def test_all_of_it_arrives_dataset_json_last_and_nothing_is_sent_twice(root, add
         cli.main(["publish", "--shards", str(root), "--to", address])
     assert ended.value.code == 0
     assert f"sent 0 files, 0 bytes; {FILES} were there" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["verify", "--shards", address])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.splitlines() == [*verify(root), "all whole"]
     for name, data in here(root).items():
         if name != LAST:
             sha256, of = open_store(address).read(name + MARK).decode().split()
@@ -186,7 +191,7 @@ def test_a_broken_connection_leaves_no_data_set_and_is_gone_on_from(root, wire):
     assert LAST not in arrived and 0 < len(arrived) < FILES - 1
     assert arrived.items() <= here(root).items()  # nothing half-sent under its name
     with pytest.raises(FileNotFoundError, match=r"dataset\.json: not found"):
-        load_dataset("s3://bucket/sets/fake")
+        list(verify("s3://bucket/sets/fake"))
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     again = publish(root, "s3://bucket/sets/fake")
     marked = {n for n in arrived if n not in again.sent}
@@ -240,6 +245,23 @@ def test_a_listed_tar_that_changes_takes_the_data_set_away_first(root, address, 
     assert publish(changed, address).sent == [old.name, LAST]
     assert seen == [(old.name, False), (LAST, False)]
     assert content(address) == here(changed)
+
+
+def test_what_is_damaged_there_is_found(root, address):
+    publish(root, address)
+    name = load_dataset(root).splits["val"][0].name
+    data = bytearray((root / name).read_bytes())
+    data[-1] ^= 1
+    store = open_store(address)
+    store.write(name, bytes(data))
+    with pytest.raises(ValueError, match=rf"{address}/{name}: .*do not match dataset.json"):
+        list(verify(address))
+    store.remove(name)
+    with pytest.raises(OSError, match=rf"{address}/{name}: "):
+        list(verify(address))
+    fsspec.get_filesystem_class(address.partition(":")[0]).clear_instance_cache()
+    assert publish(root, address).sent == [name, LAST]
+    assert list(verify(address)) == list(verify(root))
 
 
 def test_what_is_damaged_here_is_not_sent(root, tmp_path):
@@ -309,6 +331,8 @@ def test_a_bucket_that_is_not_there_and_missing_credentials_say_so(root, wire, m
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     with pytest.raises(OSError, match="no credentials; for s3:// set AWS_ACCESS_KEY_ID"):
         publish(root, "s3://bucket/sets/fake")
+    with pytest.raises(OSError, match="no credentials; for s3:// set AWS_ACCESS_KEY_ID"):
+        list(verify("s3://bucket/sets/fake"))
 
 
 def test_no_rights_by_the_stores_word(root, tmp_path, monkeypatch):
