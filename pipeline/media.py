@@ -10,7 +10,7 @@ Legend: n frames, H height, W width, N samples, C channels.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -38,6 +38,7 @@ from pipeline.container import (
     video_stream,
 )
 from pipeline.picture import FrameRequest, Sink, Turn
+from pipeline.sound import Placed
 
 __all__ = [
     "Audio",
@@ -192,7 +193,7 @@ def read_audio(path: Path, limits: Limits = DEFAULTS) -> Audio:
                 "undecodable",
                 f"{path}: sound at {rate_hz} Hz, expected 1 to {MAX_SAMPLE_RATE_HZ} Hz",
             )
-        placed = _Placed(path, rate_hz, stream.time_base, limits)
+        placed = Placed(path, rate_hz, stream.time_base, limits)
         resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
         done = []
         with closing(decoded(path, container, stream)) as frames:
@@ -310,103 +311,3 @@ def _declared_stop_s(container: InputContainer, stream: av.AudioStream) -> Fract
     if "mov" not in container.format.name or stream.duration is None or stream.start_time is None:
         return None
     return (stream.start_time + stream.duration) * stream.time_base
-
-
-@dataclass
-class _Placed:
-    """Lays decoded sound on the clock, at its own rate, from the first sample on.
-
-    Where the clock ticks more coarsely than the sound (1 ms in Matroska), the start is the first
-    timestamp, or what is nearest to it that those of the other frames allow: each is rounded by
-    itself, so all of them together mostly know it to a sample.
-    """
-
-    path: Path
-    rate_hz: int
-    time_base: Fraction
-    limits: Limits
-    start_s: Fraction | None = None
-    filled: int = 0
-    allowed_s: tuple[Fraction, Fraction] | None = None
-    joined: bool = True
-
-    def blocks(
-        self, frames: Iterable[av.AudioFrame], declared_stop_s: Fraction | None
-    ) -> Iterator[np.ndarray]:
-        """Yield mono float32 blocks that follow each other without gaps."""
-        held: np.ndarray | None = None
-        for frame in frames:
-            if frame.sample_rate != self.rate_hz:
-                raise MediaError(
-                    "undecodable",
-                    f"{self.path}: sound changes from {self.rate_hz} to {frame.sample_rate} Hz "
-                    f"at {float(time_s(frame)):.3f} s, expected one rate",
-                )
-            if held is not None:
-                yield held
-            silence, held = self._place(frame)
-            second = np.zeros(self.rate_hz, np.float32)
-            while silence:
-                yield second[: min(silence, self.rate_hz)]
-                silence -= min(silence, self.rate_hz)
-        if held is None:
-            return
-        if declared_stop_s is not None:
-            # The last frame is as long as the codec's frames are; the edit list says how much of
-            # it is sound. A larger difference is no padding, and is left alone.
-            extra = self.filled - round((declared_stop_s - self.start_s) * self.rate_hz)
-            if 0 < extra < len(held):
-                held = held[: len(held) - extra]
-                self.filled -= extra
-        yield held
-        if self.allowed_s and self.time_base * self.rate_hz > 1:
-            earliest_s, latest_s = self.allowed_s
-            self.start_s = min(max(self.start_s, earliest_s), latest_s)
-
-    def _place(self, frame: av.AudioFrame) -> tuple[int, np.ndarray]:
-        """Return how much silence comes before a frame, and what of the frame is new."""
-        at_s, block = time_s(frame), _mono(self.path, frame)
-        if self.start_s is None:
-            self.start_s = at_s
-        check_duration(self.path, at_s - self.start_s, self.limits)
-        late = round((at_s - self.start_s) * self.rate_hz) - self.filled
-        # Timestamps are rounded to the stream's time base (1 ms in Matroska): within a tick of it
-        # one frame follows the other.
-        if abs(late) <= self.time_base * self.rate_hz + 1:
-            late = 0
-            if self.filled and self.joined:
-                self._narrow(at_s - Fraction(self.filled, self.rate_hz))
-        else:
-            self.joined = False
-        if late < 0:
-            block = block[-late:]
-        self.filled += max(late, 0) + len(block)
-        return max(late, 0), block
-
-    def _narrow(self, start_s: Fraction) -> None:
-        """Narrow the start down to what one more timestamp allows, until one contradicts."""
-        earliest_s, latest_s = start_s - self.time_base / 2, start_s + self.time_base / 2
-        if self.allowed_s:
-            earliest_s = max(self.allowed_s[0], earliest_s)
-            latest_s = min(self.allowed_s[1], latest_s)
-        self.joined = earliest_s <= latest_s
-        if self.joined:
-            self.allowed_s = earliest_s, latest_s
-
-
-def _mono(path: Path, frame: av.AudioFrame) -> np.ndarray:
-    """Return the mean of a frame's channels: float32 (N,), full scale 1, not clipped."""
-    data = frame.to_ndarray()
-    if not frame.format.is_planar:
-        data = data.reshape(-1, frame.layout.nb_channels).T
-    if data.dtype == np.uint8:
-        data = (data.astype(np.float32) - 128) / 128
-    elif np.issubdtype(data.dtype, np.integer):
-        data = data / -float(np.iinfo(data.dtype).min)
-    mono = data.mean(axis=0, dtype=np.float64).astype(np.float32)
-    if not np.isfinite(mono).all():
-        raise MediaError(
-            "undecodable",
-            f"{path}: sound at {float(time_s(frame)):.3f} s is not finite, expected numbers",
-        )
-    return mono

@@ -32,6 +32,7 @@ from clock_list import (
 )
 
 from model.segment import SAMPLE_RATE_HZ
+from pipeline.edits import unplayable_edits
 from pipeline.ffmpeg import mux, mux_clip
 from pipeline.light import hlg_nits, pq_nits, to_rgb
 from pipeline.media import FrameRequest, MediaError, frame_times, probe, read_audio, read_frames
@@ -176,6 +177,25 @@ def test_edits_that_no_decoder_plays_to_the_frame_are_refused(
     with pytest.raises(MediaError, match=f"edit list {words}") as caught:
         probe(path)
     assert caught.value.code == "undecodable"
+
+
+def test_damaged_headers_do_not_stop_the_look_at_their_edits(
+    films: dict[Case, Film], tmp_path: Path
+) -> None:
+    (film,) = (f for c, f in films.items() if c.name == "picture 200 ms late, PCM, mov")
+    data, path = film.path.read_bytes(), tmp_path / "damaged.mov"
+    header, random = data.index(b"moov") - 4, np.random.default_rng(0)
+    found = set()
+    for index in range(300):
+        damaged = bytearray(data)
+        for at in random.integers(header, len(data), index % 8):
+            damaged[at] = random.choice([0, 1, 255, int(random.integers(256))])
+        at = data.index(b"elst", header) + int(random.integers(4, 24))
+        damaged[at] = int(random.integers(256))
+        cut_at = int(random.integers(header, len(data))) if index % 3 == 0 else len(data)
+        path.write_bytes(damaged[:cut_at])
+        found.add((unplayable_edits(path) or "none").split()[0])
+    assert found <= {"none", "joins", "plays"} and len(found) > 1
 
 
 @pytest.mark.parametrize("name", ["-ss 0.73 -c copy", "-ss 0.73 -c copy, B-frames"])
