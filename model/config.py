@@ -87,7 +87,7 @@ class Config:
     d_layers: int = 4
     d_first_stride: int = 0
     """Of the first layer, where most of the work on a CPU lies; 0 takes the reference's 1 for arch
-    paper and 4 for arch temporal."""
+    paper and 8 for arch temporal."""
 
     judge_latents: bool = False
     """Show the discriminators the encoder's latents before look-up, as the authors' code does."""

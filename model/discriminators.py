@@ -15,7 +15,7 @@ from model.config import Config
 from model.layers import SLOPE, Conv
 from model.optimiser import adam
 
-FIRST_STRIDE = {"paper": 1, "temporal": 4}
+FIRST_STRIDE = {"paper": 1, "temporal": 8}
 """Of the discriminators' first layer, unless the configuration says otherwise."""
 
 
