@@ -121,8 +121,48 @@ def test_ray_up_takes_the_file(ray_up):
     prepared = prepare_config(ray_up)
     validate_config(prepared)
     assert prepared["head_node_type"] in prepared["available_node_types"]
+    assert prepared["head_setup_commands"] == prepared["worker_setup_commands"] == []
     with pytest.raises(Exception, match="'cluster' was unexpected"):
         validate_config({**prepared, "cluster": 1})
+
+
+AWS = """
+import json, sys
+import yaml
+from moto import mock_aws
+
+with mock_aws():
+    import boto3
+    from ray.autoscaler._private.aws.config import bootstrap_aws
+    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = prepare_config(yaml.safe_load(open(sys.argv[1])))
+    validate_config(config)
+    config = bootstrap_aws(config)
+    provider = AWSNodeProvider(config["provider"], config["cluster_name"])
+    for name, kind in config["available_node_types"].items():
+        provider.create_node(kind["node_config"], {"ray-user-node-type": name}, 1)
+    found = boto3.client("ec2").describe_instances()["Reservations"]
+    started = [machine["InstanceType"] for one in found for machine in one["Instances"]]
+    print(json.dumps(sorted(started)))
+"""
+
+
+@pytest.mark.slow
+def test_ray_up_starts_each_kind_of_node_on_a_mocked_aws(ray_up, tmp_path):
+    """Ray's own AWS provider makes role, key, network rules and machines, at moto's EC2 and IAM."""
+    known = {name: "test" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    known |= {"AWS_DEFAULT_REGION": "us-west-2", "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"}
+    known |= {"HOME": str(tmp_path)}  # Ray puts the key into its .ssh
+    ended = subprocess.run(
+        [sys.executable, "-c", AWS, CLUSTER / "ray-cluster.yaml"],
+        env={**ENVIRONMENT, **known}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    kinds = ray_up["available_node_types"].values()
+    expected = sorted(kind["node_config"]["InstanceType"] for kind in kinds)
+    assert json.loads(ended.stdout.splitlines()[-1]) == expected
 
 
 def test_ray_up_nodes_are_all_there_from_the_start(ray_up):
@@ -256,7 +296,9 @@ def test_the_image_copies_what_is_there_and_runs_as_nobody_special():
     assert len(users) == 1 and users[0] not in ("root", "0")
     for rest in (rest for word, rest in found if word == "RUN"):
         subprocess.run(["bash", "-n", "-c", rest], check=True)
-    assert any("ray[default]" in rest and "-c constraints.txt" in rest for _, rest in found)
+    (installs,) = [rest for _, rest in found if "uv pip install" in rest]
+    assert "-c constraints.txt" in installs
+    assert "'.[s3]' 'ray[default]' boto3" in installs  # ray up's head asks AWS by boto3
 
 
 def test_the_image_has_what_the_package_is_built_from():
