@@ -203,7 +203,11 @@ def read_tar(path: Place, wanted: Container[int] | None = None) -> Iterator[Raw]
         with open_binary(path) as file:
             mode = "r:" if file.seekable() else "r|"
             with tarfile.open(fileobj=file, mode=mode, bufsize=STREAM_BYTES) as tar:
-                yield from group_by_keys(_members(tar, str(path), wanted))
+                try:
+                    yield from group_by_keys(_members(tar, str(path), wanted))
+                except (ValueError, MemoryError) as error:  # a member twice, or beyond all memory
+                    told = next(iter(error.args), type(error).__name__)
+                    raise tarfile.ReadError(f"{told!s:.300}") from None
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: listed in dataset.json, but not there; build it again"

@@ -105,11 +105,11 @@ def video_spans(path: Path) -> list[VideoCodes]:
             for info in tar:
                 key, _, suffix = info.name.partition(".")
                 if not info.isreg() or info.issparse() or info.size < 0:
-                    raise ValueError(f"{path}: member {info.name!r:.80} is no plain file")
+                    raise ValueError(f"member {info.name!r:.80} is no plain file")
                 if suffix == WAV:
                     span = (key, (info.offset_data, info.size))
                     videos.setdefault(split_key(key)[0], []).append(span)
-    except (tarfile.TarError, FileNotFoundError) as error:
+    except (tarfile.TarError, ValueError, OSError) as error:
         raise ValueError(f"{path}: not a whole tar ({error}); run the build again") from None
     return [
         VideoCodes(path.resolve(), tuple(k for k, _ in found), tuple(span for _, span in found))

@@ -6,15 +6,19 @@ changes the keys of what it touches and of nothing else. Results appear by renam
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import lzma
+import struct
 import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -24,6 +28,9 @@ from pipeline.outcome import Outcome
 
 MADE_BY = {"cut": 1, "motion": 1, "pose": 1, "visual": 1, "codes": 1, "curate": 2, "people": 1}
 """Raise a stage's number when its code gives other results: the older ones are made again."""
+DAMAGED = (ValueError, LookupError, TypeError, EOFError, OSError, RuntimeError, MemoryError)
+DAMAGED += (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, SyntaxError, TokenError)
+"""What reading a stored result raises where its bytes are no longer what was written."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +80,15 @@ class Ledger:
             with np.load(path, allow_pickle=False) as stored:
                 note = json.loads(stored["_note"].tobytes())
                 arrays = {name: stored[name] for name in stored.files if name != "_note"}
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            outcome = Outcome(**note["outcome"]) if note["outcome"] else None
+            facts = dict(note["facts"])
+        except DAMAGED as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise  # the disk's; a place beyond the file is EINVAL
             print(f"{path}: damaged ({error}); made again", file=sys.stderr)
             path.unlink(missing_ok=True)
             return None
-        outcome = Outcome(**note["outcome"]) if note["outcome"] else None
-        return Result(arrays, note["facts"], outcome)
+        return Result(arrays, facts, outcome)
 
 
 def result_key(inputs: str, stage: str, config: Mapping[str, Any], weights: str = "") -> str:
