@@ -106,6 +106,65 @@ def test_nodes_give_the_bytes_of_one_process(source, quiet, tmp_path, count):
     assert "runtime_resources/py_modules_files" in code and cache == str(tmp_path / "cache")
 
 
+APART = """
+import json
+from collections import Counter
+from ray.cluster_utils import Cluster
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+cluster.add_node(num_cpus=2)
+cluster.add_node(num_cpus=1, num_gpus=2)
+
+from pipeline import engine
+import ray
+
+class Add:
+    batch, limit_s = 1, 0.0
+
+    def __init__(self, name, gpus):
+        self.name, self.gpus = name, gpus
+
+    def setup(self):
+        pass
+
+    def __call__(self, items):
+        return [item + 1 for item in items]
+
+placed = {}
+close = engine._Pool.close
+
+def watched(pool):
+    from ray._private.state import actors
+    ray.get([seat.ready for seat in pool.seats])
+    kinds = {n["NodeID"]: "gpu" if n["Resources"].get("GPU") else "cpu" for n in ray.nodes()}
+    known = actors()
+    homes = [known[seat.actor._actor_id.hex()]["Address"]["NodeID"] for seat in pool.seats]
+    placed[pool.stage.name] = dict(Counter(kinds[home] for home in homes))
+    close(pool)
+
+engine._Pool.close = watched
+joined = engine.RayEngine(cluster.address)
+stages = [Add("cut", 0.0), Add("pose", 1.0), Add("visual", 1.0)]
+found = sorted(joined.run(stages, range(12), None))
+joined.close()
+print(json.dumps({"found": found, "placed": placed}))
+"""
+
+
+@pytest.mark.slow
+def test_stages_that_want_a_gpu_get_it_and_leave_the_cores_to_the_others(tmp_path):
+    """GPUs here are what a node says it has: Ray counts them, nothing computes on them."""
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-c", APART], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    said = json.loads(ended.stdout.splitlines()[-1])
+    assert said["found"] == [item + 3 for item in range(12)]
+    expected = {"cut": {"cpu": 2, "gpu": 1}, "pose": {"gpu": 2}, "visual": {"gpu": 2}}
+    assert said["placed"] == expected  # a worker a core, a worker a GPU, none on the head
+
+
 # --- ray up ---------------------------------------------------------------------------------------
 
 
