@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from model.segment import META, MOTION, WAV, Dataset, Shard
+from model.segment import META, MOTION, SPLITS, WAV, Dataset, Shard
 from pipeline.curate.page import BONES, LEAST
 from pipeline.hearing import onsets_s, picture_of
 from pipeline.manifest import leaves
@@ -50,7 +50,8 @@ class Example:
 def figures(root: Path, dataset: Dataset) -> dict[str, list[str]]:
     """Return some segments of every split as HTML; what cannot be drawn says why in its place."""
     drawn: dict[str, list[str]] = {}
-    for split, shards in dataset.splits.items():
+    for split in (split for split in SPLITS if split in dataset.splits):
+        shards = dataset.splits[split]
         found = attempt("page", lambda s=shards: list(pick(root, s)), LIMIT_S)
         if isinstance(found, Outcome):
             drawn[split] = [_note(f"segments cannot be read: {found.message}")]

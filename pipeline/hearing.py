@@ -20,8 +20,12 @@ def decibels(sound: np.ndarray) -> np.ndarray:
     """Return mel bands of sound (N,) in dB below its loudest: float (frames, 64), −80 to 0.
 
     Frame k is centred at sample k · 256. Silence is −80 everywhere.
+
+    Raises ValueError for fewer than 1024 samples.
     """
-    padded = np.pad(np.asarray(sound, np.float32), FFT // 2)
+    if len(sound) < FFT:
+        raise ValueError(f"{len(sound)} samples, expected at least {FFT}")
+    padded = np.pad(np.asarray(sound, np.float32), FFT // 2, "reflect")  # its ends: no onsets
     frames = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP]
     power = np.abs(np.fft.rfft(frames * np.hanning(FFT).astype(np.float32))) ** 2
     bands = power @ _filters().T

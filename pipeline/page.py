@@ -24,7 +24,8 @@ h1 { font-size: 1.6em; margin-bottom: .2em } h2 { font-size: 1.2em; margin: 2em 
 table { border-collapse: collapse; margin: .6em 0; font-size: 13px; width: 100% }
 th, td { padding: .3em .6em; border-bottom: 1px solid #ddd; text-align: right;
          vertical-align: top }
-th { background: #f3f3f3; font-weight: 600 } .left, .left td, .left th { text-align: left }
+th { background: #f3f3f3; font-weight: 600 }
+td:first-child, th:first-child { text-align: left } .left, .left td, .left th { text-align: left }
 td.words { text-align: left; overflow-wrap: anywhere }
 .note { background: #fff3d6; padding: .5em .8em; border-left: 4px solid #d08020 }
 .lead { color: #555; margin: .2em 0 } small, figcaption, .missing { font-size: 12px; color: #555 }
@@ -47,7 +48,8 @@ code { font-size: 12px; overflow-wrap: anywhere } ul { margin: 0; padding-left: 
            grid-template-columns: 42% 1fr; gap: .5em .8em; align-items: start }
 .segment figcaption { grid-column: 1 / -1; overflow-wrap: anywhere }
 .segment small { display: block } .missing { margin: 0; padding: 1em; background: #f3f3f3 }
-.look, .bands { position: relative; line-height: 0 } .look img { width: 100%; max-height: 22em }
+.look, .bands { position: relative; line-height: 0 } .look img { width: 100%;
+       max-height: 22em; object-fit: contain }
 .look svg, .bands svg { position: absolute; inset: 0; width: 100%; height: 100% }
 svg line { stroke: #2c6db0; stroke-width: 2px; stroke-linecap: round;
            vector-effect: non-scaling-stroke }
@@ -121,7 +123,7 @@ def _ends_bar(facts: Mapping[str, Any]) -> str:
         for status, look in there
     ]
     return (
-        f"<p><b>{total} inputs</b>{''.join(keys)}</p>{_bar(bars)}"
+        f"<p><b>{total} input{'' if total == 1 else 's'}</b>{''.join(keys)}</p>{_bar(bars)}"
         f'<p class="lead">The command that wrote this took {_span(facts["seconds"])}.</p>'
     )
 
@@ -192,7 +194,7 @@ def _durations(facts: Mapping[str, Any]) -> str:
         for count in counts
     )
     axis = "".join(f"<span>{k * wide_s:g} s</span>" for k in range(len(counts)))
-    words = f"{len(ok)} inputs by the seconds that their picture and sound both cover."
+    words = f"Inputs that are ok ({len(ok)}), by the seconds that picture and sound both cover."
     return (
         f'<h2>How long they are</h2><p class="lead">{words}</p><div class="columns">{columns}'
         f'</div><div class="axis">{axis}</div>'
@@ -220,8 +222,8 @@ def _stages(facts: Mapping[str, Any]) -> str:
     words = (
         "Working, loading models and idle are sums over a stage's workers: together, workers × the "
         "time it ran. Stages in one run share the processor; an idle worker waits to start, for "
-        "an item, or for room in the stage after it. Inputs done by an earlier command are not in "
-        "here."
+        "an item, or for room in the stage after it. Starting Ray, hashing the inputs, and what an "
+        "earlier command did are not in here."
     )
     keys = "".join(
         f'<i class="key {look}"></i>{word}'

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from model.segment import Dataset, load_dataset, write_atomic
+from model.segment import SPLITS, Dataset, load_dataset, write_atomic
 from pipeline.manifest import Row
 from pipeline.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome
 from pipeline.timing import StageTime
@@ -107,7 +107,8 @@ class Report:
     def material(self) -> dict[str, dict[str, Any]]:
         """What each split holds: videos, segments, hours of them, songs, segments by genre."""
         held = {}
-        for split, segments in self.segments.items():
+        for split in (split for split in SPLITS if split in self.segments):
+            segments = self.segments[split]
             rows = [row for row in self.rows if row["status"] == "ok" and row["split"] == split]
             genres: Counter[str] = Counter()
             for row in rows:
