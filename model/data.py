@@ -155,12 +155,13 @@ class Source:
         codes = member(raw, suffix, spec, url)
         if codes.max() >= self.bins:
             raise ValueError(
-                f"{self.root / 'codes' / self.codec_id}: {key}.{suffix} has code {codes.max()}, "
+                f"{self.root / 'codes' / self.codec_id / url.rpartition('/')[2]}: "
+                f"{key}.{suffix} has code {codes.max()}, "
                 f"the codebook has {self.bins} entries; run pipeline extract-codes again"
             )
         arrays["codes"] = codes.astype(np.int64)
         if self.use_genre:
-            arrays["genre"] = np.int64(genre_index(meta_of(raw, url).get("genre"), key))
+            arrays["genre"] = np.int64(genre_index(meta_of(raw, url).get("genre"), f"{url}: {key}"))
         return key, arrays
 
     def collate(self, raws: list[Raw]) -> Batch:

@@ -340,7 +340,7 @@ def are_overrides(found: dict[str, str]) -> None:
 
 def are_links(links: list[Link]) -> None:
     for link in links:
-        assert "/" not in link.id and link.url.startswith(("http://", "https://"))
+        assert "/" not in link.id and link.url.lower().startswith(("http://", "https://"))
         assert link.duration_s is None or 0 <= link.duration_s < math.inf
         assert link.dancers is None or type(link.dancers) is int
 
