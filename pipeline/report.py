@@ -166,6 +166,9 @@ class Report:
             report.table()
             if not math.isfinite(report.seconds + report.as_dict()["dropped_tail_s"]):
                 raise ValueError("its seconds are no numbers")
+            good = [row for row in report.rows if row["status"] == "ok"]
+            if not all(row["segments"] >= 0 <= row["dropped_s"] for row in good):
+                raise ValueError("an input gave less than nothing")
         except (
             *(ValueError, LookupError, TypeError, AttributeError, RecursionError),
             ArithmeticError,

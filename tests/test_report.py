@@ -324,3 +324,34 @@ def test_stage_times_of_a_stranger_are_refused():
             StageTime.of(spent.as_dict() | change)
     with pytest.raises(LookupError):
         StageTime.of({"stage": "extract"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stages": [{"stage": "extract"}]},
+        {"stages": 3},
+        {"seconds": float("nan")},
+        {"rows": [{"status": "ok", "split": "train", "segments": -1, "dropped_s": 0}]},
+        {"rows": [{"status": "ok", "split": "train", "segments": 1}]},
+        {"rows": [{"status": "odd", "stage": "cut", "code": "io"}]},
+        {"segments": {"train": "many"}},
+    ],
+)
+def test_a_report_that_is_none_is_refused_by_name(built, facts, tmp_path, change):
+    (tmp_path / "dataset.json").write_bytes((built / "dataset.json").read_bytes())
+    (tmp_path / "report.json").write_text(json.dumps(facts | change))
+    with pytest.raises(ValueError, match=r"report\.json: not a report of pipeline build"):
+        Report.load(tmp_path)
+
+
+def test_a_report_of_before_the_page_is_read(built, facts, tmp_path):
+    for name in ("dataset.json", "train-000000.tar"):
+        (tmp_path / name).write_bytes((built / name).read_bytes())
+    old = {k: v for k, v in facts.items() if k not in ("schema", "ends", "material", "stages")}
+    old["rows"] = [{k: v for k, v in row.items() if k not in ("song", "genre")}
+                   for row in facts["rows"]]  # fmt: skip
+    (tmp_path / "report.json").write_text(json.dumps(old))
+    report = Report.load(tmp_path)
+    assert report.as_dict()["ends"] == facts["ends"] and report.stages == []
+    assert "10 inputs" in Reader(page(tmp_path, report)).text
