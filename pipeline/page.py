@@ -49,7 +49,7 @@ code { font-size: 12px; overflow-wrap: anywhere } ul { margin: 0; padding-left: 
 .segment figcaption { grid-column: 1 / -1; overflow-wrap: anywhere }
 .segment small { display: block } .missing { margin: 0; padding: 1em; background: #f3f3f3 }
 .look, .bands { position: relative; line-height: 0 } .look img { width: 100%;
-       max-height: 22em; object-fit: contain }
+       max-height: 15em; object-fit: contain }
 .look svg, .bands svg { position: absolute; inset: 0; width: 100%; height: 100% }
 svg line { stroke: #2c6db0; stroke-width: 2px; stroke-linecap: round;
            vector-effect: non-scaling-stroke }
