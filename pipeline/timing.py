@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 
@@ -46,12 +46,14 @@ class StageTime:
         return max(0.0, self.workers * self.wall_s - self.setup_s - self.busy_s)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what report.json says of it: seconds to a millisecond, their sums as stated."""
-        wall_s, setup_s, busy_s = (round(s, 3) for s in (self.wall_s, self.setup_s, self.busy_s))
+        """Return what report.json says of it: seconds to a millisecond, the rest from these."""
+        seconds = {name: round(getattr(self, name), 3) for name in ("setup_s", "busy_s", "wall_s")}
+        told = replace(self, **seconds)
         counted = {"workers": self.workers, "items": self.items, "calls": self.calls}
-        spent = {"setup_s": setup_s, "busy_s": busy_s, "idle_s": round(self.idle_s, 3)}
-        rate = round(self.items / wall_s, 3) if wall_s else 0.0
-        return {"stage": self.stage, **counted, "wall_s": wall_s, **spent, "items_per_s": rate}
+        spent = {name: seconds[name] for name in ("wall_s", "setup_s", "busy_s")}
+        rate = round(self.items / told.wall_s, 3) if told.wall_s else 0.0
+        derived = {"idle_s": round(told.idle_s, 3), "items_per_s": rate}
+        return {"stage": self.stage, **counted, **spent, **derived}
 
 
 @contextmanager

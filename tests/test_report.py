@@ -355,3 +355,9 @@ def test_a_report_of_before_the_page_is_read(built, facts, tmp_path):
     report = Report.load(tmp_path)
     assert report.as_dict()["ends"] == facts["ends"] and report.stages == []
     assert "10 inputs" in Reader(page(tmp_path, report)).text
+
+
+def test_times_read_again_are_told_the_same():
+    told = StageTime("extract", 2, 7, 3, 0.12345, 1.00049, 3.99951).as_dict()
+    assert StageTime.of(told).as_dict() == told
+    assert told["idle_s"] == round(2 * told["wall_s"] - told["setup_s"] - told["busy_s"], 3)
