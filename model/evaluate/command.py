@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import torch
 
     from model.evaluate.embeddings import Embedding
-    from model.evaluate.music import Music
     from model.generate import Trained
 
 NAME = "evaluation.json"
@@ -87,7 +86,7 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     from model.data import Source
     from model.evaluate.denoise import check_available
     from model.evaluate.material import read_clips, read_training
-    from model.evaluate.music import rows
+    from model.evaluate.music import Music, rows
     from model.evaluate.page import write_page
     from model.evaluate.score import Judge, plain, plain_scores
     from model.evaluate.skeleton import frames_per_second
@@ -125,7 +124,7 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
         scores = judge.scores(music)
         told[music.name] = {"scores": plain(judge.summary(scores)), "each": plain_scores(scores)}
         notes += [music.note] if music.note else []
-        heard.append(type(music)(music.name, [music.audio[i] for i in shown]))
+        heard.append(Music(music.name, [music.audio[i] for i in shown]))
     found = {
         "run": str(arguments.run_folder),
         "split": arguments.split,

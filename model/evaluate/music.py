@@ -66,7 +66,8 @@ def rows(
     partner = None
     if max(songs.count(song) for song in set(songs)) * 2 <= len(songs):
         partner = pair_with_other_group(songs, seed)
-        yield Music("shuffled pairing", [_fit(truth[j], a) for j, a in zip(partner, truth)])  # noqa: B905
+        others = [_fit(truth[j], a) for j, a in zip(partner, truth, strict=True)]
+        yield Music("shuffled pairing", others)
     name = f"D2M-GAN, {level}"
     sounds = [generate(trained, clip.piece).numpy() for clip in clips]
     codes = [codes_of(trained, clip) for clip in clips]
