@@ -34,6 +34,9 @@ class Placed:
     allowed_s: tuple[Fraction, Fraction] | None = None
     joined: bool = True
 
+    def __post_init__(self) -> None:
+        self.tick = self.time_base * self.rate_hz  # of the clock, in samples
+
     def blocks(
         self, frames: Iterable[av.AudioFrame], declared_stop_s: Fraction | None
     ) -> Iterator[np.ndarray]:
@@ -63,7 +66,7 @@ class Placed:
                 held = held[: len(held) - extra]
                 self.filled -= extra
         yield held
-        if self.allowed_s and self.time_base * self.rate_hz > 1:
+        if self.allowed_s:
             earliest_s, latest_s = self.allowed_s
             self.start_s = min(max(self.start_s, earliest_s), latest_s)
 
@@ -76,9 +79,9 @@ class Placed:
         late = round((at_s - self.start_s) * self.rate_hz) - self.filled
         # Timestamps are rounded to the stream's time base (1 ms in Matroska): within a tick of it
         # one frame follows the other.
-        if abs(late) <= self.time_base * self.rate_hz + 1:
+        if abs(late) <= self.tick + 1:
             late = 0
-            if self.filled and self.joined:
+            if self.filled and self.joined and self.tick > 1:
                 self._narrow(at_s - Fraction(self.filled, self.rate_hz))
         else:
             self.joined = False
