@@ -44,6 +44,7 @@ from model.evaluate.fad import feature_kl, frechet, paired_kl
 from model.evaluate.genre import Database, genre_right
 from model.evaluate.music import metronome, through
 from model.evaluate.rhythm import beat_scores, beats_s, loris_onsets_s, loris_scores, spread
+from model.evaluate.score import PEAK
 from model.evaluate.skeleton import joints_of
 from model.jukebox import Codec, load_codec
 from model.segment import SAMPLE_RATE_HZ, write_atomic
@@ -177,7 +178,7 @@ def cut(audio: np.ndarray) -> np.ndarray:
     """Return the segments (4, 44100) of a clip, each peaking at 0.95 as shards hold them."""
     segments = audio.reshape(-1, SEGMENT_S * SAMPLE_RATE_HZ)
     peak = np.abs(segments).max(1, keepdims=True)
-    return (0.95 * segments / np.maximum(peak, 1e-9)).astype(np.float32)
+    return (PEAK * segments / np.maximum(peak, 1e-9)).astype(np.float32)
 
 
 # --- scores --------------------------------------------------------------------------------------

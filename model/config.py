@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
-import reprlib
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from model.segment import LEVELS
+from model.segment import LEVELS, told
 
 LOSSES = ("adversarial", "feature", "codebook", "latent", "wave", "mel")
 """The generator's losses by the names that weights and logs use: the paper's (eq. 2-7), and
@@ -267,14 +266,6 @@ def _known(name: Any, names: Iterable[str], what: str, source: str) -> None:
         close = difflib.get_close_matches(name, names, 1) if isinstance(name, str) else []
         guess = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
         raise ValueError(f"{source}: unknown {what} {told(name)}{guess}")
-
-
-def told(value: Any) -> str:
-    """Return a value for a message: a few lines of YAML can stand for gigabytes."""
-    try:
-        return reprlib.repr(value)[:200]
-    except ValueError:  # Python writes no number of more than 4300 digits
-        return f"a {type(value).__name__} too long to be written"
 
 
 def _parse(text: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -174,6 +175,14 @@ def load_dataset(root: str | os.PathLike[str] | Url) -> Dataset:
 def save_dataset(root: str | os.PathLike[str], dataset: Dataset) -> None:
     """Write `root`/dataset.json whole or not at all."""
     write_atomic(Path(root) / "dataset.json", dataset.dumps().encode())
+
+
+def told(value: Any) -> str:
+    """Return a value for a message: a few lines of YAML can stand for gigabytes."""
+    try:
+        return reprlib.repr(value)[:200]
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return f"a {type(value).__name__} too long to be written"
 
 
 @contextmanager

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import torch
 
     from model.evaluate.embeddings import Embedding
-    from model.generate import Trained
 
 NAME = "evaluation.json"
 FOLDER = "evaluation"
@@ -83,6 +82,7 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     """Score all rows; write evaluation.json and the page into the run's folder."""
     import torch
 
+    from model.config import to_dict
     from model.data import Source
     from model.evaluate.denoise import check_available
     from model.evaluate.material import read_clips, read_training
@@ -134,7 +134,7 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
         "level": level,
         "step": trained.step,
         "checkpoint": arguments.checkpoint,
-        "config": plain_config(trained),
+        "config": to_dict(trained.config),
         "codec": codec.id,
         "finetuned": codec.id != codec.codes_id,
         "embedding": embedding.name if embedding is not None else "none",
@@ -158,12 +158,6 @@ def find_embedding(arguments: argparse.Namespace) -> Embedding | None:
     if arguments.embedding == "none":
         return None
     return load_embedding(arguments.embedding, arguments.vggish)
-
-
-def plain_config(trained: Trained) -> dict[str, Any]:
-    from model.config import to_dict
-
-    return to_dict(trained.config)
 
 
 def to_show(songs: Sequence[str], count: int) -> list[int]:

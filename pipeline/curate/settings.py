@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import reprlib
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from model.segment import told
 from pipeline.curate.decide import Thresholds
 from pipeline.curate.picture import PictureSettings
 from pipeline.curate.shots import ShotSettings
@@ -79,11 +79,3 @@ def _known(path: Path, prefix: str, given: Any, known: list[str]) -> None:
             guess = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}"
             name = key if isinstance(key, str) else told(key)
             raise ValueError(f"{path}: unknown key {prefix}{name:.80}; {guess}")
-
-
-def told(value: Any) -> str:
-    """Return a value for a message: a few lines of YAML can stand for gigabytes."""
-    try:
-        return reprlib.repr(value)[:200]
-    except ValueError:  # Python writes no number of more than 4300 digits
-        return f"a {type(value).__name__} too long to be written"
