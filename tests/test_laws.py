@@ -62,3 +62,10 @@ def test_help_imports_nothing_heavy(package):
     loaded = set(run.stdout.splitlines()[-1].split())
     assert "argparse" in loaded
     assert not loaded & HEAVY
+
+
+def test_no_script_hides_a_package_from_the_scripts_beside_it():
+    """Python looks for imports in a script's own folder first."""
+    names = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert names
+    assert not names & {"pipeline", "model", "manifests"}

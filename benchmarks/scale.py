@@ -1,6 +1,6 @@
 """Build N and ten times N short clips: is time in proportion, memory flat, both cores busy?
 
-    python benchmarks/pipeline.py [--visual none] [--visual i3d_r50] [--clips 200] [--times 10]
+    python benchmarks/scale.py [--visual none] [--visual i3d_r50] [--clips 200] [--times 10]
 
 Clips of 2.2 s, 64 x 48 px, equal in picture and sound and different as files, are built with
 `pipeline build --engine ray`, each size from nothing, and beside it by a plain script in this
@@ -29,8 +29,6 @@ from tempfile import TemporaryDirectory
 import av
 import numpy as np
 import soxr
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file has the package's name
 
 from model.segment import VISUAL, WAV
 from pipeline.ffmpeg import binary
