@@ -196,11 +196,13 @@ def check_packet(path: Path, packet: av.Packet) -> None:
         )
 
 
-def check_duration(path: Path, duration_s: Fraction, limits: Limits) -> None:
-    if duration_s > limits.max_duration_s:
+def check_duration(path: Path, ticks: int, tick_s: Fraction, limits: Limits) -> None:
+    """Raise where so many ticks are too long; in integers, as every packet is asked."""
+    if ticks * tick_s.numerator > limits.max_duration_s * tick_s.denominator:
         raise MediaError(
             "too_long",
-            f"{path}: lasts {float(duration_s):.0f} s, expected at most {limits.max_duration_s} s",
+            f"{path}: lasts {float(ticks * tick_s):.0f} s, "
+            f"expected at most {limits.max_duration_s} s",
         )
 
 
@@ -257,13 +259,13 @@ def _frames(
     Where that was sought, frames that are shown before the first key frame but follow it in the
     file are left out: what they are predicted from was not read.
     """
-    shown, given, at_s, first_pts = 0, 0, Fraction(0), None
+    shown, given, at, first_pts = 0, 0, 0, None
     early = early_ticks(path, container, stream) if stream.type == "video" else 0
     try:
         for packet in on_time(container.demux(stream), early):
             if packet.size or packet.dts is not None:
                 check_packet(path, packet)
-                at_s = packet.pts * packet.time_base
+                at = packet.pts
                 first_pts = packet.pts if first_pts is None else first_pts
                 shown += not packet.is_discard and not (sought and packet.pts < first_pts)
             for frame in packet.decode():
@@ -273,15 +275,16 @@ def _frames(
                     what = "without a timestamp" if frame.pts is None else "damaged"
                     raise MediaError(
                         "undecodable",
-                        f"{path}: a {stream.type} frame near {float(at_s):.3f} s is {what}",
+                        f"{path}: a {stream.type} frame near {float(at * stream.time_base):.3f} s "
+                        f"is {what}",
                     )
                 given += 1
                 yield frame
     except av.error.FFmpegError as error:
         raise MediaError(
             "undecodable",
-            f"{path}: the {stream.codec_context.name} decoder stopped at {float(at_s):.3f} s: "
-            f"{error.strerror}",
+            f"{path}: the {stream.codec_context.name} decoder stopped at "
+            f"{float(at * stream.time_base):.3f} s: {error.strerror}",
         ) from None
     # A VP8 packet may hold a frame that is only referred to, never shown.
     if stream.type == "video" and stream.codec_context.name != "vp8" and given < shown:

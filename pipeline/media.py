@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 
+ZERO_S = Fraction(0)
 MAX_SAMPLE_RATE_HZ = 768_000
 MIN_FPS, MAX_FPS = 1, 2000
 """From less than any film to twice a phone's fastest slow motion: a header that lost its clock
@@ -102,16 +103,18 @@ def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
     with opened(path, limits) as container:
         picture = video_stream(path, container, limits)
         sound = audio_stream(container)
-        video, audio = _Span(path, limits), _Span(path, limits)
+        video = _Span(path, limits, picture.time_base)
+        audio = _Span(path, limits, sound.time_base) if sound else None
         first: av.VideoFrame | None = None
-        early, run_in_s = early_ticks(path, container, picture), Fraction(0)
+        early, run_in_s = early_ticks(path, container, picture), ZERO_S
         streams = [stream for stream in (picture, sound) if stream is not None]
         for packet in on_time(container.demux(streams), early):
             if packet.stream is sound:
-                run_in_s = _skipped_s(packet) or run_in_s
-                length_s = (packet.duration or 0) * packet.time_base
-                audio.add(packet, min(run_in_s, length_s))
-                run_in_s = max(run_in_s - length_s, Fraction(0))
+                run_in_s, skipped_s = _skipped_s(packet) or run_in_s, ZERO_S
+                if run_in_s:
+                    skipped_s = min(run_in_s, (packet.duration or 0) * packet.time_base)
+                    run_in_s -= skipped_s
+                audio.add(packet, skipped_s)
                 continue
             video.add(packet)
             if first is None:
@@ -135,7 +138,7 @@ def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
         )
     turn = Turn.of(path, first)
     width, height = turn.size(first.width, first.height)
-    heard = sound is not None and audio.frames > 0
+    heard = audio is not None and audio.frames > 0
     return Probe(
         path=path,
         video_start_s=video.start_s,
@@ -265,43 +268,53 @@ def read_frames(
 
 @dataclass
 class _Span:
-    """The shown packets of one stream, seen one by one in decoding order."""
+    """The shown packets of one stream, seen one by one in decoding order; counted in its ticks."""
 
     path: Path
     limits: Limits
+    tick_s: Fraction
     frames: int = 0
-    start_s: Fraction = Fraction(0)
-    last_s: Fraction = Fraction(0)
-    stop_s: Fraction = Fraction(0)
+    first: int = 0
+    last: int = 0
+    stop: int = 0
+    start_s: Fraction = ZERO_S
     last_has_no_end: bool = False
 
-    def add(self, packet: av.Packet, skipped_s: Fraction = Fraction(0)) -> None:
+    def add(self, packet: av.Packet, skipped_s: Fraction = ZERO_S) -> None:
         if not packet.size and packet.dts is None:
             return  # the end of the stream
         check_packet(self.path, packet)
         if packet.is_discard:
             return
-        at_s = packet.pts * packet.time_base
-        start_s = at_s + skipped_s
-        stop_s = at_s + (packet.duration or 0) * packet.time_base
+        at, duration = packet.pts, packet.duration or 0
         self.frames += 1
         if self.frames == 1:
-            self.start_s, self.last_s, self.stop_s = start_s, at_s, stop_s
-        if at_s >= self.last_s:
-            self.last_s, self.last_has_no_end = at_s, not packet.duration
-        self.start_s = min(self.start_s, start_s)
-        self.stop_s = max(self.stop_s, stop_s)
-        check_duration(self.path, self.stop_s - self.start_s, self.limits)
+            self.first = self.last = at
+            self.stop, self.start_s = at + duration, at * self.tick_s + skipped_s
+        elif skipped_s or at < self.first:
+            self.start_s = min(self.start_s, at * self.tick_s + skipped_s)
+        if at >= self.last:
+            self.last, self.last_has_no_end = at, not duration
+        self.first, self.stop = min(self.first, at), max(self.stop, at + duration)
+        check_duration(self.path, self.stop - self.first, self.tick_s, self.limits)
         if self.frames > self.limits.max_frames:
             raise MediaError(
                 "too_long", f"{self.path}: more than {self.limits.max_frames} frames in one stream"
             )
 
+    @property
+    def last_s(self) -> Fraction:
+        return self.last * self.tick_s
+
+    @property
+    def stop_s(self) -> Fraction:
+        return self.stop * self.tick_s
+
 
 def _skipped_s(packet: av.Packet) -> Fraction:
     """Return the run-in from the packet's start on that the decoder will drop."""
     if not packet.has_sidedata("skip_samples") or not packet.stream.codec_context.sample_rate:
-        return Fraction(0)
+        return ZERO_S
     (samples,) = struct.unpack_from("<I", bytes(packet.get_sidedata("skip_samples")))
     return Fraction(samples, packet.stream.codec_context.sample_rate)
 

@@ -29,6 +29,7 @@ class Placed:
     rate_hz: int
     time_base: Fraction
     limits: Limits
+    start: int | None = None  # in ticks of the clock
     start_s: Fraction | None = None
     filled: int = 0
     allowed_s: tuple[Fraction, Fraction] | None = None
@@ -36,6 +37,7 @@ class Placed:
 
     def __post_init__(self) -> None:
         self.tick = self.time_base * self.rate_hz  # of the clock, in samples
+        self.slack = int(self.tick) + 1
 
     def blocks(
         self, frames: Iterable[av.AudioFrame], declared_stop_s: Fraction | None
@@ -52,10 +54,10 @@ class Placed:
             if held is not None:
                 yield held
             silence, held = self._place(frame)
-            second = np.zeros(self.rate_hz, np.float32)
             while silence:
-                yield second[: min(silence, self.rate_hz)]
-                silence -= min(silence, self.rate_hz)
+                second = np.zeros(min(silence, self.rate_hz), np.float32)
+                yield second
+                silence -= len(second)
         if held is None:
             return
         if declared_stop_s is not None:
@@ -72,17 +74,18 @@ class Placed:
 
     def _place(self, frame: av.AudioFrame) -> tuple[int, np.ndarray]:
         """Return how much silence comes before a frame, and what of the frame is new."""
-        at_s, block = time_s(frame), _mono(self.path, frame)
-        if self.start_s is None:
-            self.start_s = at_s
-        check_duration(self.path, at_s - self.start_s, self.limits)
-        late = round((at_s - self.start_s) * self.rate_hz) - self.filled
+        block = _mono(self.path, frame)
+        if self.start is None:
+            self.start, self.start_s = frame.pts, time_s(frame)
+        ticks = frame.pts - self.start
+        check_duration(self.path, ticks, self.time_base, self.limits)
+        late = round(ticks * self.tick) - self.filled
         # Timestamps are rounded to the stream's time base (1 ms in Matroska): within a tick of it
         # one frame follows the other.
-        if abs(late) <= self.tick + 1:
+        if abs(late) <= self.slack:
             late = 0
             if self.filled and self.joined and self.tick > 1:
-                self._narrow(at_s - Fraction(self.filled, self.rate_hz))
+                self._narrow(time_s(frame) - Fraction(self.filled, self.rate_hz))
         else:
             self.joined = False
         if late < 0:
