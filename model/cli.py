@@ -160,7 +160,9 @@ def _train(arguments: argparse.Namespace) -> int:
     device = _device(arguments.device)
     try:
         train(arguments.shards, run, config, arguments.codec, arguments.resume, device)
-    except Elsewhere:
+    except Elsewhere as gone:
+        if str(gone):
+            print(f"{run}: {gone}", file=sys.stderr)
         return 1
     except Interrupted as stop:
         if first:
@@ -246,11 +248,6 @@ def _generate_for_video(arguments: argparse.Namespace, trained) -> int:
         build_features(arguments.video, build, root)
         dataset = load_dataset(root)
         splits = [split for split in dataset.splits if dataset.segments(split)]
-        if not splits:
-            raise ValueError(
-                f"{arguments.video}: gives no window of {dataset.window_s} s; "
-                f"see: pipeline build --dataset folder --source {arguments.video}"
-            )
         genre = arguments.genre
         pieces = (p for s in splits for p in read_pieces(root, trained, dataset, s, genre))
         written = write_pieces(trained, pieces, arguments.out, dataset.untrained, arguments.denoise)
@@ -270,7 +267,7 @@ def _generate_from_shards(arguments: argparse.Namespace, trained) -> int:
     written = write_pieces(trained, pieces, arguments.out, dataset.untrained, arguments.denoise)
     videos = [(wav, piece, find_video(dataset.source, piece.source)) for piece, wav in written]
     if not has_pipeline():
-        print("wav only: the pipeline package, which writes mp4, is not installed here")
+        print("wav only: pipeline and av, the packages that write mp4, are not both installed here")
         return 0
     failed = 0
     for wav, piece, video in videos:

@@ -25,6 +25,12 @@ CHOICES = {
     "reshape": ("time", "channel", "none"),
 }
 
+FREE = frozenset(
+    "max_steps lr_generator lr_discriminator workers log_every checkpoint_every val_every "
+    "val_segments sample_every sample_segments codec".split()
+)
+"""What may change when a run is resumed: it decides nothing of what the model is."""
+
 
 def paper_weights() -> dict[str, float]:
     """Return the weights of eq. 8; the adversarial loss has weight 1 there, `latent` none."""

@@ -65,13 +65,12 @@ def input_specs(config: Config, dataset: Dataset) -> Inputs:
 
     Raises ValueError where nothing is left.
     """
-    window_s = float(dataset.window_s)
 
     def spec(suffix: str, wanted: bool) -> InputSpec | None:
         if not wanted or suffix not in dataset.fields:
             return None
         vectors, features = dataset.fields[suffix]["shape"]
-        return InputSpec(features, window_s / vectors, vectors)
+        return InputSpec(features, dataset.seconds / vectors, vectors)
 
     inputs = Inputs(
         spec(MOTION, config.use_motion),

@@ -28,7 +28,17 @@ TIMEOUT_S = 3600
 
 
 class Elsewhere(Exception):
-    """Another process of the run failed; it says why itself."""
+    """Another process of the run failed, and says why itself; the text, if any, is of this one."""
+
+
+@contextmanager
+def _meeting() -> Iterator[None]:
+    """Raise Elsewhere where the others cannot be met: one that fails in a step leaves at once."""
+    try:
+        yield
+    except RuntimeError as error:
+        words = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise Elsewhere(f"another process of the run cannot be reached ({words:.200})") from None
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,8 @@ class Team:
         if self.size == 1:
             return value
         held = torch.tensor(value)
-        dist.all_reduce(held, dist.ReduceOp.MIN)
+        with _meeting():
+            dist.all_reduce(held, dist.ReduceOp.MIN)
         return int(held)
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
@@ -74,7 +85,8 @@ class Team:
         if self.size == 1:
             return dict(values)
         held = torch.tensor(list(values.values()), dtype=torch.float64)
-        dist.all_reduce(held)
+        with _meeting():
+            dist.all_reduce(held)
         return dict(zip(values, (held / self.size).tolist(), strict=True))
 
     def gather(self, value: Any) -> list[Any]:
@@ -82,7 +94,8 @@ class Team:
         if self.size == 1:
             return [value]
         values = [None] * self.size
-        dist.all_gather_object(values, value)
+        with _meeting():
+            dist.all_gather_object(values, value)
         return values
 
     def share(self, tensors: Iterable[Tensor]) -> None:
@@ -100,7 +113,8 @@ class Team:
             held = [p for group in stepping.param_groups for p in group["params"]]
             held = [p for p in held if p.grad is not None]
             flat = torch.cat([p.grad.flatten() for p in held])
-            dist.all_reduce(flat)
+            with _meeting():
+                dist.all_reduce(flat)
             flat /= self.size
             for p, part in zip(held, flat.split([p.numel() for p in held]), strict=True):
                 p.grad = part.view_as(p)

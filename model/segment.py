@@ -127,6 +127,11 @@ class Dataset:
         """Samples of one segment at 22 050 Hz."""
         return window_samples(self.window_s)
 
+    @property
+    def seconds(self) -> float:
+        """The window; `window_s` holds it exactly, as a fraction where it is no whole number."""
+        return float(Fraction(self.window_s))
+
     def segments(self, split: str) -> int:
         return sum(shard.segments for shard in self.splits.get(split, []))
 

@@ -19,7 +19,7 @@ from model.checkpoint import (
     save_torch,
     tensors,
 )
-from model.config import Config, to_dict
+from model.config import FREE, Config, to_dict
 from model.data import (
     Position,
     Source,
@@ -173,18 +173,18 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
 
 def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team()) -> None:  # noqa: B008
     """Put a checkpoint's content into a state that was built with the same configuration."""
-    free = {"max_steps", "lr_generator", "lr_discriminator", "workers", "log_every",
-            "checkpoint_every", "val_every", "val_segments", "sample_every",
-            "sample_segments", "codec"}  # fmt: skip
     config = state.config
-    fixed = {k: v for k, v in to_dict(config).items() if k not in free}
-    before = {k: v for k, v in content["config"].items() if k not in free}
+    fixed = {k: v for k, v in to_dict(config).items() if k not in FREE}
+    before = {k: v for k, v in content["config"].items() if k not in FREE}
     for what, was, now in (
         ("another configuration", before, fixed),
         ("other data", content["data"], data_facts(state.dataset)),
     ):
         if told := differences(was, now):
-            raise ValueError(f"{run}: cannot resume with {what}: {told}")
+            raise ValueError(
+                f"{run}: cannot resume with {what}: {told}; give the same --shards, --level, "
+                "--preset, --config and --set as the run began with"
+            )
     if content["codec"]["id"] != state.codec.id:
         raise ValueError(
             f"{run}: was trained with codec {content['codec']['id']}, the codec loaded is "

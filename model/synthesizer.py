@@ -246,6 +246,8 @@ def finetune(
             f"{run}: nothing to resume; run without --resume" if resume else
             f"{run}: holds a run already; go on with --resume, or choose another --out"
         )  # fmt: skip
+    if not resume:  # of a run that was stopped before its first checkpoint
+        (run / CODEC).unlink(missing_ok=True)
     dataset = load_dataset(root)
     named = choose_codec(dataset, codec_source, root)
     codec = load_codec(named, (config.level,), device)

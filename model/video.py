@@ -7,6 +7,7 @@ the pipeline's work; without it, wav files from shards still come out.
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,13 +22,14 @@ BUILD_OPTIONS = (
 
 
 def has_pipeline() -> bool:
-    return importlib.util.find_spec("pipeline") is not None
+    """Return whether `pipeline` can run here: in a checkout it lies there without its decoder."""
+    return all(importlib.util.find_spec(name) for name in ("pipeline", "av"))
 
 
 def run_pipeline(arguments: Sequence[str]) -> None:
     """Run `pipeline ARGUMENTS`; ValueError carries its last words where it fails."""
     if not has_pipeline():
-        raise ValueError("needs the pipeline package, which is not installed here")
+        raise ValueError("needs the packages pipeline and av, which are not both installed here")
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", *arguments],
         stdout=subprocess.PIPE,
@@ -41,7 +43,10 @@ def run_pipeline(arguments: Sequence[str]) -> None:
 
 
 def build_features(video: Path, build: dict[str, Any], out: Path) -> None:
-    """Write shards of one video into `out`, with the options the training data was built with."""
+    """Write shards of one video into `out`, with the options the training data was built with.
+
+    Raises ValueError with what became of the video where that is no segment.
+    """
     if not video.is_file():
         raise FileNotFoundError(f"{video}: no such video")
     arguments = ["build", "--dataset", "folder", "--source", str(video), "--out", str(out)]
@@ -49,7 +54,19 @@ def build_features(video: Path, build: dict[str, Any], out: Path) -> None:
     for name in BUILD_OPTIONS:
         if name in build:
             arguments += [f"--{name.replace('_', '-')}", str(build[name])]
-    run_pipeline(arguments)
+    try:
+        run_pipeline(arguments)
+    except ValueError:
+        if not (out / "report.json").is_file():
+            raise
+        (row,) = json.loads((out / "report.json").read_bytes())["rows"]
+        if row["code"] == "missing_motion":
+            raise ValueError(
+                f"{video}: the run knows motion from {build['motion']} annotations, and this video "
+                "has none beside it: put it there (docs/pipeline.md says how it is called), or "
+                "train on poses from the picture (pipeline build --motion mmpose)"
+            ) from None
+        raise ValueError(f"{row['status']}: {row['stage']}: {row['message']}") from None
 
 
 def mux(

@@ -25,7 +25,16 @@ from pipeline.engine import LocalEngine, RayEngine
 from pipeline.manifest import Row
 from pipeline.outcome import Outcome, attempt
 from pipeline.progress import progress
-from pipeline.shards import check_whole, groups, json_bytes, npy_bytes, wav_bytes, write_shard
+from pipeline.shards import (
+    check_whole,
+    groups,
+    is_shard_name,
+    json_bytes,
+    npy_bytes,
+    shard_name,
+    wav_bytes,
+    write_shard,
+)
 from pipeline.stages.extract import Settings
 
 SEGMENTS_PER_SHARD = 256
@@ -52,7 +61,7 @@ def write_shards(
             for index in range(outcomes[row.video_id].segments)
         ]
         for number, part in enumerate(groups(segments, SEGMENTS_PER_SHARD)):
-            plans.append(ShardPlan(f"{split}-{number:06d}.tar", tuple(part)))
+            plans.append(ShardPlan(shard_name(split, number), tuple(part)))
     stage = WriteShard(settings, out.resolve())
     written = {plan.name: shard for plan in plans if (shard := stage.stored(plan))}
     todo = [plan for plan in plans if plan.name not in written]
@@ -62,7 +71,7 @@ def write_shards(
             raise OSError(f"{plan.name}: {shard.message}; run the same command again")
         written[plan.name] = shard
     for path in out.glob("*.tar"):
-        if path.name not in written:
+        if path.name not in written and is_shard_name(path.name):
             path.unlink()
     return {
         split: [written[p.name] for p in plans if p.name.startswith(f"{split}-")]

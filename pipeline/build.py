@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from model.segment import (
 )
 from pipeline import manifest
 from pipeline.assemble import write_shards
-from pipeline.engine import LocalEngine, RayEngine, make_engine
+from pipeline.engine import LocalEngine, RayEngine, check_engine, make_engine
 from pipeline.limit import ITEM_LIMIT_S
 from pipeline.manifest import Row
 from pipeline.out import changes, dataset_before, keep_codes, locked
@@ -179,8 +180,7 @@ def check(options: BuildOptions) -> None:
         except (ValueError, FileNotFoundError) as error:
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             raise kind(f"{error}; or --motion openpose (poses as JSON), or --motion none") from None
-    if options.engine == "local" and options.address:
-        raise ValueError("--address goes with --engine ray")
+    check_engine(options.engine, options.address)
     if options.dataset == "synthetic" and options.motion_dir:
         raise ValueError("--motion-dir does not go with the synthetic data set, which has its own")
     if options.codec != "none":
@@ -194,6 +194,8 @@ def list_inputs(options: BuildOptions, engine: LocalEngine | RayEngine | None) -
     from pipeline.sources import aist, folder, tiktok
 
     motion, source = motion_kind(options), options.source
+    if options.motion_dir and not options.motion_dir.is_dir():
+        raise FileNotFoundError(f"--motion-dir {options.motion_dir}: no such folder")
     if options.dataset == "folder":
         if source is None:
             raise ValueError(
@@ -214,7 +216,10 @@ def list_inputs(options: BuildOptions, engine: LocalEngine | RayEngine | None) -
         specs = make(source, options.limit, options.seed, engine)
         rows = [aist.row(s.video_id, f"{s.video_id}.mp4", s.split, motion) for s in specs]
         return Listing(source / "videos", source / "motions", rows)
-    rows = listing.rows[: options.limit]
+    rows = listing.rows
+    if options.limit is not None:  # an official list names far more than a folder may hold
+        there = (r for r in rows if manifest.find(listing.root, r).ended != "missing_file")
+        rows = list(islice(there, options.limit))
     return Listing(listing.root, options.motion_dir or listing.motion_root, rows, listing.note)
 
 

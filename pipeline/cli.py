@@ -98,7 +98,7 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--precision", default="float32", choices=["float32", "bf16"])
     sub.add_argument("--codec", default="none", help="also extract codes: demo, jukebox-5b, PATH")
     sub.add_argument("--window-s", default="2", help="segment length, 2 to 20 (default 2)")
-    sub.add_argument("--limit", type=_positive, help="the first N inputs only")
+    sub.add_argument("--limit", type=_positive, help="the first N inputs that are there")
     sub.add_argument("--seed", type=_natural, default=0, help="seed of the synthetic data set")
     _add_engine(sub)
     sub.add_argument("--max-failed", type=_share, default=0.2, help="exit 3 above this share")
@@ -119,10 +119,22 @@ def _build(arguments: argparse.Namespace) -> int:
     values["out"] = arguments.out or Path("shards") / arguments.dataset
     report = build(BuildOptions(**values))
     print(report.table())
-    if not arguments.dry_run:
-        files = "report.html, report.json" + ("" if report.stopped else ", dataset.json")
-        print(f"written: {values['out']} ({files})")
-    return 3 if report.stopped or report.failed_share > arguments.max_failed else 0
+    if arguments.dry_run:
+        return 0
+    files = "report.html, report.json" + ("" if report.stopped else ", dataset.json")
+    print(f"written: {values['out']} ({files})")
+    if not (report.stopped or sum(report.segments.values())):
+        print("exit 3: no segment was made", file=sys.stderr)
+        return 3
+    return 3 if report.stopped else _share_code(report.failed_share, arguments.max_failed)
+
+
+def _share_code(share: float, most: float) -> int:
+    """Return the exit code for a share of inputs that failed; say so where it is too large."""
+    if share <= most:
+        return 0
+    print(f"exit 3: {share:.1%} failed, more than --max-failed {most:.1%}", file=sys.stderr)
+    return 3
 
 
 def _add_fetch(commands: argparse._SubParsersAction) -> None:
@@ -150,7 +162,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
     fetched = fetch_links(Fetching(**{name: given[name] for name in names}))
     print(fetched.table())
     print(f"written: {arguments.out} (links.json says of each link what became of it)")
-    return 3 if fetched.dead_share > arguments.max_failed else 0
+    return _share_code(fetched.dead_share, arguments.max_failed)
 
 
 def _add_curate(commands: argparse._SubParsersAction) -> None:
@@ -188,7 +200,7 @@ def _curate(arguments: argparse.Namespace) -> int:
     curation = curate(CurateOptions(**values))
     print(curation.table())
     print(f"written: {values['out']} ({arguments.dataset}.parquet, {arguments.dataset}.html)")
-    return 3 if curation.report.failed_share > arguments.max_failed else 0
+    return _share_code(curation.report.failed_share, arguments.max_failed)
 
 
 def _add_extract_codes(commands: argparse._SubParsersAction) -> None:
@@ -270,7 +282,7 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
 def _report(arguments: argparse.Namespace) -> int:
     from pipeline.report import Report
 
-    root = _shards(arguments.shards)
+    root = _shards(arguments.shards, "report.json")
     report = Report.load(root)
     if arguments.html:
         from pipeline.page import save_page
@@ -371,11 +383,11 @@ def _folder_or_address(text: str) -> Path | str:
     return text if "://" in text else Path(text)
 
 
-def _shards(given: Path | str | None) -> Path | str:
-    """Return the shard folder (or address) asked for, or the only folder there is."""
+def _shards(given: Path | str | None, file: str = "dataset.json") -> Path | str:
+    """Return the shard folder (or address) asked for, or the only folder that has the file."""
     if given is not None:
         return given
-    found = sorted(path.parent for path in Path("shards").glob("*/dataset.json"))
+    found = sorted(path.parent for path in Path("shards").glob(f"*/{file}"))
     if len(found) == 1:
         return found[0]
     names = ", ".join(map(str, found)) or "none in shards/; run pipeline build first"

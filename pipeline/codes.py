@@ -152,7 +152,7 @@ class Encode:
         """Store what is missing of a video's codes, uint16 (n, L) a level; return their key."""
         sound = video.sound()
         key = hashlib.sha256(b"".join(hashlib.sha256(wav).digest() for wav in sound)).hexdigest()
-        missing = [n for n in self.levels if not self.ledger.has("codes", self.key(key, n))]
+        missing = [n for n in self.levels if not self.ledger.read("codes", self.key(key, n))]
         if missing:
             audio = np.stack([read_wav(wav) for wav in sound]).astype(np.float32) / 32768
             for level in missing:

@@ -100,7 +100,14 @@ def _av_open(path: Path, limits: Limits, **more: str) -> InputContainer:
         "max_pixels": str(limits.max_pixels),
     }
     url = f"file:{path.absolute()}"
-    return av.open(url, options=options | more, metadata_errors="replace")
+    try:
+        return av.open(url, options=options | more, metadata_errors="replace")
+    except av.error.ArgumentError:  # how libavformat refuses a format that is not on the list
+        raise MediaError(
+            "undecodable",
+            f"{path}: not an mp4, mov, mkv, webm or gif, whatever its name; other containers are "
+            "not read: convert it, as by ffmpeg -i FILE FILE.mp4",
+        ) from None
 
 
 def video_stream(path: Path, container: InputContainer, limits: Limits) -> av.VideoStream:

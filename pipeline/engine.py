@@ -381,6 +381,13 @@ def _seconds(call: Callable[[], T]) -> tuple[T, float]:
     return call(), time.monotonic() - started_s
 
 
+def check_engine(name: str, address: str | None = None) -> None:
+    """Raise ValueError for an address that the engine asked for has no use for."""
+    if name == "local" and address:
+        raise ValueError(f"--address {address} goes with --engine ray")
+
+
 def make_engine(name: str, address: str | None = None) -> LocalEngine | RayEngine:
     """Return the engine by name: `local` or `ray` (a local Ray unless `address` names another)."""
+    check_engine(name, address)
     return LocalEngine() if name == "local" else RayEngine(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from model.segment import MOTION, VISUAL, Dataset, load_dataset
 
 PARTS = ("*.part", "codes/*/*.part", ".work/shards/*.part", ".work/results/*/*/*.part")
 """Where a killed writer leaves what it had not finished."""
+OUR_PART = re.compile(r".+\.\d+\.part")
+"""As `atomic_file` names it; a browser's or a downloader's own `.part` is none of ours."""
 
 
 @contextmanager
@@ -33,7 +36,8 @@ def locked(out: Path) -> Iterator[None]:
         except BlockingIOError:
             raise ValueError(f"{out}: another command is writing there; wait for its end") from None
         for part in (part for pattern in PARTS for part in out.glob(pattern)):
-            part.unlink(missing_ok=True)
+            if OUR_PART.fullmatch(part.name):
+                part.unlink(missing_ok=True)
         yield
 
 

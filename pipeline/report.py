@@ -76,7 +76,8 @@ class Report:
 
     @property
     def failed_share(self) -> float:
-        return self.counts["failed"] / len(self.rows) if self.rows else 0.0
+        """How many failed of those that were wanted: what is filtered out counts for neither."""
+        return self.counts["failed"] / max(1, len(self.rows) - self.counts["filtered"])
 
     @property
     def ends(self) -> list[dict[str, Any]]:
@@ -201,7 +202,8 @@ class Report:
             lines.append(f"segments, {split:<18}{number:>8}")
         if self.segments:
             lines.append(f"{'tail dropped, s':<28}{facts['dropped_tail_s']:>8}")
-        for row in [row for row in self.rows if row["status"] == "failed"][:10]:
+        failed = [row for row in self.rows if row["status"] == "failed"]
+        for row in sorted(failed, key=lambda row: row["stage"] == "manifest")[:10]:
             lines.append(f"failed: {row['video_id']}: {row['stage']}: {row['message']}")
         lines += [f"STOPPED {self.stopped}"] if self.stopped else []
         lines += [f"UNTRAINED {note}" for note in self.untrained]

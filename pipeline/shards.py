@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import struct
 import tarfile
 import wave
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from model.jukebox.cache import sha256_of
-from model.segment import SAMPLE_RATE_HZ, Shard, atomic_file
+from model.segment import SAMPLE_RATE_HZ, SPLITS, Shard, atomic_file
 
 
 class TarWriter:
@@ -138,6 +139,16 @@ def read_npy(data: bytes) -> np.ndarray:
 
 def json_bytes(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=True).encode()
+
+
+def shard_name(split: str, number: int) -> str:
+    """Return the file name of a split's tar number `number`, from 0."""
+    return f"{split}-{number:06d}.tar"
+
+
+def is_shard_name(name: str) -> bool:
+    """Return whether a tar is called as ours are: any other in the folder is the user's own."""
+    return bool(re.fullmatch(rf"({'|'.join(SPLITS)})-\d{{6,}}\.tar", name))
 
 
 def groups(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

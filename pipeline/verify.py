@@ -25,7 +25,7 @@ from model.segment import (
     place,
     split_key,
 )
-from pipeline.shards import check_whole, read_npy, read_shard, read_wav
+from pipeline.shards import check_whole, is_shard_name, read_npy, read_shard, read_wav
 from pipeline.store import reach
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ def _load(address: str) -> Dataset:
 def _no_others(root: Path, dataset: Dataset) -> None:
     listed = {shard.name for shards in dataset.splits.values() for shard in shards}
     for path in sorted(root.glob("*.tar")):
-        if path.name not in listed:
+        if path.name not in listed and is_shard_name(path.name):
             raise ValueError(
                 f"{path.name}: in the folder, not in dataset.json; run the build again"
             )

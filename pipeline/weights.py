@@ -26,6 +26,8 @@ from model.jukebox.cache import (
 from pipeline.download import DownloadError, download, place
 
 SINGLE = "single source"
+DIFFERS = "DIFFERS"
+"""How the verdict on a file begins whose doubtful hash is not its own."""
 SMPL_PAGE = "https://smpl.is.tue.mpg.de"
 SMPL = (
     "smpl: body models are licensed to each person: register and accept the terms at "
@@ -245,7 +247,9 @@ def fetch(
         tell(f"LICENCE {weight.name}: {weight.licence}; {weight.restricted}")
     path = weight.path
     if path.is_file():
-        tell(f"{path}: is there already; {check(weight, path)}")
+        told = check(weight, path)
+        again = "; delete it to fetch it again" if told.startswith(DIFFERS) else ""
+        tell(f"{path}: is there already; {told}{again}")
         return path
     url = url or weight.url
     size_bytes = None if weight.doubt else weight.size_bytes
@@ -302,7 +306,7 @@ def check(weight: Weight, path: Path) -> str:
         return f"SHA-256 begins {wanted}, as the file's name says"
     if found == wanted:
         return f"SHA-256 is as stated (unverified: {weight.doubt})"
-    return f"DIFFERS: SHA-256 is {found}, the {weight.doubt} known states {wanted}"
+    return f"{DIFFERS}: SHA-256 is {found}, the {weight.doubt} known states {wanted}"
 
 
 def git_blob_of(path: Path) -> str:
@@ -344,7 +348,8 @@ def verify(name: str = "") -> tuple[list[str], bool]:
             lines.append(f"{weight.name}: not there")
             continue
         try:
-            lines.append(f"{weight.name}: {check(weight, weight.path)}")
+            lines.append(f"{weight.name}: {(told := check(weight, weight.path))}")
+            right &= not told.startswith(DIFFERS)
         except ValueError as error:
             lines.append(f"{weight.name}: WRONG {error}")
             right = False

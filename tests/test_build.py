@@ -17,11 +17,14 @@ from clips import clicks, write
 
 import pipeline.build
 from model.segment import load_dataset
+from model.video import build_features
 from pipeline import cli
 from pipeline.build import BuildOptions, build, locked
 from pipeline.engine import LocalEngine
 from pipeline.report import Report
 from pipeline.shards import read_npy, read_shard, read_wav
+from pipeline.sources import aist
+from pipeline.sources.listing import video_files
 from pipeline.stages import smpl
 from pipeline.verify import verify
 
@@ -214,6 +217,34 @@ def test_another_source_does_not_replace_what_is_there(videos, tmp_path):
     assert shards(tmp_path / "out") == before
 
 
+def test_files_that_are_not_ours_stay(videos, tmp_path):
+    for name in ("backup.tar", "film.mp4.part"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "train-000000.tar.123.part").write_text("of a killed build")
+    (tmp_path / "train-000009.tar").write_text("of an earlier build")
+    build(options(videos, tmp_path))
+    assert sorted(path.name for path in tmp_path.glob("*.part")) == ["film.mp4.part"]
+    assert sorted(shards(tmp_path)) == ["backup.tar", "train-000000.tar"]
+    assert list(verify(tmp_path))
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(videos, monkeypatch):
+    def refuse(folder: object) -> object:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(OSError, match="this folder cannot be read"):
+        video_files(videos)
+
+
+def test_a_limit_counts_what_is_there(tmp_path):
+    names = sorted(aist.official_split("aist"))
+    for name in names[4:6]:
+        clip(tmp_path / f"{name}.mp4", 2.1)
+    report = build(options(tmp_path, tmp_path / "o", dataset="aist", motion="none", limit=2))
+    assert ends(report) == {f"{name}.mp4": "ok" for name in names[4:6]}
+
+
 def test_annotations_are_not_shared_by_videos_of_one_name(tmp_path):
     source = tmp_path / "in"
     for folder in ("x", "y"):
@@ -349,7 +380,15 @@ def run(*arguments: object) -> int:
 def test_exit_codes_and_messages(videos, tmp_path, capsys):
     build_it = ["build", "--dataset", "folder", "--engine", "local", "--visual", "none"]
     assert run(*build_it, "--source", videos, "--out", tmp_path / "o") == 3
-    assert "failed" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "failed" in said.out and "more than --max-failed 20.0%" in said.err
+    assert run(*build_it, "--source", videos, "--out", tmp_path / "o", "--dry-run") == 0
+    clip(tmp_path / "short" / "a.mp4", 1.0)
+    assert run(*build_it, "--source", tmp_path / "short", "--out", tmp_path / "q") == 3
+    assert "no segment was made" in capsys.readouterr().err
+    assert run("curate", "--dataset", "tiktok", "--source", videos, "--out", tmp_path / "r",
+               "--engine", "local", "--address", "auto") == 1  # fmt: skip
+    assert "--address auto goes with --engine ray" in capsys.readouterr().err
     assert run(*build_it, "--source", videos, "--out", tmp_path / "o", "--max-failed", 0.5) == 0
     assert run(*build_it, "--source", tmp_path / "none", "--out", tmp_path / "p") == 1
     assert "no such folder" in capsys.readouterr().err
@@ -365,6 +404,16 @@ def test_exit_codes_and_messages(videos, tmp_path, capsys):
     assert run("verify", "--shards", tmp_path / "none") == 1
     assert "pipeline build" in capsys.readouterr().err
     assert run("build") == 2
+
+
+def test_features_of_a_new_video_are_made_or_it_is_said_why_not(tmp_path):
+    wanted = {"motion": "smpl", "visual": "none", "window_s": "5/2"}
+    with pytest.raises(ValueError, match="knows motion from smpl annotations"):
+        build_features(clip(tmp_path / "a.mp4"), wanted, tmp_path / "a")
+    build_features(tmp_path / "a.mp4", wanted | {"motion": "none"}, tmp_path / "b")
+    assert load_dataset(tmp_path / "b").seconds == 2.5
+    with pytest.raises(ValueError, match=r"filtered: cut: short\.mp4: got 1\.20 s"):
+        build_features(clip(tmp_path / "short.mp4", 1.2), wanted, tmp_path / "c")
 
 
 def test_kinetics_weights_that_are_not_there_are_not_replaced(

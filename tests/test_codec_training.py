@@ -152,6 +152,18 @@ def test_gradient_passes_the_quantiser_unchanged():
     assert torch.equal(latents.grad, torch.ones(1, 4, 5))
 
 
+def test_a_level_that_had_not_begun_begins_where_the_other_goes_on(music, tmp_path):
+    both = replace(QUICK, levels=("high", "low"), steps=1, parallel=False)
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        train(both, music, None, tmp_path, resume=True)
+    train(replace(both, levels=("high",)), music, None, tmp_path)
+    train(both, music, None, tmp_path, resume=True)
+    assert load_codec(tmp_path / CODEC, ["low"])
+    (tmp_path / "low" / CHECKPOINT).write_bytes(b"PK")
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        train(both, music, None, tmp_path, resume=True)
+
+
 def test_interrupted_training_goes_on_exactly(music, tmp_path):
     train(QUICK, music, None, tmp_path / "whole")
     train(replace(QUICK, steps=3), music, None, tmp_path / "cut")

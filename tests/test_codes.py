@@ -75,6 +75,15 @@ def test_again_encodes_nothing_and_writes_the_same(root, codec_file, monkeypatch
     assert tars(root, codec_id) == before
 
 
+def test_a_damaged_result_is_made_again(root, codec_file):
+    codec_id = extract_codes(root, codec_file)
+    before = tars(root, codec_id)
+    stored = sorted((root / ".work" / "results" / "codes").glob("*/*.npz"))[0]
+    stored.write_bytes(stored.read_bytes()[:100])
+    extract_codes(root, codec_file)
+    assert tars(root, codec_id) == before
+
+
 def test_only_the_levels_asked_for_are_encoded_and_a_later_one_is_added(
     root, codec_file, monkeypatch
 ):

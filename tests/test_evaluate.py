@@ -14,12 +14,13 @@ from model.cli import main
 from model.config import Config, load_config, to_dict
 from model.data import Source
 from model.evaluate.command import FOLDER, NAME, load, to_show
-from model.evaluate.embeddings import load_embedding
+from model.evaluate.embeddings import Embedding, load_embedding
+from model.evaluate.fad import frechet
 from model.evaluate.material import read_clips, read_training
 from model.evaluate.music import TRUTH, Music, decode, metronome
 from model.evaluate.paper import FULL, TABLES, row_of
 from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, Judge
-from model.evaluate.tables import beside_the_paper, cell, compared, one_run
+from model.evaluate.tables import beside_the_paper, cell, compared, one_run, unlike_the_paper
 from model.fake import write_fake_dataset
 from model.jukebox import load_codec
 from model.segment import load_dataset
@@ -200,7 +201,23 @@ def test_one_song_has_no_interval(judge, clips):
 def test_loudness_of_a_segment_does_not_change_its_embedding(judge, clips):
     loud = judge.scores(Music("x", [clip.audio for clip in clips]))
     quiet = judge.scores(Music("x", [0.1 * clip.audio for clip in clips]))
-    assert np.allclose(loud["features"], quiet["features"], atol=1e-3)
+    assert np.allclose(loud["patches"], quiet["patches"], atol=1e-3)
+
+
+def test_distances_of_sets_are_of_all_patches(clips):
+    quarters = Embedding("quarters", lambda x: np.log1p(np.abs(x[:44100]).reshape(4, 3, -1)).sum(2))
+    judge = Judge(clips, quarters, None, None, 1024)
+    ours = [0.5 * clip.audio + 0.1 * clip.audio**2 for clip in clips]
+    scores = judge.scores(Music("x", ours))
+    assert scores["patches"].shape == (len(judge.segment_songs), 4, 3)
+    wanted = frechet(judge.patches.reshape(-1, 3), scores["patches"].reshape(-1, 3))
+    assert judge.summary(scores)["frechet"].value == pytest.approx(wanted)
+
+
+def test_settings_unlike_the_papers_are_told():
+    assert unlike_the_paper(to_dict(Config())) == []
+    found = unlike_the_paper(to_dict(replace(Config(), channels=8, max_steps=5, level="low")))
+    assert found == ["channels 8"]
 
 
 def test_a_metronome_clicks_twice_a_second():

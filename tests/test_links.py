@@ -161,6 +161,8 @@ def test_a_second_run_asks_for_what_may_have_passed_and_nothing_else(
     again = fetch(tmp_path, rows, tries=1)
     assert causes(again) == {"good": "", "404": "removed", "503": "busy"} and again.asked == 1
     assert set(server.asked) == {"503"}
+    lines = (tmp_path / "out" / "archive.jsonl").read_text().splitlines()
+    assert lines[-2] == '{"id": "good", "torn' and json.loads(lines[-1])["cause"] == "busy"
     (tmp_path / "out" / "good.mp4").unlink()
     assert fetch(tmp_path, rows, tries=1, dead_too=True).asked == 3
     assert (tmp_path / "out" / "good.mp4").read_bytes() == server.video
@@ -196,6 +198,9 @@ def test_long_videos_are_left_out_by_the_list_and_by_the_file(
 ) -> None:
     assert causes(fetch(tmp_path, {"a": server.url("a")}, max_duration_s=1.0)) == {"a": "too_long"}
     assert video_files(tmp_path / "out") == []
+    assert fetch(tmp_path, {"a": server.url("a")}, max_duration_s=1.0).asked == 0
+    again = fetch(tmp_path, {"a": server.url("a")}, max_duration_s=60.0)
+    assert again.asked == 1 and causes(again) == {"a": ""}
     listed = tmp_path / "long.csv"
     listed.write_text("id,url,song,duration,dancers\nb," + server.url("b") + ",s,2000,1\n")
     fetched = fetch_links(Fetching(listed, tmp_path / "other"))

@@ -339,6 +339,7 @@ def test_the_two_kl_are_their_formulas():
     by_hand = 0.5 * (vt / vg - 1 + (mg - mt) ** 2 / vg + math.log(vg / vt))
     assert feature_kl(t, g, floor=0) == pytest.approx(by_hand, rel=1e-12)
     assert feature_kl(t, t) == 0 and feature_kl(t, g) > 0
+    assert np.isnan(feature_kl(np.ones((3, 2)), np.ones((3, 2))))
 
 
 # --- genre ---------------------------------------------------------------------------------------

@@ -212,6 +212,7 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(world, tuned, tmp_path)
 
 
 def test_without_improvement_no_codec_is_written(world, tmp_path, capsys):
+    (tmp_path / CODEC).write_bytes(b"of a run that was stopped before its first checkpoint")
     assert finetune_command(world[0], tmp_path, replace(SMALL, steps=2, lr_decoder=0.0)) == 1
     assert "never fell below" in capsys.readouterr().err
     assert not (tmp_path / CODEC).exists()

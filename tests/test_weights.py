@@ -252,6 +252,8 @@ def test_a_hash_of_a_single_source_is_a_hint(script, weight, monkeypatch):
     monkeypatch.setattr(pipeline.weights, "TABLE", (replace(hint, sha256="0" * 64),))
     with pytest.warns(UserWarning, match="DIFFERS"):
         assert find("toy") == script.target
+    lines, right = verify()
+    assert "DIFFERS" in lines[0] and not right
 
 
 def test_a_hash_may_be_known_by_its_beginning_by_git_or_not_at_all(script, weight, tmp_path):

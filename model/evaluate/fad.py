@@ -5,6 +5,8 @@ Legend: S clips, P patches of all clips, D features; all in float64.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -48,14 +50,15 @@ def feature_kl(truth: np.ndarray, generated: np.ndarray, floor: float = 1e-3) ->
     Each feature by itself, as a normal distribution fitted to either set; the mean over features of
     ½ (σt² / σg² - 1 + (μg - μt)² / σg² + ln σg² / σt²). To every variance `floor` times the
     truth's mean variance is added: features that never vary, as many of VGGish's are, would make it
-    infinite. Of sets and not pairs, as `frechet`. A KL of full covariances needs far more patches
-    than a test split has: its value is that of the directions in which nothing happens.
+    infinite. NaN where none varies, or, without a floor, one. Of sets and not pairs, as `frechet`.
+    A KL of full covariances needs far more patches than a test split has: its value is that of the
+    directions in which nothing happens.
     """
     (mean_t, cov_t), (mean_g, cov_g) = moments(truth), moments(generated)
     extra = floor * np.trace(cov_t) / len(mean_t)
     var_t, var_g = np.diag(cov_t) + extra, np.diag(cov_g) + extra
     if not (var_t.all() and var_g.all()):
-        raise ValueError("a feature never varies: no normal distribution; give a floor above 0")
+        return math.nan
     ratio = var_t / var_g
     return float((ratio - 1 + (mean_g - mean_t) ** 2 / var_g - np.log(ratio)).mean() / 2)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 Figures = tuple[float, ...]
@@ -70,7 +71,7 @@ def row_of(config: Mapping[str, Any], window_s: str, finetuned: bool, any_finetu
     """
     weights = config["weights"]
     changed = {
-        f"{float(window_s):g} s": float(window_s) != 2,
+        f"{float(Fraction(window_s)):g} s": Fraction(window_s) != 2,
         "without motion": not config["use_motion"],
         "without visual": not config["use_visual"],
         "without L_adv": not weights["adversarial"],

@@ -71,20 +71,21 @@ class Judge:
         self.segment_onsets = [onsets_s(audio) for audio in segments]
         self.loris_onsets = [loris_onsets_s(audio) for audio in segments]
         self.codes = np.concatenate([clip.codes for clip in clips])
-        self.features = self._embed(segments)
+        self.patches = self._embed(segments)
 
     def scores(self, music: Music) -> Scores:
         """Return what can be scored: by name (C,) of clips, (S,) of segments; NaN where undefined.
 
-        Also `features` (S, D) and `of codes` (S, L), for the scores of sets.
+        Also `patches` (S, P, D) and `of codes` (S, L), for the scores of sets.
         """
         found = _columns([self._of_clip(i, audio) for i, audio in enumerate(music.audio)])
         segments = self._cut(music.audio)
         found |= _columns([self._of_segment(i, audio) for i, audio in enumerate(segments)])
-        if self.features is not None:
-            found["features"] = self._embed(segments)
-            found["kl"] = paired_kl(self.features, found["features"])
-            found |= self._genre(found["features"])
+        if self.patches is not None:
+            found["patches"] = self._embed(segments)
+            features = found["patches"].mean(1)
+            found["kl"] = paired_kl(self.patches.mean(1), features)
+            found |= self._genre(features)
         if music.codes is not None:
             found["of codes"] = np.concatenate(music.codes)
             found["codes"] = code_accuracy(found["of codes"], self.codes)
@@ -107,10 +108,12 @@ class Judge:
                 scores["loris_cover"][at], scores["loris_hit"][at]
             )["f1"],
         }
-        if "features" in scores and len(self.features) > 1:
-            ours, true = scores["features"], self.features
-            statistics["frechet"] = lambda at: frechet(true[at], ours[at])
-            statistics["feature_kl"] = lambda at: feature_kl(true[at], ours[at])
+        if "patches" in scores and len(self.segment_songs) > 1:
+            ours, true = scores["patches"], self.patches
+            statistics["frechet"] = lambda at: frechet(np.vstack(true[at]), np.vstack(ours[at]))
+            statistics["feature_kl"] = lambda at: feature_kl(
+                np.vstack(true[at]), np.vstack(ours[at])
+            )
         if "of codes" in scores:
             statistics["perplexity"] = lambda at: perplexity(scores["of codes"][at], self.bins)
         return told | {n: _figure(f, self.segment_songs) for n, f in statistics.items()}
@@ -142,11 +145,12 @@ class Judge:
         return [part for audio in sounds for part in audio.reshape(-1, self.samples)]
 
     def _embed(self, segments: Sequence[np.ndarray]) -> np.ndarray | None:
+        """Return the patches (S, P, D) of segments, each at the shards' peak."""
         if self.embedding is None:
             return None
         peaks = [max(float(np.abs(audio).max()), 1e-9) for audio in segments]
         loud = (PEAK / peak * audio for peak, audio in zip(peaks, segments, strict=True))
-        return np.stack([self.embedding.clip(audio) for audio in loud])
+        return np.stack([self.embedding.patches(audio) for audio in loud])
 
 
 def plain(summary: dict[str, Interval]) -> dict[str, dict[str, float | None]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from model.config import FREE, Config, to_dict
 from model.evaluate.compare import paired_difference, sign_flip_p
 from model.evaluate.paper import FULL, OTHERS, TABLES, TIKTOK, Row, row_of
 from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, PAPER
@@ -137,12 +138,21 @@ def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
     for e in evaluations:
         songs = len(set(e["songs"]))
         said = "; ".join(e["labels"]) or "published weights"
+        if changed := unlike_the_paper(e["config"]):
+            said += "; not the paper's: " + ", ".join(changed)
         lines.append(
             f"- {e['run']}: {e['dataset']}, split {e['split']}, {len(e['segments'])} segments of "
             f"{songs} songs; {e['level']}, arch {e['config']['arch']}, step {e['step']}, batch "
             f"{e['config']['batch_size']}; codec {e['codec']}; embedding {e['embedding']}; {said}"
         )
     return lines
+
+
+def unlike_the_paper(config: Mapping[str, Any]) -> list[str]:
+    """Return the settings that decide what a model is and are not the default, the paper's."""
+    plain = to_dict(Config())
+    told = FREE | {"level", "seed", "arch", "batch_size"}
+    return [f"{k} {v}" for k, v in config.items() if k not in told and v != plain.get(k)]
 
 
 def slashed(figures: Sequence[float]) -> str:

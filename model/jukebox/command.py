@@ -41,11 +41,18 @@ def train(
 ) -> Path:
     """Train each level on its own and return the path of the codec of all of them.
 
-    In parallel, the first level to fail stops the others; ValueError names it.
+    In parallel, the first level to fail stops the others; ValueError names it. To resume, one
+    level's checkpoint is enough: a run that was stopped early may have none of the other yet.
     """
-    from model.jukebox.train import CODEC, merge, train_level
+    from model.jukebox.train import CHECKPOINT, CODEC, merge, train_level
 
-    jobs = {level: (config, level, audio, shards, out / level, resume) for level in config.levels}
+    begun = {level for level in config.levels if (out / level / CHECKPOINT).exists()}
+    if resume and not begun:
+        raise FileNotFoundError(f"{out}: nothing to resume; run without --resume")
+    jobs = {
+        level: (config, level, audio, shards, out / level, resume and level in begun)
+        for level in config.levels
+    }
     if not config.parallel or len(jobs) == 1:
         for job in jobs.values():
             train_level(*job)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from model.checkpoint import DAMAGED
 from model.jukebox.bottleneck import nearest
 from model.jukebox.checkpoint import read_weights, select, write_weights
 from model.jukebox.codec import find_weights
@@ -121,9 +122,11 @@ def build(config: CodecConfig, index: int, corpus: Corpus) -> State:
 
 
 def pick_device(config: CodecConfig, index: int) -> torch.device:
+    count = torch.cuda.device_count()
+    if config.device.startswith("cuda") and not count:
+        raise ValueError(f"device {config.device}: torch finds no GPU here")
     if config.device != "auto":
         return torch.device(config.device)
-    count = torch.cuda.device_count()
     return torch.device("cuda", index % count) if count else torch.device("cpu")
 
 
@@ -199,16 +202,20 @@ def save(state: State, config: CodecConfig, out: Path) -> None:
 def restore(state: State, config: CodecConfig, path: Path) -> None:
     """Set the state to a checkpoint's."""
     device = next(state.model.parameters()).device
-    saved = torch.load(path, map_location=device, weights_only=True)
+    try:
+        # Adam counts its steps on the CPU: on a GPU each parameter's would be waited for.
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGED as error:
+        raise ValueError(f"{path}: cannot be read as a checkpoint ({error!s:.300})") from None
     try:
         state.model.load_state_dict(saved["model"])
     except RuntimeError as error:
         raise ValueError(f"{path}: made with other width, depth or l_bins: {error}") from None
     state.optimiser.load_state_dict(saved["optimiser"])
-    state.average = saved["average"]
+    state.average = {name: value.to(device) for name, value in saved["average"].items()}
     state.bandwidth = Bandwidth(**saved["bandwidth"])
     state.codebook = CodebookEMA(
-        saved["k_sum"], saved["k_elem"], config.l_mu, config.revival_threshold
+        saved["k_sum"].to(device), saved["k_elem"].to(device), config.l_mu, config.revival_threshold
     )
     state.step = saved["step"]
 

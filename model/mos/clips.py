@@ -114,7 +114,7 @@ def choose_clips(
     most = max(len(system.pieces) for system in systems.values())
     video = "coherence" in settings.parts
     if video and not has_pipeline():
-        raise ValueError("coherence: needs the pipeline package to write mp4; or --parts quality")
+        raise ValueError("coherence: needs pipeline and av to write mp4; or --parts quality")
     first = next(iter(systems.values()))
     pictures = {s: (first.folder / first.pieces[s]["file"]).with_suffix(".mp4") for s in common}
     if video:

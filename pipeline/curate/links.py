@@ -14,7 +14,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,10 @@ class Fetching:
 
 @dataclass(frozen=True)
 class End:
-    """How one link ended: `cause` is "" for a video that is there as `file`, else one of CAUSES."""
+    """How one link ended: `cause` is "" for a video that is there as `file`, else one of CAUSES.
+
+    `limit_s` was --max-duration-s when it was asked for.
+    """
 
     id: str
     url: str
@@ -94,6 +97,7 @@ class End:
     words: str = ""
     file: str = ""
     bytes: int = 0
+    limit_s: float = 0.0
 
 
 @dataclass
@@ -159,6 +163,7 @@ def fetch_links(options: Fetching) -> Fetched:
         waiting = [link for link in links if (link.id, link.url) not in known]
         fetched = Fetched(asked=len(waiting))
         for end in progress(_each(options, waiting), "fetch", len(waiting), "link"):
+            end = replace(end, limit_s=options.max_duration_s)
             known[end.id, end.url] = end
             _remember(options, end)
         fetched.ends = [known[link.id, link.url] for link in links]
@@ -332,6 +337,8 @@ def _archive(options: Fetching) -> dict[tuple[str, str], End]:
 
 
 def _settled(options: Fetching, end: End) -> bool:
+    if end.cause == "too_long" and options.max_duration_s > end.limit_s:
+        return False
     if end.cause:
         return end.cause not in PASSING and not options.dead_too
     path = options.out / end.file
@@ -339,8 +346,12 @@ def _settled(options: Fetching, end: End) -> bool:
 
 
 def _remember(options: Fetching, end: End) -> None:
-    with open(_archive_file(options), "a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(end)) + "\n")
+    with open(_archive_file(options), "ab+") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":  # torn: what follows must not be lost with it
+                file.write(b"\n")
+        file.write(f"{json.dumps(asdict(end))}\n".encode())
         file.flush()
         os.fsync(file.fileno())
 

@@ -23,7 +23,7 @@ from pipeline.curate.scores import Clip, Likeness, Material
 from pipeline.curate.settings import DEFAULT, Settings, load_settings
 from pipeline.curate.songs import compare
 from pipeline.curate.table import save_table
-from pipeline.engine import LocalEngine, RayEngine, make_engine
+from pipeline.engine import LocalEngine, RayEngine, check_engine, make_engine
 from pipeline.ledger import Ledger, result_key
 from pipeline.manifest import Row
 from pipeline.outcome import Outcome, attempt
@@ -82,6 +82,7 @@ def curate(options: CurateOptions) -> Curation:
     """
     settings = load_settings(options.thresholds or DEFAULT)
     networks = _networks(options)
+    check_engine(options.engine, options.address)
     inputs = options.out / f"{options.dataset}.inputs.parquet"
     if options.source is None and not options.decide_only:
         raise ValueError(
@@ -150,8 +151,8 @@ def _measured(
                 f"--decide-only: {len(todo)} inputs are not measured with these settings "
                 f"({names} …); run without it"
             )
-        if len(todo) < len(rows):
-            print(f"{stage.name}: {len(rows) - len(todo)} of {len(rows)} inputs are done already")
+        if kept := len(going) - len(todo):
+            print(f"{stage.name}: {kept} of {len(rows)} inputs are done already")
         if todo:
             done = engine.run([stage], todo, _lost)
             for work in progress(done, stage.name, len(todo), "video"):

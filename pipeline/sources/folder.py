@@ -27,8 +27,6 @@ def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Li
     if not paths:
         raise FileNotFoundError(f"--source {source}: no video in it")
     home = "openpose" if motion == "openpose" else "motions"
-    if motion_dir and not motion_dir.is_dir():
-        raise FileNotFoundError(f"--motion-dir {motion_dir}: no such folder")
     places = [motion_dir] if motion_dir else [root / home, root.parent / home, root]
     motion_root = next((p for p in places if p.is_dir()), root)
     stems = Counter(path.stem for path in paths)

@@ -31,11 +31,12 @@ def video_files(root: Path) -> list[Path]:
 
     Folders `.work` are left out: what a command has not finished lies there. Links to folders are
     followed, each real folder once. What is no readable file (a broken link) is listed too: it ends
-    in the report, not in silence.
+    in the report, not in silence. A folder that cannot be read raises OSError: its videos would be
+    lost, and with them what an earlier build made of them.
     """
     found: list[Path] = []
     seen: set[str] = set()
-    for folder, names, files in os.walk(root, followlinks=True):
+    for folder, names, files in os.walk(root, onerror=_refuse, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             names.clear()
@@ -45,6 +46,13 @@ def video_files(root: Path) -> list[Path]:
         here = Path(folder).relative_to(root)
         found += [here / f for f in files if Path(f).suffix.lower() in VIDEO_SUFFIXES]
     return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    raise OSError(
+        f"{error.filename}: this folder cannot be read ({error.strerror}), and its videos would be "
+        "lost; make it readable, or move it out of --source"
+    ) from None
 
 
 def utf8(path: Path) -> tuple[str, str]:

@@ -244,6 +244,12 @@ def _motion(
     if not row.motion:
         raise StageError("missing_motion", f"{row.path}: no annotation; use --motion none")
     path, window_s = settings.motion_root / row.motion, Fraction(settings.window_s)
+    if not path.exists():
+        raise StageError(
+            "missing_motion",
+            f"{row.path}: {row.motion} is not in the annotations' folder; name that folder with "
+            "--motion-dir DIR, or do without: --motion none",
+        )
     starts_s = [Fraction(start) for start in cut.facts["starts_s"]]
     if settings.motion.startswith("smpl"):
         origin_s = Fraction(cut.facts["video_start_s"])

@@ -49,9 +49,13 @@ class Pose:
     name: str = "pose"
     batch: int = 4
     gpus: float = 0.25
-    limit_s: float = 0.0
     _detector: Detector | None = field(default=None, repr=False)
     _net: PoseNet | None = field(default=None, repr=False)
+
+    @property
+    def limit_s(self) -> float:
+        """Watching a video has the whole limit, and the network as much again."""
+        return 2 * self.settings.item_limit_s
 
     def setup(self) -> None:
         """Nothing to load before it is needed."""
