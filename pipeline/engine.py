@@ -260,14 +260,19 @@ class _Pool:
     def submit(self, wait_for_more: bool) -> _Call | None:
         """Start a call on a full batch, or on what there is if no more will come."""
         if self.again and not self.retrying:
-            self.retrying = True  # one at a time: none shares an actor with the one to blame
+            seat = next((seat for seat in self.free if self.free.count(seat) == 2), None)
+            if seat is None:
+                return None  # one actor becomes free first
+            self.retrying = True  # one at a time, on an actor of its own: none pays for another
+            self.free.remove(seat)
             pairs, second = [self.again.popleft()], True
         elif not self.waiting or (wait_for_more and len(self.waiting) < self.stage.batch):
             return None
         else:
             count = min(self.stage.batch, len(self.waiting))
             pairs, second = [self.waiting.popleft() for _ in range(count)], False
-        seat = self.free.popleft()
+            seat = self.free[0]
+        self.free.remove(seat)
         given = [latest for _, latest in pairs]
         ended, *results = seat.actor.call.options(num_returns=1 + len(given)).remote(*given)
         self.running += 1
@@ -283,31 +288,39 @@ class _Pool:
         seat.calls.remove(call)
         seat.since_s = time.monotonic()
         if seat in self.seats:
-            self.free.append(seat)
+            self.free.extend([seat] * (2 if call.second else 1))
         self.running -= 1
         self.retrying = self.retrying and not call.second
         try:
             self.time.add(len(call.pairs), *self._ray.get(call.ended))
         except self._ray.exceptions.RayError as error:
+            if isinstance(error, self._ray.exceptions.RayActorError) and seat in self.seats:
+                # Where its node has died Ray may not know yet; a new actor waits until it does.
+                self._replace(seat)
             return _last_words(error)
         return ""
+
+    def _replace(self, seat: _Seat) -> None:
+        """Kill an actor and start another in its place."""
+        self._ray.kill(seat.actor)
+        new = self._seat(seat.home)
+        self.seats[self.seats.index(seat)] = new
+        self.free = deque(s for s in self.free if s is not seat)
+        self.free.extend([new] * 2)
 
     def kill_hung(self) -> None:
         """Kill, and replace, the workers that are long past their item's limit."""
         if not self.stage.limit_s:
             return
         now_s = time.monotonic()
-        for i, seat in enumerate(self.seats):
+        for seat in list(self.seats):
             if seat.calls and not self._ray.wait([seat.ready], timeout=0)[0]:
                 seat.since_s = now_s  # it waits for a place in the cluster, or loads a model
             limit_s = self.stage.limit_s * len(seat.calls[0].pairs) if seat.calls else 0.0
             if not seat.calls or now_s - seat.since_s < limit_s + GRACE_S:
                 continue
             seat.calls[0].hung = True
-            self._ray.kill(seat.actor)
-            self.seats[i] = self._seat(seat.home)
-            self.free = deque(s for s in self.free if s is not seat)
-            self.free.extend([self.seats[i]] * 2)
+            self._replace(seat)
 
     def close(self) -> None:
         if self._ray.is_initialized():  # not where its node has died

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 import pipeline.engine
-from pipeline.engine import RayEngine
+from pipeline.engine import LocalEngine, RayEngine
 from pipeline.limit import TimeLimit, time_limit
 from pipeline.outcome import Outcome, attempt
 
@@ -39,12 +39,23 @@ def lost(item: int, stage: str, code: str, words: str) -> tuple[int, str]:
     return (item, stage)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 5, 9])
-@pytest.mark.parametrize("batches", [(1,), (2, 1), (1, 4), (3, 2)])
-def test_all_items_flow_through_all_stages_once(engine, count, batches):
+def flow(engine: LocalEngine | RayEngine, count: int, batches: tuple[int, ...]) -> None:
+    """Run `count` items through a stage for each batch size, and check what comes out."""
     stages = [Square(batch=batch) for batch in batches]
     found = list(engine.run(stages, range(count), lost))
     assert sorted(found) == sorted(i ** (2 ** len(batches)) for i in range(count))
+
+
+@pytest.mark.parametrize(("count", "batches"), [(0, (1,)), (9, (3, 2))])
+def test_all_items_flow_through_all_stages_once(engine, count, batches):
+    flow(engine, count, batches)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("batches", [(2, 1), (1, 4)])
+def test_any_number_of_items_fills_any_batches(engine, count, batches):
+    flow(engine, count, batches)
 
 
 @pytest.mark.slow

@@ -112,6 +112,7 @@ def test_what_is_untrained_and_which_embedding_is_said(evaluated, capsys):
     assert evaluated["embedding"] == "mel-statistics"
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_figures(evaluated, run, shards, tmp_path):
     before = (run / FOLDER / NAME).read_bytes()
     assert command("--run", run, "--shards", shards, "--embedding", "mel-statistics") == 0

@@ -118,6 +118,7 @@ def interleaved(a: Batch, b: Batch) -> Batch:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one_with_the_doubled_batch(world, tmp_path):
     run = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
