@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import tarfile
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def write_fake_dataset(
     samples = window_samples(window_s)
     fields: dict[str, dict] = {WAV: {"dtype": "int16", "shape": [samples]}}
     if motion is not None:
-        frames = round(float(window_s) * motion[0])
+        frames = round(float(Fraction(window_s)) * motion[0])
         fields[MOTION] = {
             "dtype": "float32", "shape": [frames, motion[1]], "fps": motion[0], "kind": "fake",
         }  # fmt: skip
@@ -86,7 +87,7 @@ def write_fake_dataset(
                         entries.append((f"{key}.{suffix}", npy(noise)))
                 meta = {
                     "video_id": video_id, "segment": index, "split": split,
-                    "start_s": (index - 1) * float(window_s), "song": f"{video_id}-song",
+                    "start_s": (index - 1) * float(Fraction(window_s)), "song": f"{video_id}-song",
                     "genre": GENRES[len(video_id) % len(GENRES)], "dancers": 1, "source": "",
                     "padded_ms": 0, "gain": 1.0, "untrained": dataset.untrained,
                 }  # fmt: skip

@@ -99,7 +99,7 @@ def test_validation_logs_rhythm_for_a_window_of_just_over_two_seconds(tmp_path):
     write_weights(weights, untrained.model, "random", untrained.note)
     videos = {"train": 1, "val": 1}
     root = tmp_path / "shards"
-    write_fake_dataset(root, load_codec(weights), str(weights), videos, 2, window_s="2.001")
+    write_fake_dataset(root, load_codec(weights), str(weights), videos, 2, window_s="2001/1000")
     small = ["channels=16", "motion_channels=8", "discriminators=1", "batch_size=1", "max_steps=1"]
     train(root, tmp_path / "run", load_config("tiny", None, small))
     (logged,) = [row for row in read_metrics(tmp_path / "run") if "val/accuracy" in row]

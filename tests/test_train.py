@@ -126,7 +126,9 @@ def test_a_run_is_not_overwritten_and_not_resumed_as_another(run, world):
     config = load_config("tiny", None, SMALL)
     with pytest.raises(ValueError, match="--resume"):
         train(world[0], run, config)
-    with pytest.raises(ValueError, match=r"another configuration: channels was 16, is 32; give the same"):
+    with pytest.raises(
+        ValueError, match=r"another configuration: channels was 16, is 32; give the same"
+    ):
         train(world[0], run, replace(config, channels=32), resume=True)
 
 
