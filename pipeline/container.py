@@ -19,7 +19,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from pipeline.edits import unplayable_edits
-from pipeline.ffmpeg import FORMATS
+from pipeline.formats import FORMATS
 from pipeline.whole import compressed_header, missing
 
 Code = Literal["undecodable", "no_video", "no_audio", "empty", "too_large", "too_long"]

@@ -17,12 +17,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from pipeline.formats import FORMATS
+
 if TYPE_CHECKING:
     import numpy as np
 
 PROTOCOLS = "file,pipe"
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif,wav"
-"""The containers that are read (those of no hls, dash or concat): none can name another file."""
 
 BITEXACT = {"fflags": "+bitexact", "flags:v": "+bitexact", "flags:a": "+bitexact"}
 MP4 = {

@@ -6,11 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.formats import VIDEO_SUFFIXES
 from pipeline.manifest import Row
-
-VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .flv .wmv .mpg .mpeg .ts .gif .3gp .3g2".split()
-)
 
 
 @dataclass(frozen=True)
