@@ -135,24 +135,30 @@ def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
     lines = [
         "Ours, which the paper's figures are not to be measured by unless data and weights are its:"
     ]
+    told: dict[str, list[str]] = {}
     for e in evaluations:
         songs = len(set(e["songs"]))
         said = "; ".join(e["labels"]) or "published weights"
         if changed := unlike_the_paper(e["config"]):
             said += "; not the paper's: " + ", ".join(changed)
-        lines.append(
-            f"- {e['run']}: {e['dataset']}, split {e['split']}, {len(e['segments'])} segments of "
+        facts = (
+            f"{e['dataset']}, split {e['split']}, {len(e['segments'])} segments of "
             f"{songs} songs; {e['level']}, arch {e['config']['arch']}, step {e['step']}, batch "
             f"{e['config']['batch_size']}; codec {e['codec']}; embedding {e['embedding']}; {said}"
         )
-    return lines
+        told.setdefault(facts, []).append(e["run"])
+    return lines + [f"- {', '.join(runs)}: {facts}" for facts, runs in told.items()]
 
 
 def unlike_the_paper(config: Mapping[str, Any]) -> list[str]:
     """Return the settings that decide what a model is and are not the default, the paper's."""
-    plain = to_dict(Config())
-    told = FREE | {"level", "seed", "arch", "batch_size"}
-    return [f"{k} {v}" for k, v in config.items() if k not in told and v != plain.get(k)]
+    said = FREE | {"level", "seed", "arch", "batch_size"}
+    ours, papers = (
+        {k: v for k, v in {**c, **c["weights"]}.items() if k not in {*said, "weights"}}
+        for c in (config, to_dict(Config()))
+    )
+    return [f"{k} {v:g}" if type(v) is float else f"{k} {v}"
+            for k, v in ours.items() if v != papers.get(k)]  # fmt: skip
 
 
 def slashed(figures: Sequence[float]) -> str:
