@@ -218,7 +218,7 @@ def test_distances_of_sets_are_of_all_patches(clips):
 def test_settings_unlike_the_papers_are_told():
     assert unlike_the_paper(to_dict(Config())) == []
     found = unlike_the_paper(to_dict(replace(Config(), channels=8, max_steps=5, level="low")))
-    assert found == ["channels 8"]
+    assert found == ["channels=8"]
 
 
 def test_a_metronome_clicks_twice_a_second():

@@ -132,22 +132,25 @@ def _ours(runs: Iterable[Evaluation]) -> str:
 
 
 def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
-    lines = [
-        "Ours, which the paper's figures are not to be measured by unless data and weights are its:"
-    ]
-    told: dict[str, list[str]] = {}
+    """Say what ours are from: what is true of all once, then what is of each run its own."""
+    facts = {}
     for e in evaluations:
-        songs = len(set(e["songs"]))
-        said = "; ".join(e["labels"]) or "published weights"
-        if changed := unlike_the_paper(e["config"]):
-            said += "; not the paper's: " + ", ".join(changed)
-        facts = (
+        facts[e["run"]] = [
             f"{e['dataset']}, split {e['split']}, {len(e['segments'])} segments of "
-            f"{songs} songs; {e['level']}, arch {e['config']['arch']}, step {e['step']}, batch "
-            f"{e['config']['batch_size']}; codec {e['codec']}; embedding {e['embedding']}; {said}"
-        )
-        told.setdefault(facts, []).append(e["run"])
-    return lines + [f"- {', '.join(runs)}: {facts}" for facts, runs in told.items()]
+            f"{len(set(e['songs']))} songs", e["level"], f"arch {e['config']['arch']}",
+            f"step {e['step']}", f"batch {e['config']['batch_size']}", f"codec {e['codec']}",
+            f"embedding {e['embedding']}", *(e["labels"] or ["published weights"]),
+            *unlike_the_paper(e["config"]),
+        ]  # fmt: skip
+    first, *others = facts.values()
+    common = [fact for fact in first if all(fact in other for other in others)]
+    lines = [
+        "Ours, which the paper's figures are not to be measured by unless data and weights are "
+        "its (a setting, name=value, is one that is not the paper's):",
+        f"- all: {'; '.join(common)}",
+    ]
+    own = {run: [fact for fact in said if fact not in common] for run, said in facts.items()}
+    return lines + [f"- {run}: {'; '.join(said)}" for run, said in own.items() if said]
 
 
 def unlike_the_paper(config: Mapping[str, Any]) -> list[str]:
@@ -157,7 +160,7 @@ def unlike_the_paper(config: Mapping[str, Any]) -> list[str]:
         {k: v for k, v in {**c, **c["weights"]}.items() if k not in {*said, "weights"}}
         for c in (config, to_dict(Config()))
     )
-    return [f"{k} {v:g}" if type(v) is float else f"{k} {v}"
+    return [f"{k}={v:g}" if type(v) is float else f"{k}={v}"
             for k, v in ours.items() if v != papers.get(k)]  # fmt: skip
 
 
