@@ -96,7 +96,7 @@ def make(arguments: argparse.Namespace, level: str, row: str, shards: Path, deco
     run("train", "--shards", shards, "--level", level, "--preset", "tiny", "--out", out, *options)
     trained_s = time.monotonic() - began_s
     run("evaluate", "--run", out, "--shards", shards, "--embedding", arguments.embedding,
-        "--clips", 1)  # fmt: skip
+        "--alone", "--clips", 1)  # fmt: skip
     print(f"{out}: trained in {trained_s:.0f} s", flush=True)
     return out
 

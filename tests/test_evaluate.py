@@ -140,8 +140,9 @@ def test_no_embedding_leaves_out_what_needs_one(run, shards, tmp_path):
     copied = tmp_path / "run"
     copied.mkdir()
     (copied / "last.pt").write_bytes((run / "last.pt").read_bytes())
-    given = ("--embedding", "none", "--clips", "0")
+    given = ("--embedding", "none", "--clips", "1", "--alone")
     assert command("--run", copied, "--shards", shards, *given) == 0
+    assert load(copied)["rows"].keys() == {"D2M-GAN, high"}
     found = load(copied)["rows"]["D2M-GAN, high"]["scores"]
     assert not {"genre", "kl", "frechet"} & found.keys()
     assert {"onset_f", "codes", "perplexity"} <= found.keys()

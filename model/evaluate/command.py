@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser, place: Callable[[str], object
     )  # fmt: skip
     parser.add_argument("--vggish", type=Path, metavar="FILE", help="weights in another place")
     parser.add_argument("--denoise", action="store_true", help="add a row of denoised music")
+    parser.add_argument("--alone", action="store_true",
+                        help="score the run's music alone, without the rows beside it")  # fmt: skip
     parser.add_argument("--clips", type=int, default=3, help="to hear on the page (default 3)")
     parser.add_argument("--seed", type=int, default=0, help="of random codes, pairings and noise")
     parser.add_argument(
@@ -119,7 +121,9 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     told: dict[str, Any] = {}
     heard: list[Music] = []
     whole = load_codec(codec.source, dataset.codecs[codec.codes_id].levels, device)
-    for music in rows(trained, whole, clips, training, arguments.denoise, arguments.seed):
+    for music in rows(
+        trained, whole, clips, training, arguments.denoise, arguments.seed, arguments.alone
+    ):
         print(f"  {music.name}", flush=True)
         scores = judge.scores(music)
         told[music.name] = {"scores": plain(judge.summary(scores)), "each": plain_scores(scores)}

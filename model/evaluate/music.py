@@ -43,8 +43,33 @@ def rows(
     training: Training,
     denoised: bool,
     seed: int = 0,
+    alone: bool = False,
 ) -> Iterator[Music]:
-    """Yield the run's music and the rows that need no training of it.
+    """Yield the run's music and, unless `alone`, all that it is to be held against.
+
+    The run's own music for other songs is left out where no clip has another song to take it from.
+    """
+    if not alone:
+        yield from references(trained, whole, clips, training, seed)
+    name = f"D2M-GAN, {trained.config.level}"
+    sounds = [generate(trained, clip.piece).numpy() for clip in clips]
+    codes = [codes_of(trained, clip) for clip in clips]
+    yield Music(name, sounds, codes)
+    if denoised:
+        clean = [denoise(audio) for audio in sounds]
+        share = np.mean([removed_share(a, b) for a, b in zip(sounds, clean, strict=True)])
+        yield Music(
+            f"{name}, denoised", clean, note=f"denoising took {share:.1%} of the energy of {name}"
+        )
+    partner = None if alone else partners(clips, seed)
+    if partner is not None:
+        yield Music(f"{name}, other songs", exchanged(sounds, partner, clips))
+
+
+def references(
+    trained: Trained, whole: Codec, clips: Sequence[Clip], training: Training, seed: int
+) -> Iterator[Music]:
+    """Yield the rows that need no training.
 
     `whole` is the run's codec with all its levels: each gives a row of reconstructions. Music of
     other songs is left out where no clip has another song to take it from, and the nearest dance's
@@ -62,25 +87,24 @@ def rows(
     yield Music(f"metronome, {METRONOME_BPM} BPM", [metronome(len(audio)) for audio in truth])
     if training.nearest is not None:
         yield Music("nearest training dance", [segments.ravel() for segments in training.nearest])
-    songs = [clip.song for clip in clips]
-    partner = None
-    if max(songs.count(song) for song in set(songs)) * 2 <= len(songs):
-        partner = pair_with_other_group(songs, seed)
-        others = [_fit(truth[j], a) for j, a in zip(partner, truth, strict=True)]
-        yield Music("shuffled pairing", others)
-    name = f"D2M-GAN, {level}"
-    sounds = [generate(trained, clip.piece).numpy() for clip in clips]
-    codes = [codes_of(trained, clip) for clip in clips]
-    yield Music(name, sounds, codes)
-    if denoised:
-        clean = [denoise(audio) for audio in sounds]
-        share = np.mean([removed_share(a, b) for a, b in zip(sounds, clean, strict=True)])
-        yield Music(
-            f"{name}, denoised", clean, note=f"denoising took {share:.1%} of the energy of {name}"
-        )
+    partner = partners(clips, seed)
     if partner is not None:
-        others = [_fit(sounds[j], a) for j, a in zip(partner, truth, strict=True)]
-        yield Music(f"{name}, other songs", others)
+        yield Music("shuffled pairing", exchanged(truth, partner, clips))
+
+
+def partners(clips: Sequence[Clip], seed: int) -> np.ndarray | None:
+    """Return for each clip the place of one of another song, None where not all have such a one."""
+    songs = [clip.song for clip in clips]
+    if max(songs.count(song) for song in set(songs)) * 2 > len(songs):
+        return None
+    return pair_with_other_group(songs, seed)
+
+
+def exchanged(
+    sounds: Sequence[np.ndarray], partner: Sequence[int], clips: Sequence[Clip]
+) -> list[np.ndarray]:
+    """Return for each clip its partner's sound, as long as the clip."""
+    return [_fit(sounds[j], clip.audio) for j, clip in zip(partner, clips, strict=True)]
 
 
 @torch.no_grad()
