@@ -6,7 +6,8 @@
 For each level: the decoder is fine-tuned, then the full model and each file of configs/ are trained
 with the tiny preset and that decoder, and evaluated on the test split. Again with the same options
 it goes on where it was. Without shards of 3 and 4 s windows those rows are left out. Prints the
-tables of `model evaluate --all`, and for each row and score whether it moves as in the paper.
+tables of `model evaluate --all`, and for each row and score whether it moves as in the paper, which
+RUNS/moves.png shows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 BEYOND = ("genre", "network-paper", "no-adversarial", "no-codebook")
 """Files of configs/ that no table of the paper has."""
 ONSETS = "onset_f"
+DRAWN = {"cover": "tab:blue", "hit": "tab:orange", ONSETS: "tab:green"}
 DECODER_STEPS = {"high": 100, "low": 50}
 DECODER = {
     "batch_size": 4, "lr_decoder": 3e-4, "d_channels": 8, "d_max_channels": 128,
@@ -62,7 +65,9 @@ def main() -> None:
                 continue
             done.append(make(arguments, level, row, shards, decoder))
     evaluations = [load(run) for run in done]
-    print(f"\n{beside_the_paper(evaluations)}\n\n{moves(evaluations)}")
+    found = moves(evaluations)
+    print(f"\n{beside_the_paper(evaluations)}\n\n{moves_table(found)}")
+    draw(found, arguments.runs / "moves.png")
 
 
 def rows() -> list[str]:
@@ -111,12 +116,42 @@ def run(*words: object) -> None:
         raise SystemExit(f"model {words[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}")
 
 
-def moves(evaluations: Sequence[dict]) -> str:
+@dataclass(frozen=True)
+class Move:
+    """How far a row is from the full model in one score, in percentage points.
+
+    `paper` is None where the paper has no such score; ours is the paired difference over test
+    segments with its interval over songs.
+    """
+
+    row: str
+    level: str
+    score: str
+    paper: float | None
+    ours: float
+    low: float
+    high: float
+
+    @property
+    def told(self) -> bool:
+        """Whether the row can be told from the full model here."""
+        return not self.low <= 0 <= self.high
+
+    def __str__(self) -> str:
+        mark = ""
+        if self.told and self.paper is not None:
+            mark = " **=**" if self.paper * self.ours > 0 else " **≠**"
+        elif self.told:
+            mark = " **–**" if self.ours < 0 else " **+**"
+        paper = "" if self.paper is None else f"{self.paper:+.1f}: "
+        return f"{paper}{self.ours:+.1f} ({self.low:+.1f} … {self.high:+.1f}){mark}"
+
+
+def moves(evaluations: Sequence[dict]) -> list[Move]:
     """Return, by row, level and score, how far it is from the full model in the paper and here.
 
-    Ours is the paired difference over test segments with its interval over songs; the onsets' F, in
-    percent, is no score of the paper, but one that tells models apart. A row of another window has
-    no pairs and is left out.
+    The onsets' F is no score of the paper, but one that tells models apart. A row of another window
+    has no pairs and is left out.
     """
     finetuned = any(e["finetuned"] for e in evaluations)
     named = {
@@ -124,7 +159,7 @@ def moves(evaluations: Sequence[dict]) -> str:
         for e in evaluations
     }
     paper = {row.name: {"high": row.high, "low": row.low} for t in TABLES.values() for row in t}
-    lines = [["row", "level", "score", "paper − full", "ours − full", "95 % interval", "verdict"]]
+    found = []
     for (name, level), e in named.items():
         full = named.get((FULL, level))
         if name == FULL or name not in paper or full is None or full["segments"] != e["segments"]:
@@ -137,23 +172,52 @@ def moves(evaluations: Sequence[dict]) -> str:
                 100 * np.array(each[score], float), 100 * np.array(others[score], float),
                 e["songs" if score == ONSETS else "segment_songs"],
             )  # fmt: skip
-            moved = theirs[score]
-            lines.append([
-                name, level, score.replace("_f", " F"), "" if moved is None else f"{moved:+.1f}",
-                f"{ours.mean:+.1f}", f"{ours.low:+.1f} … {ours.high:+.1f}",
-                verdict(moved, ours.low, ours.high),
-            ])  # fmt: skip
-    return "**Moves against the full model, percentage points**\n\n" + markdown(lines)
+            found.append(Move(name, level, score, theirs[score], ours.mean, ours.low, ours.high))
+    return found
 
 
-def verdict(theirs: float | None, low: float, high: float) -> str:
-    if low <= 0 <= high:
-        return "not told apart here"
-    if theirs is None:
-        return "worse" if high < 0 else "better"
-    if not theirs:
-        return "moves here alone"
-    return "as in the paper" if theirs * (low + high) > 0 else "not as in the paper"
+def moves_table(found: Sequence[Move]) -> str:
+    """Return the moves as a table; = and ≠ say whether they go the paper's way."""
+    scores = list(dict.fromkeys(move.score for move in found))
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for move in found:
+        rows.setdefault((move.row, move.level), {})[move.score] = str(move)
+    lines = [["row", "level", *(score.replace("_f", " F") for score in scores)]]
+    lines += [[*key, *(cells.get(s, "") for s in scores)] for key, cells in rows.items()]
+    legend = (
+        "paper: ours (95 % over songs), each minus the full model. Told apart here: **=** moves as "
+        "in the paper, **≠** does not; **–** worse and **+** better, where the paper has no figure."
+    )
+    return f"**Moves, percentage points.** {legend}\n\n{markdown(lines)}"
+
+
+def draw(found: Sequence[Move], path: Path) -> None:
+    """Draw cover, hit and the onsets' F of each row against the full model's, a panel per level."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = list(dict.fromkeys(move.row for move in found))
+    levels = list(dict.fromkeys(move.level for move in found))
+    figure = Figure(figsize=(6.5 * len(levels), 0.55 * len(rows) + 1.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(levels), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, level in zip(panels, levels, strict=True):
+        panel.axvline(0, color="0.6", linewidth=1)
+        for i, (score, color) in enumerate(DRAWN.items()):
+            kept = [m for m in found if (m.level, m.score) == (level, score)]
+            at = [rows.index(m.row) + 0.22 * (i - 1) for m in kept]
+            ours = [m.ours for m in kept]
+            ends = [[m.ours - m.low for m in kept], [m.high - m.ours for m in kept]]
+            label = score.replace("_f", " F")
+            panel.errorbar(ours, at, xerr=ends, fmt="o", color=color, ms=4, label=f"{label}, ours")
+            if any(m.paper is not None for m in kept):
+                panel.plot([m.paper for m in kept], at, "x", color=color, label=f"{label}, paper")
+        panel.set(title=f"{level} level", xlabel="minus the full model, percentage points")
+        panel.set_yticks(range(len(rows)), rows)
+        panel.grid(axis="x", alpha=0.3)
+    panels[0].invert_yaxis()
+    panels[-1].legend(fontsize="small", loc="lower left")
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":
