@@ -34,9 +34,9 @@ def _ray() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture(params=["local", "ray"])
+@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.slow)])
 def engine(request: pytest.FixtureRequest) -> LocalEngine | RayEngine:
-    """Return each engine in turn; all tests share one Ray."""
+    """Return each engine in turn; all tests share one Ray, whose workers take seconds to start."""
     if request.param == "local":
         return LocalEngine()
     request.getfixturevalue("_ray")

@@ -157,6 +157,7 @@ def test_two_processes_take_the_steps_of_one_with_the_doubled_batch(world, tmp_p
         assert 0 < apart < 2e-3 * moved
 
 
+@pytest.mark.slow
 def test_resume_of_two_processes_gives_the_same_bits(world, tmp_path):
     """Each has noise of its own, and goes on with it."""
     noisy = ("noise_channels=2",)
