@@ -246,8 +246,6 @@ def finetune(
             f"{run}: nothing to resume; run without --resume" if resume else
             f"{run}: holds a run already; go on with --resume, or choose another --out"
         )  # fmt: skip
-    if not resume:  # of a run that was stopped before its first checkpoint
-        (run / CODEC).unlink(missing_ok=True)
     dataset = load_dataset(root)
     named = choose_codec(dataset, codec_source, root)
     codec = load_codec(named, (config.level,), device)
@@ -260,6 +258,8 @@ def finetune(
     state = build(config, dataset, codec, read_weights(find_weights(named)[0]), device)
     if resume:
         restore(state, run)
+    else:  # of a run that was stopped before its first checkpoint
+        (run / CODEC).unlink(missing_ok=True)
     stream = TrainingStream(
         source, config.batch_size, config.seed, config.shuffle_segments, state.position
     )

@@ -60,6 +60,8 @@ def build_features(video: Path, build: dict[str, Any], out: Path) -> None:
         if not (out / "report.json").is_file():
             raise
         (row,) = json.loads((out / "report.json").read_bytes())["rows"]
+        if not row.get("code"):  # the video is good: something else failed
+            raise
         if row["code"] == "missing_motion":
             raise ValueError(
                 f"{video}: the run knows motion from {build['motion']} annotations, and this video "
