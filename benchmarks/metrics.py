@@ -270,7 +270,7 @@ def of_sets(
         "hsd": lambda at: spread(scores["hits"][at].ravel()),
         "perplexity": lambda at: perplexity(scores["segment codes"][at], codec.bins("high")),
     }
-    return {n: asdict(interval(statistics[n], groups, draws=100)) for n in SETS}
+    return {n: asdict(interval(statistics[n], groups, draws=100, at_least=0.0)) for n in SETS}
 
 
 def course(

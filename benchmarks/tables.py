@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.evaluate.command import FOLDER, NAME, load
-from model.evaluate.compare import paired_difference
+from model.evaluate.command import NAME, folder_of, load
+from model.evaluate.compare import paired_difference, sign_flip_p
 from model.evaluate.paper import FULL, TABLES, row_of
 from model.evaluate.score import PAPER
 from model.evaluate.tables import beside_the_paper, markdown
@@ -34,6 +34,7 @@ BEYOND = ("genre", "network-paper", "no-adversarial", "no-codebook")
 """Files of configs/ that no table of the paper has."""
 ONSETS = "onset_f"
 DRAWN = {"cover": "tab:blue", "hit": "tab:orange", ONSETS: "tab:green"}
+LEVEL_OF_P = 0.05
 DECODER_STEPS = {"high": 100, "low": 50}
 DECODER = {
     "batch_size": 4, "lr_decoder": 3e-4, "d_channels": 8, "d_max_channels": 128,
@@ -67,7 +68,8 @@ def main() -> None:
     evaluations = [load(run) for run in done]
     found = moves(evaluations)
     print(f"\n{beside_the_paper(evaluations)}\n\n{moves_table(found)}")
-    draw(found, arguments.runs / "moves.png")
+    if found:
+        draw(found, arguments.runs / "moves.png")
 
 
 def rows() -> list[str]:
@@ -88,7 +90,7 @@ def finetune(shards: Path, level: str, out: Path) -> Path:
 def make(arguments: argparse.Namespace, level: str, row: str, shards: Path, decoder: Path) -> Path:
     """Train and evaluate one row at one level, unless that was done; return the run's folder."""
     out = arguments.runs / f"{row}-{level}"
-    if (out / FOLDER / NAME).exists():
+    if (folder_of(out) / NAME).exists():
         return out
     options: list[object] = ["--config", CONFIGS / f"{row}.yaml"] if row != "full" else []
     options += ["--codec", decoder] if row != "no-finetuning" else []
@@ -121,7 +123,7 @@ class Move:
     """How far a row is from the full model in one score, in percentage points.
 
     `paper` is None where the paper has no such score; ours is the paired difference over test
-    segments with its interval over songs.
+    segments with its interval over songs, and the p of "no difference" by flipping songs' signs.
     """
 
     row: str
@@ -131,11 +133,12 @@ class Move:
     ours: float
     low: float
     high: float
+    p: float
 
     @property
     def told(self) -> bool:
         """Whether the row can be told from the full model here."""
-        return not self.low <= 0 <= self.high
+        return self.p <= LEVEL_OF_P
 
     def __str__(self) -> str:
         mark = ""
@@ -168,11 +171,12 @@ def moves(evaluations: Sequence[dict]) -> list[Move]:
         figures = zip(PAPER, paper[name][level], paper[FULL][level], strict=True)
         theirs = {score: row - whole for score, row, whole in figures} | {ONSETS: None}
         for score in (score for score in theirs if score in each):
-            ours = paired_difference(
+            pairs = (
                 100 * np.array(each[score], float), 100 * np.array(others[score], float),
                 e["songs" if score == ONSETS else "segment_songs"],
             )  # fmt: skip
-            found.append(Move(name, level, score, theirs[score], ours.mean, ours.low, ours.high))
+            ours, p = paired_difference(*pairs), sign_flip_p(*pairs)
+            found.append(Move(name, level, score, theirs[score], ours.mean, ours.low, ours.high, p))
     return found
 
 
@@ -184,9 +188,13 @@ def moves_table(found: Sequence[Move]) -> str:
         rows.setdefault((move.row, move.level), {})[move.score] = str(move)
     lines = [["row", "level", *(score.replace("_f", " F") for score in scores)]]
     lines += [[*key, *(cells.get(s, "") for s in scores)] for key, cells in rows.items()]
+    told = sum(move.told for move in found)
     legend = (
-        "paper: ours (95 % over songs), each minus the full model. Told apart here: **=** moves as "
-        "in the paper, **≠** does not; **–** worse and **+** better, where the paper has no figure."
+        "paper: ours (95 % over songs), each minus the full model. Told apart here (p ≤ "
+        f"{LEVEL_OF_P}, sign flips over songs): **=** moves as in the paper, **≠** does not; **–** "
+        "worse and **+** better, where the paper has no figure. "
+        f"{told} of {len(found)} are; were there no differences at all, "
+        f"{len(found) * LEVEL_OF_P:.0f} would be by chance."
     )
     return f"**Moves, percentage points.** {legend}\n\n{markdown(lines)}"
 

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from model.evaluate.compare import pair_with_other_group, paired_difference
+from model.evaluate.compare import (
+    interval,
+    pair_with_other_group,
+    paired_difference,
+    set_difference,
+)
+from model.evaluate.fad import frechet
 
 
 def test_the_interval_is_that_of_songs_not_of_segments():
@@ -13,21 +19,57 @@ def test_the_interval_is_that_of_songs_not_of_segments():
     found = paired_difference(of_song + rng.normal(0, 0.02, 500), np.zeros(500), songs)
     assert found.mean == pytest.approx(of_song.mean(), abs=0.01)
     # The standard error of a mean of ten songs is 0.2 / sqrt(10) = 0.063; of 500 segments, 0.009.
-    assert 0.12 < found.high - found.low < 0.36
+    assert 0.12 < found.high - found.low < 0.42
     assert found.low < found.mean < found.high
     assert found.groups == 10
     assert found.groups_won == (of_song[::50] > 0).sum()
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+@pytest.mark.parametrize("count", [6, 10, 30])
+def test_the_interval_holds_the_truth_about_as_often_as_it_says(count):
     rng = np.random.default_rng(1)
-    songs = np.repeat(np.arange(30), 4).astype(str)
+    songs = np.repeat(np.arange(count), 4).astype(str)
     held = 0
-    for trial in range(200):
-        scores = np.repeat(rng.normal(0.3, 1, 30), 4) + rng.normal(0, 1, 120)
-        found = paired_difference(scores, np.zeros(120), songs, draws=500, seed=trial)
+    for trial in range(400):
+        scores = np.repeat(rng.normal(0.3, 1, count), 4) + rng.normal(0, 1, 4 * count)
+        found = paired_difference(scores, np.zeros(4 * count), songs, draws=1000, seed=trial)
         held += found.low <= 0.3 <= found.high
-    assert 0.88 <= held / 200 <= 0.99
+    assert 0.92 <= held / 400 <= 0.98
+
+
+def test_songs_that_are_alike_are_won_by_neither():
+    a, b = np.array([1.0, 2.0, 3.0, 0.1 + 0.2]), np.array([1.0, 1.0, 4.0, 0.3])
+    found = paired_difference(a, b, ["w", "x", "y", "z"])
+    assert (found.groups_won, found.groups_tied, found.groups) == (1, 2, 4)
+
+
+def test_a_figure_of_a_set_lies_in_its_interval_though_drawn_sets_differ_more():
+    """Distances grow as sets shrink, and a drawn set has fewer different songs."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, (40, 8)), rng.normal(0.3, 1, (40, 8))
+    songs = np.repeat(np.arange(10), 4).astype(str)
+    drawn = [rng.integers(10, size=10) for _ in range(50)]
+    rows = [np.concatenate([np.flatnonzero(songs == str(g)) for g in d]) for d in drawn]
+    found = interval(lambda at: frechet(a[at], b[at]), songs, at_least=0.0)
+    assert np.median([frechet(a[at], b[at]) for at in rows]) > 1.2 * found.value
+    assert 0 <= found.low < found.value < found.high
+
+
+def test_figures_of_two_sets_are_compared_by_exchanging_songs():
+    rng = np.random.default_rng(0)
+    songs = np.repeat(np.arange(10), 4).astype(str)
+    wide, narrow = rng.normal(0, 4, 40), rng.normal(0, 1, 40)
+
+    def deviation(x, at):
+        return float(x.std())
+
+    found, p = set_difference(wide, narrow, deviation, songs)
+    assert found.value == pytest.approx(wide.std() - narrow.std())
+    assert 0 < found.low < found.value < found.high and p < 0.02
+    other, p = set_difference(wide, rng.permutation(wide), deviation, songs)
+    assert other.value == pytest.approx(0, abs=1e-12) and p > 0.9
+    ps = [set_difference(*rng.normal(0, 1, (2, 40)), deviation, songs, 60)[1] for _ in range(200)]
+    assert 0.01 <= (np.array(ps) <= 0.05).mean() <= 0.1
 
 
 def test_segments_without_a_score_are_left_out():

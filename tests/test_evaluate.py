@@ -13,14 +13,23 @@ import pytest
 from model.cli import main
 from model.config import Config, load_config, to_dict
 from model.data import Source
-from model.evaluate.command import FOLDER, NAME, load, to_show
+from model.evaluate.command import NAME, folder_of, genre_notes, load, load_sets, to_show
 from model.evaluate.embeddings import Embedding, load_embedding
 from model.evaluate.fad import frechet
-from model.evaluate.material import read_clips, read_training
+from model.evaluate.material import Clip, read_clips, read_training
 from model.evaluate.music import TRUTH, Music, decode, metronome
 from model.evaluate.paper import FULL, TABLES, row_of
-from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, Judge
-from model.evaluate.tables import beside_the_paper, cell, compared, one_run, unlike_the_paper
+from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, Judge, plain_scores
+from model.evaluate.tables import (
+    TITLES,
+    beside_the_paper,
+    cell,
+    compared,
+    one_run,
+    opinions,
+    unlike_the_paper,
+    unscored,
+)
 from model.fake import write_fake_dataset
 from model.jukebox import load_codec
 from model.segment import load_dataset
@@ -83,14 +92,14 @@ def judge(clips, shards) -> Judge:
 
 def test_every_row_is_scored_and_its_music_is_to_be_heard(evaluated, run):
     names = [
-        TRUTH, "JukeBox reconstruction, high", "JukeBox reconstruction, low", "random codes",
+        TRUTH, "reconstruction, high", "reconstruction, low", "random codes",
         "metronome, 120 BPM", "nearest training dance", "shuffled pairing", "D2M-GAN, high",
         "D2M-GAN, high, other songs",
     ]  # fmt: skip
     assert list(evaluated["rows"]) == names
     for name, row in evaluated["rows"].items():
         assert {*OF_CLIPS, *OF_SEGMENTS} - {"codes"} <= row["scores"].keys(), name
-    folder = run / FOLDER
+    folder = folder_of(run)
     assert len(list(folder.glob("clip-*-*.wav"))) == len(list(folder.glob("*.png"))) == 3 * 9
     page = (folder / "index.html").read_text()
     assert all(f'src="{path.name}"' in page for path in folder.glob("clip-*"))
@@ -114,9 +123,9 @@ def test_what_is_untrained_and_which_embedding_is_said(evaluated, capsys):
 
 @pytest.mark.slow
 def test_the_same_command_gives_the_same_figures(evaluated, run, shards, tmp_path):
-    before = (run / FOLDER / NAME).read_bytes()
+    before = (folder_of(run) / NAME).read_bytes()
     assert command("--run", run, "--shards", shards, "--embedding", "mel-statistics") == 0
-    assert (run / FOLDER / NAME).read_bytes() == before
+    assert (folder_of(run) / NAME).read_bytes() == before
 
 
 def test_without_vggish_the_command_says_what_to_do(run, shards, monkeypatch, tmp_path, capsys):
@@ -160,13 +169,45 @@ def test_clips_are_whole_videos_in_order(clips, shards):
         assert clip.piece.motion.shape == (240, 219)
 
 
-def test_the_nearest_dance_is_found_by_its_motion(shards, clips):
-    """A training segment among the queries finds itself."""
-    train_clips = read_clips(source_of(shards, "train"))
-    found = read_training(source_of(shards, "train"), train_clips, None)
-    for clip, music in zip(train_clips, found.nearest, strict=True):
+def renamed(clip: Clip, **changes) -> Clip:
+    """Return the clip as that of another video."""
+    return replace(clip, piece=replace(clip.piece, video_id=f"copy of {clip.name}", **changes))
+
+
+def test_the_nearest_dance_is_found_by_its_motion(shards):
+    """A copy of a training video finds it; a training video finds others only."""
+    train = source_of(shards, "train")
+    own = read_clips(train)
+    found = read_training(train, [renamed(clip) for clip in own], None)
+    for clip, music in zip(own, found.nearest, strict=True):
         assert np.array_equal(music, clip.segments)
     assert found.database is None
+    for clip, music in zip(own, read_training(train, own, None).nearest, strict=True):
+        assert not any(np.array_equal(a, b) for a in music for b in clip.segments)
+
+
+def test_a_value_that_never_moves_does_not_decide_which_dance_is_near(shards):
+    train = source_of(shards, "train")
+    own = read_clips(train)
+    still = [clip.piece.motion.copy() for clip in own]
+    for motion in still:
+        motion[:, 7] = 100.0
+    queries = [renamed(c, motion=m) for c, m in zip(own, still, strict=True)]
+    for clip, music in zip(own, read_training(train, queries, None).nearest, strict=True):
+        assert np.array_equal(music, clip.segments)
+
+
+def test_the_true_music_of_a_clip_has_its_own_dynamics(clips):
+    clip = replace(clips[0], gains=np.array([4.0, 1.0], np.float32))
+    first, second = clip.audio.reshape(2, -1)
+    assert np.allclose(4 * first, clip.segments[0])
+    assert np.array_equal(second, clip.segments[1])
+
+
+def test_frames_of_joined_windows_stay_with_the_music(clips):
+    assert clips[0].motion_fps == 60
+    odd = replace(clips[0], piece=replace(clips[0].piece, motion=clips[0].piece.motion[:-2]))
+    assert odd.motion_fps == pytest.approx(59.5)
 
 
 def test_codes_of_joined_segments_sound_in_their_places(clips):
@@ -185,6 +226,9 @@ def test_a_clip_without_an_onset_has_no_score_and_the_means_leave_it_out(judge, 
     silent = [replace(clips[0], segments=np.zeros_like(clips[0].segments)), *clips[1:]]
     other = Judge(silent, None, None, None, 1024)
     scores = other.scores(Music("x", [clip.audio for clip in clips]))
+    rows = {"x": {"each": plain_scores(scores)}}
+    (told,) = unscored({"rows": rows})
+    assert "cover %, hit %: 2 of 6 segments" in told and "onset F" in told
     assert math.isnan(scores["onset_f"][0])
     assert math.isnan(scores["cover"][0])
     assert scores["onset_f"][1] == 1
@@ -304,17 +348,81 @@ def test_runs_that_the_paper_has_no_row_for_come_last(evaluated):
     assert "| network of the paper |" in told
 
 
-def test_two_runs_are_compared_by_pairs(evaluated):
+def test_segments_without_a_genre_have_no_score_and_the_others_keep_theirs(judge, clips):
+    some = [replace(clips[0], piece=replace(clips[0].piece, genre="")), *clips[1:]]
+    other = Judge(some, judge.embedding, judge.database, None, 1024)
+    found = other.scores(Music("x", [clip.audio for clip in clips]))["genre"]
+    assert np.isnan(found).tolist() == [True] * 2 + [False] * 4
+    assert genre_notes(other, "train") == ["2 of 6 segments have no genre"]
+    own = replace(judge.database, songs=(clips[1].song,) * len(judge.database.songs))
+    found = Judge(clips, judge.embedding, own, None, 1024)
+    found = found.scores(Music("x", [clip.audio for clip in clips]))["genre"]
+    assert np.isnan(found).tolist() == [False] * 2 + [True] * 2 + [False] * 2
+
+
+def test_another_split_is_evaluated_beside_and_is_no_row_of_the_paper(
+    evaluated, run, shards, capsys
+):
+    given = ("--run", run, "--shards", shards, "--split", "val", "--embedding", "none", "--alone")
+    assert command(*given) == 0
+    assert load(run)["split"] == "test" and load(run, "val")["split"] == "val"
+    assert command("--all", run) == 0
+    assert "split test" in capsys.readouterr().out
+
+
+def test_runs_on_tiktok_stand_beside_the_paper_on_tiktok(evaluated):
+    told = beside_the_paper([evaluated, evaluated | {"dataset": "tiktok"}])
+    tiktok = told[told.index("**TikTok**: cover / hit, %") :].splitlines()
+    line = next(line for line in tiktok if line.startswith("| full model"))
+    ours = line.split("|")[3]
+    assert ours.count("[") == 2 and ";" not in ours
+    assert told.index("| Dance2Music") < told.index("**TikTok**")
+    assert "decoder not fine-tuned; not denoised" in told
+
+
+def test_opinions_stand_beside_the_papers():
+    systems = [
+        {"system": "high", "mos": 3.25, "interval": (3.0, 3.5)},
+        {"system": "mine", "mos": 2.0, "interval": None},
+    ]
+    told = opinions({"parts": {"coherence": {"systems": systems}}})
+    assert "| high | 3.5 | 3.25 [3.00, 3.50] | 3.5 | – |" in told
+    assert "| mine | – | 2.00 | – | – |" in told
+    assert "| truth | 4.6 | – | 4.8 | – |" in opinions(None)
+
+
+def test_what_was_not_measured_alike_is_left_out_and_named(evaluated, run):
+    other = evaluated | {"embedding": "vggish", "codes_id": "jukebox", "data": "x"}
+    sets = load_sets(run)
+    told = compared(other, evaluated, sets, sets)
+    assert "embeddings vggish and mel-statistics: no genre, KL, Fréchet" in told
+    assert "no codes, perplexity" in told and "shards that differ" in told
+    assert not any(f"| {TITLES[name]}" in told for name in ("genre", "kl", "frechet", "codes"))
+    told = compared(evaluated | {"train_data": "x"}, evaluated, sets, sets)
+    assert "| KL" in told and "| genre" not in told
+
+
+def test_two_runs_are_compared_by_pairs(evaluated, run):
+    sets = load_sets(run)
     better = json.loads(json.dumps(evaluated))
     each = better["rows"]["D2M-GAN, high"]["each"]
     each["codes"] = [x + 0.25 for x in each["codes"]]
-    lines = compared(better, evaluated).splitlines()
+    told = compared(better, evaluated, sets, sets)
+    lines = told.splitlines()
     line = next(line for line in lines if line.startswith("| codes %"))
     assert "+25.000" in line
     assert "3 of 3" in line
+    hit = next(line for line in lines if line.startswith("| hit %"))
+    assert "0 of 3, 3 alike | 1.000 |" in hit
+    for name in OF_SETS:
+        assert next(line for line in lines if line.startswith(f"| {TITLES[name]}")), name
+    fewer = sets | {"codes": sets["codes"] * 0}
+    line = next(x for x in compared(evaluated, evaluated, fewer, sets).splitlines()
+                if x.startswith("| perplexity"))  # fmt: skip
+    assert float(line.split("|")[2]) < -5
     elsewhere = better | {"segments": evaluated["segments"][1:]}
     with pytest.raises(ValueError, match="other segments"):
-        compared(elsewhere, evaluated)
+        compared(elsewhere, evaluated, sets, sets)
 
 
 def test_a_table_has_a_line_for_each_row(evaluated):

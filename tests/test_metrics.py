@@ -374,8 +374,10 @@ def test_what_is_not_alike_is_not_compared():
         genre_right(DATABASE, query, ["BR"], 44100, "mel-statistics")
     with pytest.raises(ValueError, match="same width"):
         retrieve(DATABASE, np.zeros((1, 3)))
-    with pytest.raises(ValueError, match="no segment but those of a"):
-        retrieve(Database(query, ("BR",), ("a",), 1, "x"), query, ["a"])
+    alone = Database(query, ("BR",), ("a",), 44100, "x")
+    assert retrieve(alone, query, ["a"]).tolist() == [-1]
+    assert np.isnan(genre_right(alone, query, ["BR"], 44100, "x", ["a"])).all()
+    assert np.isnan(genre_right(alone, query, ["no genre"], 44100, "x")).all()
     with pytest.raises(ValueError, match="not finite"):
         retrieve(DATABASE, np.array([[np.nan, 0]]))
 

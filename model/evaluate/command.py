@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from model.evaluate.embeddings import Embedding
+    from model.evaluate.score import Judge
 
-NAME = "evaluation.json"
-FOLDER = "evaluation"
+from model.segment import GENRES, Dataset
+
+NAME, SETS = "evaluation.json", "sets.npz"
+
+
+def folder_of(run_folder: Path, split: str = "test") -> Path:
+    """Return where a run's evaluation on a split lies: `evaluation` for the paper's, the test's."""
+    return run_folder / ("evaluation" if split == "test" else f"evaluation-{split}")
 
 
 def add_arguments(parser: argparse.ArgumentParser, place: Callable[[str], object]) -> None:
@@ -41,65 +50,80 @@ def add_arguments(parser: argparse.ArgumentParser, place: Callable[[str], object
     )
     parser.add_argument("--all", type=Path, nargs="+", metavar="RUN",
                         help="print the paper's tables with evaluated runs beside")  # fmt: skip
+    parser.add_argument("--listening", type=Path, metavar="DIR",
+                        help="with --all: a listening test, whose opinions to print")  # fmt: skip
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
 
 
 def run(arguments: argparse.Namespace, device: Callable[[str], torch.device]) -> int:
     """Evaluate a run, or print tables of evaluated ones."""
-    from model.evaluate.tables import beside_the_paper, compared, one_run
+    from model.evaluate.tables import beside_the_paper, compared, one_run, opinions
+    from model.mos.report import report
 
     if arguments.all:
-        print(beside_the_paper([load(folder) for folder in arguments.all]))
+        heard = report(arguments.listening) if arguments.listening else None
+        print(beside_the_paper([load(folder, arguments.split) for folder in arguments.all]))
+        print(f"\n{opinions(heard)}")
         return 0
     if arguments.run_folder is None:
         raise ValueError("name a run with --run, or evaluated runs with --all")
+    if arguments.shards is None and arguments.against is None:
+        raise ValueError("--run needs --shards, the data set to evaluate on")
+    against = load(arguments.against, arguments.split) if arguments.against else None
     if arguments.shards is not None:
         found = evaluate(arguments, device(arguments.device))
-    elif arguments.against is not None:
-        found = load(arguments.run_folder)
-    else:
-        raise ValueError("--run needs --shards, the data set to evaluate on")
-    if arguments.shards is not None:
         print(one_run(found))
-        print(f"\n{arguments.run_folder / FOLDER / 'index.html'}: the same, with music to hear")
+        page = folder_of(arguments.run_folder, arguments.split) / "index.html"
+        print(f"\n{page}: the same, with music to hear")
         for label in found["labels"]:
             print(f"note: {label}")
-    if arguments.against is not None:
-        print(f"\n{compared(found, load(arguments.against))}")
+    if against is not None:
+        ours = load(arguments.run_folder, arguments.split)
+        folders = (arguments.run_folder, arguments.against)
+        print(f"\n{compared(ours, against, *(load_sets(f, arguments.split) for f in folders))}")
     return 0
 
 
-def load(run_folder: Path) -> dict[str, Any]:
+def load(run_folder: Path, split: str = "test") -> dict[str, Any]:
     """Return what an evaluation wrote into a run's folder."""
-    path = run_folder / FOLDER / NAME
+    path = folder_of(run_folder, split) / NAME
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
+        other = "" if split == "test" else f" --split {split}"
         raise FileNotFoundError(
-            f"{path}: not there yet; run: model evaluate --run {run_folder} --shards DIR"
+            f"{path}: not there yet; run: model evaluate --run {run_folder} --shards DIR{other}"
         ) from None
+
+
+def load_sets(run_folder: Path, split: str = "test") -> dict[str, np.ndarray]:
+    """Return what an evaluation kept of the run's music to compare sets: patches and codes."""
+    import numpy as np
+
+    with np.load(folder_of(run_folder, split) / SETS) as arrays:
+        return dict(arrays)
 
 
 def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Score all rows; write evaluation.json and the page into the run's folder."""
+    import numpy as np
     import torch
 
     from model.config import to_dict
     from model.data import Source
     from model.evaluate.denoise import check_available
-    from model.evaluate.material import read_clips, read_training
+    from model.evaluate.material import Training, read_clips, read_training
     from model.evaluate.music import Music, rows
     from model.evaluate.page import write_page
     from model.evaluate.score import Judge, plain, plain_scores
-    from model.evaluate.skeleton import frames_per_second
     from model.generate import check_features, load_run
     from model.jukebox import load_codec
     from model.report import labels
-    from model.segment import MOTION, load_dataset, write_atomic
+    from model.segment import atomic_file, load_dataset, write_atomic
 
     if arguments.denoise:
         check_available()
-    embedding = find_embedding(arguments)
+    embedding = find_embedding(arguments, device)
     torch.manual_seed(arguments.seed)
     checkpoint = f"{arguments.checkpoint}.pt"
     trained = load_run(arguments.run_folder, checkpoint, arguments.codec, device)
@@ -112,12 +136,15 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     clips = read_clips(source(arguments.split))
     count = sum(len(clip.segments) for clip in clips)
     print(f"{arguments.split}: {len(clips)} clips, {count} segments", flush=True)
-    training = read_training(source(arguments.train_split), clips, embedding)
-    fps = frames_per_second(dataset.fields[MOTION]) if MOTION in dataset.fields else None
-    judge = Judge(clips, embedding, training.database, fps, codec.bins(level))
+    training = Training()
+    if embedding is not None or not arguments.alone:
+        training = read_training(source(arguments.train_split), clips, embedding)
+    judge = Judge(clips, embedding, training.database, clips[0].motion_fps, codec.bins(level))
     shown = to_show([clip.song for clip in clips], arguments.clips)
     notes = labels(codec.note, sorted({*dataset.untrained, *trained.dataset.untrained}))
-    notes += [embedding.note] if embedding is not None and embedding.note else []
+    if embedding is not None:
+        notes += [embedding.note] if embedding.note else []
+        notes += genre_notes(judge, arguments.train_split)
     told: dict[str, Any] = {}
     heard: list[Music] = []
     whole = load_codec(codec.source, dataset.codecs[codec.codes_id].levels, device)
@@ -129,17 +156,27 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
         told[music.name] = {"scores": plain(judge.summary(scores)), "each": plain_scores(scores)}
         notes += [music.note] if music.note else []
         heard.append(Music(music.name, [music.audio[i] for i in shown]))
+        if music.name == f"D2M-GAN, {level}":
+            sets = {"codes": scores["of codes"].astype(np.uint16)}
+            if embedding is not None:
+                sets |= {"patches": scores["patches"], "truth": judge.patches}
+    if not arguments.alone and "shuffled pairing" not in told:
+        notes.append("one song has more than half of the clips: no rows of other songs' music")
     found = {
         "run": str(arguments.run_folder),
         "split": arguments.split,
         "row": f"D2M-GAN, {level}",
         "dataset": dataset.name,
+        "data": data_id(dataset, arguments.split),
+        "train_data": data_id(dataset, arguments.train_split),
         "window_s": dataset.window_s,
         "level": level,
         "step": trained.step,
         "checkpoint": arguments.checkpoint,
         "config": to_dict(trained.config),
         "codec": codec.id,
+        "codes_id": codec.codes_id,
+        "bins": codec.bins(level),
         "finetuned": codec.id != codec.codes_id,
         "embedding": embedding.name if embedding is not None else "none",
         "labels": notes,
@@ -149,19 +186,35 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
                      for clip in clips for i in range(len(clip.segments))],
         "rows": told,
     }  # fmt: skip
-    folder = arguments.run_folder / FOLDER
+    folder = folder_of(arguments.run_folder, arguments.split)
     write_page(folder, found, [clips[i] for i in shown], heard)
     text = json.dumps(found, indent=1, allow_nan=False) + "\n"
+    with atomic_file(folder / SETS) as file:
+        np.savez_compressed(file, **sets)
     write_atomic(folder / NAME, text.encode())
     return found
 
 
-def find_embedding(arguments: argparse.Namespace) -> Embedding | None:
+def data_id(dataset: Dataset, split: str) -> str:
+    """Return what tells a split's shards from any others; empty for a split that is not there."""
+    listed = "".join(shard.sha256 for shard in dataset.splits.get(split, ()))
+    return hashlib.sha256(listed.encode()).hexdigest()[:12] if listed else ""
+
+
+def genre_notes(judge: Judge, train_split: str) -> list[str]:
+    """Say where genre accuracy has nothing to go by."""
+    if judge.database is None:
+        return [f"split {train_split} has no genres: no genre accuracy"]
+    missing = sum(genre not in GENRES for genre in judge.genres)
+    return [f"{missing} of {len(judge.genres)} segments have no genre"] if missing else []
+
+
+def find_embedding(arguments: argparse.Namespace, device: torch.device) -> Embedding | None:
     from model.evaluate.embeddings import load_embedding
 
     if arguments.embedding == "none":
         return None
-    return load_embedding(arguments.embedding, arguments.vggish)
+    return load_embedding(arguments.embedding, arguments.vggish, device)
 
 
 def to_show(songs: Sequence[str], count: int) -> list[int]:

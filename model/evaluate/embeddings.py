@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from model.jukebox.cache import VGGISH_FILE, check_record, sha256_of, weights_folder
+
+if TYPE_CHECKING:
+    import torch
 
 VGGISH, MEL_STATISTICS = "vggish", "mel-statistics"
 EMBEDDINGS = (VGGISH, MEL_STATISTICS)
@@ -38,7 +42,9 @@ class Embedding:
         return self.patches(audio).mean(0)
 
 
-def load_embedding(name: str = VGGISH, path: Path | None = None) -> Embedding:
+def load_embedding(
+    name: str = VGGISH, path: Path | None = None, device: str | torch.device = "cpu"
+) -> Embedding:
     """Return the embedding of a name; `path` names VGGish weights elsewhere than the folder's.
 
     `vggish`: 128 features per 0.96 s after the last ReLU, as the published network gives them.
@@ -52,7 +58,7 @@ def load_embedding(name: str = VGGISH, path: Path | None = None) -> Embedding:
         )
     if name != VGGISH:
         raise ValueError(f"--embedding {name}: expected one of {', '.join(EMBEDDINGS)}")
-    return vggish_embedding(find_vggish(path))
+    return vggish_embedding(find_vggish(path), device)
 
 
 def find_vggish(path: Path | None = None) -> Path:
@@ -75,17 +81,17 @@ def find_vggish(path: Path | None = None) -> Path:
     return found
 
 
-def vggish_embedding(path: Path) -> Embedding:
+def vggish_embedding(path: Path, device: str | torch.device = "cpu") -> Embedding:
     """Return VGGish with the weights of a file in the published layout."""
     import torch
 
     from model.evaluate.vggish import load_vggish, patches
 
-    network = load_vggish(path)
+    network = load_vggish(path).to(device)
 
     @torch.no_grad()
     def embed(audio: np.ndarray) -> np.ndarray:
-        return network(torch.from_numpy(patches(audio))).double().numpy()
+        return network(torch.from_numpy(patches(audio)).to(device)).double().cpu().numpy()
 
     published = VGGISH_FILE.removesuffix(".pth").rpartition("-")[2]
     same = sha256_of(path).startswith(published)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.segment import GENRES
+
 
 @dataclass(frozen=True)
 class Database:
@@ -41,7 +43,7 @@ def retrieve(
     """Return for each query (Q, D) the index (Q,) of the nearest segment, Euclidean, in float64.
 
     The first of several equally near. `without_songs` (Q,) names a song per query whose segments do
-    not count: the dance's own, where finding it again would be no test.
+    not count: the dance's own, where finding it again would be no test; -1 where no other is there.
     """
     from scipy.spatial.distance import cdist
 
@@ -58,10 +60,7 @@ def retrieve(
         if len(without_songs) != len(queries):
             raise ValueError(f"{len(without_songs)} songs for {len(queries)} queries")
         distance[np.asarray(without_songs)[:, None] == np.asarray(database.songs)] = np.inf
-        if (empty := np.isinf(distance).all(1)).any():
-            song = without_songs[int(empty.argmax())]
-            raise ValueError(f"the database holds no segment but those of {song}; add other songs")
-    return distance.argmin(1)
+    return np.where(np.isinf(distance).all(1), -1, distance.argmin(1))
 
 
 def genre_right(
@@ -72,9 +71,10 @@ def genre_right(
     embedding: str,
     without_songs: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Return for each query (Q, D) whether the segment found is of its dance's genre: (Q,) bool.
+    """Return for each query (Q, D) 1.0 where the segment found is of its dance's genre: (Q,).
 
-    The paper's genre accuracy is the mean. `samples` is the queries' length and `embedding` the
+    NaN where the dance has no genre of GENRES, or the database no other song. The paper's genre
+    accuracy is the mean. `samples` is the queries' length and `embedding` the
     name of what made them: both must be the database's. The paper does not say whether the dance's
     own music is in the database; `without_songs` leaves it out.
     """
@@ -88,4 +88,6 @@ def genre_right(
     if len(genres) != len(queries):
         raise ValueError(f"{len(genres)} genres for {len(queries)} queries")
     found = retrieve(database, queries, without_songs)
-    return np.asarray(database.genres)[found] == np.asarray(genres)
+    right = (np.asarray(database.genres)[found] == np.asarray(genres)).astype(float)
+    right[(found < 0) | ~np.isin(genres, GENRES)] = np.nan
+    return right

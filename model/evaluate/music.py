@@ -53,6 +53,8 @@ def rows(
         yield from references(trained, whole, clips, training, seed)
     name = f"D2M-GAN, {trained.config.level}"
     sounds = [generate(trained, clip.piece).numpy() for clip in clips]
+    if not all(np.isfinite(audio).all() for audio in sounds):
+        raise ValueError(f"{name}: sound with NaN or infinity; take an earlier checkpoint")
     codes = [codes_of(trained, clip) for clip in clips]
     yield Music(name, sounds, codes)
     if denoised:
@@ -79,7 +81,7 @@ def references(
     truth = [clip.audio for clip in clips]
     yield Music(TRUTH, truth, [clip.codes for clip in clips])
     for name in whole.levels:
-        yield Music(f"JukeBox reconstruction, {name}", [through(whole, name, a) for a in truth])
+        yield Music(f"reconstruction, {name}", [through(whole, name, a) for a in truth])
     rng = np.random.default_rng(seed)
     drawn = [rng.integers(codec.bins(level), size=clip.codes.shape) for clip in clips]
     sounds = [decode(codec, level, codes, a) for codes, a in zip(drawn, truth, strict=True)]

@@ -48,7 +48,8 @@ def write_page(
     )
     parts.append(f"<p>{escape(facts)} Figures in brackets: 95 %, bootstrap over songs.</p>")
     parts += [f'<p class="note">{escape(label)}</p>' for label in evaluation["labels"]]
-    parts += [_table(block) for block in one_run(evaluation).split("\n\n")]
+    for block in one_run(evaluation).split("\n\n"):
+        parts.append(_table(block) if block.startswith("|") else f"<p>{escape(block)}</p>")
     for i, clip in enumerate(clips):
         parts.append(f"<h2>{escape(clip.name)} (song {escape(clip.song)})</h2>")
         for row, music in enumerate(rows):

@@ -6,7 +6,7 @@ Legend: C clips, S segments of all clips, K times in seconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -39,6 +39,9 @@ PEAK = 0.95
 
 Scores = dict[str, np.ndarray]
 
+SetFigure = tuple[np.ndarray, Callable[[np.ndarray, np.ndarray], float]]
+"""What a figure of a set is computed of (S, …), and how, from some of it and their indices."""
+
 
 class Judge:
     """Knows a split's true music; scores other music against it.
@@ -46,6 +49,7 @@ class Judge:
     Rhythm is judged on whole clips (a tracker needs more than 2 s), the paper's scores on segments
     of the shards' window, as the paper does. Without an embedding or a database there is no
     `genre`, `kl` and distance; without motion no `align`; without codes no `codes`, `perplexity`.
+    `motion_fps` are the motion's frames per second of music.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class Judge:
         self.truth = [clip.audio for clip in clips]
         self.onsets = [onsets_s(audio) for audio in self.truth]
         self.beats = [beats_s(audio) for audio in self.truth]
-        segments = self._cut(self.truth)
+        segments = [segment for clip in clips for segment in clip.segments]
         self.segment_onsets = [onsets_s(audio) for audio in segments]
         self.loris_onsets = [loris_onsets_s(audio) for audio in segments]
         self.codes = np.concatenate([clip.codes for clip in clips])
@@ -101,22 +105,8 @@ class Judge:
             for name in (*OF_SEGMENTS, *OF_CLIPS)
             if name in scores
         }
-        statistics: dict[str, Callable[[np.ndarray], float]] = {
-            "csd": lambda at: spread(scores["cover"][at]),
-            "hsd": lambda at: spread(scores["hit"][at]),
-            "loris_f1": lambda at: loris_summary(
-                scores["loris_cover"][at], scores["loris_hit"][at]
-            )["f1"],
-        }
-        if "patches" in scores and len(self.segment_songs) > 1:
-            ours, true = scores["patches"], self.patches
-            statistics["frechet"] = lambda at: frechet(np.vstack(true[at]), np.vstack(ours[at]))
-            statistics["feature_kl"] = lambda at: feature_kl(
-                np.vstack(true[at]), np.vstack(ours[at])
-            )
-        if "of codes" in scores:
-            statistics["perplexity"] = lambda at: perplexity(scores["of codes"][at], self.bins)
-        return told | {n: _figure(f, self.segment_songs) for n, f in statistics.items()}
+        figures = set_figures(scores, self.patches, self.bins)
+        return told | {n: _figure(*f, self.segment_songs) for n, f in figures.items()}
 
     def _of_clip(self, i: int, audio: np.ndarray) -> dict[str, float]:
         beats, motion = beats_s(audio), self.clips[i].piece.motion
@@ -133,13 +123,13 @@ class Judge:
         return {"cover": found["cover"], "hit": found["hit"], **later}
 
     def _genre(self, features: np.ndarray) -> Scores:
-        if self.database is None or not set(self.genres) <= set(GENRES):
+        if self.database is None or not set(self.genres) & set(GENRES):
             return {}
         right = genre_right(
             self.database, features, self.genres, self.samples, self.embedding.name,
             self.segment_songs,
         )  # fmt: skip
-        return {"genre": right.astype(float)}
+        return {"genre": right}
 
     def _cut(self, sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [part for audio in sounds for part in audio.reshape(-1, self.samples)]
@@ -151,6 +141,27 @@ class Judge:
         peaks = [max(float(np.abs(audio).max()), 1e-9) for audio in segments]
         loud = (PEAK / peak * audio for peak, audio in zip(peaks, segments, strict=True))
         return np.stack([self.embedding.patches(audio) for audio in loud])
+
+
+def set_figures(
+    scores: Mapping[str, np.ndarray], truth: np.ndarray | None, bins: int
+) -> dict[str, SetFigure]:
+    """Return by name the figures of a set that its scores allow; `truth` are its true patches."""
+    both = np.stack([scores["loris_cover"], scores["loris_hit"]], 1)
+    found: dict[str, SetFigure] = {
+        "csd": (scores["cover"], lambda x, _: spread(x)),
+        "hsd": (scores["hit"], lambda x, _: spread(x)),
+        "loris_f1": (both, lambda x, _: loris_summary(x[:, 0], x[:, 1])["f1"]),
+    }
+    if "patches" in scores and len(both) > 1:
+        for name, distance in (("frechet", frechet), ("feature_kl", feature_kl)):
+            found[name] = (
+                scores["patches"],
+                lambda x, at, of=distance: of(np.vstack(truth[at]), np.vstack(x)),
+            )
+    if "of codes" in scores:
+        found["perplexity"] = (scores["of codes"], lambda x, _: perplexity(x, bins))
+    return found
 
 
 def plain(summary: dict[str, Interval]) -> dict[str, dict[str, float | None]]:
@@ -187,7 +198,11 @@ def _mean(values: np.ndarray, songs: Sequence[str]) -> Interval:
     return mean_interval(values, songs)
 
 
-def _figure(statistic: Callable[[np.ndarray], float], songs: Sequence[str]) -> Interval:
+def _figure(
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    songs: Sequence[str],
+) -> Interval:
     if (count := len(set(songs))) < 2:
-        return Interval(statistic(np.arange(len(songs))), math.nan, math.nan, count)
-    return interval(statistic, songs, draws=200)
+        return Interval(statistic(values, np.arange(len(songs))), math.nan, math.nan, count)
+    return interval(lambda at: statistic(values[at], at), songs, at_least=0.0)

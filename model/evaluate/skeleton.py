@@ -5,9 +5,6 @@ Legend: T motion frames, J joints.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
@@ -59,10 +56,3 @@ def forward_kinematics(motion: np.ndarray) -> np.ndarray:
         turned[:, joint] = turned[:, parent] @ local[:, joint]
         joints[:, joint] = joints[:, parent] + turned[:, parent] @ SMPL_OFFSETS_M[joint]
     return joints
-
-
-def frames_per_second(field: Mapping[str, Any]) -> float:
-    """Return the frame rate of a data set's motion, from its entry in `Dataset.fields`."""
-    if "fps" not in field:
-        raise ValueError("dataset.json states no fps for the motion; build the shards again")
-    return float(field["fps"])

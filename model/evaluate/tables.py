@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 
 from model.config import FREE, Config, to_dict
-from model.evaluate.compare import paired_difference, sign_flip_p
-from model.evaluate.paper import FULL, OTHERS, TABLES, TIKTOK, Row, row_of
-from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, PAPER
+from model.evaluate.compare import paired_difference, set_difference, sign_flip_p
+from model.evaluate.paper import AIST, OTHERS, TABLES, TIKTOK, Row, row_of
+from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, PAPER, set_figures
+from model.mos.report import PAPER as OPINIONS
 
 PERCENT = {*PAPER, "codes", "tempo", "tempo_octave", "csd", "hsd"}
+DIGITS = {"perplexity": 0, "mos": 2}
 LOWER_IS_BETTER = ("kl", "frechet", "feature_kl")
 TITLES = {
     "cover": "cover %", "hit": "hit %", "genre": "genre %", "loris_cover": "BCS (LORIS)",
-    "loris_hit": "BHS (LORIS)", "kl": "KL", "codes": "codes %", "onset_f": "onset F",
+    "loris_hit": "BHS (LORIS)", "kl": "KL", "codes": "codes % (each segment alone)",
+    "onset_f": "onset F",
     "beat_f": "beat F", "cemgil": "Cemgil", "tempo": "tempo %", "tempo_octave": "tempo, octaves %",
     "align": "align", "align_back": "align, back", "csd": "CSD %", "hsd": "HSD %",
     "loris_f1": "F1 (LORIS)", "frechet": "Fréchet", "feature_kl": "feature KL",
@@ -36,84 +39,155 @@ def one_run(evaluation: Evaluation) -> str:
         for title, row in evaluation["rows"].items():
             lines.append([title, *(cell(row["scores"].get(name), name) for name in names)])
         blocks.append(markdown(lines))
-    return "\n\n".join(blocks)
+    return "\n\n".join([*blocks, *unscored(evaluation)])
+
+
+def unscored(evaluation: Evaluation) -> list[str]:
+    """Return a line that says of how many clips and segments there is no score, if of any."""
+    missing: dict[str, set[str]] = {}
+    for row in evaluation["rows"].values():
+        for name, each in row["each"].items():
+            if count := each.count(None):
+                unit = "clips" if name in OF_CLIPS else "segments"
+                missing.setdefault(f"{count} of {len(each)} {unit}", set()).add(TITLES[name])
+    told = "; ".join(f"{', '.join(sorted(names))}: {of}" for of, names in sorted(missing.items()))
+    return [f"Without a score, as it is not defined there, and left out: {told}."] if told else []
 
 
 def cell(found: Mapping[str, Any] | None, name: str) -> str:
     """Return a figure with its interval, or a dash."""
     if found is None or found["value"] is None:
         return "–"
-    scale, digits = (100, 1) if name in PERCENT else (1, 3)
-    if name == "perplexity":
-        digits = 0
+    scale, digits = (100, 1) if name in PERCENT else (1, DIGITS.get(name, 3))
     text = f"{scale * found['value']:.{digits}f}"
     if found["low"] is None:
         return text
     return f"{text} [{scale * found['low']:.{digits}f}, {scale * found['high']:.{digits}f}]"
 
 
-def compared(a: Evaluation, b: Evaluation) -> str:
-    """Return each score's paired difference of two runs on the same split, with interval and p.
+def compared(
+    a: Evaluation, b: Evaluation, sets_a: Mapping[str, np.ndarray], sets_b: Mapping[str, np.ndarray]
+) -> str:
+    """Return each score's difference of two runs on the same split, with interval and p.
 
-    Raises ValueError where they were not evaluated on the same segments.
+    `sets_a` and `sets_b` are what `load_sets` returns. What the two did not measure by the same
+    rule is left out and named. Raises ValueError where they were not evaluated on the same
+    segments.
     """
-    if a["segments"] != b["segments"]:
+    if any(a[fact] != b[fact] for fact in ("dataset", "split", "window_s", "segments")):
         raise ValueError(
             f"{a['run']} and {b['run']} were evaluated on other segments; evaluate both on the "
             "same shards and split"
         )
-    ours, theirs = (e["rows"][e["row"]]["each"] for e in (a, b))
-    lines = [["score", "difference", "95 % interval", "songs won", "p (sign flips)"]]
+    notes, without = unlike_measures(a, b)
+    ours, theirs = (_as_scores(e, without) for e in (a, b))
+    lines = [["score", "difference", "95 % interval", "songs won", "p"]]
     for name in (*OF_SEGMENTS, *OF_CLIPS):
         if name not in ours or name not in theirs:
             continue
         songs = a["songs"] if name in OF_CLIPS else a["segment_songs"]
-        x, y = (np.array(each[name], float) for each in (ours, theirs))
+        x, y = ours[name], theirs[name]
         if len({s for s, d in zip(songs, x - y, strict=True) if not np.isnan(d)}) < 2:
             continue
         found = paired_difference(x, y, songs)
-        scale = 100 if name in PERCENT else 1
-        won = found.groups - found.groups_won if name in LOWER_IS_BETTER else found.groups_won
-        lines.append([
-            TITLES[name] + (" (less is better)" if name in LOWER_IS_BETTER else ""),
-            f"{scale * found.mean:+.3f}", f"{scale * found.low:+.3f} … {scale * found.high:+.3f}",
-            f"{won} of {found.groups}", f"{sign_flip_p(x, y, songs):.3f}",
-        ])  # fmt: skip
-    return f"{a['run']} − {b['run']}\n\n{markdown(lines)}"
+        won = found.groups_won
+        if name in LOWER_IS_BETTER:
+            won = found.groups - found.groups_tied - won
+        tied = f", {found.groups_tied} alike" if found.groups_tied else ""
+        p = sign_flip_p(x, y, songs)
+        lines.append(_difference(name, found.mean, found.low, found.high,
+                                 f"{won} of {found.groups}{tied}", p))  # fmt: skip
+    if "codes" not in without:
+        ours["of codes"], theirs["of codes"] = sets_a["codes"], sets_b["codes"]
+    if "kl" not in without and "patches" in sets_a and "patches" in sets_b:
+        ours["patches"], theirs["patches"] = sets_a["patches"], sets_b["patches"]
+    if len(set(a["segment_songs"])) > 1:
+        figures, other = (set_figures(s, sets_a.get("truth"), a["bins"]) for s in (ours, theirs))
+        for name in (name for name in figures if name in other):
+            (x, statistic), (y, _) = figures[name], other[name]
+            found, p = set_difference(x, y, statistic, a["segment_songs"])
+            lines.append(_difference(name, found.value, found.low, found.high, "–", p))
+    notes += ["p: two-sided, by exchanging the two runs' songs; of twenty scores that do not "
+              "differ, one is below 0.05 by chance"]  # fmt: skip
+    table = f"{a['run']} − {b['run']}\n\n{markdown(lines)}"
+    return table + "\n\n" + "\n".join(f"note: {note}" for note in notes)
+
+
+def unlike_measures(a: Evaluation, b: Evaluation) -> tuple[list[str], set[str]]:
+    """Return what two evaluations did not measure alike, in words and as the scores concerned."""
+    notes, without = [], set()
+    if a["embedding"] != b["embedding"]:
+        notes.append(f"embeddings {a['embedding']} and {b['embedding']}: no genre, KL, Fréchet")
+        without |= {"genre", "kl"}
+    elif a["train_data"] != b["train_data"]:
+        notes.append("genres looked up in other shards: no genre")
+        without.add("genre")
+    if (a["codes_id"], a["level"]) != (b["codes_id"], b["level"]):
+        notes.append(f"codes of {a['codes_id']}, {a['level']}, and {b['codes_id']}, {b['level']}: "
+                     "no codes, perplexity")  # fmt: skip
+        without.add("codes")
+    if a["data"] != b["data"]:
+        notes.append("segments of the same names in shards that differ")
+    return notes, without
+
+
+def _as_scores(evaluation: Evaluation, without: set[str]) -> dict[str, np.ndarray]:
+    each = evaluation["rows"][evaluation["row"]]["each"]
+    return {name: np.array(v, float) for name, v in each.items() if name not in without}
+
+
+def _difference(name: str, mean: float, low: float, high: float, won: str, p: float) -> list[str]:
+    scale = 100 if name in PERCENT else 1
+    title = TITLES[name] + (" (less is better)" if name in LOWER_IS_BETTER else "")
+    ends = f"{scale * low:+.3f} … {scale * high:+.3f}"
+    return [title, f"{scale * mean:+.3f}", ends, won, "<0.001" if p < 0.001 else f"{p:.3f}"]
 
 
 def beside_the_paper(evaluations: Sequence[Evaluation]) -> str:
     """Return the paper's tables with the runs that belong to their rows beside them.
 
-    Each figure is cover / hit / genre in percent; ours with the interval of each. Runs that no row
-    of the paper is about come last. What data and weights ours are from is said below.
+    Each figure is cover / hit / genre in percent; ours with the interval of each. Runs on TikTok
+    stand beside the paper's on TikTok, all others beside those on AIST++; those that no row of the
+    paper is about come last. What data and weights ours are from is said below.
     """
+    tiktok = [e for e in evaluations if e["dataset"] == "tiktok"]
+    aist = [e for e in evaluations if e["dataset"] != "tiktok"]
+    blocks = []
+    if aist:
+        others = [[name, slashed(f), "", slashed(f), ""] for name, f in OTHERS.items()]
+        blocks += _tables(aist, TABLES, TABLES[AIST][0], others)
+    if tiktok:
+        blocks += _tables(tiktok, {"TikTok": TIKTOK}, TIKTOK[0], [])
+    return "\n\n".join([*blocks, "\n".join(_sources(evaluations))])
+
+
+def _tables(
+    evaluations: Sequence[Evaluation],
+    tables: Mapping[str, Sequence[Row]],
+    full: Row,
+    others: Sequence[Sequence[str]],
+) -> list[str]:
     finetuned = any(e["finetuned"] for e in evaluations)
     held: dict[str, dict[str, list[Evaluation]]] = {}
     for e in evaluations:
         name = row_of(e["config"], e["window_s"], e["finetuned"], finetuned)
         held.setdefault(name, {"high": [], "low": []})[e["level"]].append(e)
     blocks, shown = [], set()
-    is_tiktok = {e["dataset"] for e in evaluations} == {"tiktok"}
-    tables = {"TikTok": TIKTOK} if is_tiktok else TABLES
     for title, rows in tables.items():
-        full = next(row for table in (TIKTOK, TABLES["AIST++"])[:: 1 if is_tiktok else -1]
-                    for row in table if row.name == FULL)  # fmt: skip
-        body = [] if rows[0].name == FULL else [full]
+        whole = rows[0] == full
         lines = [["row", "paper, high", "ours, high", "paper, low", "ours, low"]]
-        if title == "AIST++":
-            lines += [[name, slashed(f), "", slashed(f), ""] for name, f in OTHERS.items()]
-        for row in [*body, *rows]:
+        lines += others if whole else []
+        for row in [*([] if whole else [full]), *rows]:
             lines.append(_row(row, held.get(row.name, {})))
             shown.add(row.name)
-        blocks.append(f"**{title}**: cover / hit / genre, %\n\n{markdown(lines)}")
+        scores = " / ".join(PAPER[: len(full.high)])
+        blocks.append(f"**{title}**: {scores}, %\n\n{markdown(lines)}")
     extra = {name: runs for name, runs in held.items() if name not in shown}
     if extra:
         lines = [["row", "ours, high", "ours, low"]]
         lines += [[n, _ours(r["high"]), _ours(r["low"])] for n, r in sorted(extra.items())]
         blocks.append(f"**Not in the paper**\n\n{markdown(lines)}")
-    blocks.append("\n".join(_sources(evaluations)))
-    return "\n\n".join(blocks)
+    return blocks
 
 
 def _row(row: Row, runs: Mapping[str, Sequence[Evaluation]]) -> list[str]:
@@ -127,7 +201,8 @@ def _ours(runs: Iterable[Evaluation]) -> str:
     told = []
     for e in runs:
         scores = e["rows"][e["row"]]["scores"]
-        told.append(" / ".join(cell(scores.get(name), name) for name in PAPER))
+        names = PAPER[:-1] if e["dataset"] == "tiktok" else PAPER
+        told.append(" / ".join(cell(scores.get(name), name) for name in names))
     return "; ".join(told) or "–"
 
 
@@ -139,6 +214,7 @@ def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
             f"{e['dataset']}, split {e['split']}, {len(e['segments'])} segments of "
             f"{len(set(e['songs']))} songs", e["level"], f"arch {e['config']['arch']}",
             f"step {e['step']}", f"batch {e['config']['batch_size']}", f"codec {e['codec']}",
+            f"decoder {'' if e['finetuned'] else 'not '}fine-tuned", "not denoised",
             f"embedding {e['embedding']}", *(e["labels"] or ["published weights"]),
             *unlike_the_paper(e["config"]),
         ]  # fmt: skip
@@ -162,6 +238,29 @@ def unlike_the_paper(config: Mapping[str, Any]) -> list[str]:
     )
     return [f"{k}={v:g}" if type(v) is float else f"{k}={v}"
             for k, v in ours.items() if v != papers.get(k)]  # fmt: skip
+
+
+def opinions(heard: Mapping[str, Any] | None) -> str:
+    """Return the paper's mean opinion scores, and beside them those of a listening test's report.
+
+    Rows are the paper's and the test's systems; a system named as the paper's stands beside it.
+    """
+    ours: dict[str, dict[str, str]] = {}
+    for part, content in (heard["parts"] if heard else {}).items():
+        for row in content["systems"]:
+            found = {"value": row["mos"], "low": None}
+            if row["interval"]:
+                found |= dict(zip(("low", "high"), row["interval"], strict=True))
+            ours.setdefault(row["system"], {})[part] = cell(found, "mos")
+    lines = [["music", *(f"{part}, {whose}" for part in OPINIONS for whose in ("paper", "ours"))]]
+    for name in dict.fromkeys([*(n for part in OPINIONS.values() for n in part), *ours]):
+        line = [name]
+        for part, theirs in OPINIONS.items():
+            paper = f"{theirs[name]:.1f}" if name in theirs else "–"
+            line += [paper, ours.get(name, {}).get(part, "–")]
+        lines.append(line)
+    whose = "by the listening test given" if heard else "none given: `model mos`, --listening DIR"
+    return f"**Mean opinion scores**, 1 to 5; ours {whose}\n\n{markdown(lines)}"
 
 
 def slashed(figures: Sequence[float]) -> str:
