@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from model.segment import (
     window_samples,
 )
 from pipeline import manifest
+from pipeline.arguments import UsageError
 from pipeline.assemble import write_shards
 from pipeline.engine import LocalEngine, RayEngine, check_engine, make_engine
 from pipeline.limit import ITEM_LIMIT_S
@@ -76,19 +77,23 @@ class BuildOptions:
 def build(options: BuildOptions) -> Report:
     """Build the data set and return its report.
 
-    Raises ValueError or FileNotFoundError for what the user must change before any work starts.
+    Raises UsageError for options that cannot be meant, then ValueError or FileNotFoundError for
+    what else the user must change before any work starts: the inputs first, then the models.
     """
-    check(options)
+    check_usage(options)
+    listing = list_inputs(options, engine=None)
     if options.dry_run:
-        listing = list_inputs(options, engine=None)
         _tell(listing)
         rows = listing.rows
         if options.dataset != "synthetic":
             rows = [manifest.find(listing.root, row) for row in rows]
-        return Report.of({row.video_id: manifest.ended_early(row) for row in rows}, rows)
+        ends = {row.video_id: manifest.ended_early(row) for row in rows}
+        return Report.of(ends, rows, others=listing.others)
+    check_models(options)
     started = time.monotonic()
     with _engine(options) as engine:
-        listing = list_inputs(options, engine)
+        if options.dataset == "synthetic":
+            listing = list_inputs(options, engine)
         _tell(listing)
         with locked(options.out):
             return _build(options, listing, engine, started)
@@ -107,30 +112,31 @@ def _build(
         for line in changes(before, describe(options, settings, listing, {})):
             print(line)
     outcomes = extract(settings, rows, engine, options.max_failed)
+
+    def report(dataset: Dataset | None, stopped: str = "") -> Report:
+        seconds = time.monotonic() - started
+        made = Report.of(outcomes, rows, dataset, seconds, stopped, engine.times, listing.others)
+        return _saved(made, options.out)
+
     if left := sum(outcome is None for outcome in outcomes.values()):
         words = (
             f"more than {options.max_failed:.0%} of the inputs failed (--max-failed); "
             f"{left} were left, no shard was written: look at the failures, then run again"
         )
-        seconds = time.monotonic() - started
-        report = Report.of(outcomes, rows, None, seconds, words, engine.times)
-        return _saved(report, options.out)
+        return report(None, words)
     shards = write_shards(settings, rows, outcomes, options.out, engine)
     dataset = describe(options, settings, listing, shards)
     if before is not None:
         keep_codes(options.out, before, dataset)
     save_dataset(options.out, dataset)
-    seconds = time.monotonic() - started
-    report = _saved(Report.of(outcomes, rows, dataset, seconds, "", engine.times), options.out)
+    done = report(dataset)
     if options.codec == "none":
-        return report
+        return done
 
     from pipeline.codes import extract_codes
 
-    extract_codes(options.out, options.codec, engine=engine)
-    dataset = load_dataset(options.out)
-    seconds = time.monotonic() - started
-    return _saved(Report.of(outcomes, rows, dataset, seconds, "", engine.times), options.out)
+    extract_codes(options.out, options.codec, engine=engine, limit_s=options.item_limit_s)
+    return report(load_dataset(options.out))
 
 
 def _saved(report: Report, out: Path) -> Report:
@@ -147,24 +153,31 @@ def _tell(listing: Listing) -> None:
         print(listing.note)
 
 
-def check(options: BuildOptions) -> None:
-    """Refuse what cannot work before anything is read or written: missing data, then the rest."""
+def check_usage(options: BuildOptions) -> None:
+    """Raise UsageError for options that cannot be meant, whatever the data is."""
+    if options.dataset == "folder" and options.source is None:
+        raise UsageError("--dataset folder needs --source DIR (a folder of videos, or one video)")
     if options.dataset != "tiktok" and (options.curated or options.published):
-        raise ValueError("--curated and --published go with --dataset tiktok")
-    if options.dataset == "tiktok":
-        list_inputs(options, engine=None)
+        raise UsageError("--curated and --published go with --dataset tiktok")
+    if options.dataset == "synthetic" and options.motion_dir:
+        raise UsageError("--motion-dir does not go with the synthetic data set, which has its own")
     try:
         window_s = Fraction(options.window_s)
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"--window-s {options.window_s}: not a number of seconds") from None
+        raise UsageError(f"--window-s {options.window_s}: not a number of seconds") from None
     if not WINDOW_MIN_S <= window_s <= WINDOW_MAX_S:
-        raise ValueError(
+        raise UsageError(
             f"--window-s {options.window_s}: a window has {WINDOW_MIN_S} to {WINDOW_MAX_S} s"
         )
+    check_engine(options.engine, options.address)
+
+
+def check_models(options: BuildOptions) -> None:
+    """Raise ValueError or FileNotFoundError, saying what to do, for models that are no use."""
     if options.flow and options.visual not in ("i3d_inception", "none"):
         raise ValueError(f"--flow {options.flow} goes with --visual i3d_inception")
     if options.visual != "none":
-        extractor_of(options).check(window_s, options.visual_windows)
+        extractor_of(options).check(Fraction(options.window_s), options.visual_windows)
     if motion_kind(options) == "smpl-joints":
         from pipeline.stages.smpl_model import check_body_model
 
@@ -180,9 +193,6 @@ def check(options: BuildOptions) -> None:
         except (ValueError, FileNotFoundError) as error:
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             raise kind(f"{error}; or --motion openpose (poses as JSON), or --motion none") from None
-    check_engine(options.engine, options.address)
-    if options.dataset == "synthetic" and options.motion_dir:
-        raise ValueError("--motion-dir does not go with the synthetic data set, which has its own")
     if options.codec != "none":
         from model.jukebox.codec import find_weights
 
@@ -190,17 +200,17 @@ def check(options: BuildOptions) -> None:
 
 
 def list_inputs(options: BuildOptions, engine: LocalEngine | RayEngine | None) -> Listing:
-    """List the inputs of a data set; the synthetic one is first made, where an engine is given."""
+    """List the inputs of a data set; the synthetic one is first made, where an engine is given.
+
+    Raises FileNotFoundError, ValueError or OSError, saying what to put where, for inputs that are
+    not there or cannot be listed.
+    """
     from pipeline.sources import aist, folder, tiktok
 
     motion, source = motion_kind(options), options.source
     if options.motion_dir and not options.motion_dir.is_dir():
         raise FileNotFoundError(f"--motion-dir {options.motion_dir}: no such folder")
     if options.dataset == "folder":
-        if source is None:
-            raise ValueError(
-                "--dataset folder needs --source DIR (a folder of videos, or one video)"
-            )
         listing = folder.list_folder(source, motion, options.motion_dir)
     elif options.dataset == "aist":
         split = aist.official_split("aist")
@@ -220,7 +230,7 @@ def list_inputs(options: BuildOptions, engine: LocalEngine | RayEngine | None) -
     if options.limit is not None:  # an official list names far more than a folder may hold
         there = (r for r in rows if manifest.find(listing.root, r).ended != "missing_file")
         rows = list(islice(there, options.limit))
-    return Listing(listing.root, options.motion_dir or listing.motion_root, rows, listing.note)
+    return replace(listing, motion_root=options.motion_dir or listing.motion_root, rows=rows)
 
 
 def motion_kind(options: BuildOptions) -> str:
@@ -229,12 +239,17 @@ def motion_kind(options: BuildOptions) -> str:
 
 
 def extractor_of(options: BuildOptions) -> Extractor:
+    """Return the visual extractor that the options name, its weights not yet loaded."""
     from pipeline.stages.extractors import make_extractor
 
     return make_extractor(options.visual, options.weights, options.flow, options.precision)
 
 
 def make_settings(options: BuildOptions, listing: Listing) -> Settings:
+    """Return what the build does to every video, its models named by their hashes.
+
+    Raises FileNotFoundError or ValueError where a model's file is not there or no use.
+    """
     from pipeline.stages.extractors import FLOW
 
     return Settings(
@@ -256,7 +271,10 @@ def make_settings(options: BuildOptions, listing: Listing) -> Settings:
 
 
 def body_model(options: BuildOptions) -> dict[str, str]:
-    """Return the settings that name the body model, none where no joints are asked for."""
+    """Return the settings that name the body model, none where no joints are asked for.
+
+    Raises OSError where its file cannot be read.
+    """
     if motion_kind(options) != "smpl-joints":
         return {}
     from pipeline.stages.smpl_model import body_model_id

@@ -8,11 +8,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.arguments import (
+    UsageError,
+    folder_or_address,
+    local,
+    local_out,
+    natural,
+    positive,
+    seconds,
+    share,
+)
 from pipeline.limit import ITEM_LIMIT_S
+
+EXIT_CODES = (
+    "exit codes: 0 done; 1 error; 2 wrong usage; 3 finished, but more failed than --max-failed "
+    "allows, or nothing was made; 130 interrupted"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 1 error, 2 usage, 3 too many failed, 130 interrupted."""
+    """Run one command and exit by one of `EXIT_CODES`."""
     arguments = parser().parse_args(argv)
     try:
         raise SystemExit(arguments.run(arguments))
@@ -20,17 +35,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        print(f"error: {_words(error)}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
 
 
+def _words(error: Exception) -> str:
+    """Return an error's message; one of the system's own says what to do about its file."""
+    if isinstance(error, OSError) and error.errno and error.filename:
+        return f"{error.filename}: {error.strerror}; check the path, or choose another"
+    return str(error)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line of `pipeline`."""
     top = argparse.ArgumentParser(
-        prog="pipeline", description="Turn dance videos into WebDataset shards."
+        prog="pipeline",
+        description="Turn dance videos into WebDataset shards.",
+        epilog=EXIT_CODES,
     )
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_build(commands)
@@ -46,12 +70,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_build(commands: argparse._SubParsersAction) -> None:
-    sub = commands.add_parser("build", help="videos to shards; run again to go on or add")
+    sub = commands.add_parser(
+        "build", help="videos to shards; run again to go on or add", epilog=EXIT_CODES
+    )
     sub.add_argument("--dataset", required=True, choices=["synthetic", "folder", "aist", "tiktok"])
-    sub.add_argument("--source", type=Path, help="folder of videos, or one video (folder)")
+    sub.add_argument("--source", type=local, help="folder of videos, or one video (folder)")
     sub.add_argument(
         "--curated",
-        type=Path,
+        type=local,
         help="tiktok: folder of the table by pipeline curate (default data/curated/tiktok)",
     )
     sub.add_argument(
@@ -59,7 +85,7 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="tiktok: --source holds videos of the paper's list, named by its ids",
     )
-    sub.add_argument("--out", type=Path, help="shard folder (default shards/DATASET)")
+    sub.add_argument("--out", type=local_out, help="shard folder (default shards/DATASET)")
     sub.add_argument(
         "--motion",
         default="",
@@ -79,10 +105,10 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
         help="for mmpose, finds the dancers: fasterrcnn_mobilenet (default), fasterrcnn_resnet50, "
         "a file, or untrained",
     )
-    sub.add_argument("--smpl-model", type=Path, help="your SMPL body model file, for smpl-joints")
-    sub.add_argument("--motion-dir", type=Path, help="where they lie (default: beside the videos)")
+    sub.add_argument("--smpl-model", type=local, help="your SMPL body model file, for smpl-joints")
+    sub.add_argument("--motion-dir", type=local, help="where they lie (default: beside the videos)")
     sub.add_argument("--visual", default="i3d_r50", choices=["i3d_r50", "i3d_inception", "none"])
-    sub.add_argument("--visual-windows", type=_positive, default=1, help="I3D clips per segment")
+    sub.add_argument("--visual-windows", type=positive, default=1, help="I3D clips per segment")
     sub.add_argument(
         "--weights",
         default="kinetics",
@@ -98,33 +124,45 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--precision", default="float32", choices=["float32", "bf16"])
     sub.add_argument("--codec", default="none", help="also extract codes: demo, jukebox-5b, PATH")
     sub.add_argument("--window-s", default="2", help="segment length, 2 to 20 (default 2)")
-    sub.add_argument("--limit", type=_positive, help="the first N inputs that are there")
-    sub.add_argument("--seed", type=_natural, default=0, help="seed of the synthetic data set")
+    sub.add_argument("--limit", type=positive, help="the first N inputs that are there")
+    sub.add_argument("--seed", type=natural, default=0, help="seed of the synthetic data set")
     _add_engine(sub)
-    sub.add_argument("--max-failed", type=_share, default=0.2, help="exit 3 above this share")
+    sub.add_argument("--max-failed", type=share, default=0.2, help="exit 3 above this share")
     sub.add_argument(
         "--item-limit-s",
-        type=_seconds,
+        type=seconds,
         default=ITEM_LIMIT_S,
         help="seconds one stage may work on one video (default 3600), 0 for no limit",
     )
-    sub.add_argument("--dry-run", action="store_true", help="list the inputs, do nothing")
+    sub.add_argument("--dry-run", action="store_true", help="list the inputs, make nothing")
     sub.set_defaults(run=_build)
 
 
 def _build(arguments: argparse.Namespace) -> int:
     from pipeline.build import BuildOptions, build
+    from pipeline.report import printable
 
     values = {k: v for k, v in vars(arguments).items() if k != "run"}
     values["out"] = arguments.out or Path("shards") / arguments.dataset
     report = build(BuildOptions(**values))
+    if arguments.dry_run:
+        for row in report.rows:
+            words = (row["video_id"], row["path"], row.get("code"))
+            print(printable("  ".join(filter(None, words))))
     print(report.table())
     if arguments.dry_run:
         return 0
     files = "report.html, report.json" + ("" if report.stopped else ", dataset.json")
     print(f"written: {values['out']} ({files})")
     if not (report.stopped or sum(report.segments.values())):
-        print("exit 3: no segment was made", file=sys.stderr)
+        examples = [
+            f"{row['video_id']}: {end['code']}: {row['message']}"
+            for end in report.ends
+            for row in end["examples"]
+        ]
+        why = printable("; ".join(examples[:3]) or "there was no input")
+        print(f"exit 3: no segment was made: {why}; see {values['out']}/report.html",
+              file=sys.stderr)  # fmt: skip
         return 3
     return 3 if report.stopped else _share_code(report.failed_share, arguments.max_failed)
 
@@ -140,17 +178,15 @@ def _share_code(share: float, most: float) -> int:
 def _add_fetch(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("fetch", help="a list of links to videos, by yt-dlp; again to go on")
     sub.add_argument(
-        "--links", type=Path, required=True, help="CSV of id,url,song,duration,dancers"
+        "--links", type=local, required=True, help="CSV of id,url,song,duration,dancers"
     )
-    sub.add_argument("--out", type=Path, required=True, help="folder of videos, for curate")
-    sub.add_argument("--pause-s", type=float, default=3.0, help="between two links (default 3)")
-    sub.add_argument(
-        "--rate-bytes-s", type=_natural, default=0, help="most bytes a second (0: any)"
-    )
-    sub.add_argument("--max-duration-s", type=float, default=1800.0, help="default 1800")
-    sub.add_argument("--tries", type=_positive, default=5, help="of each link, in one run")
+    sub.add_argument("--out", type=local, required=True, help="folder of videos, for curate")
+    sub.add_argument("--pause-s", type=seconds, default=3.0, help="between two links (default 3)")
+    sub.add_argument("--rate-bytes-s", type=natural, default=0, help="most bytes a second (0: any)")
+    sub.add_argument("--max-duration-s", type=seconds, default=1800.0, help="default 1800")
+    sub.add_argument("--tries", type=positive, default=5, help="of each link, in one run")
     sub.add_argument("--dead-too", action="store_true", help="ask again for links known as dead")
-    sub.add_argument("--max-failed", type=_share, default=1.0, help="exit 3 above this share dead")
+    sub.add_argument("--max-failed", type=share, default=1.0, help="exit 3 above this share dead")
     sub.set_defaults(run=_fetch)
 
 
@@ -168,10 +204,12 @@ def _fetch(arguments: argparse.Namespace) -> int:
 def _add_curate(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("curate", help="compilations to clips: kept or rejected, and why")
     sub.add_argument("--dataset", required=True, choices=["tiktok"])
-    sub.add_argument("--source", type=Path, help="folder of videos")
-    sub.add_argument("--out", type=Path, help="where the table goes (default data/curated/DATASET)")
-    sub.add_argument("--thresholds", type=Path, help="YAML (default: curate/thresholds.yaml)")
-    sub.add_argument("--overrides", type=Path, help="CSV of id,verdict: keep, reject or a song")
+    sub.add_argument("--source", type=local, help="folder of videos")
+    sub.add_argument(
+        "--out", type=local, help="where the table goes (default data/curated/DATASET)"
+    )
+    sub.add_argument("--thresholds", type=local, help="YAML (default: curate/thresholds.yaml)")
+    sub.add_argument("--overrides", type=local, help="CSV of id,verdict: keep, reject or a song")
     sub.add_argument(
         "--detector",
         default="",
@@ -185,9 +223,9 @@ def _add_curate(commands: argparse._SubParsersAction) -> None:
         "untrained (default: boxes alone)",
     )
     _add_engine(sub)
-    sub.add_argument("--limit", type=_positive, help="the first N inputs only")
+    sub.add_argument("--limit", type=positive, help="the first N inputs only")
     sub.add_argument("--decide-only", action="store_true", help="apply thresholds, read no video")
-    sub.add_argument("--max-failed", type=_share, default=0.2, help="exit 3 above this share")
+    sub.add_argument("--max-failed", type=share, default=0.2, help="exit 3 above this share")
     sub.set_defaults(run=_curate)
 
 
@@ -219,6 +257,8 @@ def _extract_codes(arguments: argparse.Namespace) -> int:
     from pipeline.engine import make_engine
 
     root = _shards(arguments.shards)
+    if arguments.codec == "none":
+        raise UsageError("--codec none: no codes to extract; name jukebox-5b, demo or a file")
     load_dataset(root)
     with locked(root):
         engine = make_engine(arguments.engine, arguments.address)
@@ -238,7 +278,7 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("verify", help="re-read every shard against dataset.json")
     sub.add_argument(
         "--shards",
-        type=_folder_or_address,
+        type=folder_or_address,
         help="shard folder, or an address like s3://bucket/aist (default: the one in shards/)",
     )
     sub.set_defaults(run=_verify)
@@ -300,10 +340,12 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _add_mux(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("mux", help="put a wav under a video's picture")
-    sub.add_argument("--video", type=Path, required=True)
-    sub.add_argument("--audio", type=Path, required=True, help="wav file")
-    sub.add_argument("--start-s", type=float, default=0.0, help="when the sound starts")
-    sub.add_argument("--stop-s", type=float, help="with --box: only the picture from start to here")
+    sub.add_argument("--video", type=local, required=True)
+    sub.add_argument("--audio", type=local, required=True, help="wav file")
+    sub.add_argument("--start-s", type=seconds, default=0.0, help="when the sound starts")
+    sub.add_argument(
+        "--stop-s", type=seconds, help="with --box: only the picture from start to here"
+    )
     sub.add_argument(
         "--box",
         type=int,
@@ -311,7 +353,7 @@ def _add_mux(commands: argparse._SubParsersAction) -> None:
         metavar=("X", "Y", "W", "H"),
         help="with --stop-s: only this part of the picture, encoded anew",
     )
-    sub.add_argument("--out", type=Path, required=True, help="mp4 file")
+    sub.add_argument("--out", type=local, required=True, help="mp4 file")
     sub.set_defaults(run=_mux)
 
 
@@ -320,7 +362,7 @@ def _mux(arguments: argparse.Namespace) -> int:
 
     video, audio, start_s = arguments.video, arguments.audio, arguments.start_s
     if (arguments.stop_s is None) != (arguments.box is None):
-        raise ValueError("--stop-s and --box go together: the span and the part of a clip")
+        raise UsageError("--stop-s and --box go together: the span and the part of a clip")
     if arguments.box is None:
         mux(video, audio, start_s, arguments.out)
     else:
@@ -355,7 +397,7 @@ def _weights_fetch(arguments: argparse.Namespace) -> int:
 
     weights = [lookup(name) for name in arguments.names]
     if arguments.url and len(weights) > 1:
-        raise ValueError(f"--url {arguments.url}: is the address of one file, {len(weights)} named")
+        raise UsageError(f"--url {arguments.url}: is the address of one file, {len(weights)} named")
     for weight in weights:
         fetch(weight, arguments.url)
     return 0
@@ -376,15 +418,13 @@ def _add_engine(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_shards(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--shards", type=Path, help="shard folder (default: the one in shards/)")
-
-
-def _folder_or_address(text: str) -> Path | str:
-    return text if "://" in text else Path(text)
+    sub.add_argument("--shards", type=local, help="shard folder (default: the one in shards/)")
 
 
 def _shards(given: Path | str | None, file: str = "dataset.json") -> Path | str:
     """Return the shard folder (or address) asked for, or the only folder that has the file."""
+    if isinstance(given, Path) and given.is_file():
+        raise UsageError(f"--shards {given}: a file; name its folder: --shards {given.parent}")
     if given is not None:
         return given
     found = sorted(path.parent for path in Path("shards").glob(f"*/{file}"))
@@ -392,31 +432,3 @@ def _shards(given: Path | str | None, file: str = "dataset.json") -> Path | str:
         return found[0]
     names = ", ".join(map(str, found)) or "none in shards/; run pipeline build first"
     raise ValueError(f"which shards? name one with --shards DIR ({names})")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return value
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text}: expected 0 or more")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: expected a number of seconds, 0 or more")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a share between 0 and 1")
-    return value

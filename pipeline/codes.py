@@ -26,11 +26,16 @@ from model.segment import (
 )
 from pipeline.engine import LocalEngine, RayEngine
 from pipeline.ledger import Ledger, result_key
+from pipeline.limit import ITEM_LIMIT_S
 from pipeline.outcome import Outcome, attempt
 from pipeline.progress import progress
 from pipeline.shards import check_whole, npy_bytes, read_wav, write_shard
 
 LEVEL_NAMES = tuple(LEVELS)
+NAMES = ("demo", "jukebox-5b")
+"""Codecs that are known by name; any other is a file."""
+EXAMPLES = 3
+"""Failed videos that the error names."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class VideoCodes:
     outcome: Outcome | None = None
 
     def sound(self) -> list[bytes]:
+        """Return each segment's wav file, read from the tar."""
         with open(self.shard, "rb") as file:
             return [_read_span(file, *span) for span in self.spans]
 
@@ -56,11 +62,15 @@ def extract_codes(
     source: str,
     levels: Sequence[str] = LEVEL_NAMES,
     engine: LocalEngine | RayEngine | None = None,
+    limit_s: float = ITEM_LIMIT_S,
 ) -> str:
     """Write `codes/<codec id>/*.tar` for every shard, list them in dataset.json, return the id.
 
-    Raises FileNotFoundError or ValueError for what the user must change, OSError if a segment
-    could not be encoded.
+    One video may take `limit_s` seconds (0: no limit). A data set has the codes of all its segments
+    or none: where videos fail, the codes of the others are stored and no tar is written.
+
+    Raises FileNotFoundError or ValueError for what the user must change, OSError, once all videos
+    had their turn, if some could not be encoded, and at once where nothing can be written.
     """
     from model.jukebox import load_codec
 
@@ -68,8 +78,9 @@ def extract_codes(
     codec = load_codec(source, levels=levels)
     before = dataset.codecs.get(codec.codes_id)
     levels = [n for n in LEVEL_NAMES if n in levels or (before and n in before.levels)]
-    stage = Encode(str(source), codec.codes_id, tuple(levels), root.resolve() / ".work" / "results")
-    entry = Codes(levels, str(source), codec.note)
+    results = root.resolve() / ".work" / "results"
+    stage = Encode(str(source), codec.codes_id, tuple(levels), results, limit_s=limit_s)
+    entry = Codes(levels, _recorded(source), codec.note)
     jobs = {}
     for shard in (shard for shards in dataset.splits.values() for shard in shards):
         check_whole(root / shard.name, shard)
@@ -77,11 +88,16 @@ def extract_codes(
     total = sum(len(videos) for videos in jobs.values())
     todo = (video for videos in jobs.values() for video in videos)
     done = (engine or LocalEngine()).run([stage], todo, _lost)
-    results = {}
+    results: dict[tuple[str, tuple[str, ...]], str] = {}
+    failed: list[VideoCodes] = []
     for video in progress(done, "codes", total, "video"):
+        if video.outcome and video.outcome.code == "no_room":
+            raise OSError(_failures([video], total))
         if video.outcome:
-            raise OSError(f"{video.keys[0]}: {video.outcome.message}; run the same command again")
+            failed.append(video)
         results[video.shard.name, video.keys] = video.result
+    if failed:
+        raise OSError(_failures(failed, total))
     folder = root / "codes" / codec.codes_id
     for split, shards in dataset.splits.items():
         entry.splits[split] = [
@@ -97,8 +113,32 @@ def extract_codes(
     return codec.codes_id
 
 
+def _recorded(source: str | Path) -> str:
+    """Return how dataset.json names a codec: by its name, or by a path that holds anywhere."""
+    return str(source) if str(source) in NAMES else str(Path(source).resolve())
+
+
+def _failures(failed: Sequence[VideoCodes], total: int) -> str:
+    """Return how many of `total` videos failed, the first few with their reasons, and what to do.
+
+    The order is that of their keys, whatever the order in which they ended.
+    """
+    first = sorted(failed, key=lambda video: video.keys)[:EXAMPLES]
+    told = "; ".join(f"{v.keys[0]}: {v.outcome.code}: {v.outcome.message}" for v in first)
+    more = f"; and {len(failed) - len(first)} more" if len(failed) > len(first) else ""
+    advice = "run the same command again: what is done is not done again"
+    if any(video.outcome.code == "no_room" for video in failed):
+        advice = "make room where --shards lies and run the same command again"
+    if not all(video.outcome.retryable for video in failed):
+        advice = "some will fail again: mend those inputs or take them away, and build again"
+    return f"no codes of {len(failed)} of {total} videos: {told}{more}; {advice}"
+
+
 def video_spans(path: Path) -> list[VideoCodes]:
-    """Return the videos of a tar in order, each with the places of its segments' sound."""
+    """Return the videos of a tar in order, each with the places of its segments' sound.
+
+    Raises ValueError, naming the file, where it is no whole tar.
+    """
     videos: dict[str, list[tuple[str, tuple[int, int]]]] = {}
     try:
         with tarfile.open(path, "r:") as tar:
@@ -128,7 +168,7 @@ class Encode:
     name: str = "codes"
     batch: int = 8
     gpus: float = 1.0
-    limit_s: float = 0.0
+    limit_s: float = ITEM_LIMIT_S
     _codec: Any = field(default=None, repr=False)
 
     @property
@@ -144,7 +184,7 @@ class Encode:
         return [self._one(video) for video in items]
 
     def _one(self, video: VideoCodes) -> VideoCodes:
-        made = attempt("codes", lambda: self._encode(video))
+        made = attempt("codes", lambda: self._encode(video), self.limit_s)
         outcome, result = (made, "") if isinstance(made, Outcome) else (None, made)
         return VideoCodes(video.shard, video.keys, video.spans, result, outcome)
 

@@ -56,7 +56,11 @@ SEEK_MARGINS_S = (2, 10)
 
 @contextmanager
 def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
-    """Open a plain file by one of the formats that cannot name another file."""
+    """Open a plain file by one of the formats that cannot name another file.
+
+    Raises FileNotFoundError where there is no plain file, and MediaError (`empty`, `undecodable`)
+    for one that is cut short, of another format or damaged, also while it is read.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, or not a plain one")
     if not path.stat().st_size:
@@ -111,7 +115,10 @@ def _av_open(path: Path, limits: Limits, **more: str) -> InputContainer:
 
 
 def video_stream(path: Path, container: InputContainer, limits: Limits) -> av.VideoStream:
-    """Return the first video stream that is no cover picture."""
+    """Return the first video stream that is no cover picture.
+
+    Raises MediaError: `no_video`, `too_large` (more pixels than the limit) or `undecodable`.
+    """
     for stream in container.streams.video:
         if stream.disposition & Disposition.attached_pic:
             continue
@@ -302,4 +309,5 @@ def _frames(
 
 
 def time_s(frame: av.VideoFrame | av.AudioFrame) -> Fraction:
+    """Return a frame's presentation timestamp in seconds of its stream's clock."""
     return frame.pts * frame.time_base

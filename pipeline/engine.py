@@ -9,6 +9,7 @@ Items flow through the stages one way, in no promised order; nothing here depend
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,12 +19,14 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from pipeline.arguments import UsageError
 from pipeline.outcome import attempt, timeout_words
 from pipeline.timing import StageTime, timed
 
 GRACE_S = 60.0
 """A worker stops an item by itself when its time is over; so much later it is killed."""
 CHECK_S = 5.0
+ADDRESS = re.compile(r"auto|(ray://)?[^/\s]+:\d+")
 
 T = TypeVar("T")
 
@@ -53,6 +56,10 @@ class LocalEngine:
         self.times: list[StageTime] = []
 
     def run(self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost) -> Iterator[Any]:
+        """Yield what the last stage gives for each item, in order; `lost` is not called.
+
+        Raises what a stage raises: one whose items can fail turns that into an item itself.
+        """
         if not stages:
             yield from items
             return
@@ -126,6 +133,10 @@ class RayEngine:
             raise OSError(f"Ray did not {'start' if local else 'answer'}: {failed.message}; {how}")
 
     def run(self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost) -> Iterator[Any]:
+        """Yield, as it is ready, what the last stage gives for each item, or `lost` of the item.
+
+        Raises OSError where Ray does not start or answer, or its node dies.
+        """
         source = iter(items)
         first = list(islice(source, 1))
         if not first:
@@ -395,9 +406,11 @@ def _seconds(call: Callable[[], T]) -> tuple[T, float]:
 
 
 def check_engine(name: str, address: str | None = None) -> None:
-    """Raise ValueError for an address that the engine asked for has no use for."""
+    """Raise UsageError for an address that is none, or of no use to the engine asked for."""
     if name == "local" and address:
-        raise ValueError(f"--address {address} goes with --engine ray")
+        raise UsageError(f"--address {address} goes with --engine ray")
+    if address and not ADDRESS.fullmatch(address):
+        raise UsageError(f"--address {address}: expected auto, HOST:PORT or ray://HOST:PORT")
 
 
 def make_engine(name: str, address: str | None = None) -> LocalEngine | RayEngine:

@@ -129,8 +129,9 @@ def mux(
     wav; whatever sound `video` had is dropped, and neither stream is cut to the other's length.
     AAC starts with 1024 samples of run-in, which come before `start_s`.
 
-    Raises ValueError for a start before 0 and FfmpegError where ffmpeg fails, as it does for a
-    codec that mp4 cannot hold (VP8, say).
+    Raises ValueError for a start before 0 or a sound that is no wav file, OSError where a file is
+    not there or `out` cannot be written, and FfmpegError where ffmpeg fails, as it does for a codec
+    that mp4 cannot hold (VP8, say).
     """
     import ffmpeg
 
@@ -146,6 +147,7 @@ def mux(
         **BITEXACT,
         **MP4,
     }
+    _check_wav(audio)
     early_s = _early_s(video)
     picture = _input(video, **({"itsoffset": f"{early_s:.6f}"} if early_s else {}))
     sound = _input(audio, f="wav", itsoffset=f"{float(start_s):.6f}")
@@ -173,7 +175,8 @@ def mux_clip(
     copy of packets can begin at any frame or be cropped, it is encoded anew. The sound is the wav,
     whole; neither stream is cut to the other's length.
 
-    Raises ValueError for an empty span or box, and FfmpegError where ffmpeg fails.
+    Raises ValueError for an empty span or box or a sound that is no wav file, OSError where a file
+    is not there or `out` cannot be written, and FfmpegError where ffmpeg fails.
     """
     import ffmpeg
 
@@ -193,6 +196,7 @@ def mux_clip(
         **BITEXACT,
         **MP4,
     }
+    _check_wav(audio)
     # Half a microsecond earlier: a frame's own time must not be rounded to after it.
     seek_s = max(0.0, start_s - _early_s(video) - 5e-7)
     picture = _input(video, seek_timestamp="1", ss=f"{seek_s:.7f}", t=f"{stop_s - start_s:.6f}")
@@ -219,6 +223,16 @@ def _input(path: Path, **options: str) -> Any:
         raise FileNotFoundError(f"{path}: no such file, or not a plain one")
     limits = {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS}
     return ffmpeg.input(_url(path), **limits, **options)
+
+
+def _check_wav(path: Path) -> None:
+    """Raise ValueError where a file is no wav, before its picture is blamed for it."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file, or not a plain one")
+    with open(path, "rb") as file:
+        head = file.read(12)
+    if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+        raise ValueError(f"{path}: no wav file; convert it, as by ffmpeg -i {path} music.wav")
 
 
 def _url(path: Path) -> str:
@@ -252,8 +266,18 @@ def _raw(frames: Iterable[np.ndarray], shape: tuple[int, ...], out: Path) -> Ite
 
 @contextmanager
 def _appearing(out: Path) -> Iterator[Path]:
-    """Give the path to write to; put it in `out`'s place at the end, or remove it on an error."""
+    """Give the path to write to; put it in `out`'s place at the end, or remove it on an error.
+
+    Raises OSError, before anything is made, where nothing can be written there.
+    """
     part = out.with_name(f"{out.name}.{os.getpid()}.part")
+    if out.is_dir():
+        raise OSError(f"{out}: is a folder; name a file")
+    try:
+        part.touch()
+    except OSError as error:
+        words = f"{out}: cannot be written ({error.strerror}); choose another place"
+        raise OSError(words) from None
     try:
         yield part
         os.replace(part, out)

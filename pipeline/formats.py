@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .flv .wmv .mpg .mpeg .ts .gif .3gp .3g2".split()
+    (
+        ".mp4 .m4v .mov .qt .mj2 .3gp .3gpp .3g2 .f4v .mkv .webm .gif .avi .divx .flv .wmv .asf "
+        ".mpg .mpeg .mpe .mpv .m1v .m2v .vob .ts .m2t .mts .m2ts .ogv .ogm .mxf .dv .rm .rmvb .y4m"
+    ).split()
 )
 """Names of inputs: also of containers that are not read, so that their end is told."""
 

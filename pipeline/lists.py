@@ -38,7 +38,11 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str
 
 
 def parquet_rows(path: Path) -> tuple[list[dict[str, Any]], dict[bytes, bytes]]:
-    """Return a Parquet file's rows and the metadata of its schema."""
+    """Return a Parquet file's rows and the metadata of its schema.
+
+    Raises FileNotFoundError where there is none, and ValueError, naming the file, where it cannot
+    be read as one.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

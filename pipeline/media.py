@@ -92,6 +92,7 @@ class Audio:
 
     @property
     def stop_s(self) -> Fraction:
+        """When the last sample ends."""
         return self.start_s + Fraction(len(self.samples), SAMPLE_RATE_HZ)
 
 

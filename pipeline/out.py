@@ -59,7 +59,7 @@ def changes(before: Dataset, dataset: Dataset) -> list[str]:
     lines = []
     for name in sorted(before.build.keys() | dataset.build.keys()):
         was, now = (d.build.get(name, "not set") for d in (before, dataset))
-        if was != now:
+        if not _same(was, now):
             lines.append(f"--{name.replace('_', '-')} was {was}, is {now}")
     for suffix in (VISUAL, MOTION):
         for fact in ("weights", "detector", "model_sha256"):
@@ -69,11 +69,17 @@ def changes(before: Dataset, dataset: Dataset) -> list[str]:
     return [f"{line}: what depends on it is made again, nothing else" for line in lines]
 
 
+def _same(was: object, now: object) -> bool:
+    """Return whether two values are one; a path may be told relative to here."""
+    return was == now or Path(str(was)).resolve() == Path(str(now)).resolve()
+
+
 def keep_codes(out: Path, before: Dataset, dataset: Dataset) -> None:
     """Go on listing codes whose shards stayed; remove, and name, those whose shards did not."""
     if before.splits == dataset.splits:
         dataset.codecs = before.codecs
         return
     for codec_id, codes in before.codecs.items():
-        print(f"codes of {codec_id} no longer fit: pipeline extract-codes --codec {codes.source}")
+        again = f"pipeline extract-codes --shards {out} --codec {codes.source}"
+        print(f"codes of {codec_id} no longer fit: {again}")
         shutil.rmtree(out / "codes" / codec_id, ignore_errors=True)

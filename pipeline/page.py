@@ -16,6 +16,7 @@ from typing import Any
 from model.segment import load_dataset, write_atomic
 from pipeline.examples import figures
 from pipeline.report import Report, printable
+from pipeline.sources.listing import others_words
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em;
@@ -110,6 +111,7 @@ def page(out: Path, report: Report) -> str:
 def _notes(facts: Mapping[str, Any]) -> list[str]:
     notes = [f"STOPPED: {facts['stopped']}"] if facts["stopped"] else []
     notes += [f"UNTRAINED: {note}; it means nothing" for note in facts["untrained"]]
+    notes += [words] if (words := others_words(facts["others"])) else []
     return notes + [f"CODEC {name}: {note}" for name, note in facts["codecs"].items() if note]
 
 

@@ -72,9 +72,11 @@ class Turn:
         return 0 if self.rows > 0 else 180
 
     def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height, in px, after the turn."""
         return (height, width) if self.swap else (width, height)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Return the picture (H, W, C) upright: (W, H, C) after a quarter turn; a view of it."""
         image = image.transpose(1, 0, 2) if self.swap else image
         return image[:: self.rows, :: self.columns]
 
@@ -92,14 +94,20 @@ class Sink:
 
     @property
     def full(self) -> bool:
+        """Whether there is a frame for each of the wanted times."""
         return self.count == len(self.request.times_s)
 
     @property
     def frames(self) -> np.ndarray:
+        """What was taken, uint8 RGB (n, H, W, 3); ValueError where nothing was."""
         return np.stack(self.taken)
 
     def take(self, frame: av.VideoFrame, until_s: Fraction | None) -> None:
-        """Use `frame` for the wanted times up to `until_s`, or for all that are left."""
+        """Use `frame` for the wanted times up to `until_s`, or for all that are left.
+
+        Raises MediaError where the frame, scaled, would be too large, or the box is not inside it,
+        and ValueError where the crop is not.
+        """
         image = None
         while not self.full:
             wanted_s = self.request.times_s[self.count]

@@ -14,6 +14,7 @@ from typing import Any
 from model.segment import SPLITS, Dataset, atomic_file, load_dataset
 from pipeline.manifest import Row
 from pipeline.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome
+from pipeline.sources.listing import others_words
 from pipeline.timing import StageTime
 
 SCHEMA = 1
@@ -28,7 +29,8 @@ class Report:
 
     `stopped` says why a build ended before its last input, "" where it did not. `untrained` says
     what was made with random weights, `codecs` maps codec ids to their notes. `stages` are the
-    times of the command that wrote the report: what was done before it is not in them.
+    times of the command that wrote the report: what was done before it is not in them. `others`
+    counts by suffix the files in the source folder that were not taken for videos.
     """
 
     rows: list[dict[str, Any]]
@@ -39,6 +41,7 @@ class Report:
     stopped: str = ""
     window_s: str = ""
     stages: list[StageTime] = field(default_factory=list)
+    others: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -49,6 +52,7 @@ class Report:
         seconds: float = 0.0,
         stopped: str = "",
         stages: Sequence[StageTime] = (),
+        others: Mapping[str, int] | None = None,
     ) -> Report:
         """Make the report of a build; raises ValueError if an input has no end."""
         rows = []
@@ -59,13 +63,12 @@ class Report:
             facts = asdict(outcome) if outcome else {"status": "left" if stopped else "listed"}
             known = {name: getattr(row, name) for name in ("path", "split", "song", "genre")}
             rows.append({"video_id": row.video_id, **known, **facts})
+        common = {"seconds": seconds, "stages": list(stages), "others": dict(others or {})}
         if dataset is None:
-            return cls(rows, seconds=seconds, stopped=stopped, stages=list(stages))
+            return cls(rows, stopped=stopped, **common)
         segments = {split: dataset.segments(split) for split in dataset.splits}
         codecs = {name: codes.note for name, codes in dataset.codecs.items()}
-        report = cls(
-            rows, segments, dataset.untrained, codecs, seconds, "", dataset.window_s, list(stages)
-        )
+        report = cls(rows, segments, dataset.untrained, codecs, window_s=dataset.window_s, **common)
         if sum(segments.values()) != sum(row["segments"] for row in rows):
             raise ValueError("shards and report do not add up; run the build again")
         return report
@@ -129,6 +132,7 @@ class Report:
         return {
             "schema": SCHEMA,
             "inputs": len(self.rows),
+            "others": dict(self.others),
             "counts": dict(sorted(self.counts.items())),
             "reasons": dict(sorted(reasons.items())),
             "ends": self.ends,
@@ -167,7 +171,7 @@ class Report:
             stages = [StageTime.of(stage) for stage in raw.get("stages", [])]
             report = cls(
                 *(raw[name] for name in ("rows", "segments", "untrained")), {}, raw["seconds"],
-                stopped, stages=stages,
+                stopped, stages=stages, others=raw.get("others", {}),
             )  # fmt: skip
             report.table()
             if not math.isfinite(report.seconds + report.as_dict()["dropped_tail_s"]):
@@ -205,6 +209,7 @@ class Report:
         failed = [row for row in self.rows if row["status"] == "failed"]
         for row in sorted(failed, key=lambda row: row["stage"] == "manifest")[:10]:
             lines.append(f"failed: {row['video_id']}: {row['stage']}: {row['message']}")
+        lines += [words] if (words := others_words(self.others)) else []
         lines += [f"STOPPED {self.stopped}"] if self.stopped else []
         lines += [f"UNTRAINED {note}" for note in self.untrained]
         lines += [f"CODEC {name}: {note}" for name, note in self.codecs.items() if note]

@@ -124,6 +124,7 @@ def read_wav(data: bytes) -> np.ndarray:
 
 
 def npy_bytes(array: np.ndarray) -> bytes:
+    """Return an array of any shape and dtype but objects as a .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
@@ -138,6 +139,7 @@ def read_npy(data: bytes) -> np.ndarray:
 
 
 def json_bytes(value: Any) -> bytes:
+    """Return a value as JSON in ASCII, keys sorted: the same value gives the same bytes."""
     return json.dumps(value, sort_keys=True, ensure_ascii=True).encode()
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 from model.jukebox.cache import (
     JUKEBOX_5B_FILE,
@@ -23,6 +25,7 @@ from model.jukebox.cache import (
     sha256_of,
     weights_folder,
 )
+from pipeline.arguments import UsageError
 from pipeline.download import DownloadError, download, place
 
 SINGLE = "single source"
@@ -203,7 +206,7 @@ TABLE = (
 
 
 def lookup(name: str) -> Weight:
-    """Return the entry of a name, or raise ValueError with a guess."""
+    """Return the entry of a name, or raise UsageError with a guess; ValueError for SMPL's."""
     if name.lower() in ("smpl", "smplx", "smpl-x", "smplh"):
         raise ValueError(SMPL)
     names = [weight.name for weight in TABLE]
@@ -211,7 +214,7 @@ def lookup(name: str) -> Weight:
         return TABLE[names.index(name)]
     guess = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {guess[0]!r}?" if guess else "expected one of " + ", ".join(names)
-    raise ValueError(f"weights {name!r}: no such name; {hint}")
+    raise UsageError(f"weights {name!r}: no such name; {hint}")
 
 
 def find(name: str) -> Path:
@@ -307,6 +310,21 @@ def check(weight: Weight, path: Path) -> str:
     if found == wanted:
         return f"SHA-256 is as stated (unverified: {weight.doubt})"
     return f"{DIFFERS}: SHA-256 is {found}, the {weight.doubt} known states {wanted}"
+
+
+def refusal(error: Exception) -> str:
+    """Return in our own words why PyTorch or a network took no weights from a file.
+
+    PyTorch's words about a file that it does not trust advise to load it all the same.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, UnpicklingError):
+        if wanted := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            return f"refused: it asks for more than tensors ({wanted[1]}) and could run code"
+        return "it is damaged, or no PyTorch file"
+    if len(lines) > 1 and lines[0].startswith("Error(s) in loading state_dict"):
+        return f"other entries than the network's: {lines[1][:160].rstrip('. ')}"
+    return lines[0][:160] if lines else repr(error)
 
 
 def git_blob_of(path: Path) -> str:

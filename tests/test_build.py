@@ -26,6 +26,7 @@ from pipeline.shards import read_npy, read_shard, read_wav
 from pipeline.sources import aist
 from pipeline.sources.listing import video_files
 from pipeline.stages import smpl
+from pipeline.stages.extract import recorded
 from pipeline.verify import verify
 
 
@@ -385,9 +386,11 @@ def test_exit_codes_and_messages(videos, tmp_path, capsys):
     assert run(*build_it, "--source", videos, "--out", tmp_path / "o", "--dry-run") == 0
     clip(tmp_path / "short" / "a.mp4", 1.0)
     assert run(*build_it, "--source", tmp_path / "short", "--out", tmp_path / "q") == 3
-    assert "no segment was made" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "no segment was made: a: too_short: a.mp4: got 1.00 s" in error
+    assert f"see {tmp_path}/q/report.html" in error
     assert run("curate", "--dataset", "tiktok", "--source", videos, "--out", tmp_path / "r",
-               "--engine", "local", "--address", "auto") == 1  # fmt: skip
+               "--engine", "local", "--address", "auto") == 2  # fmt: skip
     assert "--address auto goes with --engine ray" in capsys.readouterr().err
     assert run(*build_it, "--source", videos, "--out", tmp_path / "o", "--max-failed", 0.5) == 0
     assert run(*build_it, "--source", tmp_path / "none", "--out", tmp_path / "p") == 1
@@ -397,7 +400,7 @@ def test_exit_codes_and_messages(videos, tmp_path, capsys):
     (tmp_path / "w").write_text("no weights")
     assert run(*build_it[:-2], "--source", videos, "--weights", tmp_path / "w") == 1
     assert "not weights of i3d_r50" in capsys.readouterr().err
-    assert run(*build_it, "--source", videos, "--window-s", "1/0") == 1
+    assert run(*build_it, "--source", videos, "--window-s", "1/0") == 2
     assert "not a number of seconds" in capsys.readouterr().err
     assert run(*build_it, "--source", videos, "--motion-dir", tmp_path / "none") == 1
     assert "no such folder" in capsys.readouterr().err
@@ -425,12 +428,124 @@ def test_kinetics_weights_that_are_not_there_are_not_replaced(
     assert not (tmp_path / "o").exists()
 
 
-def test_dry_run_lists_and_writes_nothing(videos, tmp_path, capsys):
+def test_dry_run_lists_and_writes_nothing(videos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("D2M_CACHE", str(tmp_path / "cache"))  # without any weights
     out = tmp_path / "o"
-    arguments = ["--source", videos, "--out", out, "--visual", "none", "--dry-run"]
+    arguments = ["--source", videos, "--out", out, "--codec", "jukebox-5b", "--dry-run"]
     assert run("build", "--dataset", "folder", *arguments) == 0
-    assert "7" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "inputs                             7" in said
+    assert {"a  a.mp4", "short  short.mp4"} <= set(said.splitlines())
     assert not out.exists()
+
+
+def test_files_that_are_not_named_like_videos_are_counted(videos, tmp_path, capsys):
+    source, out = tmp_path / "in", tmp_path / "o"
+    source.mkdir()
+    (source / "a.mp4").symlink_to(videos / "a.mp4")
+    (source / "camera.MTS").write_text("no video")
+    (source / "sub").mkdir()
+    for name in ("a.txt", "b.TXT", "sub/notes", "c.json"):
+        (source / name).touch()
+    report = build(options(source, out))
+    assert ends(report) == {"a.mp4": "ok", "camera.MTS": "undecodable"}
+    words = "4 other files in the source folder are not named like videos (.txt 2, no suffix 1,"
+    assert words in report.table() and words in (out / "report.html").read_text()
+    assert json.loads((out / "report.json").read_text())["others"] == {"": 1, ".json": 1, ".txt": 2}
+    assert words in Report.load(out).table()
+    (source / "a.mp4").unlink()
+    (source / "camera.MTS").unlink()
+    with pytest.raises(FileNotFoundError, match="no video in it; 4 other files"):
+        build(options(source, out))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "needs --source DIR"),
+        (["--source", ".", "--window-s", "1"], "a window has 2 to 20 s"),
+        (["--source", ".", "--window-s", "2,5"], "not a number of seconds"),
+        (["--source", ".", "--engine", "local", "--address", "auto"], "goes with --engine ray"),
+        (["--source", ".", "--address", "nonsense"], "expected auto, HOST:PORT or ray://HOST:PORT"),
+        (["--source", ".", "--published"], "go with --dataset tiktok"),
+        (["--source", "s3://b/x"], "s3://b/x: is an address"),
+        (["--source", ".", "--out", "s3://b/x"], "pipeline publish --shards FOLDER --to s3://b/x"),
+        (["--limit", "abc"], "abc: expected a whole number, 1 or more"),
+        (["--limit", "0"], "0: expected a whole number, 1 or more"),
+        (["--max-failed", "20%"], "20%: expected a share between 0 and 1"),
+        (["--item-limit-s", "nan"], "nan: expected a number of seconds, 0 or more"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run("build", "--dataset", "folder", *arguments) == 2
+    assert words in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["extract-codes", "--shards", "s3://b/x"], "s3://b/x: is an address"),
+        (["publish", "--shards", "s3://b/x", "--to", "s3://b/y"], "s3://b/x: is an address"),
+        (["report", "--shards", "s3://b/x"], "s3://b/x: is an address"),
+        (["report", "--shards", "set/dataset.json"], "a file; name its folder: --shards set"),
+        (["extract-codes", "--shards", "set", "--codec", "none"], "--codec none: no codes"),
+        (["weights", "fetch", "nope"], "weights 'nope': no such name"),
+        (["curate", "--dataset", "tiktok"], "needs --source DIR"),
+    ],
+)
+def test_wrong_usage_of_the_other_commands(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "dataset.json").touch()
+    assert run(*arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["aist"], "data/aist: no such folder; put the AIST videos"),
+        (["aist", "--source", "nowhere"], "nowhere: no such folder; put the AIST videos"),
+        (["folder", "--source", "nowhere"], "nowhere: no such folder"),
+        (["folder", "--source", "."], "no video in it"),
+    ],
+)
+def test_inputs_that_are_not_there_are_told_before_weights(
+    arguments, words, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("D2M_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    assert run("build", "--dataset", *arguments) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_an_error_of_the_system_says_what_to_do(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    made = ["--limit", 1, "--visual", "none", "--engine", "local", "--out", tmp_path / "o"]
+    assert run("build", "--dataset", "synthetic", "--source", tmp_path / "file", *made) == 1
+    error = capsys.readouterr().err
+    assert "file" in error and "Not a directory; check the path, or choose another" in error
+
+
+def test_paths_of_weights_are_recorded_whole(videos, tmp_path, monkeypatch, capsys):
+    (tmp_path / "net:1.pth").touch()
+    (tmp_path / "kinetics").touch()
+    monkeypatch.chdir(tmp_path)
+    for name in ("kinetics", "untrained", "hrnet_w32_coco", "fasterrcnn_mobilenet"):
+        assert recorded(name) == name
+    assert recorded("net:1.pth") == str(tmp_path / "net:1.pth")
+    assert recorded("c.py:net.pth") == f"{tmp_path}/c.py:{tmp_path}/net.pth"
+    out = tmp_path / "o"
+    build(options(videos, out, weights="net:1.pth", limit=1))
+    written = json.loads((out / "dataset.json").read_text())
+    assert written["build"]["weights"] == str(tmp_path / "net:1.pth")
+    written["build"]["weights"] = "net:1.pth"  # as it was recorded before
+    (out / "dataset.json").write_text(json.dumps(written))
+    capsys.readouterr()
+    build(options(videos, out, weights="net:1.pth", limit=1))
+    assert "--weights was" not in capsys.readouterr().out
 
 
 def test_aist_counts_listed_and_unlisted_videos(tmp_path):

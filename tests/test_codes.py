@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,9 @@ from model.jukebox.checkpoint import write_weights
 from model.jukebox.codec import random_codec
 from model.segment import load_dataset
 from pipeline.build import build
-from pipeline.codes import Encode, extract_codes
+from pipeline.codes import Encode, VideoCodes, _failures, extract_codes
 from pipeline.engine import LocalEngine
+from pipeline.outcome import Outcome
 from pipeline.shards import read_npy, read_shard, read_wav
 from pipeline.verify import verify
 
@@ -105,6 +108,60 @@ def test_only_the_levels_asked_for_are_encoded_and_a_later_one_is_added(
     list(verify(root))
 
 
+def test_a_video_without_codes_stops_no_other(root, codec_file, monkeypatch):
+    encoded: list[int] = []
+    encode = Encode._codes
+
+    def fail(self, audio, level):
+        encoded.append(len(audio))
+        if len(encoded) == 1:
+            raise MemoryError("no room for the first")
+        return encode(self, audio, level)
+
+    monkeypatch.setattr(Encode, "_codes", fail)
+    expected = r"no codes of 1 of 2 videos: a_seg0001: out_of_memory: .*no room for the first; run"
+    with pytest.raises(OSError, match=expected):
+        extract_codes(root, str(codec_file))
+    assert len(encoded) == 3  # both levels of the second video
+    assert load_dataset(root).codecs == {} and not (root / "codes").exists()
+    encoded[:] = [0]
+    extract_codes(root, str(codec_file))
+    assert len(encoded) == 3  # both levels of the first alone
+
+
+def test_many_videos_without_codes_are_counted_and_a_few_named():
+    def failed(key: str, code: str) -> VideoCodes:
+        return VideoCodes(Path("x.tar"), (key,), (), "", Outcome("failed", "codes", code, "words"))
+
+    some = [failed(f"{name}_seg0001", "timeout") for name in "dcba"]
+    told = _failures(some, 9)
+    assert told.startswith("no codes of 4 of 9 videos: a_seg0001: timeout: words; b_seg0001: ")
+    assert "c_seg0001" in told and "and 1 more; run the same command again" in told
+    assert "mend those inputs" in _failures([*some, failed("e_seg0001", "undecodable")], 9)
+
+
+def test_a_full_disk_ends_the_codes_at_once(root, codec_file, monkeypatch):
+    def full(self, audio, level):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Encode, "_codes", full)
+    expected = r"1 of 2 videos: .*No space left on device; make room where --shards lies and run"
+    with pytest.raises(OSError, match=expected):
+        extract_codes(root, str(codec_file))
+
+
+def test_codes_that_take_too_long_end_as_timeout(root, codec_file, monkeypatch):
+    monkeypatch.setattr(Encode, "_codes", lambda *a: time.sleep(60))
+    with pytest.raises(OSError, match=r"2 of 2 videos: a_seg0001: timeout: took longer than 0\.05"):
+        extract_codes(root, str(codec_file), limit_s=0.05)
+
+
+def test_a_codecs_path_is_recorded_whole(root, codec_file, monkeypatch):
+    monkeypatch.chdir(codec_file.parent)
+    codec_id = extract_codes(root, codec_file.name)
+    assert load_dataset(root).codecs[codec_id].source == str(codec_file)
+
+
 def test_two_codecs_live_side_by_side(root, codec_file, tmp_path):
     other = tmp_path / "other.safetensors"
     write_weights(other, random_codec(seed=1).model, "other", "untrained, for tests")
@@ -126,7 +183,8 @@ def test_codes_survive_a_build_that_changes_nothing_and_not_one_that_does(
     build(options(source, root, window_s="4"))
     assert load_dataset(root).codecs == {}
     assert not list(root.glob("codes/*/*"))
-    assert "no longer fit" in capsys.readouterr().out
+    again = f"no longer fit: pipeline extract-codes --shards {root} --codec {codec_file}"
+    assert again in capsys.readouterr().out
     assert extract_codes(root, str(codec_file)) == codec_id
     assert len(list(verify(root))) == 2
 

@@ -98,19 +98,22 @@ def test_without_a_detector_nobody_is_judged_by_people_and_that_is_said(
 
 
 @pytest.mark.parametrize(
-    "given, words",
+    "given, code, words",
     [
-        (["--detector", "none.pth"], "none.pth: no such file"),
-        (["--pose-weights", "hrnet_w32_coco"], "goes with --detector"),
+        (["--detector", "none.pth"], 1, "none.pth: no such file"),
+        (["--pose-weights", "hrnet_w32_coco"], 2, "goes with --detector"),
+        (["--overrides", "none.csv"], 1, "none.csv: No such file or directory; check the path"),
+        (["--thresholds", "none.yaml"], 1, "none.yaml: No such file or directory; check the path"),
+        (["--address", "nonsense"], 2, "nonsense: expected auto, HOST:PORT or ray://HOST:PORT"),
     ],
 )
 def test_what_cannot_be_used_is_said_before_anything_is_read(
-    given: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture
+    given: list[str], code: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     arguments = ["curate", "--dataset", "tiktok", "--source", str(tmp_path), "--out"]
     with pytest.raises(SystemExit) as end:
         cli.main([*arguments, str(tmp_path / "out"), *given])
-    assert end.value.code == 1 and words in capsys.readouterr().err
+    assert end.value.code == code and words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,10 +37,14 @@ from model.report import read_metrics
 from model.segment import load_dataset
 from model.train import train
 from pipeline.build import build
-from pipeline.codes import extract_codes
+from pipeline.codes import Encode, extract_codes
 from pipeline.engine import LocalEngine
+from pipeline.limit import ITEM_LIMIT_S
+from pipeline.manifest import Row
 from pipeline.report import Report
 from pipeline.shards import read_npy, read_shard
+from pipeline.stages.extract import Extract, Settings, Visual, Work
+from pipeline.stages.posing import Pose, Watched
 from pipeline.verify import verify
 
 ROOT = Path(__file__).parents[1]
@@ -656,6 +661,33 @@ def test_an_input_that_takes_too_long_ends_as_timeout_and_is_tried_again(
         assert (row["status"], row["stage"], row["code"]) == ("failed", "cut", "timeout")
         assert "longer than 0.001 s" in row["message"]
     assert built(options(source, out), chosen).counts == {"ok": 2}
+
+
+def hangs(*words: object) -> np.ndarray:
+    time.sleep(60)
+    raise AssertionError("nobody ended it")
+
+
+def test_a_network_that_hangs_ends_as_timeout():
+    settings = Settings(Path("in"), Path("in"), Path("work"), item_limit_s=0.05)
+    items = [Work(Row(name, f"{name}.mp4"), clips=np.zeros((1, 8, 1, 1, 3))) for name in "ab"]
+    visual = Visual(settings, 4)
+    visual._net = hangs
+    assert [work.outcome.code for work in visual(items)] == ["timeout", "timeout"]
+    pose = Pose(settings)
+    pose._net = hangs
+    watch = SimpleNamespace(crops=lambda: np.zeros((1, 4, 4, 3)))
+    pose._one = lambda work: Watched(watch, [], None, None, False)
+    assert [work.outcome.code for work in pose(items)] == ["timeout", "timeout"]
+
+
+def test_no_stage_is_killed_within_the_limits_of_its_items():
+    """Under Ray a worker is killed after `limit_s` for each item of a call."""
+    settings = Settings(Path("in"), Path("in"), Path("work"), item_limit_s=10.0)
+    assert (Extract(settings).limit_s, Pose(settings).limit_s) == (30, 30)
+    assert Visual(settings, 4).limit_s == 10 * 25  # a video of three hours, 222 clips in a part
+    assert Visual(replace(settings, item_limit_s=0.0), 4).limit_s == 0
+    assert Encode("demo", "", (), Path()).limit_s == ITEM_LIMIT_S
 
 
 @pytest.mark.slow

@@ -478,3 +478,16 @@ def test_real_clips(name: str) -> None:
     times_s = [windows[0].start_s + Fraction(k, 8) for k in range(16)]
     (stack,) = read_frames(path, {"i3d": FrameRequest(times_s, 256, 224)}).values()
     assert stack.shape == (16, 224, 224, 3) and stack.std() > 10
+
+
+def test_mux_blames_no_codec_for_a_wrong_sound_or_place(tmp_path: Path) -> None:
+    video, wav = tmp_path / "in.mp4", tmp_path / "music.wav"
+    encode((frame for frame in frames(5)), 30, (WIDTH, HEIGHT), None, 22050, video)
+    soundfile.write(wav, clicks(22050, [500]), 22050)
+    with pytest.raises(ValueError, match=r"in\.mp4: no wav file; convert it"):
+        mux(video, video, 0, tmp_path / "out.mp4")
+    with pytest.raises(OSError, match=r"none/out\.mp4: cannot be written \(No such file"):
+        mux(video, wav, 0, tmp_path / "none" / "out.mp4")
+    with pytest.raises(OSError, match="is a folder; name a file"):
+        mux(video, wav, 0, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "music.wav"]

@@ -13,13 +13,16 @@ from pathlib import Path
 from urllib.request import Request
 
 import pytest
+import torch
 
 import pipeline.weights
 from model.jukebox.cache import record_of, weights_folder
 from model.jukebox.codec import find_weights
 from pipeline.cli import main
 from pipeline.download import DownloadError, _SameSecurity, download
-from pipeline.stages.visual import weights_path
+from pipeline.stages import detect, inception, pose
+from pipeline.stages.flow import Flow
+from pipeline.stages.visual import I3D, weights_path
 from pipeline.weights import TABLE, Weight, check, fetch, find, git_blob_of, lookup, verify
 
 BODY = b"PK\x03\x04" + bytes(i * i % 251 for i in range(300_000))
@@ -338,6 +341,52 @@ def test_loaders_and_the_table_agree_on_the_place(tmp_path, monkeypatch):
             load()
     monkeypatch.setenv("D2M_CACHE", "")
     assert weights_folder() == Path.home() / ".cache" / "dance2music" / "weights"
+
+
+class Call:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self) -> tuple:
+        return (print, ("owned",))
+
+
+LOADERS = {
+    "i3d_r50": lambda path: I3D(str(path), device="cpu").setup(),
+    "i3d_rgb": lambda path: inception.load(3, path),
+    "raft_small": lambda path: Flow("raft_small", path).setup(),
+    "fasterrcnn_mobilenet": lambda path: detect.load(str(path)),
+    "hrnet_w32_wholebody": lambda path: pose.load(str(path)),
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_file_that_is_no_weights_is_refused_in_our_words(name, tmp_path, capfd):
+    contents = {
+        "call.pth": {"state": Call()},
+        "list.pth": [1, 2],
+        "other.pth": {"a": torch.ones(1)},
+    }
+    for file, content in contents.items():
+        torch.save(content, tmp_path / file)
+    (tmp_path / "text.pth").write_text("no weights")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "other.pth").read_bytes()[:200])
+    for path in sorted(tmp_path.glob("*.pth")):
+        with pytest.raises(ValueError, match="fetch them: pipeline weights fetch") as refused:
+            LOADERS[name](path)
+        words = str(refused.value)
+        assert words.startswith(f"{path}: not ") and words.endswith(f"fetch {name}")
+        assert "weights_only" not in words and "Error(s)" not in words and "\n" not in words
+        assert ("could run code" in words) == (path.name == "call.pth")
+    assert "owned" not in capfd.readouterr().out
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("D2M_CACHE", str(tmp_path / "file"))
+    with pytest.raises(SystemExit) as end:
+        main(["weights", "fetch", "vggish_pca"])
+    assert end.value.code == 1
+    assert f"{tmp_path}/file/weights: Not a directory; check the path" in capsys.readouterr().err
 
 
 def test_the_command_lists_fetches_and_verifies(script, weight, capsys):

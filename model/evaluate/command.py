@@ -138,7 +138,8 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     print(f"{arguments.split}: {len(clips)} clips, {count} segments", flush=True)
     training = Training()
     if embedding is not None or not arguments.alone:
-        training = read_training(source(arguments.train_split), clips, embedding)
+        looked_up = source(arguments.train_split)
+        training = read_training(looked_up, clips, embedding, dances=not arguments.alone)
     judge = Judge(clips, embedding, training.database, clips[0].motion_fps, codec.bins(level))
     shown = to_show([clip.song for clip in clips], arguments.clips)
     notes = labels(codec.note, sorted({*dataset.untrained, *trained.dataset.untrained}))

@@ -112,7 +112,9 @@ STILL = 1e-3
 """A value of the motion that deviates less over the clips tells no dance from another."""
 
 
-def read_training(source: Source, clips: Sequence[Clip], embedding: Embedding | None) -> Training:
+def read_training(
+    source: Source, clips: Sequence[Clip], embedding: Embedding | None, dances: bool = True
+) -> Training:
     """Go through the training split once. Holds its embeddings and one sound per test segment.
 
     Dances are compared by the root mean square of their difference, each value divided by its
@@ -120,7 +122,7 @@ def read_training(source: Source, clips: Sequence[Clip], embedding: Embedding | 
     """
     motions = None
     videos = np.repeat([c.piece.video_id for c in clips], [len(c.segments) for c in clips])
-    if all(clip.piece.motion is not None for clip in clips):
+    if dances and all(clip.piece.motion is not None for clip in clips):
         motions = np.concatenate(
             [clip.piece.motion.reshape(len(clip.segments), -1) for clip in clips]
         ).astype(np.float64)

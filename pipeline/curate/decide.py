@@ -92,8 +92,10 @@ def joining(limits: Thresholds) -> Joining:
     return Joining(limits.song_odds, limits.song, limits.song_alone, limits.family)
 
 
-def read_overrides(path: Path | None, known: set[str]) -> dict[str, str]:
+def read_overrides(path: Path | None, known: set[str] | None) -> dict[str, str]:
     """Read a CSV with the columns `id` and `verdict`: `keep`, `reject`, or a song's name.
+
+    `known` are the ids of all clips, None while they are not known: then any id may stand there.
 
     Raises ValueError for other columns, an empty verdict, an id twice or one that is no clip's.
     """
@@ -106,7 +108,7 @@ def read_overrides(path: Path | None, known: set[str]) -> dict[str, str]:
             raise ValueError(f"{where}: {name:.80} has no verdict; write keep, reject or a song")
         if name in overrides:
             raise ValueError(f"{where}: {name:.80} is there twice; keep one line")
-        if name not in known:
+        if known is not None and name not in known:
             raise ValueError(f"{where}: {name:.80} is no clip of this source; check the id")
         overrides[name] = verdict
     return overrides

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from model.segment import write_atomic
 from pipeline import manifest
+from pipeline.arguments import UsageError
 from pipeline.build import locked
 from pipeline.curate.decide import REASONS, Verdict, decide, read_overrides
 from pipeline.curate.duplicates import distance
@@ -80,26 +81,28 @@ def curate(options: CurateOptions) -> Curation:
 
     Raises ValueError or FileNotFoundError for what the user must change.
     """
-    settings = load_settings(options.thresholds or DEFAULT)
-    networks = _networks(options)
-    check_engine(options.engine, options.address)
-    inputs = options.out / f"{options.dataset}.inputs.parquet"
     if options.source is None and not options.decide_only:
-        raise ValueError(
+        raise UsageError(
             f"--dataset {options.dataset} needs --source DIR: a folder of videos, downloaded by "
             "yourself (none are shipped)"
         )
+    settings = load_settings(options.thresholds or DEFAULT)
+    read_overrides(options.overrides, None)
+    networks = _networks(options)
+    check_engine(options.engine, options.address)
+    inputs = options.out / f"{options.dataset}.inputs.parquet"
     if options.decide_only and not inputs.is_file():
         raise FileNotFoundError(f"{inputs}: nothing was measured yet; leave out --decide-only")
     started = time.monotonic()
     ledger = Ledger((options.out / ".work" / "results").resolve())
+    others: Mapping[str, int] = {}
     with locked(options.out):
         if options.decide_only:
             rows, _ = manifest.load(inputs)
             stage = Measure(Path(), ledger, settings.shots, settings.picture)
         else:
             listing = folder.list_folder(options.source, "none")
-            rows = listing.rows[: options.limit]
+            rows, others = listing.rows[: options.limit], listing.others
             rows = manifest.hash_inputs(listing.root, listing.motion_root, rows)
             manifest.save(inputs, rows, str(listing.root.resolve()))
             stage = Measure(listing.root.resolve(), ledger, settings.shots, settings.picture)
@@ -111,13 +114,17 @@ def curate(options: CurateOptions) -> Curation:
             outcomes = _measured(options, [stage, *filter(None, [people])], rows, engine)
         finally:
             engine.close()
-        return _decided(options, settings, stage, people, rows, outcomes, started)
+        curation = _decided(options, settings, stage, people, rows, outcomes)
+        seconds = time.monotonic() - started
+        report = replace(curation.report, seconds=seconds, others=others)
+        report.save(options.out)
+        return replace(curation, report=report)
 
 
 def _networks(options: CurateOptions) -> Networks | None:
     """Return by what people are looked for, None for nobody; --decide-only keeps the last run's."""
     if options.pose_weights and not options.detector:
-        raise ValueError(f"--pose-weights {options.pose_weights} goes with --detector: say by what "
+        raise UsageError(f"--pose-weights {options.pose_weights} goes with --detector: say by what "
                          "people are found")  # fmt: skip
     if options.detector:
         return Networks.of(options.detector, options.pose_weights)
@@ -171,7 +178,6 @@ def _decided(
     people: People | None,
     rows: Sequence[Row],
     outcomes: dict[str, Outcome],
-    started: float,
 ) -> Curation:
     found: list[tuple[Clip, Material]] = []
     for row in rows:
@@ -192,9 +198,7 @@ def _decided(
     title = f"Curation of {options.dataset}"
     words = _people_words(people and people.networks)
     save_page(page, title, words, clips, materials, verdicts, failures)
-    report = replace(Report.of(outcomes, rows), seconds=time.monotonic() - started)
-    report.save(options.out)
-    return Curation(clips, verdicts, report, words)
+    return Curation(clips, verdicts, Report.of(outcomes, rows), words)
 
 
 def _people_words(networks: Networks | None) -> str:

@@ -15,7 +15,7 @@ import manifests
 from model.segment import SPLITS
 from pipeline.lists import csv_rows
 from pipeline.manifest import Row, video_id
-from pipeline.sources.listing import Listing, utf8, video_files
+from pipeline.sources.listing import Listing, source_files, utf8
 
 _NAME = re.compile(
     r"^g(?P<genre>[A-Z]{2})_s[A-Z]{2}_(?P<camera>c\d\d|cAll)"
@@ -57,14 +57,15 @@ def list_aist(source: Path, membership: Mapping[str, str], motion: str) -> Listi
         raise FileNotFoundError(f"{source}: no such folder; {_HELP}")
     places = [source / "motions", source / "aist_plusplus_final" / "motions", root]
     motion_root = next((p for p in places if p.is_dir()), root)
-    files = {video_id(path): utf8(path)[0] for path in video_files(root)}
+    paths, others = source_files(root)
+    files = {video_id(path): utf8(path)[0] for path in paths}
     if not files.keys() & membership.keys():
         raise FileNotFoundError(f"{root}: none of the {len(membership)} listed videos; {_HELP}")
     rows = [
         row(name, files.get(name, f"{name}.mp4"), membership.get(name, ""), motion)
         for name in sorted(files.keys() | membership.keys())
     ]
-    return Listing(root, motion_root, rows)
+    return Listing(root, motion_root, rows, others=others)
 
 
 def motion_name(name: str) -> str:

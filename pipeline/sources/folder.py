@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.manifest import Row, video_id
 from pipeline.sources.aist import motion_name
-from pipeline.sources.listing import Listing, utf8, video_files
+from pipeline.sources.listing import Listing, others_words, source_files, utf8
 
 
 def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Listing:
@@ -15,17 +15,22 @@ def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Li
 
     Annotations are looked for by the video's path, or by its name where no other has that, in
     `motion_dir`; without it in the folder's `motions` (or `openpose`), beside it, and in the folder
-    itself. SMPL: `<name>.pkl`, or with
-    `cAll` for the camera as AIST++ names them. OpenPose: a folder `<name>` of JSON files.
+    itself. SMPL: `<name>.pkl`, or with `cAll` for the camera as AIST++ names them. OpenPose: a
+    folder `<name>` of JSON files.
+
+    Raises FileNotFoundError where there is no such folder or no video in it, OSError where a folder
+    in it cannot be read.
     """
     if source.is_file():
-        root, paths = source.parent, [Path(source.name)]
+        root, paths, others = source.parent, [Path(source.name)], {}
     elif source.is_dir():
-        root, paths = source, video_files(source)
+        root = source
+        paths, others = source_files(source)
     else:
         raise FileNotFoundError(f"--source {source}: no such folder or video")
     if not paths:
-        raise FileNotFoundError(f"--source {source}: no video in it")
+        words = others_words(others) or "put videos there, or name another folder"
+        raise FileNotFoundError(f"--source {source}: no video in it; {words}")
     home = "openpose" if motion == "openpose" else "motions"
     places = [motion_dir] if motion_dir else [root / home, root.parent / home, root]
     motion_root = next((p for p in places if p.is_dir()), root)
@@ -37,7 +42,7 @@ def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Li
         found = next((name for name in names if (motion_root / name).exists()), "")
         annotation = found or (names or [""])[0]
         rows.append(Row(video_id(path), text, motion=annotation, ended=ended))
-    return Listing(root, motion_root, rows)
+    return Listing(root, motion_root, rows, others=others)
 
 
 def _annotations(path: Path, motion: str, alone: bool) -> list[str]:

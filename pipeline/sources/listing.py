@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.formats import VIDEO_SUFFIXES
@@ -15,23 +17,32 @@ class Listing:
     """Rows, and the two folders that their `path` and `motion` are relative to.
 
     `note` says in words which of several forms of the data set was found, "" where there is one.
+    `others` counts, by suffix, the files in the folder that are not named like videos.
     """
 
     root: Path
     motion_root: Path
     rows: list[Row]
     note: str = ""
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 def video_files(root: Path) -> list[Path]:
-    """Return everything named like a video under `root`, relative to it, sorted.
+    """Return everything named like a video under `root`, as `source_files` finds it."""
+    return source_files(root)[0]
 
-    Folders `.work` are left out: what a command has not finished lies there. Links to folders are
-    followed, each real folder once. What is no readable file (a broken link) is listed too: it ends
-    in the report, not in silence. A folder that cannot be read raises OSError: its videos would be
-    lost, and with them what an earlier build made of them.
+
+def source_files(root: Path) -> tuple[list[Path], Counter[str]]:
+    """Return what is named like a video under `root`, relative to it, sorted; count the rest.
+
+    The count is by suffix, in lower case. Folders `.work` are left out: what a command has not
+    finished lies there. Links to folders are followed, each real folder once. What is no readable
+    file (a broken link) is listed too: it ends in the report, not in silence. A folder that cannot
+    be read raises OSError: its videos would be lost, and with them what an earlier build made of
+    them.
     """
     found: list[Path] = []
+    others: Counter[str] = Counter()
     seen: set[str] = set()
     for folder, names, files in os.walk(root, onerror=_refuse, followlinks=True):
         real = os.path.realpath(folder)
@@ -41,8 +52,26 @@ def video_files(root: Path) -> list[Path]:
         seen.add(real)
         names[:] = sorted(name for name in names if name != ".work")
         here = Path(folder).relative_to(root)
-        found += [here / f for f in files if Path(f).suffix.lower() in VIDEO_SUFFIXES]
-    return sorted(found)
+        for name in files:
+            suffix = Path(name).suffix.lower()
+            if suffix in VIDEO_SUFFIXES:
+                found.append(here / name)
+            else:
+                others[suffix] += 1
+    return sorted(found), others
+
+
+def others_words(others: Mapping[str, int]) -> str:
+    """Return the sentence that says what was not taken for a video, "" where there is nothing."""
+    if not (count := sum(others.values())):
+        return ""
+    kinds = sorted(others, key=lambda suffix: (-others[suffix], suffix))
+    told = ", ".join(f"{suffix or 'no suffix'} {others[suffix]}" for suffix in kinds[:5])
+    files, are = ("file", "is") if count == 1 else ("files", "are")
+    return (
+        f"{count} other {files} in the source folder {are} not named like videos "
+        f"({told}{', …' if len(kinds) > 5 else ''})"
+    )
 
 
 def _refuse(error: OSError) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import manifest
+from pipeline.arguments import UsageError
 from pipeline.curate.split import val_songs
 from pipeline.lists import parquet_rows
 from pipeline.manifest import NAME_LENGTH, Row, checked
@@ -52,7 +53,7 @@ def list_tiktok(
     table = curated or TABLE
     known = (table / "tiktok.parquet").is_file()
     if published and curated:
-        raise ValueError("--published and --curated: choose one, the list or the table")
+        raise UsageError("--published and --curated: choose one, the list or the table")
     if not published and (curated or source is None or (known and covers(table, source))):
         if not known:
             raise FileNotFoundError(f"{table}/tiktok.parquet: no such table; {HELP}")
@@ -96,7 +97,7 @@ def list_curated(table: Path, source: Path | None, motion: str, motion_dir: Path
     kept = [clip for clip in clips if clip["decision"] == "keep"]
     rows = with_val(rows, {clip["song"]: clip.get("family") or clip["song"] for clip in kept})
     note = f"curated: {len(kept)} of {len(clips)} clips kept, from {len(inputs)} videos ({table})"
-    return Listing(here.root, here.motion_root, rows, note)
+    return Listing(here.root, here.motion_root, rows, note, here.others)
 
 
 def read_clips(path: Path) -> list[dict[str, Any]]:
@@ -193,7 +194,7 @@ def list_published(source: Path, motion: str, motion_dir: Path | None) -> Listin
         else:
             rows.append(replace(row, split="", ended=row.ended or "not_in_split"))
     note = f"published list: {len(found)} of its {len(members)} videos in {root}"
-    return Listing(here.root, here.motion_root, with_val(rows, {}), note)
+    return Listing(here.root, here.motion_root, with_val(rows, {}), note, here.others)
 
 
 def with_val(rows: Sequence[Row], family: Mapping[str, str]) -> list[Row]:

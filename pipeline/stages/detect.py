@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from model.jukebox.cache import sha256_of
-from pipeline.weights import find
+from pipeline.weights import find, refusal
 
 NAMES = ("fasterrcnn_mobilenet", "fasterrcnn_resnet50")
 SMALL = "fcos_small"
@@ -91,15 +91,13 @@ def load(weights: str) -> Any:
             net = faster_rcnn(NAMES["backbone.body.layer1.0.conv1.weight" in state])
         net.load_state_dict(state)
     except (
-        RuntimeError,
-        KeyError,
-        EOFError,
-        UnpicklingError,
-        SafetensorError,
-        ValueError,
+        *(RuntimeError, KeyError, TypeError, AttributeError, EOFError, ValueError),
+        *(UnpicklingError, SafetensorError),
     ) as error:
-        words = str(error).splitlines()[0] if str(error) else repr(error)
-        raise ValueError(f"{path}: not weights of a person detector: {words}") from None
+        raise ValueError(
+            f"{path}: not weights of a person detector: {refusal(error)}; fetch them: "
+            f"pipeline weights fetch {NAMES[0]}"
+        ) from None
     return net
 
 

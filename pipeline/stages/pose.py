@@ -21,7 +21,7 @@ import numpy as np
 
 from model.jukebox.cache import sha256_of
 from pipeline.stages.body25 import COCO, COCO_WHOLEBODY
-from pipeline.weights import find
+from pipeline.weights import find, refusal
 
 INSTALL = "uv pip install -c constraints.txt -e '.[mmpose]'"
 NAMES = {"hrnet_w32_wholebody": COCO_WHOLEBODY, "hrnet_w32_coco": COCO}
@@ -197,10 +197,13 @@ def load(weights: str) -> tuple[Any, tuple[str, ...], tuple[int, int]]:
         net = build(config)
         net.load_state_dict(state)
     except (
-        RuntimeError, KeyError, EOFError, UnpicklingError, SafetensorError, ValueError
-    ) as error:  # fmt: skip
-        words = str(error).splitlines()[0] if str(error) else repr(error)
-        raise ValueError(f"{path}: not weights of a pose network: {words}") from None
+        *(RuntimeError, KeyError, TypeError, AttributeError, EOFError, ValueError),
+        *(UnpicklingError, SafetensorError),
+    ) as error:
+        raise ValueError(
+            f"{path}: not weights of a pose network: {refusal(error)}; fetch them: "
+            f"pipeline weights fetch {next(iter(NAMES))}"
+        ) from None
     return net, names, tuple(config["head"]["decoder"]["input_size"])
 
 

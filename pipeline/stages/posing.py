@@ -54,8 +54,8 @@ class Pose:
 
     @property
     def limit_s(self) -> float:
-        """Watching a video has the whole limit, and the network as much again."""
-        return 2 * self.settings.item_limit_s
+        """Watching a video has the whole limit; so has the network, among others and then alone."""
+        return 3 * self.settings.item_limit_s
 
     def setup(self) -> None:
         """Nothing to load before it is needed."""
@@ -67,8 +67,8 @@ class Pose:
 
     def _all(self, waiting: list[Work]) -> list[Work]:
         done, watched = [], []
+        limit_s = self.settings.item_limit_s
         for work in waiting:
-            limit_s = self.settings.item_limit_s
             result = attempt("pose", lambda w=work: self._one(w), limit_s)
             if isinstance(result, Watched):
                 watched.append((work, result))
@@ -77,11 +77,11 @@ class Pose:
         if not watched:
             return done
         crops = [result.watch.crops() for _, result in watched]
-        together = attempt("pose", lambda: self._net(np.concatenate(crops)))
+        together = attempt("pose", lambda: self._net(np.concatenate(crops)), limit_s * len(watched))
         ends = np.cumsum([len(part) for part in crops])[:-1]
         for i, (work, result) in enumerate(watched):
             if isinstance(together, Outcome):  # one bad video, or too many at once: each alone
-                joints = attempt("pose", lambda c=crops[i]: self._net(c))
+                joints = attempt("pose", lambda c=crops[i]: self._net(c), limit_s)
             else:
                 joints = np.split(together, ends)[i]
             done.append(self._finished(work, result, joints))

@@ -12,7 +12,7 @@ import numpy as np
 
 from model.jukebox.cache import sha256_of
 from pipeline.outcome import StageError
-from pipeline.weights import find
+from pipeline.weights import find, refusal
 
 FRAMES = 8
 """Frames per clip of PyTorchVideo's `i3d_r50` (8x8 setting), spread evenly over the window."""
@@ -79,10 +79,13 @@ class I3D:
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True)
                 net.load_state_dict(state.get("model_state", state))
-            except (RuntimeError, KeyError, AttributeError, EOFError, UnpicklingError) as error:
-                words = str(error).splitlines()[0] if str(error) else repr(error)
+            except (
+                *(RuntimeError, KeyError, TypeError, AttributeError, EOFError),
+                UnpicklingError,
+            ) as error:
                 raise ValueError(
-                    f"{path}: not weights of i3d_r50 as PyTorchVideo publishes them: {words}"
+                    f"{path}: not weights of i3d_r50 as PyTorchVideo publishes them: "
+                    f"{refusal(error)}; fetch them: pipeline weights fetch i3d_r50"
                 ) from None
         net.blocks = net.blocks[:-1]
         self._net = net.eval().requires_grad_(False).to(self.device)
