@@ -113,6 +113,7 @@ class LogMel(nn.Module):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
+        """Map audio (B, N), N above (n_fft - hop) / 2 = 384, to (B, bands, N // hop), float32."""
         pad = (self.n_fft - self.hop) // 2
         padded = F.pad(audio.float(), (pad, pad), mode="reflect")
         spectrum = torch.stft(

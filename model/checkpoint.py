@@ -76,7 +76,10 @@ def read_checkpoint(path: Path, parts: Parts = CONTENT) -> dict[str, Any]:
                 raise ValueError(f"checksum of {bad} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGED as error:
-        raise ValueError(f"{path}: cannot be read as a checkpoint ({_told(error)})") from None
+        raise ValueError(
+            f"{path}: cannot be read as a checkpoint ({unreadable(error)}); "
+            "copy it again from where it is whole, or train again"
+        ) from None
     found = content.get("format") if isinstance(content, dict) else None
     if type(found) is not int or found != FORMAT:
         raise ValueError(f"{path}: no checkpoint of `model train` (format {FORMAT})")
@@ -87,6 +90,13 @@ def read_checkpoint(path: Path, parts: Parts = CONTENT) -> dict[str, Any]:
         if isinstance(part, dict) and (absent := [key for key in keys if key not in part]):
             raise ValueError(f"{path}: {name} has no {', '.join(absent)}; train it again")
     return content
+
+
+def unreadable(error: BaseException) -> str:
+    """Return why torch reads no tensors from a file, without its advice to run code in it."""
+    if isinstance(error, pickle.UnpicklingError | EOFError):
+        return "it is cut short, or asks for more than tensors and plain values"
+    return getattr(error, "strerror", None) or _told(error)
 
 
 def load_state(target: Restorable, state: dict[str, Any], what: str) -> None:

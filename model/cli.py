@@ -7,31 +7,29 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.exits import CODES, UsageError, exits
+
+if TYPE_CHECKING:
+    from model.segment import Dataset
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 1 error, 2 usage, 3 done in part, 130 interrupted."""
+    """Run one command and exit with one of `exits.CODES`."""
     arguments = parser().parse_args(argv)
     # Threads that spin while they wait slow a step tenfold where other work has the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
+    with exits(getattr(arguments, "lower", "free some")):
         raise SystemExit(arguments.run(arguments))
-    except BrokenPipeError:  # whoever read our output has seen enough, as `… | head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line of `model`."""
     top = argparse.ArgumentParser(
-        prog="model", description="Train D2M-GAN on shards and generate music for dance."
-    )
+        prog="model", description="Train D2M-GAN on shards and generate music for dance.",
+        epilog=CODES,
+    )  # fmt: skip
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_generate(commands)
@@ -58,7 +56,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     sub.add_argument("--codec", help="demo, jukebox-5b or PATH (default: the codes' own)")
     sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    sub.set_defaults(run=_train)
+    sub.set_defaults(run=_train, lower="lower batch_size or val_segments (--set KEY=VALUE)")
 
 
 def _add_generate(commands: argparse._SubParsersAction) -> None:
@@ -77,7 +75,7 @@ def _add_generate(commands: argparse._SubParsersAction) -> None:
         "--denoise", action="store_true", help="spectral gating by noisereduce, as the paper does"
     )
     sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    sub.set_defaults(run=_generate)
+    sub.set_defaults(run=_generate, lower="take shorter videos, or --device cpu")
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -85,7 +83,10 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
     sub = commands.add_parser("evaluate", help="score a run beside controls, or print all runs")
     command.add_arguments(sub, _place)
-    sub.set_defaults(run=lambda arguments: command.run(arguments, _device))
+    sub.set_defaults(
+        run=lambda arguments: command.run(arguments, _device),
+        lower="take a split of shorter videos, or --device cpu",
+    )
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:
@@ -98,7 +99,7 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
 def _add_import_released(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("import-released", help="make a run of the authors' released weights")
     sub.add_argument("--shards", type=_place, required=True, help="the data set to use them on")
-    sub.add_argument("--level", choices=["high", "low"], default="high")
+    sub.add_argument("--level", choices=["high", "low"], help="of the codes (default high)")
     sub.add_argument("--motion-encoder", type=Path, help="mencoder.pt (none with use_motion=false)")
     sub.add_argument("--generator", type=Path, required=True, help="netG.pt")
     sub.add_argument(
@@ -114,8 +115,8 @@ def _add_train_codec(commands: argparse._SubParsersAction) -> None:
     from model.jukebox import command
 
     sub = commands.add_parser("train-codec", help="train a JukeBox VQ-VAE")
-    command.add_arguments(sub)
-    sub.set_defaults(run=command.run)
+    command.add_arguments(sub, _place)
+    sub.set_defaults(run=command.run, lower=command.LOWER)
 
 
 def _add_finetune_synthesizer(commands: argparse._SubParsersAction) -> None:
@@ -128,7 +129,9 @@ def _add_finetune_synthesizer(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     sub.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    sub.set_defaults(run=_finetune_synthesizer)
+    sub.set_defaults(
+        run=_finetune_synthesizer, lower="lower batch_size or judged_samples (--set KEY=VALUE)"
+    )
 
 
 def _add_mos(commands: argparse._SubParsersAction) -> None:
@@ -141,14 +144,12 @@ def _train(arguments: argparse.Namespace) -> int:
     from model.config import load_config
     from model.segment import load_dataset
 
-    settings = list(arguments.settings)
-    if arguments.level:
-        settings.append(f"level={arguments.level}")
     if arguments.shards is None:
-        raise ValueError(
+        raise UsageError(
             "no data: give --shards DIR, a folder made by `pipeline build` and "
             "`pipeline extract-codes`, e.g. model train --shards shards/synthetic --preset tiny"
         )
+    settings = _settings(arguments, "level")
     config = load_config(arguments.preset, arguments.config, settings)
     dataset = load_dataset(arguments.shards)
 
@@ -169,9 +170,7 @@ def _train(arguments: argparse.Namespace) -> int:
             print(f"{run}: {stop}", file=sys.stderr)
         return 130
     if first:
-        print(
-            f"{run}: done; next: model generate --run {run} --shards {arguments.shards} --out DIR"
-        )
+        print(f"{run}: done; next: {_generate_command(run, arguments.shards, dataset)}")
     return 0
 
 
@@ -180,11 +179,7 @@ def _finetune_synthesizer(arguments: argparse.Namespace) -> int:
     from model.segment import load_dataset
     from model.synthesizer_config import SynthesizerConfig
 
-    settings = list(arguments.settings)
-    for name in ("level", "steps"):
-        if (value := getattr(arguments, name)) is not None:
-            settings.append(f"{name}={value}")
-    config = override(SynthesizerConfig(), settings)
+    config = override(SynthesizerConfig(), _settings(arguments, "level", "steps"))
     dataset = load_dataset(arguments.shards)
     run = arguments.out or Path("runs") / f"{dataset.name}-{config.level}-synthesizer"
 
@@ -206,7 +201,8 @@ def _finetune_synthesizer(arguments: argparse.Namespace) -> int:
         )
     if dataset.segments("val"):
         print(f"mel distance on val: {state.first_mel:.4f} before, {state.best_mel:.4f} after")
-    print(f"{run / CODEC}: done; next: model generate --run DIR --codec {run / CODEC}")
+    following = _generate_command("RUN", arguments.shards, dataset)
+    print(f"{run / CODEC}: done; next: {following} --codec {run / CODEC}")
     return 0
 
 
@@ -316,13 +312,36 @@ def _info(arguments: argparse.Namespace) -> int:
 def _import_released(arguments: argparse.Namespace) -> int:
     from model.config import load_config
     from model.released import import_released
+    from model.segment import load_dataset
 
     run = arguments.out
-    config = load_config("code", None, [*arguments.settings, f"level={arguments.level}"])
+    config = load_config("code", None, _settings(arguments, "level"))
     weights = (arguments.motion_encoder, arguments.generator)
     import_released(arguments.shards, run, config, *weights, arguments.codec)
-    print(f"{run}: next: model generate --run {run} --shards {arguments.shards} --out DIR")
+    dataset = load_dataset(arguments.shards)
+    print(f"{run}: next: {_generate_command(run, arguments.shards, dataset)}")
     return 0
+
+
+def _settings(arguments: argparse.Namespace, *names: str) -> list[str]:
+    """Return --set's settings and the options that stand for one, such as --level.
+
+    Raises UsageError where the two give one setting different values.
+    """
+    settings = list(arguments.settings)
+    for name in names:
+        if (value := getattr(arguments, name)) is None:
+            continue
+        for key, _, text in (setting.partition("=") for setting in arguments.settings):
+            if key.strip() == name and text.strip() != str(value):
+                raise UsageError(f"--{name} {value} and --set {key}={text}: give one of them")
+        settings.append(f"{name}={value}")
+    return settings
+
+
+def _generate_command(run: object, shards: object, dataset: Dataset) -> str:
+    """Return the command that makes music of a data set's songs, unseen ones where there are."""
+    return f"model generate --run {run} --shards {shards} --split {dataset.last_split} --out DIR"
 
 
 def _place(text: str):

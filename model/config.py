@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from model.exits import UsageError
 from model.segment import LEVELS, told
 
 LOSSES = ("adversarial", "feature", "codebook", "latent", "wave", "mel")
@@ -202,7 +203,8 @@ follows the noise of a small adversary and of one segment's sound instead of lea
 def load_config(preset: str, file: Path | None, settings: Iterable[str] = ()) -> Config:
     """Return the preset, overridden by the YAML `file`, overridden by `key=value` settings.
 
-    Raises ValueError for an unknown key (with a guess) and for a value of the wrong type.
+    Raises ValueError for an unknown key (with a guess) and for a value of the wrong type; of
+    `settings` it is a UsageError.
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; expected one of {', '.join(PRESETS)}")
@@ -212,12 +214,19 @@ def load_config(preset: str, file: Path | None, settings: Iterable[str] = ()) ->
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise ValueError(f"--set {setting}: expected key=value")
-        config = override(config, {key.strip(): _parse(text)}, f"--set {setting}")
+            raise UsageError(f"--set {setting}: expected key=value")
+        try:
+            config = override(config, {key.strip(): _parse(text)}, f"--set {setting}")
+        except ValueError as error:
+            raise UsageError(str(error)) from None
     return config
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
+    """Return the settings of a YAML file, unchecked.
+
+    Raises FileNotFoundError, and ValueError for a file that is no YAML of `key: value` lines.
+    """
     import yaml
 
     try:
@@ -236,7 +245,10 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def override(config: Config, values: Mapping[str, Any], source: str) -> Config:
-    """Return `config` with `values` in place; `weights` and `weights.NAME` set single ones."""
+    """Return `config` with `values` in place; `weights` and `weights.NAME` set single ones.
+
+    Raises ValueError, naming `source`, for an unknown key and for a value that does not fit.
+    """
     changes: dict[str, Any] = {}
     for key, value in values.items():
         if not isinstance(key, str):

@@ -126,8 +126,7 @@ class Source:
         ours = [(s.name, s.segments) for s in self.dataset.splits.get(self.split, [])]
         theirs = [(s.name, s.segments) for s in codes.splits.get(self.split, [])]
         if not sum(n for _, n in ours):
-            held = {name: self.dataset.segments(name) for name in self.dataset.splits}
-            raise ValueError(f"{self.root}: no segments in split {self.split!r}; it has {held}")
+            raise ValueError(f"{self.root}: {self.dataset.no_segments(self.split)}")
         if ours != theirs:
             raise ValueError(
                 f"{self.root}: split {self.split} has shards (segments) {ours}, codes of "
@@ -136,6 +135,7 @@ class Source:
 
     @property
     def segments(self) -> int:
+        """Segments of the split."""
         return self.dataset.segments(self.split)
 
     def raw(self, number: int, wanted: Container[int] | None = None) -> Iterator[Raw]:
@@ -145,7 +145,12 @@ class Source:
         yield from paired(self.root / shard.name, codes, shard.segments, wanted)
 
     def decode(self, raw: Raw) -> tuple[str, dict[str, np.ndarray]]:
-        """Return key and arrays of one sample, checked against dataset.json; the sound as int16."""
+        """Return key and arrays of one sample, checked against dataset.json.
+
+        The arrays are the sound (N,) int16, motion (T, D) and visual (W, D) float32, and codes (L,)
+        and genre () int64. Raises ValueError, naming the file and segment, for one that is absent,
+        of another form or out of range.
+        """
         key, url = raw["__key__"], raw["__url__"]
         arrays = {s: member(raw, s, self.dataset.fields, url) for s in self.suffixes if s != WAV}
         arrays[WAV] = pcm_of(raw, self.samples, url)
@@ -165,6 +170,7 @@ class Source:
         return key, arrays
 
     def collate(self, raws: list[Raw]) -> Batch:
+        """Return B samples as a batch, audio in [-1, 1); ValueError as `decode`."""
         keys, arrays = zip(*(self.decode(raw) for raw in raws), strict=True)
 
         def stack(name: str) -> Tensor | None:
@@ -218,7 +224,8 @@ def read_tar(path: Place, wanted: Container[int] | None = None) -> Iterator[Raw]
             f"{path}: damaged tar ({error}); see: pipeline verify --shards {path.parent}"
         ) from None
     except UNREADABLE as error:
-        raise OSError(f"{path}: cannot be read ({error})") from None
+        told = getattr(error, "strerror", None) or error
+        raise OSError(f"{path}: cannot be read ({told})") from None
 
 
 def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> Iterator[Raw]:
@@ -274,7 +281,11 @@ def paired(
 
 
 def member(raw: Raw, suffix: str, specs: dict[str, dict[str, Any]], url: str) -> np.ndarray:
-    """Return one array of a sample; ValueError where it is absent or not as `specs` says."""
+    """Return one array of a sample, of the dtype and shape that `specs` has for its suffix.
+
+    Raises ValueError, naming the file at `url` and the segment, where it is absent, of another form
+    or not finite.
+    """
     name, spec = f"{raw['__key__']}.{suffix}", specs[suffix]
     if suffix not in raw:
         raise ValueError(f"{url}: {name} is missing; build the shards again")
@@ -332,7 +343,10 @@ def pcm_of(raw: Raw, samples: int, url: str) -> np.ndarray:
 
 
 def meta_of(raw: Raw, url: str) -> dict[str, Any]:
-    """Return the JSON of a sample, with its video id and segment index as its key has them."""
+    """Return the JSON of a sample, with its video id and segment index as its key has them.
+
+    Raises ValueError, naming the file at `url` and the segment, where it is absent or of another.
+    """
     video_id, index = split_key(raw["__key__"])
     try:
         meta = json.loads(raw[META])
@@ -437,7 +451,7 @@ class TrainingStream(IterableDataset):
             first += count
 
     def __iter__(self) -> Iterator[Batch | Exception]:
-        """Yield batches. An error of the data is yielded too, and the last: see below."""
+        """Yield batches of B segments. An error of the data is the last, as a value."""
         try:
             yield from self._batches()
         except (ValueError, OSError) as error:
@@ -465,8 +479,9 @@ class TrainingStream(IterableDataset):
 
 
 def training_batches(stream: TrainingStream, workers: int, pin: bool) -> Iterator[Batch]:
-    """Iterate over the stream, decoding in `workers` processes (0: in this one).
+    """Iterate over the stream's batches of B segments, decoding in `workers` processes (0: here).
 
+    Raises ValueError and OSError, naming the file, where the shards are not as dataset.json says.
     An error raised within a worker would arrive as the text of its traceback: it comes as a value.
     """
     own = torch.Generator()  # else each loader would draw its seed from the run's random numbers

@@ -63,6 +63,7 @@ class Discriminator(nn.Module):
         self.verdict = Conv(last, 1, 3)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Map a sequence (B, inputs, T) to the layers' activations (B, C, T'); the last has C 1."""
         activations = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), SLOPE)
@@ -90,6 +91,7 @@ class MultiScale(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:
+        """Map a sequence (B, inputs, T) to the activations of each scale's discriminator."""
         outputs = []
         for i, discriminator in enumerate(self.scales):
             if i:
@@ -167,6 +169,10 @@ class Adversary:
 
 
 def build_adversary(config: Config, emb_width: int, device: torch.device) -> Adversary:
+    """Return the adversary of latents (B, `emb_width`, L), on `device`.
+
+    Raises ValueError for widths that its groups do not divide.
+    """
     network = MultiScale(
         emb_width if config.reshape == "none" else 1,
         config.discriminators,

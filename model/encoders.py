@@ -36,6 +36,7 @@ class Standardise(nn.Module):
         self.deviation.copy_(torch.where(deviation > least, deviation, 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map values (..., D) to the same shape."""
         return (x - self.mean) / self.deviation
 
 
@@ -55,6 +56,7 @@ class MotionEncoder(nn.Module):
         self.layers, self.step_s, self.width = nn.Sequential(*layers), step_s, width
 
     def forward(self, motion: Tensor, length: int, length_step_s: float) -> Tensor:
+        """Map motion (B, T, D) to (B, width, length), vectors of `length_step_s` seconds."""
         x = self.layers(self.standardise(motion).transpose(1, 2))
         return resample_time(x, self.step_s, length, length_step_s)
 
@@ -72,5 +74,6 @@ class VisualModule(nn.Module):
         self.step_s, self.width = step_s, channels or features
 
     def forward(self, visual: Tensor, length: int, length_step_s: float) -> Tensor:
+        """Map features (B, W, D) to (B, width, length), vectors of `length_step_s` seconds."""
         x = self.project(self.standardise(visual).transpose(1, 2))
         return hold_time(x, self.step_s, length, length_step_s)

@@ -77,6 +77,11 @@ class Piece:
     def segments(self) -> int:
         return self.last - self.first + 1
 
+    @property
+    def mp4_start_s(self) -> float:
+        """When the music starts in the mp4: at 0 s where its picture is cut to the piece."""
+        return self.start_s if self.stop_s is None else 0.0
+
 
 def load_run(
     run: Path, checkpoint: str, codec_source: str | None = None, device: torch.device | None = None
@@ -163,8 +168,7 @@ def read_pieces(
     Raises ValueError where the shards' features are not what the run was trained on.
     """
     if not dataset.segments(split):
-        held = {name: dataset.segments(name) for name in dataset.splits}
-        raise ValueError(f"{root}: no segments in split {split!r}; it has {held}")
+        raise ValueError(f"{root}: {dataset.no_segments(split)}")
     suffixes = check_features(root, trained, dataset)
     shards = [root / shard.name for shard in dataset.splits[split]]
     ahead = Counter(
@@ -266,6 +270,7 @@ def write_pieces(
                 "video_id": piece.video_id,
                 "segments": [piece.first, piece.last],
                 "start_s": piece.start_s,
+                "mp4_start_s": piece.mp4_start_s,
                 "samples": len(audio),
                 "clipped_samples": clipped,
                 **taken,

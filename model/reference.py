@@ -40,6 +40,7 @@ class Slide(nn.Module):
         self.reflect = reflect
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, X) to (B, outputs, `length(X)`)."""
         if self.reflect:
             x = F.pad(x, (self.reflect, self.reflect), mode="reflect")
         return self.conv(x)
@@ -74,6 +75,7 @@ class ReferenceMotion(nn.Module):
         self.width = MOTION_WIDTH
 
     def forward(self, motion: Tensor) -> Tensor:
+        """Map motion (B, T, D) to (B, 1024)."""
         return self.last(self.layers(self.columns(self.standardise(motion)))).squeeze(1)
 
 
@@ -86,6 +88,7 @@ class ReferenceVisual(nn.Module):
         self.width = spec.vectors * spec.features
 
     def forward(self, visual: Tensor) -> Tensor:
+        """Map features (B, W, D) to (B, W * D)."""
         return self.standardise(visual).flatten(1)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import DAMAGED, LAST
+from model.checkpoint import DAMAGED, LAST, unreadable
 from model.config import Config
 from model.data import codes_of
 from model.jukebox import load_codec
@@ -27,7 +27,11 @@ from model.state import build, check_window, choose_codec, save
 def import_released(
     root: Path, run: Path, config: Config, motion: Path | None, rest: Path, codec_source: str | None
 ) -> None:
-    """Write a run at step 0 with the released weights, for the shards (and codec) of `root`."""
+    """Write a run at step 0 with the released weights, for the shards (and codec) of `root`.
+
+    Raises ValueError for another `arch` than paper, a folder that holds a run already, and files or
+    shards that do not fit the configuration.
+    """
     if config.arch != "paper":
         raise ValueError(
             f"released weights are of arch paper, the configuration says {config.arch}"
@@ -64,13 +68,19 @@ def load_released(generator: ReferenceGenerator, motion: Path | None, rest: Path
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Return a file's tensors by name, without running anything in it."""
+    """Return a file's tensors by name, without running anything in it.
+
+    Raises FileNotFoundError where there is none, and ValueError where it is no state dict.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the authors' repository links the weights")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGED as error:
-        raise ValueError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]})") from None
+        raise ValueError(
+            f"{path}: cannot be read ({unreadable(error)}); fetch it again: "
+            "the authors' repository links the weights"
+        ) from None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path}: expected a state dict of tensors, got {type(state).__name__}")
     return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}

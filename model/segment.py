@@ -60,7 +60,10 @@ def window_samples(window_s: Fraction | float | str) -> int:
 
 
 def segment_key(video_id: str, index: int) -> str:
-    """Return `<video id>_seg<NNNN>`; `index` counts from 1, as in the published segment lists."""
+    """Return `<video id>_seg<NNNN>`; `index` counts from 1, as in the published segment lists.
+
+    Raises ValueError for an id with other than letters, digits, "_" and "-", and an index below 1.
+    """
     key = f"{video_id}_seg{index:04d}"
     if not _KEY.match(key) or index < 1:
         raise ValueError(
@@ -71,7 +74,7 @@ def segment_key(video_id: str, index: int) -> str:
 
 
 def split_key(key: str) -> tuple[str, int]:
-    """Return the video id and the 1-based index of a segment key."""
+    """Return the video id and the 1-based index of a segment key; ValueError for what is none."""
     match = _KEY.match(key)
     if not match:
         raise ValueError(f"{key!r} is no segment key; expected <video id>_seg<NNNN>")
@@ -133,7 +136,20 @@ class Dataset:
         return float(Fraction(self.window_s))
 
     def segments(self, split: str) -> int:
+        """Return how many segments a split holds; 0 for one that is not there."""
         return sum(shard.segments for shard in self.splits.get(split, []))
+
+    @property
+    def last_split(self) -> str:
+        """The split to try a run on, the last that has segments: test, else val, else train."""
+        return next((split for split in reversed(SPLITS) if self.segments(split)), "train")
+
+    def no_segments(self, split: str) -> str:
+        """Return what to say of a split that has no segments, and what to do."""
+        held = {name: self.segments(name) for name in self.splits}
+        other = split != "train" and any(held.values())
+        advice = f"use --split {self.last_split}" if other else "build more videos"
+        return f"no segments in split {split!r}; it has {held}; {advice}"
 
     def dumps(self) -> str:
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
@@ -150,6 +166,11 @@ def load_dataset(root: str | os.PathLike[str] | Url) -> Dataset:
         with open_binary(path) as file:
             text = file.read()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        where = path.parent
+        if where.name == "dataset.json" or (isinstance(where, Path) and where.is_file()):
+            raise FileNotFoundError(
+                f"{where}: give the folder with dataset.json, not a file: --shards {where.parent}"
+            ) from None
         raise FileNotFoundError(
             f"{path}: not found; build the dataset first: "
             f"pipeline build --dataset NAME --out {'DIR' if isinstance(path, Url) else root}"

@@ -40,6 +40,8 @@ ADVICE = (
     "before (where there is none, start again)"
 )
 
+BEGIN_ANEW = "begin anew: without --resume, with another --out or after deleting that folder"
+
 
 @dataclass
 class State:
@@ -63,7 +65,10 @@ class State:
 
 
 def choose_codec(dataset: Dataset, asked: str | None, root: Place) -> str:
-    """Return the codec to load: the one asked for, else the only one the codes were made with."""
+    """Return the codec to load: the one asked for, else the only one the codes were made with.
+
+    Raises ValueError where there are no codes, or codes of several codecs.
+    """
     if asked is not None:
         return asked
     if not dataset.codecs:
@@ -75,7 +80,7 @@ def choose_codec(dataset: Dataset, asked: str | None, root: Place) -> str:
 
 
 def check_window(config: Config, dataset: Dataset, root: Place) -> None:
-    """Refuse shards of another window than the configuration asks for."""
+    """Raise ValueError for shards of another window than the configuration asks for."""
     if config.window_s and window_samples(config.window_s) != dataset.samples:
         raise ValueError(
             f"{root}: windows of {dataset.window_s} s, the configuration asks for "
@@ -105,7 +110,10 @@ def build(config: Config, dataset: Dataset, codec: Codec, device: torch.device) 
 
 
 def measure_inputs(state: State, source: Source, segments: int = 256) -> None:
-    """Let the input modules take mean and deviation from segments spread over the split."""
+    """Let the input modules take mean and deviation from segments spread over the split.
+
+    Motion (B, T, D) and visual (B, W, D) of at most `segments` segments are held at once.
+    """
     held: dict[str, list[Tensor]] = {
         name: [] for name in ("motion", "visual") if getattr(state.network, name) is not None
     }
@@ -171,24 +179,41 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
     return {**kind, **shards}
 
 
+def other_data(was: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return how two `data_facts` differ, "" where they do not; shards count as segments."""
+
+    def plain(facts: dict[str, Any]) -> dict[str, Any]:
+        kind = {name: facts[name] for name in ("name", "window_s", "fields")}
+        shards = [value for value in facts.values() if isinstance(value, list)]
+        counts = [shard[0] for shard in shards if shard and isinstance(shard[0], int)]
+        return {**kind, "segments to train on": sum(counts)}
+
+    told = differences(plain(was), plain(now))
+    return told or ("as many segments to train on, but other ones" if was != now else "")
+
+
 def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team()) -> None:  # noqa: B008
-    """Put a checkpoint's content into a state that was built with the same configuration."""
+    """Put a checkpoint's content into a state that was built with the same configuration.
+
+    Raises ValueError where configuration, data, codec or the number of processes are not those that
+    the run began with.
+    """
     config = state.config
     fixed = {k: v for k, v in to_dict(config).items() if k not in FREE}
     before = {k: v for k, v in content["config"].items() if k not in FREE}
-    for what, was, now in (
-        ("another configuration", before, fixed),
-        ("other data", content["data"], data_facts(state.dataset)),
+    for what, told in (
+        ("another configuration", differences(before, fixed)),
+        ("other data", other_data(content["data"], data_facts(state.dataset))),
     ):
-        if told := differences(was, now):
+        if told:
             raise ValueError(
                 f"{run}: cannot resume with {what}: {told}; give the same --shards, --level, "
-                "--preset, --config and --set as the run began with"
+                f"--preset, --config and --set as the run began with, or {BEGIN_ANEW}"
             )
     if content["codec"]["id"] != state.codec.id:
         raise ValueError(
             f"{run}: was trained with codec {content['codec']['id']}, the codec loaded is "
-            f"{state.codec.id}"
+            f"{state.codec.id}; give the right one with --codec, or {BEGIN_ANEW}"
         )
     rngs = [content["rng"], *content["rng"].get("peers", [])]
     if len(rngs) != team.size:

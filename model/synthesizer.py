@@ -32,7 +32,7 @@ from model.optimiser import adam, set_rate
 from model.report import Progress, RunLog, labels, write_samples
 from model.segment import LEVELS, Dataset, load_dataset, write_atomic
 from model.signals import stop_requested
-from model.state import choose_codec, data_facts
+from model.state import BEGIN_ANEW, choose_codec, data_facts, other_data
 from model.storage import Place
 from model.synthesizer_config import FREE, SynthesizerConfig
 from model.train import Interrupted
@@ -206,13 +206,19 @@ def restore(state: State, run: Path) -> None:
     def fixed(config: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in config.items() if name not in FREE}
 
-    for what, was, now in (
-        ("another configuration", fixed(content["config"]), fixed(asdict(state.config))),
-        ("other data", content["data"], data_facts(state.dataset)),
-        ("another codec", content["codec"], {"id": state.codec.id}),
+    for what, told in (
+        (
+            "another configuration",
+            differences(fixed(content["config"]), fixed(asdict(state.config))),
+        ),
+        ("other data", other_data(content["data"], data_facts(state.dataset))),
+        ("another codec", differences(content["codec"], {"id": state.codec.id})),
     ):
-        if told := differences(was, now):
-            raise ValueError(f"{run}: cannot resume with {what}: {told}")
+        if told:
+            raise ValueError(
+                f"{run}: cannot resume with {what}: {told}; give the same --shards, --codec, "
+                f"--level and --set as the run began with, or {BEGIN_ANEW}"
+            )
     load_state(state.decoder, content["decoder"], f"{run}: decoder")
     load_state(state.optimiser, content["optimiser"], f"{run}: optimiser")
     load_state(state.adversary, content["adversary"], f"{run}: adversary")

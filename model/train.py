@@ -85,7 +85,11 @@ def prepare(
     device: torch.device,
     team: Team,
 ) -> tuple[State, TrainingStream, Source | None]:
-    """Read what there is and build the state, or restore it; return also the splits' streams."""
+    """Read what there is and build the state, or restore it; return also the splits' streams.
+
+    Makes the run's folder as soon as it is known that there is something to train on. Raises
+    ValueError and OSError where shards, codec, configuration or checkpoint do not fit.
+    """
     dataset = load_dataset(root)
     check_window(config, dataset, root)
     source = choose_codec(dataset, codec_source or config.codec or None, root)
@@ -94,10 +98,13 @@ def prepare(
         raise ValueError(
             f"{run}: holds a run already; go on with --resume, or choose another --out"
         )
+    if resume and not (run / LAST).exists():
+        raise FileNotFoundError(f"{run / LAST}: no checkpoint to resume; leave out --resume")
     source = Source(
         root, dataset, "train", codec.codes_id, config.level, codec.bins(config.level),
         config.use_motion, config.use_visual, config.use_genre,
     )  # fmt: skip
+    run.mkdir(parents=True, exist_ok=True)
     if team.first:
         check_shards(source)
     config = fit_batch(config, source, team)
@@ -129,7 +136,6 @@ def join(state: State, team: Team, resume: bool) -> None:
 def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, team: Team) -> None:
     """Step until `max_steps`; log, validate, sample and save in process 0 as often as asked."""
     config, device = state.config, state.device
-    run.mkdir(parents=True, exist_ok=True)
     loader = training_batches(stream, config.workers, pin=device.type == "cuda")
     with (
         RunLog(run, state.step) if team.first else nullcontext() as log,
@@ -190,7 +196,10 @@ def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, te
 
 
 def fit_batch(config: Config, source: Source, team: Team) -> Config:
-    """Return the configuration with batches no larger than a process' part, and say so."""
+    """Return the configuration with batches no larger than a process' part, and say so.
+
+    Raises ValueError where the split is empty.
+    """
     if not source.segments:
         raise ValueError(f"{source.root}: split {source.split} is empty; build more videos")
     most = max(1, source.segments // team.size)
@@ -239,6 +248,7 @@ def stop_together(first_bad: int, steps_before: int, recent: list[list[str]], te
 
 
 def stop_if_bad(first_bad: int, steps_before: int, recent: list[list[str]]) -> None:
+    """Raise ValueError, naming the step and its segments, where `first_bad` is one of `recent`."""
     if first_bad >= 0:
         raise ValueError(
             f"step {steps_before + first_bad + 1}: a loss is not finite; its segments: "

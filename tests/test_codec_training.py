@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -14,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from model.cli import main
+from model.fake import write_fake_dataset
 from model.jukebox import TINY, load_codec, random_codec, write_weights
-from model.jukebox.command import add_arguments, run, train
+from model.jukebox.command import train
 from model.jukebox.corpus import Corpus, read_folder, read_shards
 from model.jukebox.ema import CodebookEMA, draw
 from model.jukebox.losses import (
@@ -30,7 +31,8 @@ from model.jukebox.losses import (
     straight_through,
 )
 from model.jukebox.settings import CodecConfig, LossWeights, override
-from model.jukebox.train import CHECKPOINT, CODEC, build, train_step
+from model.jukebox.train import CHECKPOINT, CODEC, build, pick_device, train_step
+from model.storage import place
 
 DATA = Path(os.environ.get("D2M_TEST_DATA", "absent")) / "jukebox_conformance"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="D2M_TEST_DATA has no conformance data")
@@ -212,23 +214,62 @@ def test_fine_tuning_starts_from_a_codec(music, tmp_path):
 
 
 def test_command_trains_two_levels_into_one_codec(music, tmp_path, capsys):
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
     settings = [
         f"--set={key}={getattr(QUICK, key)}"
         for key in ("width", "depth", "l_bins", "batch", "crop_samples", "device")
     ]
     settings += ["--set=steps=1", "--set=parallel=false"]
     arguments = ["--audio", str(music), "--out", str(tmp_path / "run"), *settings]
-    assert run(parser.parse_args(arguments)) == 0
+    assert command(*arguments) == 0
     codec = load_codec(tmp_path / "run" / CODEC)
     assert codec.levels == ("high", "low") and codec.bins("low") == 16
-    assert run(parser.parse_args([*arguments, "--set=stps=1"])) == 1
+    assert command(*arguments, "--set=stps=1") == 2
     assert "did you mean 'steps'" in capsys.readouterr().err
+    assert command(*arguments, "--levels", "low", "--set=levels=high") == 2
+    assert "give one" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     arguments[1], arguments[3] = str(tmp_path / "empty"), str(tmp_path / "other")
-    assert run(parser.parse_args(arguments)) == 1
+    assert command(*arguments) == 1
     assert "expected at least 2" in capsys.readouterr().err
+
+
+def command(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(["train-codec", *map(str, arguments)])
+    return stopped.value.code
+
+
+def test_a_folder_that_is_not_there_is_told_once_before_any_level_begins(tmp_path, capsys):
+    assert command("--audio", tmp_path / "none", "--out", tmp_path / "run") == 1
+    errors = capsys.readouterr().err
+    assert f"{tmp_path / 'none'}: no such folder" in errors and errors.count("\n") == 1
+    assert command("--shards", "file:///nowhere/shards", "--out", tmp_path / "run") == 1
+    errors = capsys.readouterr().err
+    assert "file:///nowhere/shards/dataset.json: not found" in errors and errors.count("\n") == 1
+
+
+def test_a_dataset_of_a_train_split_alone_holds_out_each_twentieth_video(tmp_path, capsys):
+    write_fake_dataset(tmp_path / "s", random_codec(), videos={"train": 20}, segments=2)
+    corpus = read_shards(place(f"file://{tmp_path}/s"), 2048)
+    assert (len(corpus.train), len(corpus.held_out)) == (38, 2)
+    whole = {item.tobytes() for item in corpus.train}
+    assert not whole & {item.tobytes() for item in corpus.held_out}
+    more = [f"--set={name}={getattr(QUICK, name)}" for name in ("width", "depth", "l_bins")]
+    more += ["--set=crop_samples=2048", "--set=steps=1", "--set=batch=1", "--set=device=cpu"]
+    shards = f"file://{tmp_path}/s"
+    run = tmp_path / "run"
+    assert command("--shards", shards, "--levels", "high", "--out", run, *more) == 0
+    assert "each twentieth video of train is held out" in capsys.readouterr().out
+    write_fake_dataset(tmp_path / "one", random_codec(), videos={"train": 1}, segments=2)
+    with pytest.raises(ValueError, match=r"one video in split 'train'.*expected at least 2"):
+        read_shards(tmp_path / "one", 2048)
+
+
+def test_a_gpu_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert pick_device(replace(QUICK, device="cuda:1"), 2) == torch.device("cuda:1")
+    with pytest.raises(ValueError, match="device cuda:2: torch finds 2 GPUs here"):
+        pick_device(replace(QUICK, device="cuda:2"), 2)
 
 
 @pytest.mark.slow
@@ -258,6 +299,16 @@ def test_bfloat16_steps_agree_with_float32(music):
         ("steps=many", "expected int"),
         ("levels=top", "unknown level 'top'"),
         ("steps", "key=value"),
+        ("zzz=1", "unknown key; there are levels, width, "),
+        ("device=gpu", "device is 'gpu'; expected auto, cpu, cuda"),
+        ("threads=-2", "threads is -2; expected at least 0"),
+        ("lr=nan", "lr is nan; expected a finite number"),
+        ("seed=-1", "seed is -1"),
+        ("seed=99999999999", "seed is 99999999999; expected less"),
+        ("clip=-1", "clip is -1.0"),
+        ("clip=0", "clip is 0"),
+        ("l_mu=7", "l_mu is 7.0"),
+        ("width=0", "width is 0; expected at least 1"),
     ],
 )
 def test_wrong_settings_are_named(setting, message):

@@ -262,7 +262,7 @@ def test_too_few_segments_for_a_batch_says_what_to_set(root, codec):
 
 
 def test_a_missing_split_says_what_there_is(root, codec):
-    with pytest.raises(ValueError, match=r"no segments in split 'test'; it has .*'train': 15"):
+    with pytest.raises(ValueError, match=r"split 'test'; it has .*'train': 15.*; use --split val"):
         source_of(root, codec, "test")
 
 

@@ -137,9 +137,9 @@ def test_without_vggish_the_command_says_what_to_do(run, shards, monkeypatch, tm
 
 
 def test_wrong_words_are_answered(run, capsys, tmp_path):
-    assert command() == 1
+    assert command() == 2
     assert "--run" in capsys.readouterr().err
-    assert command("--run", run) == 1
+    assert command("--run", run) == 2
     assert "--shards" in capsys.readouterr().err
     assert command("--all", tmp_path) == 1
     assert f"model evaluate --run {tmp_path}" in capsys.readouterr().err

@@ -205,7 +205,7 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(world, tuned, tmp_path)
         finetune(world[0], tuned, SMALL)
     with pytest.raises(ValueError, match="nothing to resume"):
         finetune(world[0], tmp_path, SMALL, resume=True)
-    with pytest.raises(ValueError, match=r"another configuration: mel was 15.0, is 1.0$"):
+    with pytest.raises(ValueError, match=r"configuration: mel was 15.0, is 1.0; .*another --out"):
         finetune(world[0], tuned, replace(SMALL, mel=1.0), resume=True)
     with pytest.raises(ValueError, match="another codec: id was 'random-"):
         finetune(world[0], tuned, SMALL, str(tuned / CODEC), resume=True)
@@ -379,7 +379,8 @@ def test_every_setting_is_read_and_bad_ones_are_refused(capsys, world, tmp_path)
     assert {f.name for f in fields(SynthesizerConfig)} - read == weights - read
     assert SMALL.weights.keys() == weights
     for bad, told in {"mel=-1": "mel is -1.0", "betas=0.5": "two numbers", "steps=0": "at least 1",
-                      "lr=1": "did you mean", "level=top": "one of high, low"}.items():  # fmt: skip
+                      "lr_decode=1": "did you mean 'lr_decoder'", "lr=1": "there are level, seed",
+                      "level=top": "one of high, low"}.items():  # fmt: skip
         out = ("--out", tmp_path, "--set", bad)
-        assert command("finetune-synthesizer", "--shards", world[0], *out) == 1
+        assert command("finetune-synthesizer", "--shards", world[0], *out) == 2
         assert told in capsys.readouterr().err

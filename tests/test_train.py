@@ -23,6 +23,7 @@ from model.checkpoint import BEST, LAST, read_checkpoint, save_torch
 from model.cli import main
 from model.config import load_config
 from model.data import Position
+from model.exits import told
 from model.fake import tones, write_fake_dataset, write_tar
 from model.generate import Piece, load_run, read_pieces
 from model.jukebox import load_codec, random_codec, write_weights
@@ -39,6 +40,7 @@ SMALL = (
     "sample_every=8", "val_segments=2", "sample_segments=1", "max_steps=8", "shuffle_segments=4",
 )  # fmt: skip
 CPU = torch.device("cpu")
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +142,13 @@ def test_other_data_is_not_resumed(run, world, tmp_path):
     assert state.step == 8
     shard = dataset.splits["train"][0]
     dataset.splits["train"][0] = replace(shard, sha256="0" * 64)
-    with pytest.raises(ValueError, match=rf"other data: train-000000.tar was .*{shard.sha256}"):
+    with pytest.raises(ValueError, match="other data: as many segments to train on, but other on"):
+        restore(state, content, run)
+    dataset.splits["train"][0] = replace(shard, segments=9)
+    message = (
+        r"other data: segments to train on was 6, is 9; .*--out or after deleting that folder$"
+    )
+    with pytest.raises(ValueError, match=message):
         restore(state, content, run)
     dataset.splits["train"][0], dataset.name = shard, "another"
     with pytest.raises(ValueError, match="name was 'fake', is 'another'"):
@@ -156,8 +164,30 @@ def test_learning_rates_may_change_on_resume(run, world, tmp_path):
 
 
 def test_resume_without_a_checkpoint_says_so(world, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        train(world[0], tmp_path, load_config("tiny", None, SMALL), resume=True)
+    with pytest.raises(FileNotFoundError, match="no checkpoint to resume; leave out --resume"):
+        train(world[0], tmp_path / "run", load_config("tiny", None, SMALL), resume=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_has_no_place_stops_before_the_shards_are_read(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("model.train.check_shards", None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError):
+        train(world[0], tmp_path / "file", load_config("tiny", None, SMALL))
+
+
+def test_the_next_command_names_a_split_that_is_there(world, tmp_path, capsys):
+    root, run = tmp_path / "shards", tmp_path / "run"
+    codec = load_codec(world[1])
+    write_fake_dataset(root, codec, str(world[1]), videos={"train": 1}, segments=2)
+    more = ("--preset", "tiny", *settings("max_steps=1"))
+    assert command("train", "--shards", root, "--out", run, *more) == 0
+    following = f"model generate --run {run} --shards {root} --split train --out DIR"
+    assert capsys.readouterr().out.endswith(f"next: {following}\n")
+    out = tmp_path / "music"
+    assert command("generate", "--run", run, "--shards", root, "--out", out) == 1
+    assert capsys.readouterr().err.endswith("{'train': 2}; use --split train\n")
+    assert command(*following.split()[1:-1], out) == 0
 
 
 @pytest.mark.parametrize(
@@ -367,6 +397,11 @@ def test_features_of_another_kind_are_refused(run, world):
         list(read_pieces(world[0], trained, dataset, "test"))
 
 
+def test_a_runs_checkpoint_is_no_codec(run):
+    with pytest.raises(ValueError, match=r"last.pt: is the checkpoint of a run, not a codec; exp"):
+        load_codec(run / LAST)
+
+
 def test_another_codec_is_refused_by_generate(run, tmp_path):
     other = random_codec(seed=3)
     write_weights(tmp_path / "other.safetensors", other.model, "random", other.note)
@@ -380,8 +415,9 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
             return (os.mkdir, (str(tmp_path / "owned"),))
 
     torch.save({"format": 1, "config": Attack()}, tmp_path / LAST)
-    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint") as caught:
         read_checkpoint(tmp_path / LAST)
+    assert "weights_only" not in str(caught.value)
     assert not (tmp_path / "owned").exists()
 
 
@@ -449,9 +485,13 @@ def test_info_tells_data_codec_and_labels(run, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["train"], 1, "give --shards DIR"),
+        (["train"], 2, "give --shards DIR"),
         (["train", "--shards", "nowhere"], 1, "pipeline build"),
-        (["train", "--shards", "nowhere", "--set", "max_step=3"], 1, "did you mean 'max_steps'"),
+        (["train", "--shards", "nowhere", "--set", "max_step=3"], 2, "did you mean 'max_steps'"),
+        (["train", "--shards", "nowhere", "--set", "max_steps=0"], 2, "expected at least 1"),
+        (["train", "--shards", "nowhere", "--level", "low", "--set", "level=high"], 2, "one of"),
+        (["train", "--shards", __file__], 1, f"dataset.json, not a file: --shards {HERE}"),
+        (["train", "--shards", "nowhere/dataset.json"], 1, "file: --shards nowhere\n"),
         (["train", "--levl", "high"], 2, "unrecognized"),
         (["info", "--run", "nowhere"], 1, "train first"),
     ],
@@ -460,7 +500,38 @@ def test_user_errors_are_one_line_and_a_code(arguments, code, message, capsys):
     assert command(*arguments) == code
     errors = capsys.readouterr().err
     assert message in errors
-    assert code == 2 or errors.count("\n") == 1
+    assert errors.count("\n") == 1 or errors.startswith("usage:")
+
+
+def test_memory_that_runs_out_is_one_line_that_says_what_to_lower(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.\nand more")
+
+    monkeypatch.setattr("model.generate.load_run", full)
+    what = ("--run", tmp_path, "--shards", tmp_path, "--out", tmp_path)
+    assert command("generate", *what) == 1
+    assert capsys.readouterr().err == (
+        "error: out of memory (CUDA out of memory. Tried to allocate 3 GiB.); "
+        "take shorter videos, or --device cpu\n"
+    )
+    monkeypatch.setattr("model.generate.load_run", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError):  # a bug is not to look like full memory
+        main(["generate", *map(str, what)])
+
+
+def test_an_error_of_the_system_is_told_without_its_number(tmp_path):
+    (tmp_path / "file").write_text("")
+    for fails, words in (
+        (lambda: (tmp_path / "file").mkdir(exist_ok=True), "file: is a file, expected a folder"),
+        (lambda: (tmp_path / "file" / "a").mkdir(), "a: Not a directory; check the path, or"),
+        (lambda: (tmp_path / "none").read_bytes(), "none: No such file or directory; check the"),
+    ):
+        with pytest.raises(OSError) as caught:
+            fails()
+        assert words in told(caught.value)
+        assert "Errno" not in told(caught.value)
+    assert told(OSError(28, "No space left on device")) == "No space left on device"
+    assert told(OSError("address: HTTP 500")) == "address: HTTP 500"
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from model.evaluate.embeddings import Embedding
     from model.evaluate.score import Judge
 
+from model.exits import UsageError
 from model.segment import GENRES, Dataset
 
 NAME, SETS = "evaluation.json", "sets.npz"
@@ -66,9 +67,9 @@ def run(arguments: argparse.Namespace, device: Callable[[str], torch.device]) ->
         print(f"\n{opinions(heard)}")
         return 0
     if arguments.run_folder is None:
-        raise ValueError("name a run with --run, or evaluated runs with --all")
+        raise UsageError("name a run with --run, or evaluated runs with --all")
     if arguments.shards is None and arguments.against is None:
-        raise ValueError("--run needs --shards, the data set to evaluate on")
+        raise UsageError("--run needs --shards, the data set to evaluate on")
     against = load(arguments.against, arguments.split) if arguments.against else None
     if arguments.shards is not None:
         found = evaluate(arguments, device(arguments.device))

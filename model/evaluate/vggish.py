@@ -9,14 +9,13 @@ Legend: N samples at 22 050 Hz, P patches of 96 frames (0.96 s) and 64 mel bands
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model.checkpoint import DAMAGED, unreadable
 from model.segment import SAMPLE_RATE_HZ
 
 RATE_HZ = 16_000
@@ -100,6 +99,7 @@ class VGGish(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor, last_relu: bool = True) -> Tensor:
+        """Map patches (P, 96, 64) to embeddings (P, 128), at least 0 but without `last_relu`."""
         # The original flattens (time, band, channel), torch's convolutions give channels first.
         x = self.features(x[:, None]).permute(0, 2, 3, 1).flatten(1)
         return (self.embeddings if last_relu else self.embeddings[:-1])(x)
@@ -166,9 +166,12 @@ def _read(path: Path) -> dict:
     try:
         with torch.serialization.safe_globals(arrays):
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+    except FileNotFoundError:
+        raise
+    except DAMAGED as error:
         raise ValueError(
-            f"{path}: is no file of weights alone ({str(error).splitlines()[0]}); fetch it again"
+            f"{path}: is no file of weights alone ({unreadable(error)}); fetch it again: "
+            "pipeline weights fetch vggish, or vggish_pca"
         ) from None
     if not isinstance(state, dict):
         raise ValueError(f"{path}: holds {type(state).__name__}, expected a dict of arrays")

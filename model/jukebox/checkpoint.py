@@ -32,6 +32,8 @@ PREFIX = "module."
 DAMAGED = (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError)
 DAMAGED += (IndexError, AssertionError, OverflowError, MemoryError, BadZipFile, struct.error)
 """What torch's readers raise on bytes that are cut short or are no checkpoint at all."""
+OF_A_RUN = {"format", "average"}
+"""Keys of the checkpoints that our own trainings go on from, and of no codec."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,11 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except DAMAGED as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path}: not a whole checkpoint ({reason}); copy it again") from None
+    if isinstance(raw, dict) and raw.keys() & OF_A_RUN:
+        raise ValueError(
+            f"{path}: is the checkpoint of a run, not a codec; expected demo, jukebox-5b or the "
+            "codec.safetensors that `model train-codec` and `model finetune-synthesizer` write"
+        )
     state = raw.get("model", raw) if isinstance(raw, dict) else raw
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ValueError(

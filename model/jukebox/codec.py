@@ -180,7 +180,11 @@ def load_codec(
 
 
 def find_weights(source: str | Path) -> tuple[Path, bool]:
-    """Return the file that `source` names, and whether it stands for OpenAI's published weights."""
+    """Return the file that `source` names, and whether it stands for OpenAI's published weights.
+
+    Raises FileNotFoundError where there is no such file, and ValueError where OpenAI's in the cache
+    folder is not what was fetched.
+    """
     if str(source) == "demo":
         path = DEMO
         advice = "reinstall the package, or make it anew: see docs/codec.md"

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from dataclasses import replace
+from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from model.exits import UsageError, exits
 from model.jukebox.settings import CodecConfig, override
 
+if TYPE_CHECKING:
+    from model.storage import Place
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+LOWER = "lower batch or crop_samples (--set KEY=VALUE)"
+"""What takes less memory."""
+
+
+def add_arguments(parser: argparse.ArgumentParser, place: Callable[[str], object]) -> None:
+    """Add the options; `place` reads a folder or the address of one."""
     music = parser.add_mutually_exclusive_group(required=True)
-    music.add_argument("--shards", type=Path, metavar="DIR", help="a built dataset: its music")
+    music.add_argument("--shards", type=place, metavar="DIR", help="a built dataset: its music")
     music.add_argument("--audio", type=Path, metavar="DIR", help="a folder of music files")
     parser.add_argument("--levels", nargs="+", choices=("high", "low", "bottom"), metavar="LEVEL",
                         help="high, low, bottom (default: high low)")  # fmt: skip
@@ -25,27 +33,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train the levels and write `codec.safetensors`; return the exit code."""
-    try:
-        config = override(CodecConfig(), args.settings)
-        if args.levels:
-            config = replace(config, levels=tuple(args.levels))
-        train(config, args.audio, args.shards, args.out, args.resume)
-    except (ValueError, OSError) as error:
-        print(f"train-codec: {error}", file=sys.stderr)
-        return 1
+    settings = list(args.settings)
+    if args.levels:
+        if given := [setting for setting in settings if setting.startswith("levels=")]:
+            raise UsageError(f"--levels {' '.join(args.levels)} and --set {given[0]}: give one")
+        settings.append(f"levels={','.join(args.levels)}")
+    train(override(CodecConfig(), settings), args.audio, args.shards, args.out, args.resume)
     return 0
 
 
 def train(
-    config: CodecConfig, audio: Path | None, shards: Path | None, out: Path, resume: bool = False
+    config: CodecConfig, audio: Path | None, shards: Place | None, out: Path, resume: bool = False
 ) -> Path:
     """Train each level on its own and return the path of the codec of all of them.
 
     In parallel, the first level to fail stops the others; ValueError names it. To resume, one
     level's checkpoint is enough: a run that was stopped early may have none of the other yet.
+    Raises FileNotFoundError and ValueError where there is no music, before anything is begun.
     """
+    from model.jukebox.corpus import check_music
     from model.jukebox.train import CHECKPOINT, CODEC, merge, train_level
 
+    check_music(audio, shards)
     begun = {level for level in config.levels if (out / level / CHECKPOINT).exists()}
     if resume and not begun:
         raise FileNotFoundError(f"{out}: nothing to resume; run without --resume")
@@ -85,8 +94,5 @@ def _train_together(jobs: dict[str, tuple]) -> None:
 def _train_one(*job: object) -> None:
     from model.jukebox.train import train_level
 
-    try:
+    with exits(LOWER):
         train_level(*job)
-    except (ValueError, OSError) as error:
-        print(f"train-codec: {error}", file=sys.stderr)
-        raise SystemExit(1) from None

@@ -6,15 +6,19 @@ what an uninterrupted one would have seen.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from model.audio import decode_pcm
 from model.data import read_tar
-from model.segment import SAMPLE_RATE_HZ, WAV, load_dataset
+from model.segment import SAMPLE_RATE_HZ, WAV, Dataset, load_dataset, split_key
 from model.storage import Place
+
+Item = TypeVar("Item")
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 SEGMENT_SAMPLES = 2 * SAMPLE_RATE_HZ
@@ -56,21 +60,53 @@ def normalised(segment: np.ndarray) -> np.ndarray:
     return segment * (PEAK / peak) if peak > SILENCE else segment
 
 
-def read_folder(folder: Path, samples: int) -> Corpus:
-    """Read every music file under `folder`; each twentieth, or the last one, is held out.
+def check_music(audio: Path | None, shards: Place | None) -> None:
+    """Raise what reading either would, where nothing is there; say what shards have held out."""
+    if audio is not None:
+        music_files(audio)
+    elif shards is not None and not held_out_split(load_dataset(shards)):
+        print(f"{shards}: splits val and test are empty: each twentieth video of train is held out")
 
-    Raises ValueError where a file cannot be read, is shorter than `samples`, or none is there.
+
+def music_files(folder: Path) -> list[Path]:
+    """Return every music file under `folder`, in order.
+
+    Raises FileNotFoundError where there is no such folder, ValueError for fewer than two files.
     """
-    import soundfile
-    import soxr
-
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; give one with music files to --audio")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if len(paths) < 2:
         raise ValueError(
             f"{folder}: found {len(paths)} music files ({', '.join(SUFFIXES)}); "
             "expected at least 2: one to train on and one held out"
         )
-    items = []
+    return paths
+
+
+def held_out_split(dataset: Dataset) -> str:
+    """Return the split that is never trained on: val, else test, or "" where both are empty."""
+    return next((split for split in ("val", "test") if dataset.segments(split)), "")
+
+
+def held_out_of(items: Sequence[Item]) -> set[Item]:
+    """Return each twentieth item, or the last one of fewer; at least two items."""
+    every = min(HOLD_OUT_EVERY, len(items))
+    return set(items[every - 1 :: every])
+
+
+def read_folder(folder: Path, samples: int) -> Corpus:
+    """Read every music file under `folder`; each twentieth, or the last one, is held out.
+
+    Raises ValueError where a file cannot be read or is shorter than `samples`, or where there are
+    fewer than two; FileNotFoundError where there is no such folder.
+    """
+    import soundfile
+    import soxr
+
+    paths = music_files(folder)
+    held_out = held_out_of(paths)
+    train, held = [], []
     for path in paths:
         try:
             audio, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
@@ -79,36 +115,49 @@ def read_folder(folder: Path, samples: int) -> Corpus:
         audio = audio.mean(1)
         if rate_hz != SAMPLE_RATE_HZ:
             audio = soxr.resample(audio, rate_hz, SAMPLE_RATE_HZ)
-        items.append(_item(audio, samples, str(path)))
-    every = min(HOLD_OUT_EVERY, len(items))
-    held = set(range(every - 1, len(items), every))
-    train = [item for i, item in enumerate(items) if i not in held]
-    return Corpus(train, [items[i] for i in sorted(held)])
+        (held if path in held_out else train).append(_item(audio, samples, str(path)))
+    return Corpus(train, held)
 
 
-def read_shards(root: Path, samples: int) -> Corpus:
-    """Read the music of a dataset: its train split to train on, val (or test) held out."""
+def read_shards(root: Place, samples: int) -> Corpus:
+    """Read the music of a dataset: its train split to train on, val (or test) held out.
+
+    Where both are empty, each twentieth video of train is held out, or the last one. Raises
+    ValueError where there is no music, or a segment of less than `samples`.
+    """
     dataset = load_dataset(root)
-    held_out = "val" if dataset.segments("val") else "test"
-    items: dict[str, list[np.ndarray]] = {"train": [], held_out: []}
-    for split, found in items.items():
-        for shard in dataset.splits.get(split, []):
-            found += _read_tar(root / shard.name, samples)
-        if not found:
-            raise ValueError(f"{root}: split {split!r} has no music; expected at least a segment")
-    return Corpus(items["train"], items[held_out])
+    train = list(_read_split(root, dataset, "train", samples))
+    if not train:
+        raise ValueError(f"{root}: split 'train' has no music; expected at least a segment")
+    if split := held_out_split(dataset):
+        held = [pcm for _, pcm in _read_split(root, dataset, split, samples)]
+        return Corpus([pcm for _, pcm in train], held)
+    videos = list(dict.fromkeys(video_id for video_id, _ in train))
+    if len(videos) < 2:
+        raise ValueError(
+            f"{root}: one video in split 'train', and val and test are empty; expected at least 2: "
+            "one to train on and one held out"
+        )
+    held_out = held_out_of(videos)
+    return Corpus(
+        [pcm for video_id, pcm in train if video_id not in held_out],
+        [pcm for video_id, pcm in train if video_id in held_out],
+    )
 
 
-def _read_tar(path: Place, samples: int) -> list[np.ndarray]:
-    items = []
-    for raw in read_tar(path):
-        name = f"{path}: {raw['__key__']}.{WAV}"
-        if WAV not in raw:
-            raise ValueError(f"{name}: missing; build the shards again")
-        pcm = decode_pcm(raw[WAV], name)
-        _check_length(len(pcm), samples, name)
-        items.append(pcm)
-    return items
+def _read_split(
+    root: Place, dataset: Dataset, split: str, samples: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield video id and music (N,) int16 of each segment."""
+    for shard in dataset.splits.get(split, []):
+        path = root / shard.name
+        for raw in read_tar(path):
+            name = f"{path}: {raw['__key__']}.{WAV}"
+            if WAV not in raw:
+                raise ValueError(f"{name}: missing; build the shards again")
+            pcm = decode_pcm(raw[WAV], name)
+            _check_length(len(pcm), samples, name)
+            yield split_key(raw["__key__"])[0], pcm
 
 
 def _item(audio: np.ndarray, samples: int, name: str) -> np.ndarray:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TypeVar
 
+from model.exits import UsageError
 from model.jukebox.hparams import HParams, level_index
 
 C = TypeVar("C")
+
+LEAST = {
+    **dict.fromkeys(("width", "depth", "l_bins", "steps", "batch", "log_every", "save_every"), 1),
+    **dict.fromkeys(("init_tokens", "warmup_steps", "decay_steps", "threads", "seed"), 0),
+}
+SEEDS = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -72,15 +81,27 @@ class CodecConfig:
     def __post_init__(self) -> None:
         for level in self.levels:
             level_index(level)
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
+        for name, value in asdict(self).items():
+            if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is {value}; expected a finite number, at least 0")
+        if not self.clip:
+            raise ValueError("clip is 0, which stops all learning; expected a number above 0")
+        if self.l_mu >= 1:
+            raise ValueError(f"l_mu is {self.l_mu}; expected a number of [0, 1)")
+        if self.seed >= SEEDS:
+            raise ValueError(f"seed is {self.seed}; expected less than {SEEDS}")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device):
+            raise ValueError(f"device is {self.device!r}; expected auto, cpu, cuda or cuda:NUMBER")
         hop = max(self.hparams.hop(level_index(level)) for level in self.levels)
         if self.crop_samples % hop or self.crop_samples <= 1024:
             raise ValueError(f"crop_samples is {self.crop_samples}; expected k * {hop} above 1024")
-        for name in ("steps", "batch", "log_every", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
 
     @property
     def hparams(self) -> HParams:
+        """The network's sizes, with JukeBox's strides."""
         return HParams(width=self.width, depth=self.depth, l_bins=self.l_bins)
 
     def lr_at(self, step: int) -> float:
@@ -105,29 +126,33 @@ class CodecConfig:
 def override(config: C, settings: Iterable[str]) -> C:
     """Return a dataclass of plain values changed by `key=value` texts.
 
-    Raises ValueError for an unknown key, with a guess.
+    Raises UsageError for an unknown key, with a guess, and for a value that does not fit.
     """
     changes = {}
     known = {field.name: getattr(config, field.name) for field in fields(config)}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise ValueError(f"--set {setting}: expected key=value")
+            raise UsageError(f"--set {setting}: expected key=value")
         if key not in known:
-            close = difflib.get_close_matches(key, known, 1) or sorted(known)
-            raise ValueError(f"--set {setting}: unknown key; did you mean {close[0]!r}?")
+            close = difflib.get_close_matches(key, known, 1)
+            guess = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+            raise UsageError(f"--set {setting}: unknown key; {guess}")
         changes[key] = _typed(setting, text, known[key])
-    return replace(config, **changes)
+    try:
+        return replace(config, **changes)
+    except ValueError as error:
+        raise UsageError(f"--set: {error}") from None
 
 
 def _typed(setting: str, text: str, like: object) -> object:
     if isinstance(like, bool):
         if text not in ("true", "false"):
-            raise ValueError(f"--set {setting}: expected true or false")
+            raise UsageError(f"--set {setting}: expected true or false")
         return text == "true"
     if isinstance(like, tuple):
         return tuple(_typed(setting, part, like[0]) for part in text.split(","))
     try:
         return type(like)(text)
     except ValueError:
-        raise ValueError(f"--set {setting}: expected {type(like).__name__}") from None
+        raise UsageError(f"--set {setting}: expected {type(like).__name__}") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model.checkpoint import DAMAGED
+from model.checkpoint import DAMAGED, unreadable
 from model.jukebox.bottleneck import nearest
 from model.jukebox.checkpoint import read_weights, select, write_weights
 from model.jukebox.codec import find_weights
@@ -30,6 +30,7 @@ from model.jukebox.losses import (
 from model.jukebox.settings import CodecConfig
 from model.jukebox.vqvae import VQVAE
 from model.segment import SAMPLE_RATE_HZ, atomic_file, write_atomic
+from model.storage import Place
 
 BANDWIDTH_S = 300
 HELD_OUT_ITEMS = 4
@@ -53,11 +54,16 @@ def train_level(
     config: CodecConfig,
     level: str,
     audio: Path | None,
-    shards: Path | None,
+    shards: Place | None,
     out: Path,
     resume: bool = False,
 ) -> Path:
-    """Train `level` on the music of a folder or a dataset; return the codec file of this level."""
+    """Train `level` on the music of a folder or a dataset; return the codec file of this level.
+
+    Raises FileExistsError where `out` holds a run that is not to be resumed, FileNotFoundError
+    where there is none to resume, and ValueError where music, settings or checkpoint do not fit, or
+    a loss is not finite.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
     if config.threads:
@@ -86,14 +92,21 @@ def train_level(
     return out / CODEC
 
 
-def read_corpus(audio: Path | None, shards: Path | None, samples: int) -> Corpus:
+def read_corpus(audio: Path | None, shards: Place | None, samples: int) -> Corpus:
+    """Read the music of a folder or of a dataset: items (N,) int16, N at least `samples`.
+
+    Raises ValueError where not exactly one is given, or its music does not fit.
+    """
     if (audio is None) == (shards is None):
         raise ValueError("expected either a folder of music or a dataset's shards")
     return read_folder(audio, samples) if audio is not None else read_shards(shards, samples)
 
 
 def build(config: CodecConfig, index: int, corpus: Corpus) -> State:
-    """Make the state of step 0: random weights or those of `config.init`."""
+    """Make the state of step 0 of level `index`: random weights or those of `config.init`.
+
+    Raises FileNotFoundError and ValueError where `init` is no codec with this level.
+    """
     torch.manual_seed(config.seed)
     codebook = None
     if config.init:
@@ -122,16 +135,24 @@ def build(config: CodecConfig, index: int, corpus: Corpus) -> State:
 
 
 def pick_device(config: CodecConfig, index: int) -> torch.device:
+    """Return the device of level `index`: with "auto" a GPU of its own, where there are enough.
+
+    Raises ValueError for a GPU that is not there.
+    """
     count = torch.cuda.device_count()
-    if config.device.startswith("cuda") and not count:
-        raise ValueError(f"device {config.device}: torch finds no GPU here")
     if config.device != "auto":
-        return torch.device(config.device)
+        device = torch.device(config.device)
+        if device.type == "cuda" and (device.index or 0) >= count:
+            raise ValueError(f"device {config.device}: torch finds {count} GPUs here")
+        return device
     return torch.device("cuda", index % count) if count else torch.device("cpu")
 
 
 def train_step(state: State, config: CodecConfig, audio: Tensor) -> dict[str, float]:
-    """Take one step on crops (B, N); return the losses and the codebook's metrics."""
+    """Take one step on crops (B, N); return the losses and the codebook's metrics.
+
+    Raises ValueError, before any weight is changed, where the loss is not finite.
+    """
     model, index = state.model, state.index
     audio = audio.to(next(model.parameters()).device)
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
@@ -200,13 +221,19 @@ def save(state: State, config: CodecConfig, out: Path) -> None:
 
 
 def restore(state: State, config: CodecConfig, path: Path) -> None:
-    """Set the state to a checkpoint's."""
+    """Set the state to a checkpoint's.
+
+    Raises ValueError for a file that cannot be read, or of a network of other sizes.
+    """
     device = next(state.model.parameters()).device
     try:
         # Adam counts its steps on the CPU: on a GPU each parameter's would be waited for.
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGED as error:
-        raise ValueError(f"{path}: cannot be read as a checkpoint ({error!s:.300})") from None
+        raise ValueError(
+            f"{path}: cannot be read as a checkpoint ({unreadable(error)}); begin again without "
+            "--resume, with another --out"
+        ) from None
     try:
         state.model.load_state_dict(saved["model"])
     except RuntimeError as error:
@@ -221,7 +248,10 @@ def restore(state: State, config: CodecConfig, path: Path) -> None:
 
 
 def validate(state: State, config: CodecConfig, corpus: Corpus, out: Path) -> dict[str, float]:
-    """Reconstruct held-out music: losses, share of entries used, samples to hear and to see."""
+    """Reconstruct held-out music (N,): return losses and the share of entries used, by log tag.
+
+    Writes samples to hear and to see under `out`/samples.
+    """
     from model.jukebox.codec import Codec
     from model.jukebox.pictures import draw_reconstructions, write_wav
 

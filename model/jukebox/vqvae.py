@@ -84,11 +84,14 @@ class ResBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, 1, T) to the same shape."""
         _, dilated, _, last = self.model
         return last(dilated(x.relu()).relu_()).add_(x)
 
 
 class ResNet(nn.Module):
+    """A stack of residual blocks, one for each dilation: (B, C, 1, T) to the same shape."""
+
     def __init__(self, width: int, dilations: Iterable[int]) -> None:
         super().__init__()
         self.model = nn.Sequential(*(ResBlock(width, dilation) for dilation in dilations))
@@ -98,7 +101,7 @@ class ResNet(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Halve the rate `downs` times, then project to the latent width."""
+    """Halve the rate `downs` times, then project: (B, channels, 1, T) to (B, emb_width, 1, T')."""
 
     def __init__(self, channels: int, downs: int, index: int, hparams: HParams) -> None:
         super().__init__()
@@ -119,7 +122,7 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Project from the latent width, then double the rate `downs` times."""
+    """Project, then double the rate `downs` times: (B, emb_width, 1, T) to (…, T * 2**downs)."""
 
     def __init__(self, downs: int, index: int, hparams: HParams) -> None:
         super().__init__()
@@ -139,6 +142,8 @@ class DecoderBlock(nn.Module):
 
 
 class Encoder(nn.Module):
+    """A level's encoder: the blocks of all levels up to it, `index`."""
+
     def __init__(self, index: int, hparams: HParams) -> None:
         super().__init__()
         self.level_blocks = nn.ModuleList(
@@ -155,6 +160,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
+    """A level's decoder: the blocks of all levels from it, `index`, down to the sound."""
+
     def __init__(self, index: int, hparams: HParams) -> None:
         super().__init__()
         self.level_blocks = nn.ModuleList(
@@ -171,6 +178,8 @@ class Decoder(nn.Module):
 
 
 class Bottleneck(nn.Module):
+    """The codebooks (K, C) of the levels, by JukeBox's number."""
+
     def __init__(self, levels: Sequence[int], hparams: HParams) -> None:
         super().__init__()
         self.level_blocks = nn.ModuleDict(
@@ -193,10 +202,13 @@ class VQVAE(nn.Module):
         self.bottleneck = Bottleneck(self.levels, hparams)
 
     def encoder(self, index: int) -> Encoder:
+        """Return a level's encoder, audio (B, N) to latents (B, C, L); KeyError if not there."""
         return self.encoders[str(index)]
 
     def decoder(self, index: int) -> Decoder:
+        """Return a level's decoder, latents (B, C, L) to audio (B, N); KeyError if not there."""
         return self.decoders[str(index)]
 
     def codebook(self, index: int) -> Codebook:
+        """Return a level's entries (K, C) and their look-up; KeyError if not there."""
         return self.bottleneck.level_blocks[str(index)]
