@@ -6,7 +6,7 @@ BIN := .venv/bin
 DEMO_VIDEOS ?= 24
 DEMO_STEPS ?= 300
 
-.PHONY: demo test lint clean
+.PHONY: demo test fast lint clean
 
 demo: .venv/ready
 	$(BIN)/pipeline build --dataset synthetic --limit $(DEMO_VIDEOS) --weights untrained --codec demo
@@ -18,8 +18,12 @@ demo: .venv/ready
 	$(BIN)/pipeline report --shards shards/synthetic
 	@echo "music under the picture: demo/*.mp4    report: shards/synthetic/report.json"
 
-test: lint
-	$(BIN)/python -m pytest
+test: fast
+	$(BIN)/python -m pytest -m slow
+
+# Everything but the tests that take minutes or start Ray: a process for each core.
+fast: lint
+	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 8 --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check .

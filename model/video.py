@@ -81,12 +81,14 @@ def mux(
 ) -> None:
     """Write an mp4: the picture of `video`, with `audio` under it from `start_s` on.
 
-    With `stop_s` and `box_px` (x, y, width, height) the picture is only that span of it, and that
-    part.
+    With `stop_s` the picture is that span of it, encoded anew (H.264 of 8 bits, 4:2:0), and both
+    begin at 0 s; with `box_px` (x, y, width, height) it is only that part.
     """
     arguments = ["mux", "--video", str(video), "--audio", str(audio), "--start-s", str(start_s)]
     if stop_s is not None:
-        arguments += ["--stop-s", str(stop_s), "--box", *map(str, box_px)]
+        arguments += ["--stop-s", str(stop_s)]
+    if box_px:
+        arguments += ["--box", *map(str, box_px)]
     run_pipeline([*arguments, "--out", str(out)])
 
 

@@ -344,14 +344,14 @@ def _add_mux(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--audio", type=local, required=True, help="wav file")
     sub.add_argument("--start-s", type=seconds, default=0.0, help="when the sound starts")
     sub.add_argument(
-        "--stop-s", type=seconds, help="with --box: only the picture from start to here"
+        "--stop-s", type=seconds, help="only the picture from start to here, encoded anew"
     )
     sub.add_argument(
         "--box",
         type=int,
         nargs=4,
         metavar=("X", "Y", "W", "H"),
-        help="with --stop-s: only this part of the picture, encoded anew",
+        help="with --stop-s: only this part of the picture",
     )
     sub.add_argument("--out", type=local, required=True, help="mp4 file")
     sub.set_defaults(run=_mux)
@@ -361,12 +361,20 @@ def _mux(arguments: argparse.Namespace) -> int:
     from pipeline.ffmpeg import mux, mux_clip
 
     video, audio, start_s = arguments.video, arguments.audio, arguments.start_s
-    if (arguments.stop_s is None) != (arguments.box is None):
-        raise UsageError("--stop-s and --box go together: the span and the part of a clip")
-    if arguments.box is None:
+    if arguments.stop_s is None:
+        if arguments.box:
+            raise UsageError("--box goes with --stop-s: the part and the span of a clip")
         mux(video, audio, start_s, arguments.out)
-    else:
-        mux_clip(video, audio, (start_s, arguments.stop_s), tuple(arguments.box), arguments.out)
+        return 0
+
+    from pipeline.media import probe
+
+    found = probe(video)
+    if start_s >= found.video_stop_s:
+        raise ValueError(f"{video}: its picture ends at {float(found.video_stop_s):.2f} s, before "
+                         f"its music starts (--start-s {start_s:g})")  # fmt: skip
+    box = tuple(arguments.box or (0, 0, found.width, found.height))
+    mux_clip(video, audio, (start_s, arguments.stop_s), box, arguments.out)
     return 0
 
 

@@ -54,6 +54,7 @@ def generated(folder: Path, level: str, videos: list[str], pictures: bool = Fals
                 "video_id": video,
                 "segments": [1, 1],
                 "start_s": 0.4 if pictures else 0.0,
+                "mp4_start_s": 0.4 if pictures else 0.0,
                 "samples": samples,
                 "clipped_samples": 0,
             }
@@ -118,12 +119,15 @@ class Listener:
         return item
 
 
-def start_server(folder: Path, port: int = 0) -> tuple[subprocess.Popen, str]:
+def start_server(
+    folder: Path, port: int = 0, host: str = "127.0.0.1"
+) -> tuple[subprocess.Popen, str]:
     """Run `model mos serve`; return the process and the link it prints."""
     command = [sys.executable, "-m", "model", "mos", "serve", "--set", str(folder)]
     server = subprocess.Popen(
-        [*command, "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        [*command, "--port", str(port), "--host", host],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
     line = server.stdout.readline()
     found = re.search(r"http\S+", line)
     if found is None:

@@ -13,28 +13,49 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import av
+import clips
 import httpx2
 import numpy as np
 import pytest
+import torch
 from mos_sets import Clock, Listener, generated, make_set, start_server
 from starlette.testclient import TestClient
 
 from model.cli import main
+from model.evaluate.denoise import denoise
 from model.fake import write_fake_dataset
+from model.generate import Piece, write_pieces
 from model.jukebox import random_codec
 from model.mos.clips import Settings
 from model.mos.design import balanced_orders, insert_checks, repeats, williams
-from model.mos.plan import ANCHOR, CHECK, PARTS, PRACTICE, TEST, TRUTH, Key, load_key, load_plan
-from model.mos.prepare import prepare
+from model.mos.plan import (
+    ANCHOR,
+    CHECK,
+    PARTS,
+    PRACTICE,
+    TEST,
+    TRUTH,
+    Key,
+    Meaning,
+    answers_file,
+    load_key,
+    load_plan,
+)
+from model.mos.prepare import make_orders, prepare
 from model.mos.report import lines, report
-from model.mos.serve import create_app
+from model.mos.serve import STOP_S, addresses, create_app
 from model.mos.sounds import beeps, level, modulated_noise, rms
 from model.mos.stats import alpha, interval
+from model.mos.store import IDLE_S, Store
 from model.segment import SAMPLE_RATE_HZ
+from model.video import mux
 
 SECRETS = ("key.json", "answers.db", "plan.json")
 
@@ -108,12 +129,44 @@ def test_orders_are_balanced_and_differ(conditions, clips, blocks):
     assert orders != balanced_orders(conditions, clips, blocks, 70, seed=4)
 
 
+@pytest.mark.parametrize(("conditions", "blocks"), [(3, 2), (3, 10), (4, 10), (5, 4), (6, 10)])
+def test_over_the_borders_of_rows_all_conditions_follow_each_other_and_none_itself(
+    conditions, blocks
+):
+    orders = balanced_orders(conditions, 10, blocks, 100, seed=1)
+    pairs: dict[bool, Counter] = {True: Counter(), False: Counter()}
+    for order in orders:
+        for place, ((_, one), (_, other)) in enumerate(pairwise(order), 1):
+            pairs[place % conditions == 0][one, other] += 1
+    inside, borders = pairs[False].values(), pairs[True].values()
+    assert max(inside) - min(inside) <= 3
+    assert len(borders) == conditions * (conditions - 1)
+    assert max(borders) < 6 * min(borders)
+    assert not [pair for pair in pairs[True] if pair[0] == pair[1]]
+    first = Counter(order[0][1] for order in orders)
+    assert max(first.values()) - min(first.values()) <= 8
+
+
+@pytest.mark.parametrize(("conditions", "clips", "raters"), [(4, 3, 30), (3, 2, 30), (4, 4, 60)])
+def test_small_sets_repeat_no_order_while_others_are_left(conditions, clips, raters):
+    for seed in range(10):
+        orders = balanced_orders(conditions, clips, 1, raters, seed)
+        assert len(set(map(tuple, orders))) == raters
+
+
 def test_checks_come_once_each_and_never_first():
     for seed in range(50):
         order = insert_checks(list("abcdefgh"), ["1", "2", "3"], random.Random(seed))
         assert sorted(order) == sorted("abcdefgh123")
         assert order[0] not in "123"
         assert [name for name in order if name in "abcdefgh"] == list("abcdefgh")
+
+
+def test_more_checks_than_trials_do_not_come_first_either():
+    for trials, seed in ((t, s) for t in (1, 3, 4) for s in range(30)):
+        order = insert_checks(list("abcd"[:trials]), list("12345"), random.Random(seed))
+        assert sorted(order) == sorted("abcd"[:trials] + "12345")
+        assert order[0] == "a"
 
 
 # ---------------------------------------------------------------- sounds
@@ -190,6 +243,112 @@ def test_nothing_served_tells_what_a_clip_is(films):
     assert list(key.items) != sorted(key.items) == list(json.loads(plan_text)["items"])
 
 
+def film(path: Path) -> tuple[list[int], list[float], str, str]:
+    """Return a film's frames' numbers and times (s), its codec and its pixels' format."""
+    with av.open(str(path)) as container:
+        coded = container.streams.video[0].codec_context
+        shown = [
+            (clips.number(frame.to_ndarray(format="rgb24")), frame.time)
+            for frame in container.decode(video=0)
+        ]
+        numbers, times_s = zip(*shown, strict=True)
+        return list(numbers), list(times_s), coded.name, coded.pix_fmt
+
+
+def test_a_clip_cut_from_a_longer_video_plays_its_own_moving_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr("model.generate.generate", lambda *_: torch.rand(2 * SAMPLE_RATE_HZ) - 0.5)
+    trained = SimpleNamespace(
+        codec=SimpleNamespace(id="c", note=""), dataset=SimpleNamespace(untrained=[]), step=1,
+        config=SimpleNamespace(level="high"),
+        generator=SimpleNamespace(motion=None, visual=None, genre=None),
+    )  # fmt: skip
+    write_fake_dataset(
+        tmp_path / "shards", random_codec(levels=("high",)), videos={"test": 3}, segments=1,
+        motion=None, visual_windows=None,
+    )  # fmt: skip
+    long = tmp_path / "long.mp4"
+    clips.write(long, Fraction(10), 200, np.zeros(441_000, np.float32), SAMPLE_RATE_HZ)
+    pieces = [
+        Piece(f"test{n}", 1, 1, 12.0, "", None, None, stop_s=14.0, box_px=(0, 0, 96, 64))
+        for n in range(3)
+    ]
+    for piece, wav in write_pieces(trained, pieces, tmp_path / "ours", []):
+        mux(long, wav, piece.start_s, wav.with_suffix(".mp4"), piece.stop_s, piece.box_px)
+    settings = Settings(parts=("coherence",), clips=2, checks=0, raters=2)
+    prepare(tmp_path / "shards", "test", {"ours": tmp_path / "ours"}, tmp_path / "set", settings)
+    for path in (tmp_path / "set" / "served" / "media").iterdir():
+        numbers, times_s, *_ = film(path)
+        assert numbers == list(range(120, 140))
+        assert times_s == pytest.approx([n / 10 for n in range(20)])
+        with av.open(str(path)) as container:
+            sound = container.streams.audio[0]
+            assert abs(sound.start_time * sound.time_base) < 0.001
+    told = json.loads((tmp_path / "ours" / "generated.json").read_text())["generated"]
+    assert [(row["start_s"], row["mp4_start_s"]) for row in told] == [(12.0, 0.0)] * 3
+    assert Piece("v", 1, 1, 12.0, "", None, None).mp4_start_s == 12.0
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory) -> Path:
+    """Return a folder with shards, and a system whose films no browser shows: MPEG-4 part 2."""
+    root = tmp_path_factory.mktemp("foreign")
+    write_fake_dataset(
+        root / "shards", random_codec(levels=("high",)), videos={"test": 3}, segments=1,
+        motion=None, visual_windows=None,
+    )  # fmt: skip
+    generated(root / "ours", "high", [f"test{n}" for n in range(3)], pictures=True)
+    for path in (root / "ours").glob("*.mp4"):
+        shown = path.rename(path.with_suffix(".mov"))
+        clips.ffmpeg("-i", shown, "-c:v", "mpeg4", "-q:v", "1", "-c:a", "copy", path)
+        assert film(path)[2] == "mpeg4"
+    return root
+
+
+def test_a_picture_that_browsers_do_not_show_is_encoded_anew_and_cut_to_what_is_played(
+    foreign, tmp_path
+):
+    settings = Settings(parts=("coherence",), clips=2, clip_s=0.6, checks=1, raters=2)
+    prepare(foreign / "shards", "test", {"ours": foreign / "ours"}, tmp_path / "set", settings)
+    for path in (tmp_path / "set" / "served" / "media").iterdir():
+        numbers, times_s, *coded = film(path)
+        assert coded == ["h264", "yuv420p"]
+        assert numbers == list(range(4, 10))  # the music starts at 0.4 s, at 10 frames a second
+        assert times_s == pytest.approx([n / 10 for n in range(6)])
+
+
+@pytest.mark.parametrize(
+    ("start_s", "what"),
+    [(30.0, "ends at 2.00 s, before its music"), (None, "generate anew"), ("1", "generate anew")],
+)
+def test_a_time_that_is_not_in_the_film_is_refused(foreign, tmp_path, start_s, what):
+    ours = Path(shutil.copytree(foreign / "ours", tmp_path / "ours"))
+    told = json.loads((ours / "generated.json").read_text())
+    for row in told["generated"]:
+        row["mp4_start_s"] = start_s
+    (ours / "generated.json").write_text(json.dumps(told))
+    settings = Settings(parts=("coherence",), clips=2, clip_s=0.6, checks=0, raters=2)
+    with pytest.raises(ValueError, match=what):
+        prepare(foreign / "shards", "test", {"ours": ours}, tmp_path / "set", settings)
+    assert not (tmp_path / "set").exists()
+
+
+def test_the_two_parts_of_a_listener_have_sequences_of_their_own():
+    systems = ["ours", TRUTH, ANCHOR]
+    named = [SimpleNamespace(name=f"clip{n}") for n in range(4)]
+    meanings = {
+        f"{part} {clip.name} {system}": Meaning(part, TEST, clip.name, system)
+        for part in PARTS for clip in named for system in systems
+    }  # fmt: skip
+    orders = make_orders(meanings, systems, named, Settings(checks=0, raters=20), seed=1)
+    for order in orders:
+        found = {
+            part: [(m.clip, m.system) for m in map(meanings.get, order) if m.part == part]
+            for part in PARTS
+        }
+        assert sorted(found["coherence"]) == sorted(found["quality"])
+        assert found["coherence"] != found["quality"]
+
+
 def test_two_sets_of_one_seed_share_clips_and_orders_but_no_name(made, tmp_path):
     _, key = made
     other = make_set(
@@ -238,8 +397,23 @@ def test_prepare_refuses_what_makes_no_test(made, tmp_path, capsys):
 
 def test_fewer_clips_than_asked_are_told(tmp_path):
     _, key = make_set(tmp_path, 3, parts=("quality",), clips=9, clip_s=0.05, raters=2, seed=None)
-    assert key.notes == ["3 clips, of the 9 asked for"]
+    assert key.notes == ["2 clips, of the 9 asked for; one more is kept for practice"]
     assert key.systems["high"]["labels"] == ["untrained: all of it"]
+    heard = {
+        kind: {m.clip for m in key.items.values() if m.kind == kind} for kind in (TEST, PRACTICE)
+    }
+    assert (len(heard[TEST]), len(heard[PRACTICE])) == (2, 1)
+    assert not heard[TEST] & heard[PRACTICE]
+
+
+def test_a_set_too_small_for_practice_or_for_different_orders_says_so(tmp_path):
+    _, key = make_set(
+        tmp_path, 2, parts=("quality",), clips=2, blocks=1, clip_s=0.05, raters=30, checks=0
+    )
+    assert key.notes == [
+        "no clip to spare: practice is on one that is counted too",
+        "6 of 30 orders repeat another: more clips give more orders",
+    ]
 
 
 # ---------------------------------------------------------------- serve: what is sent
@@ -261,6 +435,15 @@ def test_the_page_asks_for_nothing_from_elsewhere(app):
         "cache-control": "no-store",
     }.items():
         assert reply.headers[name] == value
+
+
+def test_listeners_are_told_of_beeps_where_there_are_some(app, clock, tmp_path):
+    assert Listener(app, clock, join=False).state()["beeps"] is True
+    root = tmp_path / "without"
+    folder, _ = make_set(root, 3, parts=("quality",), clip_s=0.05, raters=2, checks=0)
+    without = create_app(folder, clock)
+    assert Listener(without, clock).state()["beeps"] is False
+    without.state.store.close()
 
 
 def test_media_comes_in_ranges(app, clock):
@@ -342,6 +525,52 @@ def test_a_clip_must_be_played_before_it_is_rated(app, clock, folder):
     assert listener.post("answer", {"item": item, "score": 3}).status_code == 200
     assert listener.client.get(f"/media/{item}").status_code == 409
     assert rows(folder, "SELECT item, score FROM answers") == [(item, 3)]
+
+
+def test_a_clock_that_was_set_back_stops_nobody(app, clock):
+    listener = Listener(app, clock)
+    assert listener.client.get(f"/media/{listener.next()}").status_code == 200
+    clock.now -= 3600
+    item = listener.next()
+    assert listener.post("heard", {"item": item}).status_code == 409
+    assert listener.hear() == item
+    assert listener.post("answer", {"item": item, "score": 3}).status_code == 200
+
+
+def test_who_joins_again_keeps_the_place_until_the_test_is_done(app, clock, folder):
+    invited = {"invitation": app.state.store.invitation}
+    listener = Listener(app, clock)
+    listener.rate(3)
+    before = listener.state()
+    for _ in range(20):
+        assert listener.post("join", invited).json() == {"joined": True}
+    assert listener.state() == before
+    assert len(rows(folder, "SELECT * FROM raters")) == 1
+    while listener.state()["item"]:
+        listener.rate(3)
+    assert listener.post("join", invited).status_code == 200  # another, at the same device
+    assert listener.state()["done"] == 0
+    assert len(rows(folder, "SELECT * FROM raters")) == 2
+
+
+def test_a_full_set_gives_places_without_an_answer_to_others_after_a_while(app, clock, folder):
+    plan = load_plan(folder)
+    listeners = [Listener(app, clock) for _ in plan.orders]
+    for number, listener in enumerate(listeners):
+        if number not in (4, 7):
+            listener.rate(3)
+    assert listeners[4].client.get(f"/media/{plan.orders[4][0]}").status_code == 200
+    late, invited = Listener(app, clock, join=False), {"invitation": app.state.store.invitation}
+    assert late.post("join", invited).status_code == 409
+    clock.now += IDLE_S + 60
+    assert late.post("join", invited).status_code == 200
+    assert late.next() == plan.orders[4][0]
+    assert late.post("heard", {"item": late.next()}).status_code == 409
+    assert late.rate(5) == plan.orders[4][0]
+    assert not listeners[4].state()["joined"] and listeners[7].state()["joined"]
+    assert Listener(app, clock).next() == plan.orders[7][0]
+    assert Listener(app, clock, join=False).post("join", invited).status_code == 409
+    assert len(rows(folder, "SELECT * FROM raters")) == len(plan.orders)
 
 
 def test_the_same_answer_twice_counts_once_and_another_is_refused(app, clock, folder):
@@ -462,10 +691,8 @@ def test_nobody_reads_the_answers_of_others(app, clock, folder):
     items = [first.rate(score) for score in (5, 4, 3, 2, 1)]
     state = second.state()
     assert state["done"] == 0
-    assert set(state) == {"joined", "total", "minutes", "parts", "done", "item"}
-    assert set(state["item"]) == {
-        "id", "part", "url", "start_s", "duration_s", "practice", "heard",
-    }  # fmt: skip
+    assert set(state) == {"joined", "total", "minutes", "parts", "beeps", "done", "item"}
+    assert set(state["item"]) == {"id", "part", "url", "duration_s", "practice", "heard"}
     taken = second.post("answer", {"item": items[0], "score": 1})
     assert taken.status_code in (404, 409)
     assert "5" not in taken.text
@@ -523,6 +750,64 @@ def test_serve_says_what_is_wrong_and_stops_on_ctrl_c(folder, capsys):
         assert told in capsys.readouterr().err
     server.send_signal(signal.SIGINT)
     assert server.wait(timeout=60) == 130
+
+
+def test_a_link_for_other_machines_names_this_one(folder):
+    assert addresses("192.0.2.7") == ["192.0.2.7"]
+    assert addresses("0.0.0.0") and addresses("::")
+    server, link = start_server(folder, host="0.0.0.0")
+    try:
+        assert urlsplit(link).hostname not in ("0.0.0.0", "127.0.0.1")
+        assert httpx2.get(link).status_code == 200
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_browser_that_holds_a_film_half_read_does_not_keep_the_server(folder):
+    for path in (folder / "served" / "media").iterdir():
+        path.write_bytes(bytes(12_000_000))
+    server, link = start_server(folder)
+    base, invitation = link.split("?invitation=")
+    with httpx2.Client(base_url=base) as client:
+        client.post("api/join", json={"invitation": invitation})
+        with client.stream("GET", client.get("api/state").json()["item"]["url"]) as reply:
+            chunks = reply.iter_raw()
+            next(chunks)
+            server.send_signal(signal.SIGINT)
+            assert server.wait(timeout=STOP_S + 30) == 130
+
+
+def test_what_is_no_file_of_answers_is_named_with_what_to_do(folder, capsys):
+    (folder / "answers.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(ValueError, match=r"answers\.db: file is not a database; .*move it away"):
+        create_app(folder)
+    with pytest.raises(ValueError, match=r"answers\.db: no answers .*; give --set"):
+        report(folder)
+    with pytest.raises(SystemExit) as end:
+        main(["mos", "serve", "--set", str(folder), "--port", "0"])
+    assert end.value.code == 1
+    assert "move it away" in capsys.readouterr().err
+
+
+def test_a_new_set_that_another_server_is_opening_is_waited_for(folder):
+    path = answers_file(folder)
+    with sqlite3.connect(path, isolation_level=None, check_same_thread=False) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.5, other.execute, ("ROLLBACK",))
+        release.start()
+        Store(path, load_plan(folder)).close()
+        release.join()
+
+
+def test_an_answer_that_cannot_be_stored_is_asked_for_again(app, clock, folder, capsys):
+    listener = Listener(app, clock)
+    item = listener.hear()
+    app.state.store._db.execute("PRAGMA query_only=ON")
+    assert listener.post("answer", {"item": item, "score": 3}).status_code == 503
+    assert "answers.db: attempt to write a readonly database" in capsys.readouterr().err
+    app.state.store._db.execute("PRAGMA query_only=OFF")
+    assert listener.post("answer", {"item": item, "score": 3}).status_code == 200
 
 
 def test_an_answer_is_synced_before_it_is_acknowledged(app, folder):
@@ -742,6 +1027,18 @@ def test_intervals_widen_with_what_differs_and_hold_the_truth():
     assert held >= 0.9 * 120
 
 
+def test_intervals_of_few_listeners_or_clips_are_called_too_narrow(folder, clock):
+    fill(folder, honest, 6, clock)
+    found = report(folder)
+    for row in found["parts"]["quality"]["systems"]:
+        assert (row["listeners"], row["clips"]) == (6, 3)
+    few = "note: quality: fewer than 5 listeners or clips: its intervals are too narrow"
+    assert few in lines(found)
+    for row in found["parts"]["quality"]["systems"]:
+        row["clips"] = 5
+    assert few not in lines(found)
+
+
 def test_a_low_anchor_needs_another_song(tmp_path):
     root = tmp_path
     ids = [f"test{number}" for number in range(3)]
@@ -759,3 +1056,26 @@ def test_a_low_anchor_needs_another_song(tmp_path):
     settings = Settings(parts=("coherence",), clips=2, clip_s=0.05)
     with pytest.raises(ValueError, match="the low anchor needs another one"):
         prepare(root / "shards", "test", {"high": system}, root / "set", settings)
+
+
+# ---------------------------------------------------------------- denoising
+
+
+def test_denoising_gives_numbers_after_long_silence():
+    pytest.importorskip("noisereduce", reason="noisereduce is not installed: extra `denoise`")
+    times_s = np.arange(3 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    tone = 0.3 * np.sin(2 * np.pi * 440 * times_s) * (times_s % 1 < 0.3)
+    silence = np.zeros(40 * SAMPLE_RATE_HZ)
+    for audio in (np.r_[silence, tone], np.r_[tone, silence]):
+        found = denoise(audio)
+        assert np.isfinite(found).all() and found.shape == audio.shape
+        assert rms(found[audio != 0]) > 0.2 * rms(audio[audio != 0])
+        assert np.abs(found[np.convolve(audio != 0, np.ones(44_100), "same") == 0]).max() < 2**-16
+
+
+@pytest.mark.parametrize("stationary", [False, True])
+@pytest.mark.parametrize("samples", [0, 1, 100, 1023])
+def test_denoising_leaves_less_than_a_window_as_it_is(samples, stationary):
+    pytest.importorskip("noisereduce", reason="noisereduce is not installed: extra `denoise`")
+    audio = np.random.default_rng(0).normal(0, 0.1, samples).astype(np.float32)
+    assert np.array_equal(denoise(audio, stationary), audio)

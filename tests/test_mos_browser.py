@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
 import shutil
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +17,7 @@ from mos_sets import make_set, start_server
 
 from model.mos.plan import ANCHOR, CHECK, TEST, TRUTH, Key, load_plan
 from model.mos.report import report
+from model.segment import SAMPLE_RATE_HZ
 
 playwright = pytest.importorskip(
     "playwright.async_api", reason="no playwright here: install dance2music[browser]"
@@ -231,3 +234,74 @@ def test_every_control_has_a_name_and_a_link_without_invitation_is_explained(ser
     unnamed, told = asyncio.run(welcome(server["link"]))
     assert unnamed == []
     assert told.startswith("You cannot take part: this address lacks the invitation")
+
+
+def wav(samples: int) -> bytes:
+    """Return a file of silence."""
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
+        file.writeframes(bytes(2 * samples))
+    return content.getvalue()
+
+
+async def troubles(link: str) -> list[str]:
+    """Lose a film, press keys without digits, show no picture, lose the place; return errors."""
+    errors: list[str] = []
+    async with playwright.async_playwright() as driver:
+        browser = await launch(driver)
+        context = await browser.new_context()
+        page = await context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        hint, lost = page.locator("#hint"), []
+
+        async def lose_first(route) -> None:
+            lost.append(route)
+            await (route.abort() if len(lost) == 1 else route.continue_())
+
+        async def without_picture(route) -> None:
+            await route.fetch()
+            await route.fulfill(body=wav(SAMPLE_RATE_HZ), content_type="audio/wav")
+
+        await page.route("**/media/*", lose_first)
+        await page.goto(link)
+        await page.get_by_role("button", name="Start").click()
+        await hint.get_by_text("The clip did not load. Trying again").wait_for()
+        await hint.get_by_text("Play the clip, then choose a score.").wait_for()
+        assert await page.locator(".beeps:visible").count() == 0
+
+        await page.keyboard.press("Space")
+        await page.locator("input[value='1']:enabled").wait_for(state="attached")
+        press = "(key) => document.dispatchEvent(new KeyboardEvent('keydown', key))"
+        for key, code, score in (("é", "Digit2", 2), ("ArrowLeft", "Numpad4", 4), ("3", "KeyA", 3)):
+            await page.evaluate(press, {"key": key, "code": code})
+            assert await page.locator(f"input[value='{score}']").is_checked()
+
+        await page.unroute("**/media/*")
+        await page.route("**/media/*", without_picture)
+        await page.keyboard.press("Enter")
+        await page.locator("#way", has_text="Clip 2 of").wait_for()
+        await page.keyboard.press("Space")
+        await hint.get_by_text("This browser does not show the picture").wait_for()
+        assert await page.locator("input:disabled").count() == 5
+
+        await context.clear_cookies()
+        await page.unroute("**/media/*")
+        await page.evaluate("media.load()")
+        await page.get_by_role("button", name="Start").wait_for()
+        assert not await page.locator("#test").is_visible()
+        await browser.close()
+    return errors
+
+
+def test_a_page_gets_over_lost_films_and_keys_without_digits_and_needs_a_picture(tmp_path):
+    folder, _ = make_set(
+        tmp_path, 3, parts=("coherence",), clips=2, blocks=1, clip_s=0.6, checks=0, raters=2
+    )
+    process, link = start_server(folder)
+    try:
+        assert asyncio.run(troubles(link)) == []
+    finally:
+        process.kill()
+        process.wait()

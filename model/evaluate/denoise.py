@@ -11,6 +11,8 @@ import numpy as np
 
 from model.segment import SAMPLE_RATE_HZ
 
+WINDOW_SAMPLES = 1024
+"""The package's window; it cannot take less."""
 MISSING = "denoising needs the package noisereduce: pip install 'dance2music[denoise]'"
 
 
@@ -26,14 +28,26 @@ def denoise(audio: np.ndarray, stationary: bool = False) -> np.ndarray:
     """Return audio (N,) at 22 050 Hz with what is below the noise floor taken out, float32 (N,).
 
     The floor follows the sound over two seconds, or is one for the whole clip (`stationary`).
+    Silence, and what is shorter than a window, comes back as it is.
     """
     check_available()
     from noisereduce import reduce_noise
 
+    def reduced(audio: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = reduce_noise(audio, SAMPLE_RATE_HZ, stationary=stationary)
+        return np.asarray(found, np.float32)
+
     audio = np.asarray(audio, np.float32)
-    if not audio.any():  # its threshold is a ratio: of silence it makes NaN
+    if len(audio) < WINDOW_SAMPLES or not audio.any():
         return audio.copy()
-    return np.asarray(reduce_noise(audio, SAMPLE_RATE_HZ, stationary=stationary), np.float32)
+    found = reduced(audio)
+    if not np.isfinite(found).all():
+        # The threshold is a ratio to the floor, which in long silence is 0 / 0. Noise of -120 dB,
+        # less than 16 bit can hold, gives the samples lost to that a floor.
+        noise = 1e-6 * np.random.default_rng(0).standard_normal(len(audio))
+        found = np.where(np.isfinite(found), found, reduced(audio + noise.astype(np.float32)))
+    return found
 
 
 def removed_share(before: np.ndarray, after: np.ndarray) -> float:

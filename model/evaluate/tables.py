@@ -12,6 +12,7 @@ from model.evaluate.compare import paired_difference, set_difference, sign_flip_
 from model.evaluate.paper import AIST, OTHERS, TABLES, TIKTOK, Row, row_of
 from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, PAPER, set_figures
 from model.mos.report import PAPER as OPINIONS
+from model.segment import LEVELS
 
 PERCENT = {*PAPER, "codes", "tempo", "tempo_octave", "csd", "hsd"}
 DIGITS = {"perplexity": 0, "mos": 2}
@@ -59,10 +60,11 @@ def cell(found: Mapping[str, Any] | None, name: str) -> str:
     if found is None or found["value"] is None:
         return "–"
     scale, digits = (100, 1) if name in PERCENT else (1, DIGITS.get(name, 3))
-    text = f"{scale * found['value']:.{digits}f}"
-    if found["low"] is None:
-        return text
-    return f"{text} [{scale * found['low']:.{digits}f}, {scale * found['high']:.{digits}f}]"
+    value, *ends = (
+        f"{round(scale * found[key], digits) + 0.0:.{digits}f}"  # no -0.000
+        for key in ("value", *(("low", "high") if found["low"] is not None else ()))
+    )
+    return f"{value} [{', '.join(ends)}]" if ends else value
 
 
 def compared(
@@ -207,26 +209,37 @@ def _ours(runs: Iterable[Evaluation]) -> str:
 
 
 def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Say what ours are from: what is true of all once, then what is of each run its own."""
-    facts = {}
+    """Say what ours are from: what is true of all, then each other fact and the runs it is of."""
+    facts: dict[str, list[str]] = {}
+    runs = [e["run"] for e in evaluations]
     for e in evaluations:
-        facts[e["run"]] = [
+        for fact in [
             f"{e['dataset']}, split {e['split']}, {len(e['segments'])} segments of "
-            f"{len(set(e['songs']))} songs", e["level"], f"arch {e['config']['arch']}",
+            f"{len(set(e['songs']))} songs", f"arch {e['config']['arch']}",
             f"step {e['step']}", f"batch {e['config']['batch_size']}", f"codec {e['codec']}",
             f"decoder {'' if e['finetuned'] else 'not '}fine-tuned", "not denoised",
             f"embedding {e['embedding']}", *(e["labels"] or ["published weights"]),
             *unlike_the_paper(e["config"]),
-        ]  # fmt: skip
-    first, *others = facts.values()
-    common = [fact for fact in first if all(fact in other for other in others)]
+        ]:  # fmt: skip
+            facts.setdefault(fact, []).append(e["run"])
+    pools = {level: [e["run"] for e in evaluations if e["level"] == level] for level in LEVELS}
+    pools = {**{level: pool for level, pool in pools.items() if pool}, "all": runs}
+    said: dict[str, list[str]] = {"all": []}
+    for fact, of in facts.items():
+        name, pool = min(
+            (p for p in pools.items() if set(of) <= set(p[1])), key=lambda p: len(p[1])
+        )
+        without = [run for run in pool if run not in of]
+        whose = ", ".join(of)
+        if len(without) < len(of):
+            name = "all" if pool == runs else f"all of level {name}"
+            whose = f"{name} but {', '.join(without)}" if without else name
+        said.setdefault(whose, []).append(fact)
     lines = [
         "Ours, which the paper's figures are not to be measured by unless data and weights are "
         "its (a setting, name=value, is one that is not the paper's):",
-        f"- all: {'; '.join(common)}",
     ]
-    own = {run: [fact for fact in said if fact not in common] for run, said in facts.items()}
-    return lines + [f"- {run}: {'; '.join(said)}" for run, said in own.items() if said]
+    return lines + [f"- {whose}: {'; '.join(those)}" for whose, those in said.items() if those]
 
 
 def unlike_the_paper(config: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from collections import Counter
@@ -51,7 +52,10 @@ class System:
 
 @dataclass(frozen=True)
 class Clip:
-    """One piece to be heard by every system: music (N,) by system's name."""
+    """One piece to be heard by every system: music (N,) by system's name.
+
+    `start_s` is when the music starts on the clock of the mp4 `picture`.
+    """
 
     span: Span
     song: str
@@ -108,7 +112,7 @@ def choose_clips(
 ) -> tuple[list[Clip], Clip, list[str]]:
     """Return the clips, one more to practise on, and notes; songs take turns.
 
-    Where there is no clip to spare, practice is on one of the test's.
+    Of two pieces none is to spare: practice is then on one of the test's.
     """
     common = set.intersection(*(set(system.pieces) for system in systems.values()))
     most = max(len(system.pieces) for system in systems.values())
@@ -130,9 +134,13 @@ def choose_clips(
         notes.append(f"{len(common)} pieces of {most} are common to all systems")
     truth, songs = read_truth(shards, split, common)
     chosen = spread(sorted(common), songs, rng)
-    count = min(settings.clips, len(chosen))
+    spare = len(chosen) > 2
+    count = min(settings.clips, len(chosen) - spare)
     if count < settings.clips:
-        notes.append(f"{count} clips, of the {settings.clips} asked for")
+        kept = "; one more is kept for practice" if spare else ""
+        notes.append(f"{count} clips, of the {settings.clips} asked for{kept}")
+    if not spare:
+        notes.append("no clip to spare: practice is on one that is counted too")
     clips = []
     for span in chosen[: count + 1]:
         music = {TRUTH: truth[span]}
@@ -141,9 +149,20 @@ def choose_clips(
             music[name] = decode_wav(path.read_bytes(), str(path))
         samples = min(round(settings.clip_s * SAMPLE_RATE_HZ), *(len(a) for a in music.values()))
         music = {name: level(audio[:samples]) for name, audio in music.items()}
-        start_s = float(first.pieces[span]["start_s"])
+        start_s = music_start_s(first.folder, first.pieces[span]) if video else 0.0
         clips.append(Clip(span, songs[span], start_s, pictures[span], music))
     return clips[:count], clips[-1], notes
+
+
+def music_start_s(folder: Path, piece: dict[str, Any]) -> float:
+    """Return when the music starts in the piece's mp4; ValueError where that is not told."""
+    start_s = piece.get("mp4_start_s")
+    if not isinstance(start_s, int | float) or not 0 <= start_s < math.inf:
+        raise ValueError(
+            f"{folder / SUMMARY}: mp4_start_s of {piece['file']} is {start_s!r:.80}, expected when "
+            "its music starts in its mp4; run model generate anew"
+        )
+    return float(start_s)
 
 
 def read_truth(

@@ -38,7 +38,8 @@ def balanced_orders(
     """Return for each rater blocks x conditions trials, no trial twice.
 
     Listeners come in groups of `period`: within one, every (clip, condition) is heard equally
-    often. A group draws its clips' order anew, the draw with the fewest clips twice in a row.
+    often. A group draws its orders anew: of the draws the one with the fewest orders given before,
+    then the fewest clips twice in a row.
     """
     if not 1 <= blocks <= clips:
         raise ValueError(f"{blocks} clips for each listener, of a set of {clips}; take fewer")
@@ -48,23 +49,66 @@ def balanced_orders(
     step = 1 if blocks == clips else blocks
     period = clips // math.gcd(clips, step)
 
+    def rows_of(rater: int, ahead: list[int]) -> list[list[int]]:
+        return [square[(rater + row) % len(square)] for row in ahead]
+
+    def drawn_round() -> list[int]:
+        """Return how far from their first row listeners' rows are, for one listener to each row:
+        together they hear every row equally often.
+        """
+        for _ in range(DRAWS):
+            ahead: list[int] = []
+            while len(ahead) < blocks:
+                ahead += rng.sample(range(len(square)), len(square))
+            ahead = [row - ahead[0] for row in ahead[:blocks]]
+            if all(in_turn(rows_of(rater, ahead), rng) for rater in range(len(square))):
+                break
+        return ahead
+
+    rounds = [drawn_round() for _ in range(0, raters, len(square))]
+
     def group(start: int) -> list[list[Trial]]:
         order = rng.sample(range(clips), clips)
         offsets = [value % clips for value in rng.sample(range(max(clips, conditions)), conditions)]
         found = []
         for rater in range(start, min(start + period, raters)):
             shift = (rater - start) * step
+            rows = rows_of(rater, rounds[rater // len(square)])
             found.append([
                 (order[(block + offsets[c] + shift) % clips], labels[c])
-                for block in range(blocks)
-                for c in square[(rater + block) % len(square)]
+                for block, row in enumerate(in_turn(rows, rng) or rows)
+                for c in row
             ])  # fmt: skip
         return found
 
     orders: list[list[Trial]] = []
+    given: set[tuple[Trial, ...]] = set()
+
+    def flaws(drawn: list[list[Trial]]) -> tuple[int, int]:
+        return -len({tuple(order) for order in drawn} - given), repeats(drawn)
+
     while len(orders) < raters:
-        orders += min((group(len(orders)) for _ in range(DRAWS)), key=repeats)
+        orders += min((group(len(orders)) for _ in range(DRAWS)), key=flaws)
+        given |= set(map(tuple, orders))
     return orders
+
+
+def in_turn(rows: list[list[int]], rng: random.Random) -> list[list[int]] | None:
+    """Return the rows in chance order without a condition twice in a row; None where it finds none.
+
+    The first row keeps its place unless no such order begins with it.
+    """
+    for draw in range(2 * DRAWS):
+        first = rows[:1] if draw < DRAWS else []
+        drawn, left = [], first + rng.sample(rows[len(first) :], len(rows) - len(first))
+        while left:
+            fits = (i for i, row in enumerate(left) if not drawn or row[0] != drawn[-1][-1])
+            if (place := next(fits, None)) is None:
+                break
+            drawn.append(left.pop(place))
+        if not left:
+            return drawn
+    return None
 
 
 def repeats(orders: list[list[Trial]]) -> int:
@@ -79,7 +123,7 @@ def insert_checks(order: list[str], checks: list[str], rng: random.Random) -> li
     out, last = [], 0
     for number, check in enumerate(checks):
         start, end = (len(order) * edge // len(checks) for edge in (number, number + 1))
-        place = rng.randint(min(start + 1, end), end)
+        place = max(1, rng.randint(min(start + 1, end), end))
         out += [*order[last:place], check]
         last = place
     return out + order[last:]

@@ -17,7 +17,7 @@ from typing import Any
 
 from model.segment import write_atomic
 
-SCHEMA = 1
+SCHEMA = 2
 PARTS = ("coherence", "quality")
 TEST, PRACTICE, CHECK = "test", "practice", "check"
 TRUTH, ANCHOR = "truth", "anchor"
@@ -28,22 +28,24 @@ _ID = re.compile(r"^[0-9a-f]{16}$")
 
 @dataclass(frozen=True)
 class Item:
-    """A clip to rate: `file` plays from `start_s` for `duration_s` seconds."""
+    """A clip to rate: `file` plays for `duration_s` seconds."""
 
     part: str
     file: str
-    start_s: float
     duration_s: float
     practice: bool
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the server knows: items by name, and for each listener the items in order."""
+    """What the server knows: items by name, for each listener the items in order, and whether
+    there are beeps to count among them (not where).
+    """
 
     set_id: str
     items: dict[str, Item]
     orders: list[list[str]]
+    beeps: bool
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def load_plan(folder: Path) -> Plan:
     raw = _read(path)
     try:
         items = {name: Item(**item) for name, item in raw["items"].items()}
-        plan = Plan(raw["set_id"], items, raw["orders"])
+        plan = Plan(raw["set_id"], items, raw["orders"], raw["beeps"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: does not fit schema {SCHEMA} ({error}); prepare anew") from None
     for name, item in items.items():

@@ -1,7 +1,8 @@
 """Make a blinded listening test of what `model generate` wrote and of the true music.
 
-All clips of one picture differ in their music alone: the same packets of video, music of the same
-length, brought to the same level, coded by the same program, under names drawn by chance.
+All clips of one picture differ in their music alone: the same packets of video, encoded once for
+browsers to play, music of the same length, brought to the same level, coded by the same program,
+under names drawn by chance.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ def prepare(
     by_name = dict(zip(opaque_names(len(sounds)), sounds, strict=True))
     meanings = {name: sound.meaning for name, sound in by_name.items()}
     orders = make_orders(meanings, [*folders, TRUTH, ANCHOR], clips, settings, seed)
+    if twins := len(orders) - len(set(map(tuple, orders))):
+        notes.append(f"{twins} of {len(orders)} orders repeat another: more clips give more orders")
 
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
@@ -82,7 +85,7 @@ def prepare(
         facts = {name: system.facts for name, system in systems.items()}
         set_id = secrets.token_hex(8)
         key = Key(set_id, seed, facts, told, meanings, notes)
-        save(part_folder, Plan(set_id, items, orders), key)
+        save(part_folder, Plan(set_id, items, orders, settings.checks > 0), key)
         os.rename(part_folder, out)
     return key
 
@@ -140,21 +143,26 @@ def write_media(folder: Path, sounds: dict[str, Sound], notes: list[str]) -> dic
     """Write the clips in the order of their names, with the same times; return the plan's items."""
     folder.mkdir(parents=True)
     items = {}
-    for name in sorted(sounds):
-        sound = sounds[name]
-        wav = folder / f"{name}.wav"
-        write_wav(wav, sound.audio)
-        path, start_s = wav, 0.0
-        if sound.picture is not None:
-            path, start_s = wav.with_suffix(".mp4"), sound.start_s
-            mux(sound.picture, wav, start_s, path)
-            wav.unlink()
-        os.utime(path, (0, 0))
-        if rms(sound.audio) < SILENT_RMS:
-            notes.append(f"{sound.meaning.clip}: the music of {sound.meaning.system} is silence")
-        seconds = round(len(sound.audio) / SAMPLE_RATE_HZ, 3)
-        practice = sound.meaning.kind == PRACTICE
-        items[name] = Item(sound.meaning.part, path.name, start_s, seconds, practice)
+    with tempfile.TemporaryDirectory(prefix="dance2music-") as cut_folder:
+        cuts: dict[str, Path] = {}
+        for name in sorted(sounds):
+            sound = sounds[name]
+            path = wav = folder / f"{name}.wav"
+            write_wav(wav, sound.audio)
+            seconds = len(sound.audio) / SAMPLE_RATE_HZ
+            if sound.picture is not None:
+                path = wav.with_suffix(".mp4")
+                if (clip := sound.meaning.clip) not in cuts:
+                    cut = cuts[clip] = Path(cut_folder) / f"{len(cuts)}.mp4"
+                    mux(sound.picture, wav, sound.start_s, cut, sound.start_s + seconds)
+                mux(cuts[clip], wav, 0.0, path)
+                wav.unlink()
+            os.utime(path, (0, 0))
+            if rms(sound.audio) < SILENT_RMS:
+                system = sound.meaning.system
+                notes.append(f"{sound.meaning.clip}: the music of {system} is silence")
+            practice = sound.meaning.kind == PRACTICE
+            items[name] = Item(sound.meaning.part, path.name, round(seconds, 3), practice)
     return items
 
 
@@ -167,7 +175,12 @@ def make_orders(
 ) -> list[list[str]]:
     """Return each listener's items: parts in turns, each with practice, test and checks."""
     blocks = settings.blocks or len(clips)
-    trials = balanced_orders(len(systems), len(clips), blocks, settings.raters, seed)
+    trials = {
+        part: balanced_orders(
+            len(systems), len(clips), blocks, settings.raters, seed + PARTS.index(part)
+        )
+        for part in settings.parts
+    }
     rng = random.Random(seed)
     rows = len(systems) * (1 + len(systems) % 2)
     find = {(m.part, m.kind, m.clip, m.system): name for name, m in meanings.items()}
@@ -176,11 +189,13 @@ def make_orders(
         return [n for n, m in meanings.items() if (m.part, m.kind) == (part, kind)]
 
     orders = []
-    for rater, order in enumerate(trials):
+    for rater in range(settings.raters):
         turned = (rater + rater // rows) % 2
         items: list[str] = []
         for part in settings.parts[::-1] if turned else settings.parts:
-            test = [find[part, TEST, clips[clip].name, systems[c]] for clip, c in order]
+            test = [
+                find[part, TEST, clips[clip].name, systems[c]] for clip, c in trials[part][rater]
+            ]
             items += of(part, PRACTICE) + insert_checks(test, of(part, CHECK), rng)
         orders.append(items)
     return orders

@@ -26,7 +26,7 @@ from model.mos.plan import (
     load_key,
     load_plan,
 )
-from model.mos.stats import alpha, interval
+from model.mos.stats import FEW, alpha, interval
 from model.mos.store import Answer, read_answers
 from model.segment import write_atomic
 
@@ -229,6 +229,9 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             f"{told['alpha_interval']} (interval), "
             f"{told['alpha_ordinal_without_anchors']} (ordinal, systems alone)"
         )
+        ranged = [row for row in content["systems"] if row["interval"]]
+        if any(min(row["listeners"], row["clips"]) < FEW for row in ranged):
+            yield f"note: {part}: fewer than {FEW} listeners or clips: its intervals are too narrow"
         if content["anchors_apart"] is False:
             yield f"note: {part}: the low anchor is not below the truth; do not trust this part"
     yield ""

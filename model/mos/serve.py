@@ -6,8 +6,11 @@ the key that says what the clips are lies outside all it serves and is never ope
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
+import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from importlib import resources
@@ -26,6 +29,8 @@ from model.mos.store import NotNow, NotYours, Store
 
 BODY_BYTES = 1024
 COOKIE_S = 90 * 24 * 3600
+STOP_S = 2
+"""How long Ctrl-C waits for what is on its way: a browser may leave a video half read for ever."""
 CONTENT_TYPES = {".mp4": "video/mp4", ".wav": "audio/wav"}
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -84,7 +89,10 @@ class GuardHeaders:
 
 
 def create_app(folder: Path, clock: Callable[[], float] = time.time) -> FastAPI:
-    """Return the application that serves the set in `folder`; `app.state.store` holds answers."""
+    """Return the application that serves the set in `folder`; `app.state.store` holds answers.
+
+    A listener whose test is not done keeps their place when they join again.
+    """
     plan = load_plan(folder)
     store = Store(answers_file(folder), plan)
     page = resources.files("model.mos").joinpath("page.html").read_text(encoding="utf-8")
@@ -108,6 +116,15 @@ def create_app(folder: Path, clock: Callable[[], float] = time.time) -> FastAPI:
     async def not_now(_: Request, error: NotNow) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 409)
 
+    @app.exception_handler(sqlite3.Error)
+    async def not_stored(_: Request, error: sqlite3.Error) -> JSONResponse:
+        print(
+            f"{answers_file(folder)}: {error}; see that its disk has room",
+            file=sys.stderr,
+            flush=True,
+        )
+        return JSONResponse({"detail": "not stored; ask again"}, 503)
+
     @app.get("/")
     async def index() -> HTMLResponse:
         nonce = secrets.token_urlsafe(16)
@@ -130,7 +147,8 @@ def create_app(folder: Path, clock: Callable[[], float] = time.time) -> FastAPI:
         expected = store.invitation.encode()
         if not secrets.compare_digest(body.invitation.encode(), expected):
             raise HTTPException(403, "this address lacks the invitation; ask for the whole link")
-        token = await run_in_threadpool(store.join, clock())
+        held = request.cookies.get(cookie, "")
+        token = await run_in_threadpool(store.join, clock(), held)
         if token is None:
             raise HTTPException(409, "the test is full: every place in it is taken")
         response = JSONResponse({"joined": True})
@@ -182,10 +200,11 @@ async def read_body(request: Request, form: type[AnyBody]) -> AnyBody:
 
 
 def outline(plan: Plan, order: list[str]) -> dict[str, Any]:
-    """Return what a listener may know of the whole: how many clips, how long, which parts."""
+    """Return what a listener may know of the whole: how many clips, how long, what of."""
     items = [plan.items[name] for name in order]
     parts = [part for part in PARTS if any(item.part == part for item in items)]
-    return {"total": len(items), "minutes": minutes(plan, order), "parts": parts}
+    told = {"total": len(items), "minutes": minutes(plan, order), "parts": parts}
+    return {**told, "beeps": plan.beeps}
 
 
 def describe(plan: Plan, done: int, following: str | None, heard: bool) -> dict[str, Any]:
@@ -197,7 +216,6 @@ def describe(plan: Plan, done: int, following: str | None, heard: bool) -> dict[
         "id": following,
         "part": item.part,
         "url": f"media/{following}",
-        "start_s": item.start_s,
         "duration_s": item.duration_s,
         "practice": item.practice,
         "heard": heard,
@@ -205,8 +223,26 @@ def describe(plan: Plan, done: int, following: str | None, heard: bool) -> dict[
     return {"done": done, "item": shown}
 
 
+def addresses(host: str) -> list[str]:
+    """Return what others call an address that was bound: of a wildcard, all this machine has."""
+    if host not in ("0.0.0.0", "::"):
+        return [host]
+    family, outside = (
+        (socket.AF_INET6, "2001:db8::1") if ":" in host else (socket.AF_INET, "192.0.2.1")
+    )
+    found = []
+    # A datagram socket that is connected has sent nothing, but knows the way it would take.
+    with socket.socket(family, socket.SOCK_DGRAM) as way, contextlib.suppress(OSError):
+        way.connect((outside, 9))
+        found.append(way.getsockname()[0])
+    with contextlib.suppress(OSError):
+        found += [row[4][0] for row in socket.getaddrinfo(socket.gethostname(), None, family)]
+    known = [a for a in dict.fromkeys(found) if not a.startswith(("127.", "::1", "fe80:"))]
+    return known or [socket.gethostname()]
+
+
 def serve(folder: Path, host: str, port: int) -> None:
-    """Serve the set until interrupted; print the address that listeners are given."""
+    """Serve the set until interrupted; print the addresses that listeners are given."""
     app = create_app(folder)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -214,12 +250,17 @@ def serve(folder: Path, host: str, port: int) -> None:
     except OSError as error:
         raise ValueError(f"{host}, port {port}: {error}; give another --host or --port") from None
     with opened as listening:
-        shown = f"[{host}]" if ":" in host else host
-        place = f"http://{shown}:{listening.getsockname()[1]}/"
-        print(f"give listeners this link: {place}?invitation={app.state.store.invitation}")
+        bound, number = listening.getsockname()[:2]
+        for count, address in enumerate(addresses(bound)):
+            shown = f"[{address}]" if ":" in address else address
+            link = f"http://{shown}:{number}/?invitation={app.state.store.invitation}"
+            print(f"{'or' if count else 'give listeners this link:'} {link}")
         told = f"answers: {answers_file(folder)}; stop with Ctrl-C, go on with the same command"
         print(told, flush=True)
-        options = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False)
+        options = uvicorn.Config(
+            app, access_log=False, log_level="warning", server_header=False,
+            timeout_graceful_shutdown=STOP_S,
+        )  # fmt: skip
         try:
             uvicorn.Server(options).run(sockets=[listening])
         finally:

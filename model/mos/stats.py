@@ -8,6 +8,7 @@ import numpy as np
 
 DRAWS = 4000
 SCORES = 5
+FEW = 5
 
 
 def interval(
@@ -17,7 +18,8 @@ def interval(
 
     Bootstrap that draws listeners (rows), clips (columns), or both, each anew with replacement;
     both at once (Owen's pigeonhole bootstrap, 2007) says what other listeners and other clips might
-    have given, and errs on the wide side. None where there are fewer than two to draw from.
+    have given. Of fewer than `FEW` listeners or clips it tends to be too narrow. None where there
+    are fewer than two to draw from.
     """
     given = ~np.isnan(scores)
     scores, given = (a[given.any(1)][:, given.any(0)] for a in (scores, given))

@@ -11,6 +11,7 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from pathlib import Path
 from model.mos.plan import Plan
 
 CLOCK_SLACK_S = 0.1
+BUSY_S = 30.0
+IDLE_S = 3600.0
+"""After so long a place without an answer is given to another, where all are taken."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS raters (
@@ -56,45 +60,88 @@ class Answer:
 
 
 class Store:
-    """The answers of one set. Safe to call from several threads, and beside other processes."""
+    """The answers of one set. Safe to call from several threads, and beside other processes.
+
+    Raises ValueError where the file holds something else or cannot be written.
+    """
 
     def __init__(self, path: Path, plan: Plan) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         self.plan = plan
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db = sqlite3.connect(
+            path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            facts = self._open()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise ValueError(
+                f"{path}: {error}; where it is no file of answers, move it away; else end what "
+                "else has it open, and see that its disk has room"
+            ) from None
+        if facts["set_id"] != plan.set_id:
+            self._db.close()
+            raise ValueError(f"{path}: holds answers to another set; move it away")
+        self.invitation: str = facts["invitation"]
+
+    def _open(self) -> dict[str, str]:
+        """Make the tables where there are none, and return the facts."""
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            try:  # of two processes that turn a new file into WAL, one is refused without a wait
+                self._db.execute("PRAGMA journal_mode=WAL")
+                break
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute("PRAGMA foreign_keys=ON")
         self._db.executescript(SCHEMA)
         with self._transaction() as db:
-            db.execute("INSERT OR IGNORE INTO facts VALUES ('set_id', ?)", (plan.set_id,))
+            db.execute("INSERT OR IGNORE INTO facts VALUES ('set_id', ?)", (self.plan.set_id,))
             secret = secrets.token_urlsafe(12)
             db.execute("INSERT OR IGNORE INTO facts VALUES ('invitation', ?)", (secret,))
-            facts = dict(db.execute("SELECT name, value FROM facts"))
-        if facts["set_id"] != plan.set_id:
-            raise ValueError(f"{path}: holds answers to another set; move it away")
-        self.invitation: str = facts["invitation"]
+            return dict(db.execute("SELECT name, value FROM facts"))
 
     def close(self) -> None:
         self._db.close()
 
-    def join(self, now: float) -> str | None:
-        """Admit a listener to the next order; return their secret token, or None where full."""
+    def join(self, now: float, held: str = "") -> str | None:
+        """Admit a listener to the next order; return their secret token, or None where full.
+
+        The token `held` of a test that is not done is returned as it is. Where all orders are
+        taken, the one whose listener has been without an answer longest is given again, after
+        `IDLE_S`.
+        """
         token = secrets.token_urlsafe(24)
         with self._transaction() as db:
+            rater = self._rater(db, held)
+            if rater is not None and self._standing(db, rater)[1] is not None:
+                return held
             (rater,) = db.execute("SELECT count(*) FROM raters").fetchone()
             if rater >= len(self.plan.orders):
-                return None
-            db.execute("INSERT INTO raters VALUES (?, ?, ?)", (rater, _hash(token), now))
+                idle = db.execute(
+                    "SELECT rater FROM raters WHERE joined_at < ? AND rater NOT IN "
+                    "(SELECT rater FROM answers) ORDER BY joined_at LIMIT 1",
+                    (now - IDLE_S,),
+                ).fetchone()
+                if idle is None:
+                    return None
+                (rater,) = idle
+                db.execute("DELETE FROM plays WHERE rater = ?", (rater,))
+            db.execute(
+                "INSERT INTO raters VALUES (?, ?, ?) ON CONFLICT (rater) DO UPDATE SET "
+                "token_sha256 = excluded.token_sha256, joined_at = excluded.joined_at",
+                (rater, _hash(token), now),
+            )
         return token
 
     def rater(self, token: str) -> int | None:
         """Return whose token this is, or None."""
         with self._lock:
-            query = "SELECT rater FROM raters WHERE token_sha256 = ?"
-            row = self._db.execute(query, (_hash(token),)).fetchone()
-        return None if row is None else row[0]
+            return self._rater(self._db, token)
 
     def standing(self, rater: int) -> tuple[int, str | None, bool]:
         """Return how many answers a listener gave, the next item or None, and if it was heard."""
@@ -102,10 +149,17 @@ class Store:
             return self._standing(self._db, rater)
 
     def send(self, rater: int, item: str, now: float) -> None:
-        """Note that the clip goes out to its listener; NotYours or NotNow where it must not."""
+        """Note that the clip goes out to its listener; NotYours or NotNow where it must not.
+
+        The first time counts, unless it lies ahead: then the clock was set back since.
+        """
         with self._transaction() as db:
             self._must_be_next(db, rater, item)
-            db.execute("INSERT OR IGNORE INTO plays VALUES (?, ?, ?, NULL)", (rater, item, now))
+            db.execute(
+                "INSERT INTO plays VALUES (?, ?, ?, NULL) ON CONFLICT (rater, item) DO UPDATE "
+                "SET sent_at = excluded.sent_at WHERE sent_at > excluded.sent_at",
+                (rater, item, now),
+            )
 
     def hear(self, rater: int, item: str, now: float) -> None:
         """Note that the clip was played; NotNow where it cannot have been, since it was sent."""
@@ -136,6 +190,11 @@ class Store:
             if not self._must_be_next(db, rater, item):
                 raise NotNow("play the clip to its end first")
             db.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", (rater, item, score, now))
+
+    def _rater(self, db: sqlite3.Connection, token: str) -> int | None:
+        query = "SELECT rater FROM raters WHERE token_sha256 = ?"
+        row = db.execute(query, (_hash(token),)).fetchone()
+        return None if row is None else row[0]
 
     def _must_be_next(self, db: sqlite3.Connection, rater: int, item: str) -> bool:
         """Return whether the listener's next item, which this must be, was heard."""
@@ -178,16 +237,19 @@ def read_answers(path: Path, set_id: str) -> tuple[int, list[Answer]]:
         raise FileNotFoundError(
             f"{path}: not found; nobody was asked yet: model mos serve --set {path.parent}"
         )
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-        try:
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             (found,) = db.execute("SELECT value FROM facts WHERE name = 'set_id'").fetchone()
             (joined,) = db.execute("SELECT count(*) FROM raters").fetchone()
             rows = db.execute(
                 "SELECT rater, item, score, heard_at, answered_at FROM answers "
                 "JOIN plays USING (rater, item) ORDER BY rater, answered_at"
             ).fetchall()
-        except (sqlite3.DatabaseError, TypeError) as error:
-            raise ValueError(f"{path}: holds no answers of a listening test ({error})") from None
+    except (sqlite3.Error, TypeError) as error:
+        raise ValueError(
+            f"{path}: no answers of a listening test can be read ({error}); give --set the "
+            "folder that was served, whole and with its answers.db"
+        ) from None
     if found != set_id:
         raise ValueError(f"{path}: holds answers to another set")
     return joined, [Answer(*row) for row in rows]
