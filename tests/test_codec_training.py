@@ -154,6 +154,7 @@ def test_gradient_passes_the_quantiser_unchanged():
     assert torch.equal(latents.grad, torch.ones(1, 4, 5))
 
 
+@pytest.mark.slow
 def test_a_level_that_had_not_begun_begins_where_the_other_goes_on(music, tmp_path):
     both = replace(QUICK, levels=("high", "low"), steps=1, parallel=False)
     with pytest.raises(FileNotFoundError, match="nothing to resume"):

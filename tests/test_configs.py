@@ -42,6 +42,7 @@ def two_steps(root: Path, run: Path, level: str, more: list[str], settings: tupl
     assert read_metrics(run)[-1]["step"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_each_file_trains_and_changes_what_it_names(file, shards, tmp_path):
     config = load_config("paper", file)

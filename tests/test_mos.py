@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 import torch
 from mos_sets import Clock, Listener, generated, make_set, start_server
+from scipy.ndimage import maximum_filter1d
 from starlette.testclient import TestClient
 
 from model.cli import main
@@ -1070,7 +1071,7 @@ def test_denoising_gives_numbers_after_long_silence():
         found = denoise(audio)
         assert np.isfinite(found).all() and found.shape == audio.shape
         assert rms(found[audio != 0]) > 0.2 * rms(audio[audio != 0])
-        assert np.abs(found[np.convolve(audio != 0, np.ones(44_100), "same") == 0]).max() < 2**-16
+        assert np.abs(found[~maximum_filter1d(audio != 0, 44_100)]).max() < 2**-16
 
 
 @pytest.mark.parametrize("stationary", [False, True])

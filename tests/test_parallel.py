@@ -178,6 +178,7 @@ def test_resume_of_two_processes_gives_the_same_bits(world, tmp_path):
         train(world / "shards", tmp_path / "whole", config, resume=True)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_at_the_same_step(world, tmp_path):
     run = tmp_path / "run"
     started = start(tmp_path, arguments(world / "shards", run, "max_steps=100000"))

@@ -253,6 +253,7 @@ def test_keys_hold_weights_and_settings_and_no_window_for_the_networks():
 
 def test_without_mmpose_the_command_that_installs_it_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("pipeline.stages.pose.find_spec", lambda name: None)
+    (tmp_path / "a.mp4").touch()
     arguments = ["build", "--dataset", "folder", "--source", str(tmp_path), "--visual", "none"]
     with pytest.raises(SystemExit) as end:
         cli.main([*arguments, "--motion", "mmpose", "--out", str(tmp_path / "o")])

@@ -10,24 +10,26 @@ import math
 import numpy as np
 
 
-def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean (D,) and covariance (D, D), n - 1 in the denominator, of features (P, D)."""
+def centred(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean (D,) of features (P, D), and what is left as X (P, D): XᵀX is the covariance.
+
+    With n - 1 in the denominator. Raises ValueError for fewer than two rows, or any not finite.
+    """
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or len(features) < 2 or not np.isfinite(features).all():
         raise ValueError(
             f"features {features.shape}: expected at least two finite rows (P, D) for a covariance"
         )
-    return features.mean(0), np.atleast_2d(np.cov(features, rowvar=False))
+    mean = features.mean(0)
+    return mean, (features - mean) / math.sqrt(len(features) - 1)
 
 
-def root(matrix: np.ndarray) -> np.ndarray:
-    """Return the square root of a symmetric matrix (D, D) without negative eigenvalues.
-
-    By eigenvectors: unlike a general matrix root it neither fails nor turns complex where features
-    never vary or are fewer patches than dimensions; rounding below 0 is taken as 0.
-    """
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+def factor(x: np.ndarray) -> np.ndarray:
+    """Return F (R, D), R at most D, whose FᵀF is XᵀX of X (P, D); rounding below 0 is taken as 0."""
+    if len(x) <= x.shape[1]:
+        return x
+    values, vectors = np.linalg.eigh(x.T @ x)
+    return (vectors * np.sqrt(np.maximum(values, 0))).T
 
 
 def frechet(a: np.ndarray, b: np.ndarray) -> float:
@@ -35,12 +37,13 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
 
     |μa - μb|² + tr(Σa + Σb - 2 (Σa^½ Σb Σa^½)^½): Fréchet audio distance where the features are
     VGGish's (Kilgour et al. 2019). Grows as sets shrink, so compare equal sizes only; it knows sets
-    and not pairs: clips exchanged among videos leave it as it is.
+    and not pairs: clips exchanged among videos leave it as it is. ValueError as `centred`.
     """
-    (mean_a, cov_a), (mean_b, cov_b) = moments(a), moments(b)
-    # The same trace as singular values of a product: no rounding error comes under a root.
-    middle = np.linalg.svd(root(cov_a) @ root(cov_b), compute_uv=False).sum()
-    distance = ((mean_a - mean_b) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * middle
+    (mean_a, x), (mean_b, y) = centred(a), centred(b)
+    # Σa = XᵀX and Σb = YᵀY, so the last trace is the sum of the singular values of XYᵀ: no root of a
+    # product, which fails where features never vary.
+    middle = np.linalg.svd(factor(x) @ factor(y).T, compute_uv=False).sum()
+    distance = ((mean_a - mean_b) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * middle
     return float(max(distance, 0.0))
 
 
@@ -54,9 +57,10 @@ def feature_kl(truth: np.ndarray, generated: np.ndarray, floor: float = 1e-3) ->
     A KL of full covariances needs far more patches than a test split has: its value is that of the
     directions in which nothing happens.
     """
-    (mean_t, cov_t), (mean_g, cov_g) = moments(truth), moments(generated)
-    extra = floor * np.trace(cov_t) / len(mean_t)
-    var_t, var_g = np.diag(cov_t) + extra, np.diag(cov_g) + extra
+    (mean_t, x), (mean_g, y) = centred(truth), centred(generated)
+    var_t, var_g = (x**2).sum(0), (y**2).sum(0)
+    extra = floor * var_t.mean()
+    var_t, var_g = var_t + extra, var_g + extra
     if not (var_t.all() and var_g.all()):
         return math.nan
     ratio = var_t / var_g
