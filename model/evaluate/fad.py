@@ -25,7 +25,7 @@ def centred(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def factor(x: np.ndarray) -> np.ndarray:
-    """Return F (R, D), R at most D, whose FᵀF is XᵀX of X (P, D); rounding below 0 is taken as 0."""
+    """Return F (R, D), R at most D, whose FᵀF is XᵀX of X (P, D); what rounds below 0 is 0."""
     if len(x) <= x.shape[1]:
         return x
     values, vectors = np.linalg.eigh(x.T @ x)
@@ -40,8 +40,8 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     and not pairs: clips exchanged among videos leave it as it is. ValueError as `centred`.
     """
     (mean_a, x), (mean_b, y) = centred(a), centred(b)
-    # Σa = XᵀX and Σb = YᵀY, so the last trace is the sum of the singular values of XYᵀ: no root of a
-    # product, which fails where features never vary.
+    # Σa = XᵀX and Σb = YᵀY, so the last trace is the sum of the singular values of XYᵀ: no root of
+    # a product, which fails where features never vary.
     middle = np.linalg.svd(factor(x) @ factor(y).T, compute_uv=False).sum()
     distance = ((mean_a - mean_b) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * middle
     return float(max(distance, 0.0))
