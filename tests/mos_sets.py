@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import zlib
@@ -122,11 +123,15 @@ class Listener:
 def start_server(
     folder: Path, port: int = 0, host: str = "127.0.0.1"
 ) -> tuple[subprocess.Popen, str]:
-    """Run `model mos serve`; return the process and the link it prints."""
+    """Run `model mos serve`; return the process and the link it prints.
+
+    It hears Ctrl-C also where the tests run in the background of a script: its children ignore it.
+    """
     command = [sys.executable, "-m", "model", "mos", "serve", "--set", str(folder)]
     server = subprocess.Popen(
         [*command, "--port", str(port), "--host", host],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     line = server.stdout.readline()
     found = re.search(r"http\S+", line)
