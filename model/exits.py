@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -51,6 +52,8 @@ def told(error: ValueError | OSError) -> str:
         return str(error)
     if error.filename is None:
         return error.strerror
-    if isinstance(error, FileExistsError):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.filename}: {error.strerror}; make room"
+    if isinstance(error, FileExistsError) and os.path.isfile(error.filename):
         return f"{error.filename}: is a file, expected a folder; choose another"
     return f"{error.filename}: {error.strerror}; check the path, or choose another"

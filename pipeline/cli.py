@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -45,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _words(error: Exception) -> str:
     """Return an error's message; one of the system's own says what to do about its file."""
     if isinstance(error, OSError) and error.errno and error.filename:
-        return f"{error.filename}: {error.strerror}; check the path, or choose another"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "make room" if full else "check the path, or choose another"
+        return f"{error.filename}: {error.strerror}; {advice}"
     return str(error)
 
 
@@ -128,12 +131,7 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--seed", type=natural, default=0, help="seed of the synthetic data set")
     _add_engine(sub)
     sub.add_argument("--max-failed", type=share, default=0.2, help="exit 3 above this share")
-    sub.add_argument(
-        "--item-limit-s",
-        type=seconds,
-        default=ITEM_LIMIT_S,
-        help="seconds one stage may work on one video (default 3600), 0 for no limit",
-    )
+    _add_limit(sub)
     sub.add_argument("--dry-run", action="store_true", help="list the inputs, make nothing")
     sub.set_defaults(run=_build)
 
@@ -241,11 +239,21 @@ def _curate(arguments: argparse.Namespace) -> int:
     return _share_code(curation.report.failed_share, arguments.max_failed)
 
 
+def _add_limit(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--item-limit-s",
+        type=seconds,
+        default=ITEM_LIMIT_S,
+        help="seconds one stage may work on one video (default 3600), 0 for no limit",
+    )
+
+
 def _add_extract_codes(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("extract-codes", help="JukeBox codes of every segment")
     _add_shards(sub)
     sub.add_argument("--codec", default="jukebox-5b", help="jukebox-5b (default), demo or PATH")
     sub.add_argument("--levels", nargs="+", default=["high", "low"], choices=["high", "low"])
+    _add_limit(sub)
     _add_engine(sub)
     sub.set_defaults(run=_extract_codes)
 
@@ -256,14 +264,16 @@ def _extract_codes(arguments: argparse.Namespace) -> int:
     from pipeline.codes import extract_codes
     from pipeline.engine import make_engine
 
-    root = _shards(arguments.shards)
     if arguments.codec == "none":
         raise UsageError("--codec none: no codes to extract; name jukebox-5b, demo or a file")
+    root = _shards(arguments.shards)
     load_dataset(root)
     with locked(root):
         engine = make_engine(arguments.engine, arguments.address)
         try:
-            codec_id = extract_codes(root, arguments.codec, arguments.levels, engine)
+            codec_id = extract_codes(
+                root, arguments.codec, arguments.levels, engine, arguments.item_limit_s
+            )
         finally:
             engine.close()
     codes = load_dataset(root).codecs[codec_id]
@@ -366,6 +376,9 @@ def _mux(arguments: argparse.Namespace) -> int:
             raise UsageError("--box goes with --stop-s: the part and the span of a clip")
         mux(video, audio, start_s, arguments.out)
         return 0
+
+    if arguments.stop_s <= start_s:
+        raise UsageError(f"--stop-s {arguments.stop_s:g}: comes not after --start-s {start_s:g}")
 
     from pipeline.media import probe
 

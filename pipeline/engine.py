@@ -26,7 +26,7 @@ from pipeline.timing import StageTime, timed
 GRACE_S = 60.0
 """A worker stops an item by itself when its time is over; so much later it is killed."""
 CHECK_S = 5.0
-ADDRESS = re.compile(r"auto|(ray://)?[^/\s]+:\d+")
+ADDRESS = re.compile(r"auto|local|(ray://)?[^/\s]+:\d+")
 
 T = TypeVar("T")
 

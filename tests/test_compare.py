@@ -98,3 +98,11 @@ def test_everybody_gets_another_song(counts):
 def test_a_song_of_more_than_half_cannot_be_shuffled_away():
     with pytest.raises(ValueError, match="a holds 3 of 5"):
         pair_with_other_group(["a", "a", "a", "b", "c"])
+
+
+def test_a_figure_that_is_not_defined_is_no_difference():
+    songs = np.repeat(np.arange(4), 2).astype(str)
+    nothing, some = np.full(8, np.nan), np.arange(8.0)
+    found, p = set_difference(nothing, some, lambda x, at: float(x.mean()), songs)
+    assert np.isnan([found.value, found.low, found.high, p]).all()
+    assert np.isnan(interval(lambda at: float("nan"), songs).low)

@@ -391,6 +391,15 @@ def test_opinions_stand_beside_the_papers():
     assert "| truth | 4.6 | – | 4.8 | – |" in opinions(None)
 
 
+def test_an_evaluation_of_an_earlier_version_is_to_be_made_anew(evaluated, tmp_path):
+    folder = folder_of(tmp_path / "old")
+    folder.mkdir(parents=True)
+    old = {key: value for key, value in evaluated.items() if key != "data"}
+    (folder / NAME).write_text(json.dumps(old))
+    with pytest.raises(ValueError, match=r"earlier version.*model evaluate --run"):
+        load(tmp_path / "old")
+
+
 def test_what_was_not_measured_alike_is_left_out_and_named(evaluated, run):
     other = evaluated | {"embedding": "vggish", "codes_id": "jukebox", "data": "x"}
     sets = load_sets(run)

@@ -574,6 +574,33 @@ def test_a_full_set_gives_places_without_an_answer_to_others_after_a_while(app, 
     assert len(rows(folder, "SELECT * FROM raters")) == len(plan.orders)
 
 
+def test_who_is_at_their_first_clip_keeps_their_place_though_they_joined_long_ago(
+    app, clock, folder
+):
+    listeners = [Listener(app, clock) for _ in load_plan(folder).orders]
+    clock.now += IDLE_S + 60
+    for listener in listeners:
+        listener.hear()
+    late, invited = Listener(app, clock, join=False), {"invitation": app.state.store.invitation}
+    assert late.post("join", invited).status_code == 409
+    clock.now += IDLE_S + 60
+    assert late.post("join", invited).status_code == 200
+
+
+def test_answers_to_a_set_of_the_first_schema_are_counted_and_no_more_are_taken(app, clock, folder):
+    Listener(app, clock).rate(4)
+    app.state.store.close()
+    before = report(folder)["listeners"]
+    for path in (folder / "key.json", folder / "served" / "plan.json"):
+        raw = json.loads(path.read_text()) | {"schema": 1}
+        if raw.pop("beeps", None) is not None:
+            raw["items"] = {n: {**item, "start_s": 1.5} for n, item in raw["items"].items()}
+        path.write_text(json.dumps(raw))
+    assert report(folder)["listeners"] == before
+    with pytest.raises(ValueError, match="prepare the set anew"):
+        create_app(folder)
+
+
 def test_the_same_answer_twice_counts_once_and_another_is_refused(app, clock, folder):
     listener = Listener(app, clock)
     item = listener.rate(4)

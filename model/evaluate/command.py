@@ -88,13 +88,15 @@ def run(arguments: argparse.Namespace, device: Callable[[str], torch.device]) ->
 def load(run_folder: Path, split: str = "test") -> dict[str, Any]:
     """Return what an evaluation wrote into a run's folder."""
     path = folder_of(run_folder, split) / NAME
+    other = "" if split == "test" else f" --split {split}"
+    advice = f"run: model evaluate --run {run_folder} --shards DIR{other}"
     try:
-        return json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes())
     except FileNotFoundError:
-        other = "" if split == "test" else f" --split {split}"
-        raise FileNotFoundError(
-            f"{path}: not there yet; run: model evaluate --run {run_folder} --shards DIR{other}"
-        ) from None
+        raise FileNotFoundError(f"{path}: not there yet; {advice}") from None
+    if "data" not in found:
+        raise ValueError(f"{path}: made by an earlier version, which measured otherwise; {advice}")
+    return found
 
 
 def load_sets(run_folder: Path, split: str = "test") -> dict[str, np.ndarray]:

@@ -142,7 +142,8 @@ def set_difference(
     """Return how far a figure of one set (P, …) is above that of another, and the p of "no".
 
     `statistic` is handed what it is computed of (P', …), and the indices (P',) of the clips. The
-    interval is of a bootstrap over groups, moved as that of `interval`. p is two-sided: were
+    interval is of a bootstrap over groups, moved as that of `interval`; all are NaN where the
+    figure of either is. p is two-sided: were
     neither run better, a group's clips could as well be exchanged between the two. It counts the
     exchanges, `draws` random ones and none, which leave a difference at least as large.
     """
@@ -153,13 +154,16 @@ def set_difference(
 
     value, drawn, count = _drawn(apart, groups, draws, seed)
     low, high = _ends(drawn, count)
+    if math.isnan(value):
+        return Interval(value, low, high, count), value
     rng = np.random.default_rng(seed)
     far = [value]
     for swapped in rng.integers(2, size=(draws, len(names)), dtype=bool)[:, index]:
         own = swapped.reshape(-1, *(1,) * (a.ndim - 1))
         mixed = statistic(np.where(own, b, a), everything)
         far.append(mixed - statistic(np.where(own, a, b), everything))
-    p = float((np.abs(far) >= abs(value) * (1 - 1e-9)).mean())
+    known = np.abs(far)[~np.isnan(far)]
+    p = float((known >= abs(value) * (1 - 1e-9)).mean())
     return Interval(value, low, high, count), p
 
 
@@ -177,13 +181,17 @@ def _drawn(
         for _ in range(draws)
     ])  # fmt: skip
     value = statistic(np.arange(len(index)))
-    return value, drawn - np.nanmedian(drawn) + value, len(names)
+    if not np.isnan(drawn).all():
+        drawn += value - np.nanmedian(drawn)
+    return value, drawn, len(names)
 
 
 def _ends(drawn: np.ndarray, groups: int) -> tuple[float, float]:
     """Return the ends of the expanded percentile interval of a bootstrap over some groups."""
     from scipy.stats import norm, t
 
+    if np.isnan(drawn).all():
+        return math.nan, math.nan
     wider = t.ppf((1 + SHARE) / 2, groups - 1) * math.sqrt(groups / (groups - 1))
     low, high = np.nanquantile(drawn, [norm.cdf(-wider), norm.cdf(wider)])
     return float(low), float(high)

@@ -108,6 +108,8 @@ def compared(
         for name in (name for name in figures if name in other):
             (x, statistic), (y, _) = figures[name], other[name]
             found, p = set_difference(x, y, statistic, a["segment_songs"])
+            if np.isnan(found.value):
+                continue
             lines.append(_difference(name, found.value, found.low, found.high, "–", p))
     notes += ["p: two-sided, by exchanging the two runs' songs; of twenty scores that do not "
               "differ, one is below 0.05 by chance"]  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from typing import Any
 from model.segment import write_atomic
 
 SCHEMA = 2
+ANSWERED = (1, SCHEMA)
+"""Schemas of sets whose answers can be counted; sets of the first, whose clips began anywhere in
+their videos, are served no more.
+"""
 PARTS = ("coherence", "quality")
 TEST, PRACTICE, CHECK = "test", "practice", "check"
 TRUTH, ANCHOR = "truth", "anchor"
@@ -98,10 +103,17 @@ def save(folder: Path, plan: Plan, key: Key) -> None:
         os.chmod(path, mode)
 
 
-def load_plan(folder: Path) -> Plan:
-    """Read the served half of a set; ValueError where it is none or names files outside it."""
+def load_plan(folder: Path, answered: bool = False) -> Plan:
+    """Read the served half of a set; ValueError where it is none or names files outside it.
+
+    `answered`: it is wanted for its answers alone, and may be of an earlier schema.
+    """
     path = folder / "served" / "plan.json"
-    raw = _read(path)
+    raw = _read(path, ANSWERED if answered else (SCHEMA,))
+    if raw["schema"] != SCHEMA:
+        raw["beeps"] = True
+        for item in raw["items"].values():
+            item.pop("start_s", None)
     try:
         items = {name: Item(**item) for name, item in raw["items"].items()}
         plan = Plan(raw["set_id"], items, raw["orders"], raw["beeps"])
@@ -118,7 +130,7 @@ def load_plan(folder: Path) -> Plan:
 def load_key(folder: Path) -> Key:
     """Read what unblinds a set; ValueError where it is not that of the plan beside it."""
     path = folder / "key.json"
-    raw = _read(path)
+    raw = _read(path, ANSWERED)
     raw.pop("schema")
     try:
         key = Key(**{**raw, "items": {k: Meaning(**v) for k, v in raw["items"].items()}})
@@ -127,7 +139,7 @@ def load_key(folder: Path) -> Key:
     return key
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, schemas: Sequence[int]) -> dict[str, Any]:
     try:
         raw = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -136,6 +148,9 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}); prepare the set anew") from None
-    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: not of schema {SCHEMA}; prepare the set anew")
+    if not isinstance(raw, dict) or raw.get("schema") not in schemas:
+        raise ValueError(
+            f"{path}: not of schema {SCHEMA}; prepare the set anew (answers given to an older one "
+            "are counted by model mos report)"
+        )
     return raw

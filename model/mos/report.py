@@ -58,7 +58,7 @@ class Listener:
 
 def report(folder: Path) -> dict[str, Any]:
     """Read the set's answers, write report.json, report.csv and answers.csv; return the report."""
-    plan, key = load_plan(folder), load_key(folder)
+    plan, key = load_plan(folder, answered=True), load_key(folder)
     if plan.set_id != key.set_id:
         raise ValueError(f"{folder}: key.json belongs to another set than the plan")
     joined, answers = read_answers(answers_file(folder), plan.set_id)

@@ -112,8 +112,8 @@ class Store:
         """Admit a listener to the next order; return their secret token, or None where full.
 
         The token `held` of a test that is not done is returned as it is. Where all orders are
-        taken, the one whose listener has been without an answer longest is given again, after
-        `IDLE_S`.
+        taken, the one whose listener has been without an answer longest is given again, `IDLE_S`
+        after they were last there.
         """
         token = secrets.token_urlsafe(24)
         with self._transaction() as db:
@@ -123,8 +123,10 @@ class Store:
             (rater,) = db.execute("SELECT count(*) FROM raters").fetchone()
             if rater >= len(self.plan.orders):
                 idle = db.execute(
-                    "SELECT rater FROM raters WHERE joined_at < ? AND rater NOT IN "
-                    "(SELECT rater FROM answers) ORDER BY joined_at LIMIT 1",
+                    "SELECT rater FROM raters WHERE rater NOT IN (SELECT rater FROM answers) AND "
+                    "max(joined_at, coalesce((SELECT max(max(sent_at, coalesce(heard_at, 0))) "
+                    "FROM plays WHERE plays.rater = raters.rater), 0)) < ? "
+                    "ORDER BY joined_at LIMIT 1",
                     (now - IDLE_S,),
                 ).fetchone()
                 if idle is None:
