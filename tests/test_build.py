@@ -24,7 +24,7 @@ from pipeline.engine import LocalEngine
 from pipeline.report import Report
 from pipeline.shards import read_npy, read_shard, read_wav
 from pipeline.sources import aist
-from pipeline.sources.listing import video_files
+from pipeline.sources.listing import source_files
 from pipeline.stages import smpl
 from pipeline.stages.extract import recorded
 from pipeline.verify import verify
@@ -235,7 +235,7 @@ def test_a_folder_that_cannot_be_read_is_no_empty_one(videos, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(OSError, match="this folder cannot be read"):
-        video_files(videos)
+        source_files(videos)
 
 
 def test_a_limit_counts_what_is_there(tmp_path):

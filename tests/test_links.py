@@ -17,7 +17,7 @@ from clips import clicks, write
 from pipeline import cli
 from pipeline.curate import links
 from pipeline.curate.links import CAUSES, Fetched, Fetching, cause_of, fetch_links, read_links
-from pipeline.sources.listing import video_files
+from pipeline.sources.listing import source_files
 
 pytest.importorskip("yt_dlp", reason="yt-dlp is not installed here (the project's extra `links`)")
 
@@ -141,7 +141,7 @@ def test_every_link_ends_as_a_whole_file_or_by_its_cause(server: Server, tmp_pat
     out = tmp_path / "out"
     for name in ("v_good", "v_once"):
         assert (out / f"{name}.mp4").read_bytes() == server.video
-    assert sorted(path.name for path in video_files(out)) == ["v_good.mp4", "v_once.mp4"]
+    assert sorted(path.name for path in source_files(out)[0]) == ["v_good.mp4", "v_once.mp4"]
     report = json.loads((out / "links.json").read_text())
     assert report["links"] == 11 == sum(report["counts"].values())
     assert all(row["words"] for row in report["rows"] if row["cause"])
@@ -182,7 +182,7 @@ def test_a_body_cut_half_way_is_gone_on_with_by_the_next_run(
 ) -> None:
     first = fetch(tmp_path, {"a": server.url("half")}, tries=1)
     assert causes(first) == {"a": "network"}
-    assert video_files(tmp_path / "out") == []
+    assert source_files(tmp_path / "out")[0] == []
     (part,) = (tmp_path / "out" / ".work" / "parts").glob("a-*.mp4.part")
     held = part.stat().st_size
     assert 0 < held < len(server.video) and server.video.startswith(part.read_bytes())
@@ -197,7 +197,7 @@ def test_long_videos_are_left_out_by_the_list_and_by_the_file(
     server: Server, tmp_path: Path
 ) -> None:
     assert causes(fetch(tmp_path, {"a": server.url("a")}, max_duration_s=1.0)) == {"a": "too_long"}
-    assert video_files(tmp_path / "out") == []
+    assert source_files(tmp_path / "out")[0] == []
     assert fetch(tmp_path, {"a": server.url("a")}, max_duration_s=1.0).asked == 0
     again = fetch(tmp_path, {"a": server.url("a")}, max_duration_s=60.0)
     assert again.asked == 1 and causes(again) == {"a": ""}

@@ -143,9 +143,9 @@ def set_difference(
 
     `statistic` is handed what it is computed of (P', …), and the indices (P',) of the clips. The
     interval is of a bootstrap over groups, moved as that of `interval`; all are NaN where the
-    figure of either is. p is two-sided: were
-    neither run better, a group's clips could as well be exchanged between the two. It counts the
-    exchanges, `draws` random ones and none, which leave a difference at least as large.
+    figure of either is. p is two-sided: were neither run better, a group's clips could as well be
+    exchanged between the two. It counts the exchanges, `draws` random ones and none, which leave a
+    difference at least as large.
     """
     everything, (names, index) = np.arange(len(groups)), np.unique(groups, return_inverse=True)
 

@@ -74,9 +74,9 @@ def genre_right(
     """Return for each query (Q, D) 1.0 where the segment found is of its dance's genre: (Q,).
 
     NaN where the dance has no genre of GENRES, or the database no other song. The paper's genre
-    accuracy is the mean. `samples` is the queries' length and `embedding` the
-    name of what made them: both must be the database's. The paper does not say whether the dance's
-    own music is in the database; `without_songs` leaves it out.
+    accuracy is the mean. `samples` is the queries' length and `embedding` the name of what made
+    them: both must be the database's. The paper does not say whether the dance's own music is in
+    the database; `without_songs` leaves it out.
     """
     if samples != database.samples:
         raise ValueError(

@@ -27,11 +27,6 @@ class Listing:
     others: Mapping[str, int] = field(default_factory=dict)
 
 
-def video_files(root: Path) -> list[Path]:
-    """Return everything named like a video under `root`, as `source_files` finds it."""
-    return source_files(root)[0]
-
-
 def source_files(root: Path) -> tuple[list[Path], Counter[str]]:
     """Return what is named like a video under `root`, relative to it, sorted; count the rest.
 
