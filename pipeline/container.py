@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Literal
 
 import av
+import av.logging
 from av.container import InputContainer
 from av.stream import Disposition
 
 from pipeline.edits import unplayable_edits
+from pipeline.encryption import is_encrypted
 from pipeline.formats import FORMATS
+from pipeline.shown import ShownPackets
 from pipeline.whole import compressed_header, missing
 
 Code = Literal["undecodable", "no_video", "no_audio", "empty", "too_large", "too_long"]
@@ -50,6 +53,9 @@ class Limits:
 
 DEFAULTS = Limits()
 
+LOST_REFERENCES = ("mmco: unref short failure", "Missing reference picture", "reference picture")
+"""How ffmpeg's H.264 decoder begins to say that a frame refers to one that it was not given."""
+
 SEEK_MARGINS_S = (2, 10)
 """How long before the wanted time to look for a key frame, and again if that led behind it."""
 
@@ -72,6 +78,12 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
         raise MediaError(
             "undecodable",
             f"{path}: its header is compressed, which could unpack to any size; remux it as mp4",
+        )
+    if is_encrypted(path):
+        raise MediaError(
+            "undecodable",
+            f"{path}: it is encrypted (copy protection), and nothing can show it without its key; "
+            "get a copy that is not",
         )
     edits = unplayable_edits(path)
     if edits:
@@ -194,6 +206,11 @@ def on_time(packets: Iterable[av.Packet], early: int) -> Iterator[av.Packet]:
         yield packet
 
 
+def is_end(packet: av.Packet) -> bool:
+    """Return whether a packet holds nothing, and stands for the end of the file."""
+    return not packet.size and packet.dts is None
+
+
 def check_packet(path: Path, packet: av.Packet) -> None:
     """Raise for a packet cut short by the end of the file, or one without a timestamp."""
     if packet.pts is None:
@@ -273,16 +290,20 @@ def _frames(
     Where that was sought, frames that are shown before the first key frame but follow it in the
     file are left out: what they are predicted from was not read.
     """
-    shown, given, at, first_pts = 0, 0, 0, None
-    early = early_ticks(path, container, stream) if stream.type == "video" else 0
+    owed, given, at = 0, 0, 0
+    first_pts: int | None = None  # of the packets
+    first_given: int | None = None
+    picture = ShownPackets(stream) if stream.type == "video" else None
+    early = early_ticks(path, container, stream) if picture else 0
     try:
         for packet in on_time(container.demux(stream), early):
-            if packet.size or packet.dts is not None:
+            if not is_end(packet):
                 check_packet(path, packet)
                 at = packet.pts
                 first_pts = packet.pts if first_pts is None else first_pts
-                shown += not packet.is_discard and not (sought and packet.pts < first_pts)
-            for frame in packet.decode():
+                if picture and picture.gives(packet) in ("frame", "leading frame"):
+                    owed += not (sought and packet.pts < first_pts)
+            for frame in decode(path, packet, picture):
                 if sought and frame.pts is not None and frame.pts < first_pts:
                     continue
                 if frame.pts is None or frame.is_corrupt:
@@ -293,6 +314,7 @@ def _frames(
                         f"is {what}",
                     )
                 given += 1
+                first_given = frame.pts if first_given is None else min(frame.pts, first_given)
                 yield frame
     except av.error.FFmpegError as error:
         raise MediaError(
@@ -300,12 +322,55 @@ def _frames(
             f"{path}: the {stream.codec_context.name} decoder stopped at "
             f"{float(at * stream.time_base):.3f} s: {error.strerror}",
         ) from None
-    # A VP8 packet may hold a frame that is only referred to, never shown.
-    if stream.type == "video" and stream.codec_context.name != "vp8" and given < shown:
+    if picture and not sought:
+        owed -= picture.undecodable(first_given)
+    if given < owed:
         raise MediaError(
             "undecodable",
-            f"{path}: the decoder gave {given} frames, expected {shown}: some are damaged",
+            f"{path}: the decoder gave {given} frames, expected {owed}: some are damaged",
         )
+
+
+def decode(
+    path: Path, packet: av.Packet, picture: ShownPackets | None
+) -> list[av.VideoFrame] | list[av.AudioFrame]:
+    """Decode one packet; `picture` has judged it and those before it, None is for sound.
+
+    Where a stream was cut by copying, H.264 decoders complain of references that were cut away,
+    also behind frames that they give whole. That is no damage.
+
+    Raises av.error.FFmpegError for damage.
+    """
+    try:
+        return packet.decode()
+    except av.error.FFmpegError:
+        if picture and picture.open_start and picture.keys == 1 and _lacks_references(path, packet):
+            return []
+        raise
+
+
+def _lacks_references(path: Path, packet: av.Packet) -> bool:
+    """Return whether all that a decoder says against a file's first group is a lost reference.
+
+    The group, up to the second key frame, is decoded anew with ffmpeg's messages read.
+    """
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)  # only then does an error carry its message
+    try:
+        with av.logging.Capture(), opened(path, DEFAULTS) as container:
+            keys = 0
+            for other in container.demux(container.streams[packet.stream.index]):
+                keys += other.is_keyframe
+                if keys > 1:
+                    break
+                try:
+                    other.decode()
+                except av.error.FFmpegError as error:
+                    if not error.log or not error.log[2].startswith(LOST_REFERENCES):
+                        return False
+    finally:
+        av.logging.set_level(level)
+    return True
 
 
 def time_s(frame: av.VideoFrame | av.AudioFrame) -> Fraction:

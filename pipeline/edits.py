@@ -7,11 +7,10 @@ and it takes no notice of an edit that plays faster or slower.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.whole import MP4_BOXES
+from pipeline.whole import MP4_BOXES, boxes_named
 
 MAX_BOXES = 1024
 """Boxes looked at on each level of a file's header."""
@@ -27,11 +26,11 @@ def unplayable_edits(path: Path) -> str | None:
     with open(path, "rb") as file:
         if file.read(8)[4:] not in MP4_BOXES:
             return None
-        for header in _named(file, b"moov", 0, path.stat().st_size):
-            for track in _named(file, b"trak", *header):
+        for header in boxes_named(file, b"moov", 0, path.stat().st_size):
+            for track in boxes_named(file, b"trak", *header):
                 if _handler(file, track) in (b"vide", b"soun"):
-                    for edits in _named(file, b"edts", *track):
-                        for start, stop in _named(file, b"elst", *edits):
+                    for edits in boxes_named(file, b"edts", *track):
+                        for start, stop in boxes_named(file, b"elst", *edits):
                             if words := _wrong(file, start, stop):
                                 return words
     return None
@@ -57,24 +56,8 @@ def _wrong(file: BinaryIO, start: int, stop: int) -> str | None:
 
 def _handler(file: BinaryIO, track: tuple[int, int]) -> bytes:
     """Return what a track holds: `vide`, `soun` or something else."""
-    for media in _named(file, b"mdia", *track):
-        for start, _ in _named(file, b"hdlr", *media):
+    for media in boxes_named(file, b"mdia", *track):
+        for start, _ in boxes_named(file, b"hdlr", *media):
             file.seek(start + 8)
             return file.read(4)
     return b""
-
-
-def _named(file: BinaryIO, name: bytes, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield where the bodies of the boxes called `name` begin and end, of those in a span."""
-    for _ in range(MAX_BOXES):
-        file.seek(start)
-        header = file.read(16)
-        size, body = int.from_bytes(header[:4], "big"), start + 8
-        if size == 1:
-            size, body = int.from_bytes(header[8:16], "big"), start + 16
-        end = start + size if size else stop
-        if len(header) < 8 or not body <= end <= stop:
-            return
-        if header[4:8] == name:
-            yield body, end
-        start = end

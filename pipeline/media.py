@@ -29,8 +29,10 @@ from pipeline.container import (
     audio_stream,
     check_duration,
     check_packet,
+    decode,
     decoded,
     early_ticks,
+    is_end,
     on_time,
     opened,
     seek_before,
@@ -38,6 +40,7 @@ from pipeline.container import (
     video_stream,
 )
 from pipeline.picture import FrameRequest, Sink, Turn
+from pipeline.shown import ShownPackets
 from pipeline.sound import Placed
 
 __all__ = [
@@ -107,6 +110,7 @@ def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
         video = _Span(path, limits, picture.time_base)
         audio = _Span(path, limits, sound.time_base) if sound else None
         first: av.VideoFrame | None = None
+        shown, ahead = ShownPackets(picture), []
         early, run_in_s = early_ticks(path, container, picture), ZERO_S
         streams = [stream for stream in (picture, sound) if stream is not None]
         for packet in on_time(container.demux(streams), early):
@@ -117,9 +121,20 @@ def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
                     run_in_s -= skipped_s
                 audio.add(packet, skipped_s)
                 continue
-            video.add(packet)
+            if not is_end(packet):
+                check_packet(path, packet)
+                ahead.append((packet, shown.gives(packet)))
             if first is None:
-                first = next(iter(packet.decode()), None)
+                first = next(iter(decode(path, packet, shown)), None)
+            if first is not None:
+                for held, gives in ahead:
+                    if gives == "second field":
+                        video.extend(held)
+                    elif gives == "frame" or (
+                        gives == "leading frame" and shown.is_decodable(held.pts, first.pts)
+                    ):
+                        video.add(held)
+                ahead.clear()
     if first is None or not video.frames:
         raise MediaError("empty", f"{path}: the video stream shows no frame, expected at least one")
     if video.frames > 1 and video.last_s <= video.start_s:
@@ -164,17 +179,24 @@ def frame_times(
     Of all frames, or of those in the half-open `span_s`.
     """
     with opened(path, limits) as container:
-        times_s = []
+        times_s, leading_s = [], []
         stream = video_stream(path, container, limits)
-        if span_s:
-            seek_before(container, stream, span_s[0])
+        sought = span_s is not None and seek_before(container, stream, span_s[0])
+        shown = ShownPackets(stream)
         for packet in on_time(container.demux(stream), early_ticks(path, container, stream)):
-            if packet.size or packet.dts is not None:
+            if not is_end(packet):
                 check_packet(path, packet)
                 if span_s and packet.dts is not None and packet.dts * packet.time_base >= span_s[1]:
                     break  # a frame is shown no earlier than it is decoded
-                if not packet.is_discard:
-                    times_s.append(packet.pts * packet.time_base)
+                gives = shown.gives(packet)
+                if gives in ("frame", "leading frame"):
+                    (times_s if gives == "frame" else leading_s).append(
+                        packet.pts * packet.time_base
+                    )
+    if leading_s and not sought:
+        start_s = probe(path, limits).video_start_s
+        key_s = shown.key * stream.time_base
+        times_s += [at_s for at_s in leading_s if start_s <= at_s < key_s]
     return sorted(at_s for at_s in times_s if not span_s or span_s[0] <= at_s < span_s[1])
 
 
@@ -281,9 +303,14 @@ class _Span:
     start_s: Fraction = ZERO_S
     last_has_no_end: bool = False
 
+    def extend(self, packet: av.Packet) -> None:
+        """Let the frame before last as long as its second field does."""
+        if not packet.is_discard:
+            self.stop = max(self.stop, packet.pts + (packet.duration or 0))
+
     def add(self, packet: av.Packet, skipped_s: Fraction = ZERO_S) -> None:
-        if not packet.size and packet.dts is None:
-            return  # the end of the stream
+        if is_end(packet):
+            return
         check_packet(self.path, packet)
         if packet.is_discard:
             return

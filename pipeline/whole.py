@@ -2,13 +2,17 @@
 
 A file that was cut short is told from a shorter one by the sizes its own containers declare.
 Demuxers take a cut at the edge of a packet for the end of the file, and say nothing. A fragmented
-mp4 cut exactly between two fragments cannot be told from a whole one.
+mp4 cut exactly between two fragments cannot be told from a whole one. Bytes behind the last sample
+(a tag, a camera maker's notes) are no part of the video, and harmless.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 EBML, SEGMENT = 0x1A45DFA3, 0x18538067
 MP4_BOXES = frozenset(
@@ -18,6 +22,10 @@ MP4_BOXES = frozenset(
 COMPRESSED = b"dcomzlib"
 """What QuickTime's compressed header (`cmov`) holds before the size it claims to unpack to."""
 SEARCHED_BYTES = 1 << 20
+BIG = b"\x08"
+"""The first byte of a box's size from 128 MB on: no fragment's, hence a text's or another tag's."""
+MAX_NAMED = 1024
+"""Boxes looked at on each level of a file's header."""
 MAX_BOXES = 4_000_000
 """A three-hour stream with a fragment for each frame has 1.3 million; more is an attack."""
 
@@ -84,44 +92,96 @@ def _holds(file: BinaryIO, at: int, length: int) -> bool:
 
 
 def _mp4(file: BinaryIO, size_bytes: int) -> str | None:
-    """Walk the top-level boxes: each is a size (4 bytes, or 8 more), a name and a body."""
-    at, name = 0, b""
+    """Walk the top-level boxes: each is a size (4 bytes, or 8 more), a name and a body.
+
+    What follows the last sample is no part of the video: bytes that some program appended may look
+    like half a box.
+    """
+    at, name, header_span, seen = 0, b"", None, set()
     for _ in range(MAX_BOXES):
         file.seek(at)
-        header = file.read(16)
-        if len(header) < 8:
-            # A box that holds only its name's beginning, or an index of samples that never came.
-            cut = any(header) or name == b"moof"
-            return f"it ends after {size_bytes} bytes, where another box begins" if cut else None
-        length, name = int.from_bytes(header[:4], "big"), header[4:8]
-        if length == 1:
-            length = int.from_bytes(header[8:16], "big")
-        if length == 0 or name not in MP4_BOXES:
+        head = file.read(16)
+        short = len(head) < 8
+        if short and not any(head) and name != b"moof":
+            return None
+        length, name = int.from_bytes(head[:4], "big"), head[4:8]
+        if not short and length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if not short and (length == 0 or name not in MP4_BOXES):
             return None  # a box up to the end of the file, or something appended to the video
-        if length < 8:
-            return f"the box at byte {at} says it has {length} bytes, fewer than its header"
+        if short or length < 8 or at + length > size_bytes:
+            if b"moof" in seen:  # its index, where there is one, comes last
+                appended = b"mfra" in seen or (short and head[:1] >= BIG)
+            else:
+                appended = _all_before(file, header_span, at)
+            return None if appended else _cut_words(size_bytes, at, length, name)
+        seen.add(name)
+        header_span = (at, at + length) if name == b"moov" else header_span
         at += length
-        if at > size_bytes:
-            return f"{size_bytes} bytes, its {name.decode()} box ends at {at}"
     return f"more than {MAX_BOXES} boxes"
+
+
+def _cut_words(size_bytes: int, at: int, length: int, name: bytes) -> str:
+    if len(name) < 4:
+        return f"it ends after {size_bytes} bytes, where another box begins"
+    if length < 8:
+        return f"the box at byte {at} says it has {length} bytes, fewer than its header"
+    return f"{size_bytes} bytes, its {name.decode()} box ends at {at + length}"
+
+
+def _all_before(file: BinaryIO, header: tuple[int, int] | None, at: int) -> bool:
+    """Return whether every chunk of samples that a header (`moov`) lists begins before `at`."""
+    if header is None:
+        return False
+    starts = []
+    for span in boxes_named(file, b"moov", *header):
+        spans = [span]
+        for name in (b"trak", b"mdia", b"minf", b"stbl"):
+            spans = [inner for outer in spans for inner in boxes_named(file, name, *outer)]
+        for name, width in ((b"stco", 4), (b"co64", 8)):
+            for start, stop in (
+                inner for outer in spans for inner in boxes_named(file, name, *outer)
+            ):
+                file.seek(start + 8)  # behind version, flags and count
+                offsets = file.read(stop - start - 8)
+                starts += np.frombuffer(
+                    offsets[: len(offsets) // width * width], f">u{width}"
+                ).tolist()
+    return bool(starts) and max(starts) < at
+
+
+def boxes_named(file: BinaryIO, name: bytes, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Yield where the bodies of the boxes called `name` begin and end, of those in a span."""
+    for _ in range(MAX_NAMED):
+        file.seek(start)
+        header = file.read(16)
+        size, body = int.from_bytes(header[:4], "big"), start + 8
+        if size == 1:
+            size, body = int.from_bytes(header[8:16], "big"), start + 16
+        end = start + size if size else stop
+        if len(header) < 8 or not body <= end <= stop:
+            return
+        if header[4:8] == name:
+            yield body, end
+        start = end
 
 
 def _matroska_end(path: Path) -> int | None:
     """Return where the segment ends; None where the file does not say (a live recording)."""
     with open(path, "rb") as file:
         file.seek(4)
-        header_bytes = _size(file)
+        header_bytes = ebml_size(file)
         if header_bytes is None:
             return None
         file.seek(header_bytes, 1)
         if int.from_bytes(file.read(4), "big") != SEGMENT:
             return None
-        segment_bytes = _size(file)
+        segment_bytes = ebml_size(file)
         return None if segment_bytes is None else file.tell() + segment_bytes
 
 
-def _size(file: BinaryIO) -> int | None:
-    """Read a variable-length size: leading zeros tell its bytes, all ones mean "unknown"."""
+def ebml_size(file: BinaryIO) -> int | None:
+    """Read an element's variable-length size: leading zeros tell its bytes, all ones "unknown"."""
     first = file.read(1)
     if not first or not first[0]:
         return None
