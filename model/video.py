@@ -45,12 +45,14 @@ def run_pipeline(arguments: Sequence[str]) -> None:
 def build_features(video: Path, build: dict[str, Any], out: Path) -> None:
     """Write shards of one video into `out`, with the options the training data was built with.
 
+    The picture alone decides where the segments are; the video's own sound is not read.
+
     Raises ValueError with what became of the video where that is no segment.
     """
     if not video.is_file():
         raise FileNotFoundError(f"{video}: no such video")
     arguments = ["build", "--dataset", "folder", "--source", str(video), "--out", str(out)]
-    arguments += ["--engine", "local"]
+    arguments += ["--engine", "local", "--no-sound"]
     for name in BUILD_OPTIONS:
         if name in build:
             arguments += [f"--{name.replace('_', '-')}", str(build[name])]

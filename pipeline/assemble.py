@@ -58,7 +58,7 @@ def write_shards(
             (row, index)
             for row in sorted(rows, key=lambda row: row.video_id)
             if row.split == split and outcomes[row.video_id].status == "ok"
-            for index in range(outcomes[row.video_id].segments)
+            for index in kept(settings, outcomes[row.video_id])
         ]
         for number, part in enumerate(groups(segments, SEGMENTS_PER_SHARD)):
             plans.append(ShardPlan(shard_name(split, number), tuple(part)))
@@ -78,6 +78,12 @@ def write_shards(
         for split in SPLITS
         if any(p.name.startswith(f"{split}-") for p in plans)
     }
+
+
+def kept(settings: Settings, outcome: Outcome) -> list[int]:
+    """Return which segments of an input, counted from 0, become samples."""
+    dropped = {number - 1 for number in outcome.silent_segments} if settings.drop_silent else set()
+    return [index for index in range(outcome.segments + len(dropped)) if index not in dropped]
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,7 @@ def members(
     if missing:
         raise ValueError(f"{row.video_id}: no stored result of {', '.join(missing)}; run again")
     cut = results["cut"]
-    made = {WAV: wav_bytes(cut.arrays["pcm"][index])}
+    made = {} if settings.no_sound else {WAV: wav_bytes(cut.arrays["pcm"][index])}
     if "visual" in results:
         made[VISUAL] = npy_bytes(results["visual"].arrays["visual"][index])
     if "motion" in results:
@@ -172,7 +178,7 @@ def members(
             "source": row.path,
             "source_sha256": row.sha256,
             "padded_ms": cut.facts["padded_ms"][index],
-            "gain": cut.facts["gains"][index],
+            **({} if settings.no_sound else {"gain": cut.facts["gains"][index]}),
             "untrained": settings.untrained(),
         }
     )

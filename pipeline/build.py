@@ -65,6 +65,9 @@ class BuildOptions:
     precision: str = "float32"
     codec: str = "none"
     window_s: str = "2"
+    no_sound: bool = False
+    audio_track: int = 0
+    drop_silent: bool = False
     limit: int | None = None
     seed: int = 0
     engine: str = "ray"
@@ -169,6 +172,14 @@ def check_usage(options: BuildOptions) -> None:
         raise UsageError(
             f"--window-s {options.window_s}: a window has {WINDOW_MIN_S} to {WINDOW_MAX_S} s"
         )
+    wants_sound = {
+        "--codec": options.codec != "none",
+        "--audio-track": options.audio_track,
+        "--drop-silent": options.drop_silent,
+    }
+    if options.no_sound and any(wants_sound.values()):
+        named = ", ".join(name for name, wanted in wants_sound.items() if wanted)
+        raise UsageError(f"--no-sound reads no sound, which {named} needs; leave one of them out")
     check_engine(options.engine, options.address)
 
 
@@ -264,6 +275,9 @@ def make_settings(options: BuildOptions, listing: Listing) -> Settings:
         weights_id=extractor_of(options).weights_id() if options.visual != "none" else "",
         flow=(options.flow or FLOW) if options.visual == "i3d_inception" else "",
         precision=options.precision,
+        no_sound=options.no_sound,
+        audio_track=options.audio_track,
+        drop_silent=options.drop_silent,
         item_limit_s=options.item_limit_s,
         **body_model(options),
         **pose_models(options),
@@ -359,9 +373,10 @@ def describe(
     from pipeline.stages import openpose, smpl, smpl_joints
 
     window_s = Fraction(settings.window_s)
-    fields: dict[str, dict[str, Any]] = {
-        WAV: {"dtype": "int16", "shape": [window_samples(settings.window_s)], "rate_hz": 22050}
-    }
+    fields: dict[str, dict[str, Any]] = {}
+    if not settings.no_sound:
+        shape = [window_samples(settings.window_s)]
+        fields[WAV] = {"dtype": "int16", "shape": shape, "rate_hz": 22050}
     if settings.visual != "none":
         fields[VISUAL] = {
             "dtype": "float32",

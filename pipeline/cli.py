@@ -127,6 +127,15 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--precision", default="float32", choices=["float32", "bf16"])
     sub.add_argument("--codec", default="none", help="also extract codes: demo, jukebox-5b, PATH")
     sub.add_argument("--window-s", default="2", help="segment length, 2 to 20 (default 2)")
+    _add_audio_track(sub)
+    sub.add_argument(
+        "--drop-silent", action="store_true", help="leave out segments without sound (-60 dB)"
+    )
+    sub.add_argument(
+        "--no-sound",
+        action="store_true",
+        help="cut by the picture alone and store no sound: features of videos that get new music",
+    )
     sub.add_argument("--limit", type=positive, help="the first N inputs that are there")
     sub.add_argument("--seed", type=natural, default=0, help="seed of the synthetic data set")
     _add_engine(sub)
@@ -134,6 +143,16 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
     _add_limit(sub)
     sub.add_argument("--dry-run", action="store_true", help="list the inputs, make nothing")
     sub.set_defaults(run=_build)
+
+
+def _add_audio_track(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--audio-track",
+        type=positive,
+        default=0,
+        metavar="N",
+        help="the N-th sound track of each file, from 1 on (default: the one it marks as default)",
+    )
 
 
 def _build(arguments: argparse.Namespace) -> int:
@@ -207,6 +226,7 @@ def _add_curate(commands: argparse._SubParsersAction) -> None:
         "--out", type=local, help="where the table goes (default data/curated/DATASET)"
     )
     sub.add_argument("--thresholds", type=local, help="YAML (default: curate/thresholds.yaml)")
+    _add_audio_track(sub)
     sub.add_argument("--overrides", type=local, help="CSV of id,verdict: keep, reject or a song")
     sub.add_argument(
         "--detector",

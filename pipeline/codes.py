@@ -75,6 +75,8 @@ def extract_codes(
     from model.jukebox import load_codec
 
     dataset = load_dataset(root)
+    if WAV not in dataset.fields:
+        raise ValueError(f"{root}: built with --no-sound: no sound to encode; build it without")
     codec = load_codec(source, levels=levels)
     before = dataset.codecs.get(codec.codes_id)
     levels = [n for n in LEVEL_NAMES if n in levels or (before and n in before.levels)]

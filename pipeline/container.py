@@ -156,8 +156,25 @@ def video_stream(path: Path, container: InputContainer, limits: Limits) -> av.Vi
     raise MediaError("no_video", f"{path}: no video stream, expected one")
 
 
-def audio_stream(container: InputContainer) -> av.AudioStream | None:
-    return next((s for s in container.streams.audio if s.codec_context is not None), None)
+def audio_stream(path: Path, container: InputContainer, track: int = 0) -> av.AudioStream | None:
+    """Return a sound stream: the `track`-th, from 1 on, or the default one for 0.
+
+    The default is the first that the file marks so and a decoder is there for, else the first with
+    a decoder; None where there is none.
+
+    Raises MediaError `no_audio` for a track that is not there, `undecodable` without a decoder.
+    """
+    tracks = container.streams.audio
+    if track:
+        if track > len(tracks):
+            words = f"{path}: it has {len(tracks)} sound tracks, expected track {track}"
+            raise MediaError("no_audio", f"{words} (--audio-track); ask for another")
+        if tracks[track - 1].codec_context is None:
+            raise MediaError("undecodable", f"{path}: no decoder for sound track {track}")
+        return tracks[track - 1]
+    good = [stream for stream in tracks if stream.codec_context is not None]
+    marked = [stream for stream in good if stream.disposition & Disposition.default]
+    return next(iter(marked or good), None)
 
 
 def early_ticks(path: Path, container: InputContainer, stream: av.VideoStream) -> int:

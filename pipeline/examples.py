@@ -39,11 +39,11 @@ Points = tuple[np.ndarray, list[tuple[int, int]]]
 
 @dataclass(frozen=True)
 class Example:
-    """One segment as the shards hold it: facts, PCM (N,), and motion (T, D) where there is any."""
+    """One segment as the shards hold it: facts, and PCM (N,) and motion (T, D) where there are."""
 
     key: str
     facts: dict[str, Any]
-    pcm: np.ndarray
+    pcm: np.ndarray | None
     motion: np.ndarray | None
 
 
@@ -78,8 +78,8 @@ def pick(root: Path, shards: Sequence[Shard], count: int = PER_SPLIT) -> Iterato
             for index, (key, members) in enumerate(segments):
                 if index in wanted:
                     motion = read_npy(members[MOTION]) if MOTION in members else None
-                    facts = json.loads(members[META])
-                    yield Example(key, facts, read_wav(members[WAV]), motion)
+                    pcm = read_wav(members[WAV]) if WAV in members else None
+                    yield Example(key, json.loads(members[META]), pcm, motion)
                 if index == max(wanted):
                     break
 
@@ -199,6 +199,8 @@ def _motion(dataset: Dataset, example: Example) -> str:
 def _sound(example: Example) -> str:
     import cv2
 
+    if example.pcm is None:
+        return ""
     sound = example.pcm.astype(np.float32) / 32768
     bands = picture_of(sound)
     colours = cv2.applyColorMap(np.uint8(bands[::-1] * 255), cv2.COLORMAP_MAGMA)
@@ -219,7 +221,7 @@ def _caption(example: Example) -> str:
         f"song {facts['song']}" if facts["song"] else "",
         f"genre {facts['genre']}" if facts["genre"] else "",
         f"{facts['dancers_seen']} dancers seen" if "dancers_seen" in facts else "",
-        f"gain {20 * np.log10(facts['gain']):+.1f} dB" if facts["gain"] > 0 else "",
+        f"gain {20 * np.log10(facts['gain']):+.1f} dB" if facts.get("gain", 0) > 0 else "",
     ]
     return "; ".join(word for word in words if word)
 

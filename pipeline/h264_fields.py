@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-SLICES, SPS = (1, 2, 5), 7
-"""NAL unit types: slices of a picture, and the sequence parameter set."""
+SLICES, IDR, SPS = (1, 2, 5), 5, 7
+"""NAL unit types: slices of a picture, of those one that needs no other picture, parameter set."""
 HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 """Profiles whose parameter sets hold the chroma format and scaling lists."""
 HEAD_BYTES = 64
@@ -118,14 +118,17 @@ class FieldPairs:
             self._read_parameters(data)
 
     @property
-    def frames_only(self) -> bool:
-        """Whether the stream says that no picture of it is a field."""
-        return self._sequence is not None and self._sequence.frames_only
+    def only_frames(self) -> bool:
+        """Whether no picture is a field, by parameter sets that packets do not change."""
+        known = self._sequence is not None and self._sequence.frames_only
+        return known and bool(self._length_bytes)
+
+    def refreshes(self, packet: bytes) -> bool:
+        """Return whether nothing from a packet on refers to what came before it (IDR)."""
+        return any(unit[:1] and unit[0] & 31 == IDR for unit in self._units(packet))
 
     def is_second(self, packet: bytes) -> bool:
         """Return whether a packet is the second field of the frame that the one before began."""
-        if self.frames_only and self._length_bytes:
-            return False
         self._read_parameters(packet)
         fields = {found for unit in self._units(packet) if (found := self._field(unit))}
         first, self._first = self._first, None

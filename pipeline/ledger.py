@@ -26,8 +26,10 @@ import numpy as np
 from model.segment import write_atomic
 from pipeline.outcome import Outcome
 
-MADE_BY = {"cut": 1, "motion": 1, "pose": 1, "visual": 1, "codes": 1, "curate": 2, "people": 1}
+MADE_BY = {"cut": 2, "motion": 1, "pose": 1, "visual": 1, "codes": 1, "curate": 2, "people": 1}
 """Raise a stage's number when its code gives other results: the older ones are made again."""
+JUDGED_BY = 2
+"""Raise it when files that failed may pass now: failures stored before are tried again."""
 DAMAGED = (ValueError, LookupError, TypeError, EOFError, OSError, RuntimeError, MemoryError)
 DAMAGED += (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, SyntaxError, TokenError)
 """What reading a stored result raises where its bytes are no longer what was written."""
@@ -66,13 +68,17 @@ class Ledger:
         if outcome is not None and outcome.retryable:
             return
         note = {"facts": dict(facts), "outcome": outcome and asdict(outcome)}
+        note |= {"judged_by": JUDGED_BY} if outcome else {}
         buffer = io.BytesIO()
         text = np.frombuffer(json.dumps(note, sort_keys=True).encode(), dtype=np.uint8)
         np.savez(buffer, _note=text, **arrays)
         write_atomic(self.path(stage, key), buffer.getvalue())
 
     def read(self, stage: str, key: str) -> Result | None:
-        """Return the stored result, None where there is none; a damaged one is thrown away."""
+        """Return the stored result, None where there is none, or a failure judged by older rules.
+
+        A damaged one is thrown away.
+        """
         path = self.path(stage, key)
         if not path.is_file():
             return None
@@ -81,6 +87,8 @@ class Ledger:
                 note = json.loads(stored["_note"].tobytes())
                 arrays = {name: stored[name] for name in stored.files if name != "_note"}
             outcome = Outcome(**note["outcome"]) if note["outcome"] else None
+            if outcome and note.get("judged_by") != JUDGED_BY:
+                return None
             facts = dict(note["facts"])
         except DAMAGED as error:
             if isinstance(error, OSError) and error.errno != errno.EINVAL:

@@ -58,8 +58,8 @@ __all__ = [
 ZERO_S = Fraction(0)
 MAX_SAMPLE_RATE_HZ = 768_000
 MIN_FPS, MAX_FPS = 1, 2000
-"""From less than any film to twice a phone's fastest slow motion: a header that lost its clock
-claims what lies beyond."""
+"""Slower is no moving picture. Twice a phone's fastest slow motion is faster than any: a header
+that lost its clock claims what lies beyond."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Probe:
     `video_start_s` is the first shown frame's timestamp and `video_stop_s` the last one's end;
     `fps` the inverse of their mean spacing. `width` and `height` are as shown, after turning by
     `rotation_deg` clockwise. The audio fields are None for a file without sound; `audio_stop_s` is
-    the packets' word, exact only after decoding.
+    the packets' word, exact only after decoding. `audio_tracks` counts the sound streams.
     """
 
     path: Path
@@ -84,6 +84,7 @@ class Probe:
     audio_stop_s: Fraction | None
     sample_rate_hz: int | None
     channels: int | None
+    audio_tracks: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,17 @@ class Audio:
         return self.start_s + Fraction(len(self.samples), SAMPLE_RATE_HZ)
 
 
-def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
-    """Read the timestamps of every packet of the first video and sound stream, and one frame.
+def probe(path: Path, limits: Limits = DEFAULTS, audio_track: int = 0) -> Probe:
+    """Read the timestamps of every packet of the picture and one sound stream, and one frame.
 
-    Raises MediaError (no_audio never: the audio fields are then None).
+    `audio_track` chooses the sound as `container.audio_stream` does.
+
+    Raises MediaError (no_audio only for a track that is not there; without any sound the audio
+    fields are None).
     """
     with opened(path, limits) as container:
         picture = video_stream(path, container, limits)
-        sound = audio_stream(container)
+        sound = audio_stream(path, container, audio_track)
         video = _Span(path, limits, picture.time_base)
         audio = _Span(path, limits, sound.time_base) if sound else None
         first: av.VideoFrame | None = None
@@ -145,12 +149,21 @@ def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
         else video.stop_s - video.start_s
     )
     if not gap_s:
-        raise MediaError("empty", f"{path}: one frame without a duration, expected a video")
-    if not MIN_FPS <= 1 / gap_s <= MAX_FPS:
+        raise MediaError(
+            "empty", f"{path}: one frame without a duration: a still, no moving picture"
+        )
+    if 1 / gap_s < MIN_FPS:
+        raise MediaError(
+            "no_video",
+            f"{path}: it shows {video.frames} in {float(gap_s * video.frames):.3g} s, expected at "
+            f"least {MIN_FPS} frame a second: this is no moving picture but a still or a slide "
+            "show; leave it out",
+        )
+    if 1 / gap_s > MAX_FPS:
         raise MediaError(
             "undecodable",
-            f"{path}: a frame every {float(gap_s):.6f} s, expected {MIN_FPS}-{MAX_FPS} a second: "
-            "the header's clock is damaged, or this is no moving picture; remux it",
+            f"{path}: a frame every {float(gap_s):.6f} s, expected at most {MAX_FPS} a second: "
+            "the header's clock is damaged; remux it",
         )
     turn = Turn.of(path, first)
     width, height = turn.size(first.width, first.height)
@@ -168,6 +181,7 @@ def probe(path: Path, limits: Limits = DEFAULTS) -> Probe:
         audio_stop_s=audio.stop_s if heard else None,
         sample_rate_hz=sound.codec_context.sample_rate if heard else None,
         channels=sound.codec_context.channels if heard else None,
+        audio_tracks=len(container.streams.audio),
     )
 
 
@@ -179,7 +193,7 @@ def frame_times(
     Of all frames, or of those in the half-open `span_s`.
     """
     with opened(path, limits) as container:
-        times_s, leading_s = [], []
+        times_s = []
         stream = video_stream(path, container, limits)
         sought = span_s is not None and seek_before(container, stream, span_s[0])
         shown = ShownPackets(stream)
@@ -188,20 +202,27 @@ def frame_times(
                 check_packet(path, packet)
                 if span_s and packet.dts is not None and packet.dts * packet.time_base >= span_s[1]:
                     break  # a frame is shown no earlier than it is decoded
-                gives = shown.gives(packet)
-                if gives in ("frame", "leading frame"):
-                    (times_s if gives == "frame" else leading_s).append(
-                        packet.pts * packet.time_base
-                    )
-    if leading_s and not sought:
+                if shown.gives(packet) == "frame":
+                    times_s.append(packet.pts * packet.time_base)
+        key_s, *leading_s = [at * stream.time_base for at in (shown.key or 0, *shown.leading)]
+    if leading_s and not sought:  # only a decoder knows which of them it can show
         start_s = probe(path, limits).video_start_s
-        key_s = shown.key * stream.time_base
         times_s += [at_s for at_s in leading_s if start_s <= at_s < key_s]
     return sorted(at_s for at_s in times_s if not span_s or span_s[0] <= at_s < span_s[1])
 
 
-def read_audio(path: Path, limits: Limits = DEFAULTS) -> Audio:
-    """Decode the first sound stream: mono by the mean of the channels, 22 050 Hz, float32 (N,).
+def decoded_times(path: Path, limits: Limits = DEFAULTS) -> list[Fraction]:
+    """Return the timestamps of the shown frames in seconds, in order, by decoding all of them."""
+    with opened(path, limits) as container:
+        stream = video_stream(path, container, limits)
+        with closing(decoded(path, container, stream)) as frames:
+            return [time_s(frame) for frame in frames]
+
+
+def read_audio(path: Path, limits: Limits = DEFAULTS, audio_track: int = 0) -> Audio:
+    """Decode one sound stream: mono by the mean of the channels, 22 050 Hz, float32 (N,).
+
+    `audio_track` chooses it as `container.audio_stream` does.
 
     Decoded frames are placed by their timestamps at the stream's own rate (a gap becomes silence,
     an overlap is dropped), then resampled as one signal by a linear-phase filter, so sample k lies
@@ -210,7 +231,7 @@ def read_audio(path: Path, limits: Limits = DEFAULTS) -> Audio:
     Raises MediaError.
     """
     with opened(path, limits) as container:
-        stream = audio_stream(container)
+        stream = audio_stream(path, container, audio_track)
         if stream is None:
             raise MediaError("no_audio", f"{path}: no sound stream, expected one")
         rate_hz = stream.codec_context.sample_rate

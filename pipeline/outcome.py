@@ -35,6 +35,7 @@ FILTERED = {
     "not_in_split": "the data set's official split does not list it",
     "no_clip": "curation kept none of its clips",
     "not_curated": "curation has not seen it",
+    "silent": "none of its segments has sound (--drop-silent)",
 } | {f"rejected_{reason}": words for reason, words in REASONS.items()}
 PERMANENT = {
     "missing_file": "the official list names it, the source folder lacks it",
@@ -42,8 +43,8 @@ PERMANENT = {
     "bad_name": "a file name that is not UTF-8",
     "outside_root": "a path that leaves the source folder",
     "undecodable": "the decoder refused it",
-    "no_video": "no picture stream",
-    "no_audio": "no sound stream",
+    "no_video": "no picture stream, or a still or slide show: no moving picture",
+    "no_audio": "no sound stream, or not the track that was asked for",
     "empty": "a stream without a single frame, or a file without a byte",
     "too_large": "more pixels than the limit",
     "too_long": "longer than the limit",
@@ -68,7 +69,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of one input. `segments` counts what it gave; `dropped_s` is the tail left over."""
+    """The end of one input. `segments` counts what it gave; `dropped_s` is the tail left over.
+
+    `silent_segments` numbers, from 1 on, the segments without sound; `segments` counts them unless
+    they were dropped. `audio_tracks` is how many sound tracks the file has.
+    """
 
     status: Status
     stage: str = ""
@@ -76,6 +81,8 @@ class Outcome:
     message: str = ""
     segments: int = 0
     dropped_s: float = 0.0
+    silent_segments: tuple[int, ...] = ()
+    audio_tracks: int = 1
 
     def __post_init__(self) -> None:
         known = {"ok": {"": ""}, "filtered": FILTERED, "failed": PERMANENT | RETRYABLE}

@@ -144,6 +144,11 @@ def _material(facts: Mapping[str, Any]) -> str:
         f"Segments of {float(Fraction(facts['window_s'])):g} s; "
         f"{facts['dropped_tail_s']} s at the ends of videos were too short for one more."
     )
+    if (silent := facts["silent"])["segments"]:
+        done = "left out" if silent["left_out"] else "in the shards (--drop-silent leaves them out)"
+        tail += f" {silent['segments']} segments of {silent['inputs']} inputs are silent: {done}."
+    if several := facts["several_audio_tracks"]:
+        tail += f" {several} inputs have several sound tracks (--audio-track N chooses one)."
     return f'<h2>What there is</h2>{_table(head, rows)}<p class="lead">{_text(tail)}</p>'
 
 

@@ -42,6 +42,7 @@ class Report:
     window_s: str = ""
     stages: list[StageTime] = field(default_factory=list)
     others: Mapping[str, int] = field(default_factory=dict)
+    drop_silent: bool = False
 
     @classmethod
     def of(
@@ -68,6 +69,7 @@ class Report:
             return cls(rows, stopped=stopped, **common)
         segments = {split: dataset.segments(split) for split in dataset.splits}
         codecs = {name: codes.note for name, codes in dataset.codecs.items()}
+        common |= {"drop_silent": bool(dataset.build.get("drop_silent"))}
         report = cls(rows, segments, dataset.untrained, codecs, window_s=dataset.window_s, **common)
         if sum(segments.values()) != sum(row["segments"] for row in rows):
             raise ValueError("shards and report do not add up; run the build again")
@@ -126,6 +128,16 @@ class Report:
             }
         return held
 
+    @property
+    def silent(self) -> dict[str, Any]:
+        """How many segments have no sound, of how many inputs, and whether they were left out."""
+        counts = [len(row.get("silent_segments", ())) for row in self.rows]
+        return {
+            "segments": sum(counts),
+            "inputs": sum(count > 0 for count in counts),
+            "left_out": self.drop_silent,
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """Return report.json's content; docs/pipeline.md says what its keys mean."""
         reasons = Counter(f"{row['status']}: {row['code']}" for row in self.rows if row.get("code"))
@@ -139,6 +151,8 @@ class Report:
             "segments": self.segments,
             "window_s": self.window_s,
             "material": self.material,
+            "silent": self.silent,
+            "several_audio_tracks": sum(row.get("audio_tracks", 1) > 1 for row in self.rows),
             "dropped_tail_s": round(sum(row.get("dropped_s", 0.0) for row in self.rows), 3),
             "untrained": self.untrained,
             "codecs": self.codecs,
@@ -190,7 +204,8 @@ class Report:
             return report
         dataset = load_dataset(out)
         codecs = {name: codes.note for name, codes in dataset.codecs.items()}
-        return replace(report, codecs=codecs, window_s=dataset.window_s)
+        drop_silent = bool(dataset.build.get("drop_silent"))
+        return replace(report, codecs=codecs, window_s=dataset.window_s, drop_silent=drop_silent)
 
     def table(self) -> str:
         """Return the printed form: every line's number adds up to the inputs."""
@@ -206,6 +221,18 @@ class Report:
             lines.append(f"segments, {split:<18}{number:>8}")
         if self.segments:
             lines.append(f"{'tail dropped, s':<28}{facts['dropped_tail_s']:>8}")
+        silent = facts["silent"]
+        if silent["segments"]:
+            dropped = (
+                "left out" if silent["left_out"] else "in the shards; --drop-silent leaves out"
+            )
+            lines.append(f"{'silent segments':<28}{silent['segments']:>8}  ({dropped})")
+            lines.append(f"{'  in so many inputs':<28}{silent['inputs']:>8}")
+        if facts["several_audio_tracks"]:
+            lines.append(
+                f"{'several sound tracks':<28}{facts['several_audio_tracks']:>8}  "
+                "(inputs; --audio-track N chooses, else the default track is read)"
+            )
         failed = [row for row in self.rows if row["status"] == "failed"]
         for row in sorted(failed, key=lambda row: row["stage"] == "manifest")[:10]:
             lines.append(f"failed: {row['video_id']}: {row['stage']}: {row['message']}")

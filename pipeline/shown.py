@@ -38,22 +38,21 @@ class ShownPackets:
     key: int | None = None
     keys: int = 0
     open_start: bool = False
-    _pairs: FieldPairs | None = None
+    _h264: FieldPairs | None = None
 
     def __post_init__(self) -> None:
         if self.stream.codec_context.name == "h264":
-            pairs = FieldPairs(bytes(self.stream.codec_context.extradata or b""))
-            self._pairs = None if pairs.frames_only else pairs
+            self._h264 = FieldPairs(bytes(self.stream.codec_context.extradata or b""))
 
     def gives(self, packet: av.Packet) -> Gives:
         """Return what a packet of an undamaged stream shows; ask in order, once for each."""
-        if self._pairs and self._pairs.is_second(bytes(packet)):
+        if self._h264 and not self._h264.only_frames and self._h264.is_second(bytes(packet)):
             return "second field"
         leads = self.key is not None and packet.pts <= self.key
-        self.open_start = self.open_start or leads
         self.keys += packet.is_keyframe
         if self.key is None and packet.is_keyframe:
             self.key = packet.pts
+            self.open_start = self._h264 is not None and not self._h264.refreshes(bytes(packet))
         if packet.is_discard or self._is_hidden(packet):
             return "nothing"
         if leads:

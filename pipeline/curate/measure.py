@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,7 @@ class Measure:
     ledger: Ledger
     shots: ShotSettings
     picture: PictureSettings
+    audio_track: int = 0
     name: str = NAME
     batch: int = 1
     gpus: float = 0.0
@@ -60,6 +62,7 @@ class Measure:
     def key(self, row: Row) -> str:
         """Return the key of a video's result: by its content and the settings of this stage."""
         config = {"shots": asdict(self.shots), "picture": asdict(self.picture)}
+        config |= {"audio_track": self.audio_track} if self.audio_track else {}
         return result_key(row.sha256, NAME, config)
 
     def stored(self, row: Row) -> Outcome | None:
@@ -70,7 +73,8 @@ class Measure:
         if result.outcome is not None:
             words = f"{row.path}: {result.outcome.message}"
             return replace(result.outcome, message=words)
-        return Outcome("ok", segments=len(result.facts["clips"]))
+        tracks = result.facts.get("audio_tracks", 1)
+        return Outcome("ok", segments=len(result.facts["clips"]), audio_tracks=tracks)
 
     def clips(self, row: Row) -> list[tuple[Clip, Material]]:
         """Return what was measured of one video, with the names it has now."""
@@ -81,8 +85,11 @@ class Measure:
 
     def _one(self, work: Work) -> Work:
         row = work.row
+        path = self.root / row.path
         made = attempt(
-            NAME, lambda: measure(self.root / row.path, self.shots, self.picture), self.limit_s
+            NAME,
+            lambda: measure(path, self.shots, self.picture, self.audio_track),
+            self.limit_s,
         )
         if isinstance(made, Outcome):
             words = made.message.replace(f"{self.root / row.path}: ", "")
@@ -91,22 +98,25 @@ class Measure:
                 NAME, lambda: self.ledger.write(NAME, self.key(row), {}, {"clips": []}, kept)
             )
             return Work(row, error or made)
-        clips, arrays = made
-        error = attempt(
-            NAME, lambda: self.ledger.write(NAME, self.key(row), arrays, {"clips": clips})
-        )
-        return Work(row, error or Outcome("ok", segments=len(clips)))
+        facts, arrays = made
+        error = attempt(NAME, lambda: self.ledger.write(NAME, self.key(row), arrays, facts))
+        return Work(row, error or self.stored(row))
 
 
 def measure(
-    path: Path, shot_settings: ShotSettings, picture_settings: PictureSettings
-) -> tuple[list[dict], dict[str, np.ndarray]]:
-    """Return facts of every clip and arrays `print_<k>`, `hashes_<k>`, `thumb_<k>`.
+    path: Path,
+    shot_settings: ShotSettings,
+    picture_settings: PictureSettings,
+    audio_track: int = 0,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return facts and arrays of a video: `clips`, and of each `print_`, `hashes_`, `thumb_<k>`.
+
+    `audio_track` chooses the sound as `pipeline.container.audio_stream` does.
 
     Raises MediaError.
     """
-    info = probe(path, LIMITS)
-    audio = read_audio(path, LIMITS)
+    info = probe(path, LIMITS, audio_track)
+    audio = read_audio(path, LIMITS, audio_track)
     times_s, tiny = tiny_frames(path)
     start_s = float(audio.start_s)
     shots = find_shots(tiny, list(map(float, times_s)), audio.samples, start_s, shot_settings)
@@ -137,7 +147,7 @@ def measure(
         arrays[f"print_{k}"] = fingerprint(sound)
         arrays[f"hashes_{k}"] = np.stack([frame_hashes(p) for p in inside[hashed]])
         arrays[f"thumb_{k}"] = thumbnail(inside)
-    return clips, arrays
+    return {"clips": clips, "audio_tracks": info.audio_tracks}, arrays
 
 
 def _frames_of(

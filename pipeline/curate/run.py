@@ -48,6 +48,7 @@ class CurateOptions:
     address: str | None = None
     limit: int | None = None
     decide_only: bool = False
+    audio_track: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,16 @@ def curate(options: CurateOptions) -> Curation:
     with locked(options.out):
         if options.decide_only:
             rows, _ = manifest.load(inputs)
-            stage = Measure(Path(), ledger, settings.shots, settings.picture)
+            root = Path()
         else:
             listing = folder.list_folder(options.source, "none")
             rows, others = listing.rows[: options.limit], listing.others
             rows = manifest.hash_inputs(listing.root, listing.motion_root, rows)
             manifest.save(inputs, rows, str(listing.root.resolve()))
-            stage = Measure(listing.root.resolve(), ledger, settings.shots, settings.picture)
+            root = listing.root.resolve()
             note = json.dumps(networks and asdict(networks))
             write_atomic(_people_file(options.out), note.encode())
+        stage = Measure(root, ledger, settings.shots, settings.picture, options.audio_track)
         people = networks and People(stage, networks)
         engine = make_engine(options.engine, options.address)
         try:
@@ -147,6 +149,7 @@ def _measured(
 ) -> dict[str, Outcome]:
     """Bring every row to its end in each stage: from the ledger where it is there, else by work."""
     outcomes = {row.video_id: manifest.ended_early(row) for row in rows}
+    tracks: dict[str, int] = {}
     for stage in stages:
         going = [row for row in rows if _alive(outcomes[row.video_id])]
         for row in going:
@@ -164,7 +167,8 @@ def _measured(
             done = engine.run([stage], todo, _lost)
             for work in progress(done, stage.name, len(todo), "video"):
                 outcomes[work.row.video_id] = work.outcome
-    return outcomes
+        tracks = tracks or {name: outcome.audio_tracks for name, outcome in outcomes.items()}
+    return {name: replace(end, audio_tracks=tracks[name]) for name, end in outcomes.items()}
 
 
 def _alive(outcome: Outcome | None) -> bool:

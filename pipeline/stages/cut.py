@@ -20,45 +20,54 @@ PEAK = 0.95
 """Every segment is peak-normalised to this, as the reference code does."""
 MAX_GAIN = 32.0
 """30 dB: silence stays silence."""
+SILENT_PEAK = 1e-3
+"""-60 dB of full scale: what no sample of a segment exceeds holds no music: a muted track."""
 
 
 def cut_sound(
-    row: Row, seen: Probe, sound: Audio, window_s: Fraction
+    row: Row, seen: Probe, sound: Audio | None, window_s: Fraction
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Cut the sound: int16 (n, N) segments and, as facts, where and how they were cut.
 
     Nothing of a clip's segments is from before or after the clip; what its last window lacks is
-    silence, as at the end of a video.
+    silence, as at the end of a video. Without `sound` the picture alone decides where the windows
+    are, and there are no segments of sound.
 
     Raises StageError `too_short` where there is not one window.
     """
     picture, size_px = (seen.video_start_s, seen.video_stop_s), (seen.width, seen.height)
     if row.span_s:
         picture = (max(picture[0], row.span_s[0]), min(picture[1], row.span_s[1]))
-        sound = until(sound, row.span_s[1])
+        sound = sound and until(sound, row.span_s[1])
         size_px = row.box[2:]
-    windows, dropped_s = cut(picture, (sound.start_s, sound.stop_s), window_s)
+    heard = (sound.start_s, sound.stop_s) if sound else picture
+    windows, dropped_s = cut(picture, heard, window_s)
     if not windows:
         raise StageError(
             "too_short", f"{row.path}: got {float(dropped_s):.2f} s, window {float(window_s):.2f} s"
         )
-    pcm, gains = [], []
-    for window in windows:
+    pcm, gains, silent = [], [], []
+    for window in windows if sound else ():
         samples = cut_audio(sound, window)
-        gain = min(PEAK / max(float(np.abs(samples).max()), 1e-9), MAX_GAIN)
+        peak = float(np.abs(samples).max())
+        gain = min(PEAK / max(peak, 1e-9), MAX_GAIN)
         pcm.append(np.round(samples * gain * 32767).astype(np.int16))
         gains.append(gain)
+        if peak < SILENT_PEAK:
+            silent.append(window.index)
     facts = {
         "starts_s": [str(window.start_s) for window in windows],
         "padded_ms": [window.padded_ms for window in windows],
         "gains": gains,
+        "silent_segments": silent,
+        "audio_tracks": seen.audio_tracks,
         "dropped_s": float(dropped_s),
         "video_start_s": str(seen.video_start_s),
         "fps": float(seen.fps),
         "width_px": size_px[0],
         "height_px": size_px[1],
     }
-    return {"pcm": np.stack(pcm)}, facts
+    return {"pcm": np.stack(pcm)} if sound else {}, facts
 
 
 def until(sound: Audio, stop_s: Fraction) -> Audio:

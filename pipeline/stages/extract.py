@@ -48,6 +48,9 @@ class Settings:
     pose_id: str = ""
     detector: str = ""
     detector_id: str = ""
+    no_sound: bool = False
+    audio_track: int = 0
+    drop_silent: bool = False
     item_limit_s: float = ITEM_LIMIT_S
 
     @property
@@ -58,6 +61,8 @@ class Settings:
         """Return the key of one stage's result for one input."""
         cut = {"window_s": self.window_s, "rate_hz": SAMPLE_RATE_HZ, "peak": PEAK, "gain": MAX_GAIN}
         cut |= row.part
+        cut |= {"audio_track": self.audio_track} if self.audio_track else {}
+        cut |= {"no_sound": True} if self.no_sound else {}
         if stage == "cut":
             return result_key(row.sha256, "cut", cut)
         if stage == "pose" or (stage == "motion" and self.motion == "mmpose"):
@@ -121,13 +126,26 @@ class Settings:
     def outcome(self, row: Row) -> Outcome | None:
         """Return the end of one input as the ledger has it, None while something is missing."""
         results = self.results(row)
+        cut = results["cut"]
+        end = self.cut_outcome(row, cut.facts) if cut and not cut.outcome else None
+        if end and end.status == "filtered":
+            return end
         for result in results.values():
             if result is None:
                 return None
             if result.outcome is not None:
                 return self.named(row, result.outcome)
-        facts = results["cut"].facts
-        return Outcome("ok", segments=len(facts["starts_s"]), dropped_s=facts["dropped_s"])
+        return end
+
+    def cut_outcome(self, row: Row, facts: dict[str, Any]) -> Outcome:
+        """Return the end of an input that everything went well with, by what its cut found."""
+        silent = tuple(facts["silent_segments"])
+        known = {"silent_segments": silent, "audio_tracks": facts["audio_tracks"]}
+        segments = len(facts["starts_s"]) - (len(silent) if self.drop_silent else 0)
+        if not segments:
+            words = f"{row.path}: all its {len(silent)} segments are silent"
+            return Outcome("filtered", "cut", "silent", words, **known)
+        return Outcome("ok", segments=segments, dropped_s=facts["dropped_s"], **known)
 
 
 @dataclass(frozen=True)
@@ -180,6 +198,8 @@ class Extract:
         cut = self._result("cut", work.row, lambda: self._cut(work.row))
         if isinstance(cut, Outcome):
             return replace(work, outcome=cut)
+        if (outcome := self.settings.cut_outcome(work.row, cut.facts)).status == "filtered":
+            return replace(work, outcome=outcome)
         if self.settings.motion == "mmpose":
             return work  # the pose stage decodes the picture, for the visual stage too
         if self.settings.motion != "none":
@@ -200,14 +220,18 @@ class Extract:
     def _cut(self, row: Row) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         from pipeline.media import probe, read_audio
 
+        window_s, track = Fraction(self.settings.window_s), self.settings.audio_track
+        if self.settings.no_sound:
+            return cut_sound(row, probe(self.settings.root / row.path), None, window_s)
         if self._heard is None or self._heard[0] != row.sha256:
             self._heard = None
             path = self.settings.root / row.path
-            self._heard = (row.sha256, probe(path), read_audio(path))
+            seen, sound = probe(path, audio_track=track), read_audio(path, audio_track=track)
+            self._heard = (row.sha256, seen, sound)
         _, seen, sound = self._heard
         if not row.span_s:
             self._heard = None
-        return cut_sound(row, seen, sound, Fraction(self.settings.window_s))
+        return cut_sound(row, seen, sound, window_s)
 
     def _has(self, stage: str, row: Row) -> bool:
         return self.settings.ledger.has(stage, self.settings.key(stage, row))
@@ -256,9 +280,7 @@ def _motion(
         poses = (load_smpl or smpl.load_motion)(path)
         motion = smpl.cut_motion(poses, origin_s, starts_s, window_s)
     else:
-        from pipeline.media import frame_times
-
-        times_s = frame_times(settings.root / row.path)
+        times_s = _shown_s(settings.root / row.path, path)
         if row.span_s:
             people, times_s = openpose.load_clip(path, times_s, row.span_s, row.box)
         else:
@@ -266,6 +288,27 @@ def _motion(
         poses = openpose.main_person(people, cut.facts["width_px"], cut.facts["height_px"])
         motion = openpose.cut_motion(poses, times_s, starts_s, window_s)
     return {"motion": motion}, {}
+
+
+def _shown_s(video: Path, poses: Path) -> list[Fraction]:
+    """Return when a video's frames are shown, for as many OpenPose files as there are.
+
+    Packets tell, but for rare streams: where the files say otherwise, the decoder is asked.
+
+    Raises StageError where there are not as many files as frames, and MediaError.
+    """
+    from pipeline.media import decoded_times, frame_times
+    from pipeline.stages import openpose
+
+    times_s = frame_times(video)
+    try:
+        openpose.check_files(poses, len(times_s))
+    except StageError as error:
+        if error.code != "bad_motion":
+            raise
+        times_s = decoded_times(video)
+        openpose.check_files(poses, len(times_s))
+    return times_s
 
 
 def read_clips(settings: Settings, row: Row, cut: Result) -> np.ndarray:
@@ -414,6 +457,7 @@ def settings_record(settings: Settings) -> dict[str, Any]:
     """Return the options that make the same features of another video again."""
     names = ["motion", "visual", "weights", "window_s", "visual_windows", "precision"]
     more = ("flow", "smpl_model", "pose_weights", "detector")
+    more += ("no_sound", "audio_track", "drop_silent")
     names += [name for name in more if getattr(settings, name)]
     values = {name: asdict(settings)[name] for name in names}
     paths = ("weights", "pose_weights", "detector")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
@@ -12,6 +13,9 @@ import numpy as np
 
 from pipeline.outcome import StageError
 from pipeline.stages.body25 import DIM, FPS, JOINTS, nearest, normalise
+
+NUMBER = re.compile(r"_(\d+)_keypoints\.json$")
+"""How OpenPose ends its files' names: the frame's number, and what the file is."""
 
 __all__ = ["DIM", "FPS", "cut_motion", "load_clip", "load_people", "main_person"]
 
@@ -41,7 +45,8 @@ def load_clip(
     Raises StageError as `load_people` and `cut_motion` do.
     """
     files = _files(folder)
-    _check_count(len(files), len(times_s))
+    check_files(folder, len(times_s))
+    times_s = times_s[: len(files)]
     start, stop = (bisect_left(times_s, at_s) for at_s in span_s)
     x, y, width, height = box
     people = []
@@ -75,11 +80,13 @@ def cut_motion(
 ) -> np.ndarray:
     """Return (n, T, 75): for each window the poses nearest in time to its T = 30 x window_s frames.
 
-    `times_s` are the video frames' timestamps; the JSON must have one file per video frame.
+    `times_s` are the timestamps of the frames that the video shows, of which there may be one more
+    or one fewer than poses: programs differ about the last one.
 
-    Raises StageError `bad_motion` where the counts differ.
+    Raises StageError `bad_motion` where the counts differ by more.
     """
     _check_count(len(poses), len(times_s))
+    poses, times_s = poses[: len(times_s)], times_s[: len(poses)]
     frames = round(FPS * window_s)
     shown = np.array([float(t) for t in times_s])
     cut = np.empty((len(starts_s), frames, DIM), dtype=np.float32)
@@ -96,11 +103,31 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
+def check_files(folder: Path, shown: int) -> None:
+    """Raise StageError where a folder has not a file for each of the `shown` frames of its video.
+
+    One more or one fewer is tolerated: programs differ about a video's last frame.
+    """
+    files = _files(folder)
+    numbers = [int(found[1]) for path in files if (found := NUMBER.search(path.name))]
+    if len(numbers) == len(files) and numbers:
+        absent = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
+        if absent:
+            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+            raise StageError(
+                "bad_motion",
+                f"{folder.name}: no file for frame {', '.join(map(str, absent[:3]))}{more}: some "
+                "were deleted or not copied; copy them again, or run OpenPose again",
+            )
+    _check_count(len(files), shown)
+
+
 def _check_count(poses: int, shown: int) -> None:
-    if poses != shown:
+    if abs(poses - shown) > 1:
         raise StageError(
             "bad_motion",
-            f"OpenPose wrote {poses} frames, the video shows {shown}; run it again on this file",
+            f"OpenPose wrote {poses} frames, the video shows {shown}: it ran on another or "
+            "a differently cut copy, or was stopped early; run it again on this very file",
         )
 
 
