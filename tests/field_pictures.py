@@ -1,6 +1,6 @@
 """Write H.264 of field pictures, as AVCHD camcorders do: no encoder at hand makes any.
 
-A frame is 16 x 32 px of one grey, coded as two fields of one I_PCM macroblock each, hence two access
+A frame is 16 x 32 px of one grey, coded as two fields of one I_PCM macroblock each: two access
 units and, once in a container, two packets.
 """
 
