@@ -111,6 +111,7 @@ def probe(path: Path, limits: Limits = DEFAULTS, audio_track: int = 0) -> Probe:
     with opened(path, limits) as container:
         picture = video_stream(path, container, limits)
         sound = audio_stream(path, container, audio_track)
+        tracks = len(container.streams.audio)
         video = _Span(path, limits, picture.time_base)
         audio = _Span(path, limits, sound.time_base) if sound else None
         first: av.VideoFrame | None = None
@@ -154,10 +155,10 @@ def probe(path: Path, limits: Limits = DEFAULTS, audio_track: int = 0) -> Probe:
         )
     if 1 / gap_s < MIN_FPS:
         raise MediaError(
-            "no_video",
+            "undecodable",
             f"{path}: it shows {video.frames} in {float(gap_s * video.frames):.3g} s, expected at "
             f"least {MIN_FPS} frame a second: this is no moving picture but a still or a slide "
-            "show; leave it out",
+            "show, or the header's clock is damaged; leave it out",
         )
     if 1 / gap_s > MAX_FPS:
         raise MediaError(
@@ -181,7 +182,7 @@ def probe(path: Path, limits: Limits = DEFAULTS, audio_track: int = 0) -> Probe:
         audio_stop_s=audio.stop_s if heard else None,
         sample_rate_hz=sound.codec_context.sample_rate if heard else None,
         channels=sound.codec_context.channels if heard else None,
-        audio_tracks=len(container.streams.audio),
+        audio_tracks=tracks,
     )
 
 

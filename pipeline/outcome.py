@@ -43,7 +43,7 @@ PERMANENT = {
     "bad_name": "a file name that is not UTF-8",
     "outside_root": "a path that leaves the source folder",
     "undecodable": "the decoder refused it",
-    "no_video": "no picture stream, or a still or slide show: no moving picture",
+    "no_video": "no picture stream",
     "no_audio": "no sound stream, or not the track that was asked for",
     "empty": "a stream without a single frame, or a file without a byte",
     "too_large": "more pixels than the limit",
@@ -85,6 +85,7 @@ class Outcome:
     audio_tracks: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "silent_segments", tuple(self.silent_segments))  # JSON has lists
         known = {"ok": {"": ""}, "filtered": FILTERED, "failed": PERMANENT | RETRYABLE}
         if self.code not in known[self.status]:
             raise ValueError(f"{self.status} with code {self.code!r}: not in the closed list")

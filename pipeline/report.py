@@ -223,9 +223,8 @@ class Report:
             lines.append(f"{'tail dropped, s':<28}{facts['dropped_tail_s']:>8}")
         silent = facts["silent"]
         if silent["segments"]:
-            dropped = (
-                "left out" if silent["left_out"] else "in the shards; --drop-silent leaves out"
-            )
+            kept = "in the shards; --drop-silent leaves them out"
+            dropped = "left out" if silent["left_out"] else kept
             lines.append(f"{'silent segments':<28}{silent['segments']:>8}  ({dropped})")
             lines.append(f"{'  in so many inputs':<28}{silent['inputs']:>8}")
         if facts["several_audio_tracks"]:

@@ -327,9 +327,12 @@ def test_openpose_json_is_resampled_by_timestamps(tmp_path):
     assert motion.shape == (60, 75) and motion.dtype == np.float32
     np.testing.assert_allclose(motion[:, 0], (10 + np.arange(60) - 48) / 64, atol=1e-5)
     np.testing.assert_array_equal(motion[:, 6:9], 0)
-    (folder / "a_000000000071_keypoints.json").unlink()
+    (folder / "a_000000000071_keypoints.json").unlink()  # programs differ about the last frame
     report = build(options(source, tmp_path / "out", motion="openpose"))
-    assert "71 frames" in report.rows[0]["message"]
+    assert ends(report) == {"a.mp4": "ok"}
+    (folder / "a_000000000070_keypoints.json").unlink()
+    report = build(options(source, tmp_path / "out", motion="openpose"))
+    assert "70 frames" in report.rows[0]["message"]
 
 
 def test_two_builds_into_one_folder_are_refused(videos, tmp_path):

@@ -274,9 +274,8 @@ def test_a_still_or_slide_show_is_said_to_be_no_moving_picture(tmp_path: Path) -
     path = tmp_path / "slides.mp4"
     for fps, count in ((Fraction(1, 3), 4), (Fraction(1, 9), 1)):
         write(path, fps, count, clicks(22050 * 9, [9]), 22050, "-c:a", "aac")
-        with pytest.raises(MediaError, match="no moving picture") as caught:
+        with pytest.raises(MediaError, match=r"no moving picture but a still or a slide show"):
             probe(path)
-        assert caught.value.code == "no_video"
 
 
 def test_the_span_of_a_field_coded_video_is_read(field_coded: Path) -> None:

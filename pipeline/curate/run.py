@@ -195,7 +195,10 @@ def _decided(
     for row in rows:
         if outcomes[row.video_id].status == "ok" and row.video_id not in kept:
             words = f"{row.path}: see the reason of each clip in {options.dataset}.html"
-            outcomes[row.video_id] = Outcome("filtered", NAME, "no_clip", words)
+            tracks = outcomes[row.video_id].audio_tracks
+            outcomes[row.video_id] = Outcome(
+                "filtered", NAME, "no_clip", words, audio_tracks=tracks
+            )
     save_table(options.out / f"{options.dataset}.parquet", clips, verdicts)
     failures = [f"{o.code}: {o.message}" for o in outcomes.values() if o.status == "failed"]
     page = options.out / f"{options.dataset}.html"
