@@ -38,7 +38,10 @@ def main() -> None:
     source, out = options.root / "videos", options.root / "curated"
     people = {"detector": options.detector, "pose_weights": options.pose_weights}
     curation = curate(CurateOptions("tiktok", out, source, engine=options.engine, **people))
-    truth = {p.stem: json.loads(p.read_text()) for p in sorted((options.root / "truth").iterdir())}
+    truth = {
+        p.stem: json.loads(p.read_text(encoding="utf-8"))
+        for p in sorted((options.root / "truth").iterdir())
+    }
     for line in report(curation, truth):
         print(line)
 

@@ -78,7 +78,9 @@ def measure(root: Place, arguments: argparse.Namespace, workers: int) -> tuple[f
 
 def processor_s(pid: int) -> float:
     """Return the processor time that a process has used."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    user, system = (
+        Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
+    )
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 

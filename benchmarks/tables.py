@@ -112,7 +112,8 @@ def run(*words: object) -> None:
     """Run a `model` command; end with its last words where it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "model", *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+        check=False,
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"model {words[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from pipeline.ffmpeg import binary
+from pipeline.program import binary
 
 WIDTH, HEIGHT = 96, 64
 

@@ -61,7 +61,12 @@ def test_help_imports_nothing_heavy(package):
         "print('\\n', *sorted({name.split('.')[0] for name in sys.modules}))"
     )
     run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", script],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=True,
+        cwd=ROOT,
     )
     loaded = set(run.stdout.splitlines()[-1].split())
     assert "argparse" in loaded
