@@ -27,6 +27,8 @@ from typing import Any
 
 from ray.cluster_utils import Cluster
 
+from model.terminal import print_anything
+
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 300
 DELAY_S = 1.0
@@ -219,4 +221,5 @@ def workers() -> list[int]:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

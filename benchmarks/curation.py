@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 
+from model.terminal import print_anything
 from pipeline.curate.run import CurateOptions, Curation, curate
 from pipeline.sources.synthetic.compilations import plan, write_compilation
 
@@ -167,4 +168,5 @@ def rejections(curation: Curation, matched: list[dict]) -> Iterable[str]:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -18,6 +18,7 @@ import numpy as np
 import ray
 
 from model.segment import META, WAV, Dataset, save_dataset, segment_key
+from model.terminal import print_anything
 from pipeline.codes import extract_codes
 from pipeline.engine import RayEngine
 from pipeline.shards import json_bytes, wav_bytes, write_shard
@@ -122,4 +123,5 @@ def _workers_mb() -> float:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

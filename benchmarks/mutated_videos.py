@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from model.terminal import print_anything
 from pipeline.program import binary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -301,4 +302,5 @@ def run(asked: argparse.Namespace, folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

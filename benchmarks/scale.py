@@ -31,6 +31,7 @@ import numpy as np
 import soxr
 
 from model.segment import VISUAL, WAV
+from model.terminal import print_anything
 from pipeline.program import binary
 from pipeline.shards import npy_bytes, read_shard, read_wav, wav_bytes, write_shard
 from pipeline.stages.visual import FRAMES, I3D
@@ -275,4 +276,5 @@ def compare_sound(built: Path, root: Path) -> str:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

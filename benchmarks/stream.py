@@ -23,6 +23,7 @@ from model.fake import write_fake_dataset
 from model.jukebox import random_codec
 from model.segment import load_dataset
 from model.storage import Place, place
+from model.terminal import print_anything
 
 WARM_BATCHES = 70
 
@@ -85,4 +86,5 @@ def processor_s(pid: int) -> float:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -28,6 +28,7 @@ from model.evaluate.paper import FULL, TABLES, row_of
 from model.evaluate.score import PAPER
 from model.evaluate.tables import beside_the_paper, markdown
 from model.synthesizer import CODEC
+from model.terminal import print_anything
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 BEYOND = ("genre", "network-paper", "no-adversarial", "no-codebook")
@@ -230,4 +231,5 @@ def draw(found: Sequence[Move], path: Path) -> None:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -229,9 +229,10 @@ def _generate(arguments: argparse.Namespace) -> int:
     )
     check_genre(trained, arguments.genre, arguments.video is not None)
     torch.manual_seed(arguments.seed)
-    if arguments.video is not None:
-        return _generate_for_video(arguments, trained)
-    return _generate_from_shards(arguments, trained)
+    from_what = _generate_from_shards if arguments.video is None else _generate_for_video
+    code = from_what(arguments, trained)
+    print(f"written: {arguments.out} (generated.json lists the pieces)")
+    return code
 
 
 def _generate_for_video(arguments: argparse.Namespace, trained) -> int:

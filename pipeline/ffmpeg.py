@@ -225,8 +225,12 @@ def _check_wav(path: Path) -> None:
 
 
 def _url(path: Path) -> str:
-    """Return a name that ffmpeg takes for a file, whatever characters it starts with."""
-    return f"file:{Path(path).absolute()}"
+    """Return a name that ffmpeg takes for a file, whatever characters it starts with.
+
+    A character stands for a byte of the name (`_running`): not every name is text, in UTF-8 or as
+    this process reads names, and ffmpeg-python takes text alone.
+    """
+    return "file:" + os.fsencode(Path(path).absolute()).decode("latin-1")
 
 
 def _write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int) -> None:
@@ -277,8 +281,9 @@ def _appearing(out: Path) -> Iterator[Path]:
 @contextmanager
 def _running(node: Any, what: str) -> Iterator[IO[bytes]]:
     """Run ffmpeg, giving its standard input; raise FfmpegError, naming `what`, if it fails."""
-    command = [*node.compile(cmd=binary(), overwrite_output=True)]
-    command[1:1] = ["-hide_banner", "-loglevel", "error"]
+    words = node.compile(cmd="ffmpeg", overwrite_output=True)[1:]
+    command = [binary(), "-hide_banner", "-loglevel", "error"]
+    command += [word.encode("latin-1") for word in words]
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr
@@ -297,5 +302,5 @@ def _running(node: Any, what: str) -> Iterator[IO[bytes]]:
             process.wait()
         if code or broken:
             stderr.seek(0)
-            words = said(stderr.read())
-            raise FfmpegError(f"{what}: ffmpeg stopped with code {code} and said: {words}")
+            told = said(stderr.read())
+            raise FfmpegError(f"{what}: ffmpeg stopped with code {code} and said: {told}")
