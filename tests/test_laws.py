@@ -95,7 +95,7 @@ def test_every_text_file_and_every_program_s_output_is_read_by_a_named_encoding(
             modes = [mode.value for mode in modes if isinstance(mode, ast.Constant)]
             reads = isinstance(call.func, ast.Name) and name == "open"
             text = reads and not any("b" in str(mode) for mode in modes)
-            text |= name in ("read_text", "write_text") or "text" in given and name in RUNNERS
+            text |= name in ("read_text", "write_text") or ("text" in given and name in RUNNERS)
             if text and "encoding" not in given:
                 bare.append(f"{path.relative_to(ROOT)}:{call.lineno}")
     assert not bare

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -26,18 +27,15 @@ SETTINGS = {
 }
 
 
-def told(setting: str, *words: str | Path) -> subprocess.CompletedProcess[bytes]:
-    """Run a module as a command under a setting of the environment."""
+def run(setting: str, *words: str | bytes | Path) -> subprocess.CompletedProcess[bytes]:
+    """Run Python under a setting of the environment."""
     known = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHON"))}
     known |= {"PYTHONPATH": str(ROOT), **SETTINGS[setting]}
-    command = [sys.executable, "-m", *map(str, words)]
-    return subprocess.run(command, capture_output=True, env=known)
+    return subprocess.run([sys.executable, *words], capture_output=True, env=known)
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from fractions import Fraction
-
     path = tmp_path_factory.mktemp("clip") / "good.mp4"
     write(path, Fraction(30), 70, clicks(110_000, [1000]), 44_100, "-c:a", "aac")
     return path
@@ -55,17 +53,20 @@ def test_names_of_any_kind_are_printed_and_written_in_any_setting(
         with open(os.fsencode(source) + b"/cut-" + name, "wb") as file:
             file.write(clip.read_bytes()[:300])
     words = ("--source", source, "--out", out, "--visual", "none", "--engine", "local")
-    done = told(setting, "pipeline", "build", "--dataset", "folder", *words, "--max-failed", "1")
+    done = run(
+        setting, "-m", "pipeline", "build", "--dataset", "folder", *words, "--max-failed", "1"
+    )
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     codes = {row["path"]: row["code"] for row in Report.load(out).rows}
     # Where Python itself reads names as ASCII, no other is text.
-    japanese = [] if setting == "C" else [("cut-ダンス.mp4", "undecodable"), ("whole-ダンス.mp4", "")]
+    japanese = [("cut-ダンス.mp4", "undecodable"), ("whole-ダンス.mp4", "")]
+    japanese = [] if setting == "C" else japanese
     assert codes.items() >= {("good.mp4", ""), ("whole-n\\xe9.mp4", "bad_name"), *japanese}
     assert len(codes) == 5 and (out / "report.html").is_file()
     printed = done.stdout.decode("latin-1" if setting == "latin-1" else "utf-8")
     assert printed.count("failed: cut-") == 2 and "cut-n\\xe9.mp4: a file name that" in printed
     for command in ("report", "verify"):
-        assert told(setting, "pipeline", command, "--shards", out).returncode == 0
+        assert run(setting, "-m", "pipeline", command, "--shards", out).returncode == 0
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -79,14 +80,10 @@ def test_a_video_of_any_name_gets_its_music_and_its_line(
     )
     wav = tmp_path / "music.wav"
     soundfile.write(wav, clicks(22_050, [500]), 22_050)
-    (tmp_path / "run.py").write_text(code, encoding="utf-8")
     for name in ("ダンス".encode(), "né".encode("latin-1")):
         video, out = os.fsencode(tmp_path / "in-") + name, os.fsencode(tmp_path / "out-") + name
         shutil.copy(clip, video + b".mp4")
-        known = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHON"))}
-        known |= {"PYTHONPATH": str(ROOT), **SETTINGS[setting]}
-        command = [sys.executable, tmp_path / "run.py", video + b".mp4", wav, out + b".mp4"]
-        done = subprocess.run(command, capture_output=True, env=known)
+        done = run(setting, "-c", code, video + b".mp4", wav, out + b".mp4")
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         assert os.path.getsize(out + b".mp4") and done.stdout.endswith(b".mp4\n")
 
@@ -94,7 +91,7 @@ def test_a_video_of_any_name_gets_its_music_and_its_line(
 @pytest.mark.parametrize("package", ["pipeline", "model"])
 def test_help_is_printed_in_ascii(package: str) -> None:
     for words in ([], ["generate"] if package == "model" else ["publish"]):
-        done = told("ascii", package, *words, "--help")
+        done = run("ascii", "-m", package, *words, "--help")
         assert done.returncode == 0 and done.stdout.isascii()
 
 
@@ -106,6 +103,8 @@ def test_dataset_json_does_not_depend_on_the_setting(tmp_path: Path, clip: Path)
     for setting in ("latin-1", "utf-8"):
         out = tmp_path / setting
         words = ("--source", source, "--out", out, "--visual", "none", "--engine", "local")
-        assert told(setting, "pipeline", "build", "--dataset", "folder", *words).returncode == 0
+        assert (
+            run(setting, "-m", "pipeline", "build", "--dataset", "folder", *words).returncode == 0
+        )
         kept.append(json.loads((out / "dataset.json").read_text(encoding="utf-8"))["splits"])
     assert kept[0] == kept[1]
