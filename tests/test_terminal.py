@@ -26,6 +26,8 @@ SETTINGS = {
     "utf-8": UTF8,
 }
 
+BUILD = ("-m", "pipeline", "build", "--dataset", "folder", "--visual", "none", "--engine", "local")
+
 
 def run(setting: str, *words: str | bytes | Path) -> subprocess.CompletedProcess[bytes]:
     """Run Python under a setting of the environment."""
@@ -52,10 +54,8 @@ def test_names_of_any_kind_are_printed_and_written_in_any_setting(
         shutil.copy(clip, os.fsencode(source) + b"/whole-" + name)
         with open(os.fsencode(source) + b"/cut-" + name, "wb") as file:
             file.write(clip.read_bytes()[:300])
-    words = ("--source", source, "--out", out, "--visual", "none", "--engine", "local")
-    done = run(
-        setting, "-m", "pipeline", "build", "--dataset", "folder", *words, "--max-failed", "1"
-    )
+    words = ("--source", source, "--out", out)
+    done = run(setting, *BUILD, *words, "--max-failed", "1")
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     codes = {row["path"]: row["code"] for row in Report.load(out).rows}
     # Where Python itself reads names as ASCII, no other is text.
@@ -102,9 +102,7 @@ def test_dataset_json_does_not_depend_on_the_setting(tmp_path: Path, clip: Path)
     kept = []
     for setting in ("latin-1", "utf-8"):
         out = tmp_path / setting
-        words = ("--source", source, "--out", out, "--visual", "none", "--engine", "local")
-        assert (
-            run(setting, "-m", "pipeline", "build", "--dataset", "folder", *words).returncode == 0
-        )
+        words = ("--source", source, "--out", out)
+        assert run(setting, *BUILD, *words).returncode == 0
         kept.append(json.loads((out / "dataset.json").read_text(encoding="utf-8"))["splits"])
     assert kept[0] == kept[1]
