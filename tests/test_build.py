@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import clicks, write
+from clips import as_listed, clicks, write
 
 import pipeline.build
 from model.segment import load_dataset
@@ -29,13 +29,15 @@ from pipeline.stages import smpl
 from pipeline.stages.extract import recorded
 from pipeline.verify import verify
 
+NAME = as_listed("näme with 'quotes'.mp4")
+
 
 def clip(path: Path, seconds: float = 4.2, sound: bool = True) -> Path:
     """Write a video of numbered frames at 30 fps with a click at every half second.
 
     The name decides where the first click is, so no two files are equal.
     """
-    rate, first = 22050, 100 + sum(path.name.encode()) % 5000
+    rate, first = 22050, 100 + sum(os.fsencode(path.name)) % 5000
     samples = clicks(round(seconds * rate), list(range(first, round(seconds * rate), rate // 2)))
     coding = ["-c:a", "aac"] if sound else ["-an"]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +51,7 @@ def clip(path: Path, seconds: float = 4.2, sound: bool = True) -> Path:
 def videos(tmp_path_factory) -> Path:
     """Three good videos and four that must end otherwise."""
     folder = tmp_path_factory.mktemp("videos")
-    for name in ("a.mp4", "b.mp4", "näme with 'quotes'.mp4"):
+    for name in ("a.mp4", "b.mp4", NAME):
         clip(folder / name)
     clip(folder / "short.mp4", 1.2)
     clip(folder / "silent.mp4", sound=False)
@@ -76,7 +78,7 @@ def test_every_input_ends_and_the_good_ones_are_there(videos, tmp_path):
     assert ends(report) == {
         "a.mp4": "ok",
         "b.mp4": "ok",
-        "näme with 'quotes'.mp4": "ok",
+        NAME: "ok",
         "short.mp4": "too_short",
         "silent.mp4": "no_audio",
         "text.mp4": "undecodable",
@@ -173,7 +175,7 @@ def test_a_damaged_result_is_made_again(videos, tmp_path, capsys):
 def test_hard_names_and_links_all_have_a_row(tmp_path, capsys):
     source, out = tmp_path / "in", tmp_path / "out"
     clip(source / "a.mp4", 2.1)
-    hard = ["x" * 90, "-dash", "two\nlines \x1b[31m", "日本", "%03d:?#"]
+    hard = ["x" * 90, "-dash", "two\nlines \x1b[31m", as_listed("日本"), "%03d:?#"]
     for name in hard:
         (source / f"{name}.mp4").write_bytes((source / "a.mp4").read_bytes())
     (source / "broken.mp4").symlink_to(tmp_path / "nowhere")
@@ -186,7 +188,8 @@ def test_hard_names_and_links_all_have_a_row(tmp_path, capsys):
     found = ends(report)
     assert {found[f"{name}.mp4"] for name in [*hard, "a", "linked/b"]} == {"ok"}
     assert found["broken.mp4"] == "missing_file"
-    assert found["bad\\xff.mp4"] == "bad_name"
+    # In a Latin-1 locale every name is text.
+    assert found.get("bad\\xff.mp4") == ("bad_name" if os.fsdecode(b"\xff") != "ÿ" else None)
     assert len(found) == 9 and report.segments == {"train": 7}
     assert "\x1b" not in report.table()
     list(verify(out))

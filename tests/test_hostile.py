@@ -22,7 +22,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from clips import clicks, ffmpeg
+from clips import as_listed, clicks, ffmpeg
 from test_build import clip, ends, motion_file, options, run, shards
 
 import pipeline.build
@@ -46,7 +46,7 @@ NAMES = (
     "'single' \"double\"",
     "two\nlines",
     "-dash",
-    "日本語 é",
+    as_listed("日本語 é"),
     "%03d #?:",
     "$(touch x)",
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from clips import clicks, write
+from clips import as_listed, clicks, write
 
 from pipeline.report import Report
 
@@ -98,7 +98,7 @@ def test_help_is_printed_in_ascii(package: str) -> None:
 def test_dataset_json_does_not_depend_on_the_setting(tmp_path: Path, clip: Path) -> None:
     source = tmp_path / "s"
     source.mkdir()
-    shutil.copy(clip, source / "ダンス.mp4")
+    shutil.copy(clip, source / as_listed("ダンス.mp4"))
     kept = []
     for setting in ("latin-1", "utf-8"):
         out = tmp_path / setting
