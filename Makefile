@@ -6,7 +6,7 @@ BIN := .venv/bin
 DEMO_VIDEOS ?= 24
 DEMO_STEPS ?= 300
 
-.PHONY: demo test fast lint clean
+.PHONY: demo try test fast lint clean
 
 demo: .venv/ready
 	$(BIN)/pipeline build --dataset synthetic --limit $(DEMO_VIDEOS) --weights untrained --codec demo
@@ -16,7 +16,18 @@ demo: .venv/ready
 		$(if $(wildcard runs/demo/last.pt),--resume)
 	$(BIN)/model generate --run runs/demo --shards shards/synthetic --split test --out demo
 	$(BIN)/pipeline report --shards shards/synthetic
-	@echo "music under the picture: demo/*.mp4    report: shards/synthetic/report.json"
+	@echo "music under the picture (report: shards/synthetic/report.html):"
+	@printf '    %s\n' demo/*.mp4
+	@echo "music for a video of your own, into demo/try:  make try VIDEO=dance.mp4"
+
+# A run on the picture alone: a new video has no motion annotations beside it, as the demo's have.
+try: .venv/ready
+	$(if $(VIDEO),,$(error Name the video: make try VIDEO=dance.mp4))
+	$(if $(wildcard shards/synthetic/dataset.json),,$(error Run make demo first))
+	$(BIN)/model train --shards shards/synthetic --level high --preset tiny \
+		--set use_motion=false --set max_steps=$(DEMO_STEPS) --out runs/try \
+		$(if $(wildcard runs/try/last.pt),--resume)
+	$(BIN)/model generate --run runs/try --video "$(VIDEO)" --out demo/try
 
 test: fast
 	$(BIN)/python -m pytest -m slow
@@ -37,4 +48,4 @@ lint: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv demo runs/demo shards/synthetic data/synthetic
+	rm -rf .venv demo runs/demo runs/try shards/synthetic data/synthetic

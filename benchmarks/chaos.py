@@ -27,6 +27,8 @@ from typing import Any
 
 from ray.cluster_utils import Cluster
 
+from model.terminal import print_anything
+
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 300
 DELAY_S = 1.0
@@ -103,7 +105,11 @@ class Chaos:
         code = ended(self.start(out) if kind == "driver" else build)
         after = results(out)
         tally.redone.append(sum(after.get(path) != mark for path, mark in before.items()))
-        counts = json.loads((out / "report.json").read_text())["counts"] if code == 0 else {}
+        counts = (
+            json.loads((out / "report.json").read_text(encoding="utf-8"))["counts"]
+            if code == 0
+            else {}
+        )
         good = code == 0 and counts == {"ok": self.videos} and not half and not tally.redone[-1]
         if good and shards(out) == quiet:
             tally.identical += 1
@@ -202,7 +208,7 @@ def workers() -> list[int]:
     lines: dict[int, str] = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            stat = (path / "stat").read_text().rpartition(")")[2].split()
+            stat = (path / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
             line = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue
@@ -215,4 +221,5 @@ def workers() -> list[int]:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from clock_list import Case, Row, case_list, encoders, measure, write_film
 
+from model.terminal import print_anything
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -73,4 +75,5 @@ def describe(case: Case, rows: list[Row]) -> tuple[str, bool]:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from model.jukebox import JUKEBOX_5B, VQVAE, Codec
 from model.jukebox.vqvae import Decoder, Encoder, ResBlock
 from model.segment import LEVELS, SAMPLE_RATE_HZ
+from model.terminal import print_anything
 
 CLIP_SAMPLES = 2 * SAMPLE_RATE_HZ
 
@@ -140,4 +141,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -27,6 +27,7 @@ from model.jukebox.corpus import normalised
 from model.jukebox.losses import MULTISPECTRAL, magnitude
 from model.jukebox.pictures import draw_reconstructions
 from model.segment import SAMPLE_RATE_HZ
+from model.terminal import print_anything
 
 SEGMENT_SAMPLES = 2 * SAMPLE_RATE_HZ
 ONSET_WINDOW_S = 0.07
@@ -114,4 +115,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 
+from model.terminal import print_anything
 from pipeline.curate.run import CurateOptions, Curation, curate
 from pipeline.sources.synthetic.compilations import plan, write_compilation
 
@@ -38,7 +39,10 @@ def main() -> None:
     source, out = options.root / "videos", options.root / "curated"
     people = {"detector": options.detector, "pose_weights": options.pose_weights}
     curation = curate(CurateOptions("tiktok", out, source, engine=options.engine, **people))
-    truth = {p.stem: json.loads(p.read_text()) for p in sorted((options.root / "truth").iterdir())}
+    truth = {
+        p.stem: json.loads(p.read_text(encoding="utf-8"))
+        for p in sorted((options.root / "truth").iterdir())
+    }
     for line in report(curation, truth):
         print(line)
 
@@ -164,4 +168,5 @@ def rejections(curation: Curation, matched: list[dict]) -> Iterable[str]:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -18,6 +18,7 @@ import numpy as np
 import ray
 
 from model.segment import META, WAV, Dataset, save_dataset, segment_key
+from model.terminal import print_anything
 from pipeline.codes import extract_codes
 from pipeline.engine import RayEngine
 from pipeline.shards import json_bytes, wav_bytes, write_shard
@@ -103,7 +104,10 @@ def _pcm(sound: np.ndarray) -> np.ndarray:
 
 
 def _cpu_ticks() -> tuple[int, int]:
-    ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    ticks = [
+        int(word)
+        for word in Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:]
+    ]
     return ticks[3] + ticks[4], sum(ticks)
 
 
@@ -112,11 +116,12 @@ def _workers_mb() -> float:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if b"ray::_Worker" in (folder / "cmdline").read_bytes():
-                pages += int((folder / "statm").read_text().split()[1])
+                pages += int((folder / "statm").read_text(encoding="utf-8").split()[1])
         except OSError:
             continue  # it ended meanwhile
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

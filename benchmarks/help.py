@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+from model.terminal import print_anything
+
 
 def main(runs: int = 15) -> None:
     """Print the median and the worst wall time of each command's help, in seconds."""
@@ -23,4 +25,5 @@ def main(runs: int = 15) -> None:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -48,6 +48,7 @@ from model.evaluate.score import PEAK
 from model.evaluate.skeleton import joints_of
 from model.jukebox import Codec, load_codec
 from model.segment import SAMPLE_RATE_HZ, write_atomic
+from model.terminal import print_anything
 from pipeline.sources.synthetic.body import rotations
 from pipeline.sources.synthetic.dance import MOTION_FPS, choreograph
 from pipeline.sources.synthetic.music import SAMPLE_RATE_HZ as SONG_RATE_HZ
@@ -375,4 +376,5 @@ def falls(course: dict[str, list[dict[str, float]]], arms: dict) -> dict[str, di
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

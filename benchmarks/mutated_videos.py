@@ -28,7 +28,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from pipeline.ffmpeg import binary
+from model.terminal import print_anything
+from pipeline.program import binary
 
 ROOT = Path(__file__).resolve().parents[1]
 ITEM_LIMIT_S = 30
@@ -202,11 +203,15 @@ def build(source: Path, out: Path, engine: str, visual: str, max_failed: float =
     begun_s = time.time()
     run = subprocess.run(
         [sys.executable, "-m", "pipeline", *map(str, words)],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, encoding="utf-8",
         errors="replace", timeout=600 + ITEM_LIMIT_S * len(list(source.iterdir())),
     )  # fmt: skip
     path = out / "report.json"
-    report = json.loads(path.read_text()) if path.is_file() else {"rows": [], "segments": {}}
+    report = (
+        json.loads(path.read_text(encoding="utf-8"))
+        if path.is_file()
+        else {"rows": [], "segments": {}}
+    )
     ends_s = sorted(file.stat().st_mtime for file in out.glob(".work/results/cut/*/*.npz"))
     ends_s = [end_s for end_s in ends_s if end_s > begun_s]
     pauses = [b - a for a, b in pairwise(ends_s)]
@@ -297,4 +302,5 @@ def run(asked: argparse.Namespace, folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -17,6 +17,7 @@ import numpy as np
 from model.config import load_config
 from model.report import read_metrics
 from model.segment import LEVELS, load_dataset, save_dataset
+from model.terminal import print_anything
 from model.train import train
 from pipeline.shards import read_npy, read_shard, write_shard
 
@@ -72,4 +73,5 @@ def take(shards: Path, out: Path, count: int, level: str) -> np.ndarray:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from model.terminal import print_anything
 from pipeline.media import FrameRequest, frame_times, probe, read_frames
 from pipeline.sources.synthetic.body import J
 from pipeline.sources.synthetic.stills import Still, stills
@@ -277,4 +278,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

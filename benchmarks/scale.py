@@ -31,7 +31,8 @@ import numpy as np
 import soxr
 
 from model.segment import VISUAL, WAV
-from pipeline.ffmpeg import binary
+from model.terminal import print_anything
+from pipeline.program import binary
 from pipeline.shards import npy_bytes, read_shard, read_wav, wav_bytes, write_shard
 from pipeline.stages.visual import FRAMES, I3D
 
@@ -132,7 +133,7 @@ def build(source: Path, out: Path, visual: str, clips: int) -> Build:
     words = ["build", "--dataset", "folder", "--source", source, "--out", out, "--engine", "ray"]
     words += ["--visual", visual, "--weights", "untrained", "--codec", "none"]
     started_s = time.monotonic()
-    with open(out.with_suffix(".log"), "w+") as log:
+    with open(out.with_suffix(".log"), "w+", encoding="utf-8") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "pipeline", *map(str, words)],
             cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=log, stderr=log,
@@ -143,7 +144,7 @@ def build(source: Path, out: Path, visual: str, clips: int) -> Build:
         if code:
             log.seek(0)
             raise RuntimeError(f"pipeline build ended with {code}: {log.read()[-2000:]}")
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     if report["counts"] != {"ok": clips} or sum(report["segments"].values()) != clips:
         raise RuntimeError(f"{clips} clips gave {report['counts']}, {report['segments']}")
     stages = "; ".join(
@@ -190,11 +191,11 @@ class Watch:
         spent: dict[int, int] = {}
         while not self._stop.wait(EVERY_S):
             spent |= _tree_ticks(self._pid)  # who has ended keeps what it had
-            words = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+            words = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:9]
             busy = sum(map(int, words)) - int(words[3]) - int(words[4])
             self._rows.append((time.time(), sum(spent.values()), busy))
             try:
-                status = Path(f"/proc/{self._pid}/status").read_text()
+                status = Path(f"/proc/{self._pid}/status").read_text(encoding="utf-8")
             except OSError:
                 continue  # it has just ended
             for line in status.splitlines():
@@ -207,7 +208,7 @@ def _tree_ticks(root: int) -> dict[int, int]:
     parents, ticks = {}, {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            words = path.read_text().rpartition(")")[2].split()
+            words = path.read_text(encoding="utf-8").rpartition(")")[2].split()
         except OSError:
             continue  # it ended meanwhile
         parents[int(path.parent.name)] = int(words[1])
@@ -275,4 +276,5 @@ def compare_sound(built: Path, root: Path) -> str:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from model.evaluate.compare import pair_with_other_group
 from model.segment import META, MOTION, VISUAL, load_dataset, save_dataset, split_key
+from model.terminal import print_anything
 from pipeline.shards import read_shard, write_shard
 
 
@@ -60,4 +61,5 @@ def swapped(key: str, members: dict, features: dict, other: dict) -> tuple[str, 
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -23,6 +23,7 @@ from model.fake import write_fake_dataset
 from model.jukebox import random_codec
 from model.segment import load_dataset
 from model.storage import Place, place
+from model.terminal import print_anything
 
 WARM_BATCHES = 70
 
@@ -78,9 +79,12 @@ def measure(root: Place, arguments: argparse.Namespace, workers: int) -> tuple[f
 
 def processor_s(pid: int) -> float:
     """Return the processor time that a process has used."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    user, system = (
+        Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
+    )
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

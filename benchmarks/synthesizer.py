@@ -24,6 +24,7 @@ from model.data import Source, meta_of
 from model.jukebox import Codec, load_codec
 from model.losses import mel_loss, wave_loss
 from model.segment import load_dataset
+from model.terminal import print_anything
 
 MEASURES = ("mel", "wave", "spectral", "onset F")
 
@@ -97,4 +98,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

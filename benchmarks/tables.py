@@ -28,6 +28,7 @@ from model.evaluate.paper import FULL, TABLES, row_of
 from model.evaluate.score import PAPER
 from model.evaluate.tables import beside_the_paper, markdown
 from model.synthesizer import CODEC
+from model.terminal import print_anything
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 BEYOND = ("genre", "network-paper", "no-adversarial", "no-codebook")
@@ -112,7 +113,8 @@ def run(*words: object) -> None:
     """Run a `model` command; end with its last words where it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "model", *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+        check=False,
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"model {words[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}")
@@ -229,4 +231,5 @@ def draw(found: Sequence[Move], path: Path) -> None:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -38,6 +38,7 @@ from model.losses import weighted_total
 from model.segment import MOTION, SAMPLE_RATE_HZ, VISUAL, WAV, Dataset
 from model.state import State, build
 from model.step import autocast, generator_losses, train_step
+from model.terminal import print_anything
 
 SAMPLES = 2 * SAMPLE_RATE_HZ
 FIELDS = {
@@ -282,4 +283,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -30,6 +30,7 @@ from model.generate import load_run
 from model.jukebox import Codec
 from model.report import read_metrics
 from model.segment import SAMPLE_RATE_HZ, load_dataset, write_atomic
+from model.terminal import print_anything
 from model.train import train
 
 SHUFFLED = ", trained shuffled"
@@ -332,4 +333,5 @@ def draw(results: dict, path: Path) -> None:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

@@ -19,6 +19,7 @@ from model.audio import LogMel, decode_wav
 from model.data import read_tar
 from model.evaluate.beats import ONSET_WINDOW_S, onsets_s
 from model.segment import SAMPLE_RATE_HZ, WAV, load_dataset, split_key
+from model.terminal import print_anything
 
 COLUMNS = (
     "video", "", "tempo, BPM", "beats F", "onsets on a beat", "beats with an onset", "RMS",
@@ -111,4 +112,5 @@ def draw(rows: list, path: Path) -> None:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

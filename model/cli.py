@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.exits import CODES, UsageError, exits
+from model.terminal import Version, print_anything
 
 if TYPE_CHECKING:
     from model.segment import Dataset
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit with one of `exits.CODES`."""
+    print_anything()
     arguments = parser().parse_args(argv)
     # Threads that spin while they wait slow a step tenfold where other work has the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -29,6 +31,10 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="model", description="Train D2M-GAN on shards and generate music for dance.",
         epilog=CODES,
+    )  # fmt: skip
+    top.add_argument(
+        "--version", action=Version, nargs=0, dest=argparse.SUPPRESS, default=argparse.SUPPRESS,
+        help="print the versions of this and of what it uses",
     )  # fmt: skip
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
@@ -223,9 +229,10 @@ def _generate(arguments: argparse.Namespace) -> int:
     )
     check_genre(trained, arguments.genre, arguments.video is not None)
     torch.manual_seed(arguments.seed)
-    if arguments.video is not None:
-        return _generate_for_video(arguments, trained)
-    return _generate_from_shards(arguments, trained)
+    from_what = _generate_from_shards if arguments.video is None else _generate_for_video
+    code = from_what(arguments, trained)
+    print(f"written: {arguments.out} (generated.json lists the pieces)")
+    return code
 
 
 def _generate_for_video(arguments: argparse.Namespace, trained) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,20 +27,23 @@ def has_pipeline() -> bool:
     return all(importlib.util.find_spec(name) for name in ("pipeline", "av"))
 
 
-def run_pipeline(arguments: Sequence[str]) -> None:
-    """Run `pipeline ARGUMENTS`; ValueError carries its last words where it fails."""
+def run_pipeline(arguments: Sequence[str]) -> str:
+    """Run `pipeline ARGUMENTS` and return what it printed; ValueError carries its last words."""
     if not has_pipeline():
         raise ValueError("needs the packages pipeline and av, which are not both installed here")
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         check=False,
     )
     if done.returncode:
         last = (done.stdout.strip().splitlines() or ["no message"])[-1]
         raise ValueError(f"pipeline {arguments[0]} ended with code {done.returncode}: {last}")
+    return done.stdout
 
 
 def build_features(video: Path, build: dict[str, Any], out: Path) -> None:
@@ -83,15 +87,18 @@ def mux(
 ) -> None:
     """Write an mp4: the picture of `video`, with `audio` under it from `start_s` on.
 
-    With `stop_s` the picture is that span of it, encoded anew (H.264 of 8 bits, 4:2:0), and both
-    begin at 0 s; with `box_px` (x, y, width, height) it is only that part.
+    A picture whose codec has no place in an mp4 is encoded anew, and a printed line says so. With
+    `stop_s` the picture is that span of it, encoded anew (H.264 of 8 bits, 4:2:0), and both begin
+    at 0 s; with `box_px` (x, y, width, height) it is only that part.
     """
     arguments = ["mux", "--video", str(video), "--audio", str(audio), "--start-s", str(start_s)]
     if stop_s is not None:
         arguments += ["--stop-s", str(stop_s)]
     if box_px:
         arguments += ["--box", *map(str, box_px)]
-    run_pipeline([*arguments, "--out", str(out)])
+    for line in run_pipeline([*arguments, "--out", str(out)]).splitlines():
+        if line.startswith("note: "):
+            print(line)
 
 
 def find_video(source_root: str, relative: str) -> Path | None:

@@ -117,7 +117,7 @@ class WriteShard:
         if not note.is_file() or not path.is_file():
             return None
         try:
-            stored = json.loads(note.read_text())
+            stored = json.loads(note.read_text(encoding="utf-8"))
             shard, plan_digest = Shard(**stored["shard"]), stored["plan"]
             check_whole(path, shard)
         except (ValueError, KeyError, TypeError):

@@ -20,6 +20,7 @@ from pipeline.arguments import (
     share,
 )
 from pipeline.limit import ITEM_LIMIT_S
+from pipeline.terminal import Version, print_anything
 
 EXIT_CODES = (
     "exit codes: 0 done; 1 error; 2 wrong usage; 3 finished, but more failed than --max-failed "
@@ -29,6 +30,7 @@ EXIT_CODES = (
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit by one of `EXIT_CODES`."""
+    print_anything()
     arguments = parser().parse_args(argv)
     try:
         raise SystemExit(arguments.run(arguments))
@@ -59,6 +61,10 @@ def parser() -> argparse.ArgumentParser:
         description="Turn dance videos into WebDataset shards.",
         epilog=EXIT_CODES,
     )
+    top.add_argument(
+        "--version", action=Version, nargs=0, dest=argparse.SUPPRESS, default=argparse.SUPPRESS,
+        help="print the versions of this and of what it uses",
+    )  # fmt: skip
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_build(commands)
     _add_fetch(commands)
@@ -394,7 +400,9 @@ def _mux(arguments: argparse.Namespace) -> int:
     if arguments.stop_s is None:
         if arguments.box:
             raise UsageError("--box goes with --stop-s: the part and the span of a clip")
-        mux(video, audio, start_s, arguments.out)
+        if codec := mux(video, audio, start_s, arguments.out):
+            print(f"note: {video}: its picture ({codec}) is encoded anew as H.264 in "
+                  f"{arguments.out}: players expect no {codec} in an mp4")  # fmt: skip
         return 0
 
     if arguments.stop_s <= start_s:

@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 from pipeline.arguments import UsageError
 from pipeline.outcome import attempt, timeout_words
+from pipeline.terminal import print_anything
 from pipeline.timing import StageTime, timed
 
 GRACE_S = 60.0
@@ -381,6 +382,7 @@ class _Worker:
     def __init__(self, stage: Stage) -> None:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = "1"
+        print_anything()
         self._stage = stage
         self._setup_s = _seconds(stage.setup)[1]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,44 +16,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from pipeline.formats import FORMATS
+from pipeline.program import BITEXACT, H264, LIMITS, MP4, FfmpegError, binary, said, same_times
 
 if TYPE_CHECKING:
     import numpy as np
 
-PROTOCOLS = "file,pipe"
-
-BITEXACT = {"fflags": "+bitexact", "flags:v": "+bitexact", "flags:a": "+bitexact"}
-MP4 = {
-    "f": "mp4",
-    "map_metadata": -1,
-    "map_chapters": -1,
-    "movflags": "+faststart",
-    # Edit lists are counted in the movie's time scale; one of 1/1000 s, many programs' default,
-    # rounds a stream's start by several samples.
-    "movie_timescale": 1_000_000,
-}
-STDERR_LINES = 12
-
-
-class FfmpegError(ValueError):
-    """ffmpeg failed; the message holds its last lines."""
-
-
-def binary() -> str:
-    """Return the ffmpeg program: the one on PATH, else the one that imageio-ffmpeg ships.
-
-    Raises FfmpegError where there is neither.
-    """
-    found = shutil.which("ffmpeg")
-    if found:
-        return found
-    import imageio_ffmpeg
-
-    try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError as error:
-        raise FfmpegError(f"no ffmpeg on PATH and none with imageio-ffmpeg: {error}") from None
+COPIED = frozenset("h264 hevc av1 vp9 mpeg4 mpeg2video mpeg1video".split())
+"""The codecs whose packets go into an mp4 as they are: players look for no others there, whatever
+ffmpeg can write (ProRes, VVC) or cannot (VP8, H.263)."""
 
 
 def encode(
@@ -94,11 +63,10 @@ def encode(
         pix_fmt="rgb24",
         video_size=(width, height),
         framerate=f"{rate.numerator}/{rate.denominator}",
-        protocol_whitelist=PROTOCOLS,
+        protocol_whitelist=LIMITS["protocol_whitelist"],
     )
     coding: dict[str, Any] = {
-        "c:v": "libx264",
-        "pix_fmt": "yuv420p",
+        **H264,
         "crf": crf,
         "preset": preset,
         "threads": 1,
@@ -121,17 +89,18 @@ def encode(
 
 def mux(
     video: Path, audio: Path, start_s: Fraction | float, out: Path, audio_bit_rate: str = "192k"
-) -> None:
-    """Write an mp4 of `video`'s picture and `audio`'s sound.
+) -> str:
+    """Write an mp4 of `video`'s picture and `audio`'s sound; return the codec it had to change.
 
-    The video stream is copied: the same packets at the same timestamps. The sound (a wav file)
+    The video stream is copied: the same packets at the same timestamps. That returns "". Of a codec
+    that has no place in an mp4 (`COPIED`) each frame is encoded anew as H.264 (8 bits, 4:2:0) at
+    its own timestamp, upright; even sizes are made by leaving a line out. The sound (a wav file)
     becomes AAC that starts at `start_s` seconds of the video's own clock and lasts as long as the
     wav; whatever sound `video` had is dropped, and neither stream is cut to the other's length.
     AAC starts with 1024 samples of run-in, which come before `start_s`.
 
     Raises ValueError for a start before 0 or a sound that is no wav file, OSError where a file is
-    not there or `out` cannot be written, and FfmpegError where ffmpeg fails, as it does for a codec
-    that mp4 cannot hold (VP8, say).
+    not there or `out` cannot be written, and FfmpegError where ffmpeg fails.
     """
     import ffmpeg
 
@@ -149,14 +118,21 @@ def mux(
     }
     _check_wav(audio)
     early_s = _early_s(video)
-    picture = _input(video, **({"itsoffset": f"{early_s:.6f}"} if early_s else {}))
-    sound = _input(audio, f="wav", itsoffset=f"{float(start_s):.6f}")
+    codec, tick_s = _codec(video)
+    # V is a video stream that is no cover picture.
+    picture = _input(video, **({"itsoffset": f"{early_s:.6f}"} if early_s else {}))["V:0"]
+    sound = _input(audio, f="wav", itsoffset=f"{float(start_s):.6f}")["a:0"]
+    changed = codec and codec not in COPIED
+    if changed:
+        even = ("trunc(iw/2)*2", "trunc(ih/2)*2")
+        picture = picture.filter("crop", *even, 0, 0, exact=1).filter("scale", out_range="tv")
+        coding |= {**H264, "crf": 18, "preset": "veryfast", **same_times(tick_s)}
     with _appearing(out) as part:
-        # V is a video stream that is no cover picture.
-        node = ffmpeg.output(picture["V:0"], sound["a:0"], _url(part), **coding)
-        what = f"{video}: putting the sound {audio} on a copy of the picture"
-        with _running(node, f"{what} (re-encode it as H.264 if mp4 cannot hold its codec)"):
+        node = ffmpeg.output(picture, sound, _url(part), **coding)
+        what = "the picture, encoded anew" if changed else "a copy of the picture"
+        with _running(node, f"{video}: putting the sound {audio} on {what}"):
             pass
+    return codec if changed else ""
 
 
 def mux_clip(
@@ -186,8 +162,7 @@ def mux_clip(
     if min(x, y) < 0 or min(width, height) < 2:
         raise ValueError(f"{out}: the box {box}, expected x, y, width, height of a picture's part")
     coding: dict[str, Any] = {
-        "c:v": "libx264",
-        "pix_fmt": "yuv420p",
+        **H264,
         "crf": crf,
         "preset": "veryfast",
         "c:a": "aac",
@@ -216,13 +191,27 @@ def _early_s(video: Path) -> float:
     return float(early_s(Path(video)))
 
 
+def _codec(video: Path) -> tuple[str, Fraction]:
+    """Return the picture's codec by libavcodec's name, and its clock's tick; "" where unreadable.
+
+    ffmpeg then says itself what is wrong with the file.
+    """
+    from pipeline.container import DEFAULTS, MediaError, opened, video_stream
+
+    try:
+        with opened(Path(video), DEFAULTS) as container:
+            stream = video_stream(video, container, DEFAULTS)
+            return stream.codec_context.codec.canonical_name, stream.time_base
+    except MediaError:
+        return "", Fraction(1)
+
+
 def _input(path: Path, **options: str) -> Any:
     import ffmpeg
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file, or not a plain one")
-    limits = {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS}
-    return ffmpeg.input(_url(path), **limits, **options)
+    return ffmpeg.input(_url(path), **LIMITS, **options)
 
 
 def _check_wav(path: Path) -> None:
@@ -236,8 +225,12 @@ def _check_wav(path: Path) -> None:
 
 
 def _url(path: Path) -> str:
-    """Return a name that ffmpeg takes for a file, whatever characters it starts with."""
-    return f"file:{Path(path).absolute()}"
+    """Return a name that ffmpeg takes for a file, whatever characters it starts with.
+
+    A character stands for a byte of the name (`_running`): not every name is text, in UTF-8 or as
+    this process reads names, and ffmpeg-python takes text alone.
+    """
+    return "file:" + os.fsencode(Path(path).absolute()).decode("latin-1")
 
 
 def _write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int) -> None:
@@ -288,8 +281,9 @@ def _appearing(out: Path) -> Iterator[Path]:
 @contextmanager
 def _running(node: Any, what: str) -> Iterator[IO[bytes]]:
     """Run ffmpeg, giving its standard input; raise FfmpegError, naming `what`, if it fails."""
-    command = [*node.compile(cmd=binary(), overwrite_output=True)]
-    command[1:1] = ["-hide_banner", "-loglevel", "error"]
+    words = node.compile(cmd="ffmpeg", overwrite_output=True)[1:]
+    command = [binary(), "-hide_banner", "-loglevel", "error"]
+    command += [word.encode("latin-1") for word in words]
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr
@@ -308,6 +302,5 @@ def _running(node: Any, what: str) -> Iterator[IO[bytes]]:
             process.wait()
         if code or broken:
             stderr.seek(0)
-            lines = stderr.read().decode(errors="replace").strip().splitlines()
-            said = " | ".join(lines[-STDERR_LINES:]) or "nothing"
-            raise FfmpegError(f"{what}: ffmpeg stopped with code {code} and said: {said}")
+            told = said(stderr.read())
+            raise FfmpegError(f"{what}: ffmpeg stopped with code {code} and said: {told}")

@@ -124,7 +124,7 @@ def save(path: Path, rows: Sequence[Row], root: str = "") -> None:
     types = {"dancers": pa.list_(pa.string()), "box": pa.list_(pa.int32())}
     types |= {"bytes": pa.int64(), "counted": pa.int64()}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in columns])
-    schema = schema.with_metadata({"root": root} if root else None)
+    schema = schema.with_metadata({"root": os.fsencode(root)} if root else None)
     buffer = BytesIO()
     pq.write_table(pa.table(columns, schema=schema), buffer)
     write_atomic(path, buffer.getvalue())
@@ -141,7 +141,7 @@ def load(path: Path) -> tuple[list[Row], str]:
         for row in found:
             lists = {name: tuple(row[name]) for name in ("dancers", "box") if name in row}
             rows.append(checked(Row(**row | lists)))
-        return rows, metadata.get(b"root", b"").decode()
+        return rows, os.fsdecode(metadata.get(b"root", b""))
     except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(
             f"{path}: no list of inputs ({error!s:.300}); run the command that made it again"

@@ -25,7 +25,7 @@ def locked(out: Path) -> Iterator[None]:
     """
     try:
         (out / ".work").mkdir(parents=True, exist_ok=True)
-        file = open(out / ".work" / "lock", "w")
+        file = open(out / ".work" / "lock", "w", encoding="utf-8")
     except OSError as error:
         raise OSError(
             f"{out}: cannot be written ({error.strerror}); choose another folder, or make room"

@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.sources.synthetic.body import J
 from pipeline.sources.synthetic.stills import stills
+from pipeline.terminal import print_anything
 
 JOINTS = {"nose": "head", "left_big_toe": "left_foot", "right_big_toe": "right_foot"} | {
     f"{side}_{part}": f"{side}_{part}"
@@ -164,4 +165,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    print_anything()
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from pipeline.ffmpeg import binary
+from pipeline.program import binary
 
 WIDTH, HEIGHT = 96, 64
 
@@ -50,6 +51,11 @@ def peaks(samples: np.ndarray, count: int) -> list[int]:
         left = left.copy()
         left[max(at - 500, 0) : at + 500] = 0
     return sorted(found)
+
+
+def as_listed(name: str) -> str:
+    """Return how this process reads a file name that lies on the disk in UTF-8."""
+    return os.fsdecode(name.encode())
 
 
 def ffmpeg(*arguments: str | Path) -> None:

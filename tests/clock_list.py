@@ -23,9 +23,9 @@ from clips import clicks, ffmpeg, peaks
 
 from model.segment import SAMPLE_RATE_HZ, segment_key
 from pipeline.build import BuildOptions, build, list_inputs, make_settings
-from pipeline.ffmpeg import binary
 from pipeline.manifest import hash_inputs
 from pipeline.media import FrameRequest, read_frames
+from pipeline.program import binary
 from pipeline.report import Report
 from pipeline.shards import read_shard, read_wav
 from pipeline.stages.extract import Extract, Work, clip_request
@@ -223,7 +223,9 @@ def case_list() -> list[Case]:
 def encoders() -> frozenset[str]:
     """Return the encoders that the ffmpeg program has."""
     command = [binary(), "-hide_banner", "-encoders"]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        command, check=True, capture_output=True, encoding="utf-8", errors="replace"
+    ).stdout
     return frozenset(line.split()[1] for line in listed.splitlines() if len(line.split()) > 1)
 
 

@@ -68,7 +68,7 @@ def generated(folder: Path, level: str, videos: list[str], pictures: bool = Fals
         "labels": ["untrained: all of it"],
         "generated": rows,
     }
-    (folder / "generated.json").write_text(json.dumps(summary))
+    (folder / "generated.json").write_text(json.dumps(summary), encoding="utf-8")
     return folder
 
 
@@ -130,7 +130,7 @@ def start_server(
     command = [sys.executable, "-m", "model", "mos", "serve", "--set", str(folder)]
     server = subprocess.Popen(
         [*command, "--port", str(port), "--host", host],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     line = server.stdout.readline()

@@ -111,7 +111,8 @@ def test_the_trainer_loads_neither_librosa_nor_mir_eval_before_validation():
     told = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=True,
         cwd=Path(__file__).parent.parent,
     )

@@ -19,6 +19,7 @@ import soundfile
 from av.video.reformatter import ColorPrimaries, ColorTrc
 from clips import clicks, peaks
 from clock_list import (
+    VP8,
     Case,
     Film,
     Row,
@@ -219,6 +220,61 @@ def test_new_sound_is_put_on_the_same_clock(
             for frame, t in zip(frames, times_s, strict=True)
         ]
         assert len(times_s) >= 29 and max(error_s) < Fraction(1, 10_000)
+
+
+UNEVEN = "lt(mod(n*37\\,100)\\,45)"
+PCM = ("-c:a", "pcm_s16le")
+PRORES = ("-c:v", "prores_ks", "-pix_fmt", "yuv422p10le", *PCM)
+CHANGED = [
+    ("vp8", Case("changed", "VP8", "webm", (*VP8, "-c:a", "libvorbis"))),
+    ("vp8", Case("changed", "VP8, hidden, uneven, late", "webm",
+                 (*VP8, "-auto-alt-ref", "1", "-lag-in-frames", "16", "-c:a", "libvorbis"),
+                 keep=UNEVEN, picture_late_s=Fraction(1, 5))),
+    ("prores", Case("changed", "ProRes, late", "mov", PRORES,
+                    picture_late_s=Fraction(454, 10_000))),
+    ("prores", Case("changed", "ProRes, cut", "mov", PRORES, cut_s=Fraction(73, 100))),
+    ("prores", Case("changed", "ProRes, turned", "mov", PRORES, turn_deg=90)),
+    ("h263", Case("changed", "H.263", "mov", ("-c:v", "h263", "-q:v", "2", *PCM),
+                  size_px=(176, 144))),
+    ("vvc", Case("changed", "VVC", "mp4",
+                 ("-c:v", "libvvenc", "-preset", "faster", "-qp", "12", "-g", "1",
+                  "-pix_fmt", "yuv420p10le", "-c:a", "aac"))),
+    ("mjpeg", Case("changed", "Motion JPEG, 4:4:4, odd, uneven", "mkv",
+                   ("-c:v", "mjpeg", "-q:v", "2", "-pix_fmt", "yuvj444p", *PCM), keep=UNEVEN,
+                   size_px=(97, 65))),
+    ("ffv1", Case("changed", "FFV1, odd", "mkv", ("-c:v", "ffv1", "-pix_fmt", "yuv420p", *PCM),
+                  size_px=(65, 97))),
+    ("gif", Case("changed", "GIF", "gif", ("-c:v", "gif", "-pix_fmt", "gray", "-an"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("codec", "case"), CHANGED, ids=lambda value: getattr(value, "slug", None))
+def test_a_picture_that_mp4_has_no_place_for_is_encoded_anew_on_the_same_clock(
+    tmp_path: Path, codec: str, case: Case
+) -> None:
+    if not case.encoders <= encoders():
+        pytest.skip(f"this ffmpeg has no encoder {', '.join(sorted(case.encoders - encoders()))}")
+    film = write_film(case, tmp_path / "films", FPS, Fraction(2))
+    wav, out, start_s = tmp_path / "new.wav", tmp_path / "out.mp4", Fraction(3, 10)
+    soundfile.write(wav, clicks(30_000, [1000, 11_000]), SAMPLE_RATE_HZ)
+    assert mux(film.path, wav, start_s, out) == codec
+    with av.open(str(out)) as container:
+        stream = container.streams.video[0]
+        coding = stream.codec_context
+        assert (coding.name, coding.pix_fmt) == ("h264", "yuv420p")
+    found = probe(out)
+    assert found.rotation_deg == 0
+    assert (found.width, found.height) == tuple(
+        side // 2 * 2 for side in (case.size_px[::-1] if case.turn_deg else case.size_px)
+    )
+    sound, times_s = read_audio(out), frame_times(out)
+    for k, at in zip(peaks(sound.samples, 2), (1000, 11_000), strict=True):
+        assert abs((sound.start_s - start_s) * SAMPLE_RATE_HZ + k - at) <= 1
+    frames = read_frames(out, {"all": FrameRequest(times_s)})["all"]
+    shown_s = {k: t for k, t in film.frames_s.items() if t >= 0}
+    assert [number(frame) for frame in frames] == list(shown_s)
+    error_s = [abs(a - b) for a, b in zip(times_s, shown_s.values(), strict=True)]
+    assert max(error_s) < Fraction(1, 10_000)
 
 
 def test_the_packets_of_a_cut_copy_tell_where_its_sound_starts(films: dict[Case, Film]) -> None:

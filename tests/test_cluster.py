@@ -95,7 +95,12 @@ def test_nodes_give_the_bytes_of_one_process(source, quiet, tmp_path, count):
     words = [sys.executable, "-c", NODES, source, tmp_path / "out", count]
     environment = {**ENVIRONMENT, "D2M_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
-        list(map(str, words)), cwd=tmp_path, env=environment, capture_output=True, text=True
+        list(map(str, words)),
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
     )
     said = json.loads(ended.stdout.splitlines()[-1])
     assert said["exit"] == 0, ended.stderr
@@ -156,7 +161,12 @@ def test_stages_that_want_a_gpu_get_it_and_leave_the_cores_to_the_others(tmp_pat
     """GPUs here are what a node says it has: Ray counts them, nothing computes on them."""
     environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
-        [sys.executable, "-c", APART], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", APART],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
     )
     assert ended.returncode == 0, ended.stderr
     said = json.loads(ended.stdout.splitlines()[-1])
@@ -170,7 +180,7 @@ def test_stages_that_want_a_gpu_get_it_and_leave_the_cores_to_the_others(tmp_pat
 
 @pytest.fixture(scope="module")
 def ray_up() -> dict[str, Any]:
-    return yaml.safe_load((CLUSTER / "ray-cluster.yaml").read_text())
+    return yaml.safe_load((CLUSTER / "ray-cluster.yaml").read_text(encoding="utf-8"))
 
 
 def test_ray_up_takes_the_file(ray_up):
@@ -216,7 +226,7 @@ def test_ray_up_starts_each_kind_of_node_on_a_mocked_aws(ray_up, tmp_path):
     known |= {"HOME": str(tmp_path)}  # Ray puts the key into its .ssh
     ended = subprocess.run(
         [sys.executable, "-c", AWS, CLUSTER / "ray-cluster.yaml"],
-        env={**ENVIRONMENT, **known}, capture_output=True, text=True,
+        env={**ENVIRONMENT, **known}, capture_output=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     kinds = ray_up["available_node_types"].values()
@@ -266,7 +276,10 @@ def test_ray_up_commands_are_shell_and_mount_one_folder(ray_up):
 
 @pytest.fixture(scope="module")
 def kube() -> dict[str, dict[str, Any]]:
-    return {d["kind"]: d for d in yaml.safe_load_all((CLUSTER / "kuberay.yaml").read_text())}
+    return {
+        d["kind"]: d
+        for d in yaml.safe_load_all((CLUSTER / "kuberay.yaml").read_text(encoding="utf-8"))
+    }
 
 
 def groups(kube: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -336,7 +349,7 @@ def test_kuberay_runs_a_command_that_exists(kube):
 
 
 def instructions() -> list[tuple[str, str]]:
-    text = re.sub(r"\\\n\s*", "", (CLUSTER / "Containerfile").read_text())
+    text = re.sub(r"\\\n\s*", "", (CLUSTER / "Containerfile").read_text(encoding="utf-8"))
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
 
@@ -364,6 +377,6 @@ def test_the_image_has_what_the_package_is_built_from():
     """pyproject names a readme and a licence: without them the build stops."""
     import tomllib
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     copied = " ".join(rest for word, rest in instructions() if word == "COPY").split()
     assert {project["readme"], *project["license-files"]} <= set(copied)

@@ -63,7 +63,7 @@ def music(tmp_path_factory):
 
 @needs_data
 def test_losses_are_the_originals():
-    reference = json.loads((DATA / "losses.json").read_text())
+    reference = json.loads((DATA / "losses.json").read_text(encoding="utf-8"))
     two, six = load("audio_22k_2s.npy"), load("audio_22k_6s.npy")
     bandwidth = measure_bandwidth([torch.stack([two[:44032], six[:44032]])])
     for name, value in reference["bandwidth"].items():

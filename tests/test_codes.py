@@ -205,9 +205,9 @@ def test_verify_names_what_is_wrong_with_codes(root, codec_file, damage):
     if damage == "missing":
         path.unlink()
     else:
-        raw = json.loads((root / "dataset.json").read_text())
+        raw = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
         raw["codecs"][codec_id]["splits"] = {}
-        (root / "dataset.json").write_text(json.dumps(raw))
+        (root / "dataset.json").write_text(json.dumps(raw), encoding="utf-8")
     with pytest.raises(ValueError, match=r"train-000000\.tar"):
         list(verify(root))
 

@@ -75,8 +75,8 @@ def test_clips_are_cut_boxed_grouped_and_explained(curated: tuple[Path, Curation
     counts = {row["video_id"]: (row["status"], row["code"]) for row in curation.report.rows}
     assert counts["broken"] == ("failed", "undecodable")
     assert {counts["one"], counts["two"]} <= {("ok", ""), ("filtered", "no_clip")}
-    assert json.loads((out / "report.json").read_text())["inputs"] == 3
-    page = (out / "tiktok.html").read_text()
+    assert json.loads((out / "report.json").read_text(encoding="utf-8"))["inputs"] == 3
+    page = (out / "tiktok.html").read_text(encoding="utf-8")
     assert "http" not in page and "one_c001" in page and REASONS["speech"] in page
 
 
@@ -90,7 +90,7 @@ def test_another_threshold_decodes_nothing(
 
     monkeypatch.setattr("pipeline.curate.measure.measure", refuse)
     thresholds = tmp_path / "t.yaml"
-    thresholds.write_text("decide: {speech_bass_db: -90}\n")
+    thresholds.write_text("decide: {speech_bass_db: -90}\n", encoding="utf-8")
     for changes in ({}, {"decide_only": True, "source": None}):
         after = run(source, out, thresholds=thresholds, **changes)
         assert after.clips == before.clips
@@ -178,7 +178,7 @@ def test_overrides_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "o.csv"
 
     def write_rows(*rows: tuple[str, ...]) -> None:
-        with open(path, "w", newline="") as file:
+        with open(path, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
 
     write_rows(("id", "verdict"), ("a", "keep"))
@@ -215,5 +215,5 @@ def test_compilations_are_planned_one_by_one_and_written_alike(tmp_path: Path) -
         write(spec, tmp_path / folder)
     first, second = (tmp_path / f / "videos" / "same.mp4" for f in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
-    stored = json.loads((tmp_path / "a" / "truth" / "same.json").read_text())
+    stored = json.loads((tmp_path / "a" / "truth" / "same.json").read_text(encoding="utf-8"))
     assert stored == truth_of(spec) and stored["cuts"] == [0, 15]

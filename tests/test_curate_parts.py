@@ -179,13 +179,13 @@ def test_hashes_survive_a_crop_and_know_another_picture() -> None:
 
 def test_thresholds_name_what_they_do_not_know(tmp_path: Path) -> None:
     path = tmp_path / "t.yaml"
-    path.write_text("decide: {min_clip: 3}\n")
+    path.write_text("decide: {min_clip: 3}\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"decide\.min_clip; did you mean decide\.min_clip_s"):
         load_settings(path)
-    path.write_text("decide: {min_clip_s: yes}\n")
+    path.write_text("decide: {min_clip_s: yes}\n", encoding="utf-8")
     with pytest.raises(ValueError, match="expected a number"):
         load_settings(path)
-    path.write_text("decide: {min_clip_s: 3}\n")
+    path.write_text("decide: {min_clip_s: 3}\n", encoding="utf-8")
     assert load_settings(path).decide.min_clip_s == 3
     assert load_settings(path).shots == load_settings().shots == ShotSettings()
     assert load_settings().picture == PictureSettings()

@@ -60,7 +60,7 @@ def test_dancers_are_counted_and_stills_are_out(
     for row in (one, two):
         assert row["whole_body"] > 0.7 and row["energy"] > 0.1
     assert f"counted by --detector {PERSONS}" in curation.people
-    page = (out / "tiktok.html").read_text()
+    page = (out / "tiktok.html").read_text(encoding="utf-8")
     assert curation.people in page and page.count("<rect") >= 8 and "2 dancers, whole in" in page
 
 
@@ -73,7 +73,7 @@ def test_deciding_again_runs_no_detector_and_no_decoder(
     monkeypatch.setattr("pipeline.curate.people.look", refuse)
     monkeypatch.setattr(Detector, "setup", refuse)
     thresholds = tmp_path / "t.yaml"
-    thresholds.write_text("decide: {max_dancers: 1, min_energy: 9}\n")
+    thresholds.write_text("decide: {max_dancers: 1, min_energy: 9}\n", encoding="utf-8")
     out, before = curated
     for changes in ({"detector": PERSONS}, {"decide_only": True, "source": None}):
         after = run(source, out, thresholds=thresholds, **changes)
@@ -94,7 +94,7 @@ def test_without_a_detector_nobody_is_judged_by_people_and_that_is_said(
     assert {row["dancers"] for row in pq.read_table(tmp_path / "tiktok.parquet").to_pylist()} == {
         None
     }
-    assert "not counted" in (tmp_path / "tiktok.html").read_text()
+    assert "not counted" in (tmp_path / "tiktok.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_the_page_draws_boxes_and_bones_that_are_sure(tmp_path: Path) -> None:
     verdict = Verdict("keep", song="s", split="train")
     material = Material(np.zeros((0, 144)), np.zeros((0, 3)), b"", figures)
     save_page(tmp_path / "p.html", "t", "counted by me", [clip], [material], [verdict], [])
-    page = (tmp_path / "p.html").read_text()
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert '<g class="main"><rect x="1.250" y="0.100" width="0.500" height="0.800"/>' in page
     assert page.count("<line") == 15 and page.count("<rect") == 2
     assert "1 dancers, whole in 90%, 0.40 heights/s" in page and "counted by me" in page

@@ -297,7 +297,7 @@ def test_settings_are_refused_with_a_reason(setting, message):
 
 def test_file_and_settings_override_the_preset(tmp_path):
     file = tmp_path / "run.yaml"
-    file.write_text("lr_generator: 1e-3\nweights: {mel: 5}\ndilations: [1, 2]\n")
+    file.write_text("lr_generator: 1e-3\nweights: {mel: 5}\ndilations: [1, 2]\n", encoding="utf-8")
     config = load_config("tiny", file, ["weights.wave=0", "lr_discriminator=2e-4"])
     assert (config.lr_generator, config.lr_discriminator) == (1e-3, 2e-4)
     preset = load_config("tiny", None).weights

@@ -110,7 +110,7 @@ def unusable(tmp_path_factory) -> Path:
     whole = clip(folder / "good.mp4", 2.2).read_bytes()
     (folder / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(20_000))
     (folder / "zero.mp4").touch()
-    (folder / "text.mp4").write_text("this is no video\n" * 50)
+    (folder / "text.mp4").write_text("this is no video\n" * 50, encoding="utf-8")
     for name, at in (("no_rate", (b"mdhd", 16)), ("no_time", (b"stts", 16))):
         (folder / f"{name}.mp4").write_bytes(whole)
         patched(folder / f"{name}.mp4", *at)
@@ -210,7 +210,7 @@ def test_d3_ray_driver_worker_and_node_killed(tmp_path):
     counts = ["--drivers", "1", "--workers", "1", "--nodes", "1", "--videos", "4"]
     ended = subprocess.run(
         [sys.executable, script, *counts, "--folder", tmp_path], cwd=ROOT, env=ENVIRONMENT,
-        capture_output=True, text=True,
+        capture_output=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     for what in ("driver", "worker", "node"):
@@ -219,7 +219,7 @@ def test_d3_ray_driver_worker_and_node_killed(tmp_path):
 
 def descendants(parent: int, words: str) -> list[int]:
     """Return the processes under `parent` whose command line holds `words`."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
     found = [int(c) for c in children if words.encode() in Path(f"/proc/{c}/cmdline").read_bytes()]
     return found + [pid for child in children for pid in descendants(int(child), words)]
 
@@ -363,7 +363,7 @@ def test_d6_a_sample_that_lacks_one_field_is_withheld_whole(tmp_path, codec_file
 
 def test_d7_a_few_bad_inputs_are_reported_and_the_build_ends_well(clips_of, tmp_path, capsys):
     source = clips_of(tmp_path / "in", 100)
-    (source / "v050.mp4").write_text("no video")
+    (source / "v050.mp4").write_text("no video", encoding="utf-8")
     done = ["build", "--dataset", "folder", "--engine", "local", "--visual", "none"]
     assert run(*done, "--source", source, "--out", tmp_path / "out") == 0
     assert "failed: v050" in capsys.readouterr().out
@@ -375,12 +375,12 @@ def test_d7_too_many_bad_inputs_stop_the_build_early(clips_of, tmp_path, capsys)
     source, out = clips_of(tmp_path / "in", 70), tmp_path / "out"
     for k in range(70):
         if k % 5 < 3:
-            (source / f"v{k:03d}.mp4").write_text(f"no video {k}")
+            (source / f"v{k:03d}.mp4").write_text(f"no video {k}", encoding="utf-8")
     done = ["build", "--dataset", "folder", "--engine", "local", "--visual", "none"]
     assert run(*done, "--source", source, "--out", out) == 3
     table = capsys.readouterr().out
     assert "STOPPED more than 20% of the inputs failed (--max-failed); 20 were left" in table
-    saved = json.loads((out / "report.json").read_text())
+    saved = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert saved["counts"] == {"failed": 30, "left": 20, "ok": 20}
     assert saved["inputs"] == sum(saved["counts"].values()) == 70
     assert not list(out.glob("*.tar")) and not (out / "dataset.json").exists()
@@ -584,11 +584,11 @@ def test_d9_read_only_output_is_refused_before_any_work(clips_of, tmp_path, smal
 
 def test_d9_an_output_that_is_a_file_is_refused(clips_of, tmp_path, capsys):
     source = clips_of(tmp_path / "in", 1)
-    (tmp_path / "out").write_text("mine")
+    (tmp_path / "out").write_text("mine", encoding="utf-8")
     done = ["build", "--dataset", "folder", "--engine", "local", "--visual", "none"]
     assert run(*done, "--source", source, "--out", tmp_path / "out") == 1
     assert "cannot be written" in capsys.readouterr().err
-    assert (tmp_path / "out").read_text() == "mine"
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
 
 
 def test_d9_a_second_build_into_the_same_folder_refuses(clips_of, tmp_path):

@@ -101,7 +101,7 @@ def test_every_row_is_scored_and_its_music_is_to_be_heard(evaluated, run):
         assert {*OF_CLIPS, *OF_SEGMENTS} - {"codes"} <= row["scores"].keys(), name
     folder = folder_of(run)
     assert len(list(folder.glob("clip-*-*.wav"))) == len(list(folder.glob("*.png"))) == 3 * 9
-    page = (folder / "index.html").read_text()
+    page = (folder / "index.html").read_text(encoding="utf-8")
     assert all(f'src="{path.name}"' in page for path in folder.glob("clip-*"))
     assert "demo codec" in page
     assert not list(folder.glob("*.part"))
@@ -395,7 +395,7 @@ def test_an_evaluation_of_an_earlier_version_is_to_be_made_anew(evaluated, tmp_p
     folder = folder_of(tmp_path / "old")
     folder.mkdir(parents=True)
     old = {key: value for key, value in evaluated.items() if key != "data"}
-    (folder / NAME).write_text(json.dumps(old))
+    (folder / NAME).write_text(json.dumps(old), encoding="utf-8")
     with pytest.raises(ValueError, match=r"earlier version.*model evaluate --run"):
         load(tmp_path / "old")
 

@@ -546,7 +546,7 @@ class Bench:
         self.paths = {name: folders.mktemp("fuzz") / name for name in kinds}
         table = self.paths["tiktok.parquet"]
         manifest.save(table.with_name("tiktok.inputs.parquet"), [Row("a", "a.mp4")])
-        table.with_name("report.json").write_text(json.dumps({"rows": []}))
+        table.with_name("report.json").write_text(json.dumps({"rows": []}), encoding="utf-8")
         table.with_name("a.mp4").touch()
         beside = self.paths["report.json"].with_name("dataset.json")
         beside.write_bytes(kinds["dataset.json"].valid[0])
@@ -768,7 +768,7 @@ def hold_to(root: Path, data: bytes, which: str, watch: Watch) -> None:
     places["splits"]["train"][0] |= facts
     try:
         path.write_bytes(data)
-        (root / "dataset.json").write_text(json.dumps(raw))
+        (root / "dataset.json").write_text(json.dumps(raw), encoding="utf-8")
         watched = root / TAR
         check(watch, lambda: list(verify(root)), lambda lines: None, watched)
         check(watch, lambda: trained(root), are_segments, watched)
@@ -924,10 +924,10 @@ def test_mutated_videos_all_end_in_the_report(tmp_path):
     command = ["benchmarks/mutated_videos.py", "--videos", "30", "--engine", "local"]
     run = subprocess.run(
         [sys.executable, *command, "--folder", str(tmp_path / "work")],
-        cwd=ROOT, capture_output=True, text=True,
+        cwd=ROOT, capture_output=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
     assert "exit 0" in run.stdout and "35 rows" in run.stdout and "| all |" in run.stdout
-    report = json.loads((tmp_path / "work" / "local" / "report.json").read_text())
+    report = json.loads((tmp_path / "work" / "local" / "report.json").read_text(encoding="utf-8"))
     assert report["inputs"] == sum(report["counts"].values()) == 35
     assert 5 < report["counts"]["ok"] < 35 and report["counts"]["failed"] > 5

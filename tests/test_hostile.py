@@ -22,7 +22,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from clips import clicks, ffmpeg
+from clips import as_listed, clicks, ffmpeg
 from test_build import clip, ends, motion_file, options, run, shards
 
 import pipeline.build
@@ -46,7 +46,7 @@ NAMES = (
     "'single' \"double\"",
     "two\nlines",
     "-dash",
-    "日本語 é",
+    as_listed("日本語 é"),
     "%03d #?:",
     "$(touch x)",
 )
@@ -161,9 +161,13 @@ def attacks(tmp_path_factory) -> Iterator[tuple[Path, list[str]]]:
         clip(folder / "good.mp4", 2.1)
         secret = folder.parent / "secret.ts"
         ffmpeg("-i", folder / "good.mp4", "-c", "copy", "-f", "mpegts", secret)
-        (folder / "hls_file.mp4").write_text(playlist(str(secret)))
-        (folder / "hls_url.mp4").write_text(playlist(f"http://127.0.0.1:{port}/secret.ts"))
-        (folder / "concat.mp4").write_text(f"ffconcat version 1.0\nfile '{secret}'\n")
+        (folder / "hls_file.mp4").write_text(playlist(str(secret)), encoding="utf-8")
+        (folder / "hls_url.mp4").write_text(
+            playlist(f"http://127.0.0.1:{port}/secret.ts"), encoding="utf-8"
+        )
+        (folder / "concat.mp4").write_text(
+            f"ffconcat version 1.0\nfile '{secret}'\n", encoding="utf-8"
+        )
         header_bomb(folder / "header_bomb.mp4", 1 << 30)
         giant(folder / "giant.mov", 16384)
         clip(folder / "claims.mp4", 2.2)
@@ -223,7 +227,13 @@ def peak_mb(script: str, *arguments: object) -> float:
     """Run Python code in a process of its own and return its largest resident memory in MB."""
     tail = "\nimport re; print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     command = [sys.executable, "-c", script + tail, *map(str, arguments)]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    run = subprocess.run(
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        cwd=Path(__file__).parents[1],
+    )
     assert run.returncode == 0, run.stderr
     return float(run.stdout.splitlines()[-1]) / 1024
 
@@ -332,7 +342,7 @@ def test_keypoints_nested_without_end_fail_by_name(tmp_path):
         folder = tmp_path / "in" / "openpose" / name
         folder.mkdir(parents=True)
         for frame in range(63):
-            (folder / f"{name}_{frame:012d}_keypoints.json").write_text(text)
+            (folder / f"{name}_{frame:012d}_keypoints.json").write_text(text, encoding="utf-8")
     report = build(options(tmp_path / "in", tmp_path / "out", motion="openpose"))
     assert set(ends(report).values()) == {"bad_motion"}
 
@@ -442,9 +452,9 @@ def test_a_dataset_that_names_a_shard_elsewhere_is_refused(tmp_path):
     build(options(tmp_path / "in", tmp_path / "out"))
     path = tmp_path / "out" / "dataset.json"
     for name in ("../train-000000.tar", "/etc/x.tar", "train-000000.tar/../../x.tar"):
-        raw = json.loads(path.read_text())
+        raw = json.loads(path.read_text(encoding="utf-8"))
         raw["splits"]["train"][0]["name"] = name
-        path.write_text(json.dumps(raw))
+        path.write_text(json.dumps(raw), encoding="utf-8")
         with pytest.raises(ValueError, match=r"a shard is a \.tar in its own folder"):
             load_dataset(tmp_path / "out")
 

@@ -194,7 +194,7 @@ def test_a_file_of_another_layout_is_refused_by_name(content, words, tmp_path):
     with pytest.raises(ValueError, match=words) as refused:
         inception.load(3, path)
     assert str(path) in str(refused.value)
-    path.write_text("no weights")
+    path.write_text("no weights", encoding="utf-8")
     with pytest.raises(ValueError, match="not the RGB weights"):
         inception.load(3, path)
 

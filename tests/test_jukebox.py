@@ -75,7 +75,7 @@ def test_decodes_random_codes_like_the_original(reference, threads, level):
 
 @needs_data
 def test_keys_are_the_checkpoints_in_order():
-    lines = (DATA / "state_dict_keys.tsv").read_text().split("\n")
+    lines = (DATA / "state_dict_keys.tsv").read_text(encoding="utf-8").split("\n")
     with torch.device("meta"):
         state = VQVAE(JUKEBOX_5B).state_dict()
     ours = [f"{key}\t{'x'.join(map(str, value.shape))}" for key, value in state.items()]

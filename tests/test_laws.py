@@ -1,4 +1,4 @@
-"""The laws of the house: who may import whom, and that `--help` imports nothing heavy."""
+"""The laws of the house: who may import whom, that `--help` imports nothing heavy, encodings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "ray", "av", "numpy", "librosa", "scipy", "cv2", "webdataset", "pyarrow"}
+
+RUNNERS = ("run", "Popen", "check_output")
 
 
 def imported(path: Path) -> set[str]:
@@ -61,7 +63,12 @@ def test_help_imports_nothing_heavy(package):
         "print('\\n', *sorted({name.split('.')[0] for name in sys.modules}))"
     )
     run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", script],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=True,
+        cwd=ROOT,
     )
     loaded = set(run.stdout.splitlines()[-1].split())
     assert "argparse" in loaded
@@ -73,3 +80,34 @@ def test_no_script_hides_a_package_from_the_scripts_beside_it():
     names = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
     assert names
     assert not names & {"pipeline", "model", "manifests"}
+
+
+@pytest.mark.parametrize("package", ["pipeline", "model", "benchmarks", "tests"])
+def test_every_text_file_and_every_program_s_output_is_read_by_a_named_encoding(package):
+    bare = []
+    for path in files(package):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call):
+                continue
+            name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+            given = {word.arg: word.value for word in call.keywords}
+            modes = [given.get("mode"), *call.args[:2]] if name == "open" else []
+            modes = [mode.value for mode in modes if isinstance(mode, ast.Constant)]
+            reads = isinstance(call.func, ast.Name) and name == "open"
+            text = reads and not any("b" in str(mode) for mode in modes)
+            text |= name in ("read_text", "write_text") or ("text" in given and name in RUNNERS)
+            if text and "encoding" not in given:
+                bare.append(f"{path.relative_to(ROOT)}:{call.lineno}")
+    assert not bare
+
+
+@pytest.mark.parametrize("package", ["pipeline", "model", "benchmarks"])
+def test_every_program_prints_in_any_encoding(package):
+    programs = {path: path.read_text(encoding="utf-8") for path in files(package)}
+    silent = [
+        str(path)
+        for path, text in programs.items()
+        if '__name__ == "__main__"' in text or path.name == "cli.py"
+        if "    print_anything()\n" not in text
+    ]
+    assert not silent

@@ -115,7 +115,7 @@ def server(video: bytes) -> Iterator[Server]:
 def fetch(folder: Path, rows: dict[str, str], **changes: object) -> Fetched:
     """Fetch {id: url}, without pauses."""
     listed = folder / "links.csv"
-    with open(listed, "w", newline="") as file:
+    with open(listed, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(
             [HEADER, *((name, url, "", "", "") for name, url in rows.items())]
         )
@@ -142,7 +142,7 @@ def test_every_link_ends_as_a_whole_file_or_by_its_cause(server: Server, tmp_pat
     for name in ("v_good", "v_once"):
         assert (out / f"{name}.mp4").read_bytes() == server.video
     assert sorted(path.name for path in source_files(out)[0]) == ["v_good.mp4", "v_once.mp4"]
-    report = json.loads((out / "links.json").read_text())
+    report = json.loads((out / "links.json").read_text(encoding="utf-8"))
     assert report["links"] == 11 == sum(report["counts"].values())
     assert all(row["words"] for row in report["rows"] if row["cause"])
     assert server.asked["404"] <= 2 < server.asked["503"], "only what passes is tried again"
@@ -155,13 +155,13 @@ def test_a_second_run_asks_for_what_may_have_passed_and_nothing_else(
 ) -> None:
     rows = {name: server.url(name) for name in ("good", "404", "503")}
     fetch(tmp_path, rows, tries=1)
-    with open(tmp_path / "out" / "archive.jsonl", "a") as file:
+    with open(tmp_path / "out" / "archive.jsonl", "a", encoding="utf-8") as file:
         file.write('{"id": "good", "torn')
     server.asked.clear()
     again = fetch(tmp_path, rows, tries=1)
     assert causes(again) == {"good": "", "404": "removed", "503": "busy"} and again.asked == 1
     assert set(server.asked) == {"503"}
-    lines = (tmp_path / "out" / "archive.jsonl").read_text().splitlines()
+    lines = (tmp_path / "out" / "archive.jsonl").read_text(encoding="utf-8").splitlines()
     assert lines[-2] == '{"id": "good", "torn' and json.loads(lines[-1])["cause"] == "busy"
     (tmp_path / "out" / "good.mp4").unlink()
     assert fetch(tmp_path, rows, tries=1, dead_too=True).asked == 3
@@ -202,7 +202,9 @@ def test_long_videos_are_left_out_by_the_list_and_by_the_file(
     again = fetch(tmp_path, {"a": server.url("a")}, max_duration_s=60.0)
     assert again.asked == 1 and causes(again) == {"a": ""}
     listed = tmp_path / "long.csv"
-    listed.write_text("id,url,song,duration,dancers\nb," + server.url("b") + ",s,2000,1\n")
+    listed.write_text(
+        "id,url,song,duration,dancers\nb," + server.url("b") + ",s,2000,1\n", encoding="utf-8"
+    )
     fetched = fetch_links(Fetching(listed, tmp_path / "other"))
     assert causes(fetched) == {"b": "too_long"} and not server.asked["b"]
 
@@ -251,7 +253,7 @@ def test_a_list_that_cannot_be_used_is_refused_whole(
     lines: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     listed = tmp_path / "l.csv"
-    listed.write_text("\n".join(lines) + "\n")
+    listed.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with pytest.raises(ValueError, match=words):
         read_links(listed)
     with pytest.raises(SystemExit) as end:
@@ -264,7 +266,7 @@ def test_the_command_prints_the_causes_and_its_exit_code(
 ) -> None:
     listed = tmp_path / "l.csv"
     rows = [f"{name},{server.url(name)},song {name},2,1" for name in ("good", "404")]
-    listed.write_text("\n".join([",".join(HEADER), *rows]) + "\n")
+    listed.write_text("\n".join([",".join(HEADER), *rows]) + "\n", encoding="utf-8")
     arguments = ["fetch", "--links", str(listed), "--out", str(tmp_path / "out"), "--pause-s", "0"]
     for more, code in (([], 0), (["--max-failed", "0.4"], 3)):
         with pytest.raises(SystemExit) as end:
@@ -272,7 +274,7 @@ def test_the_command_prints_the_causes_and_its_exit_code(
         assert end.value.code == code
     said = capsys.readouterr().out
     assert "removed" in said and "(0 asked for in this run)" in said
-    row = json.loads((tmp_path / "out" / "links.json").read_text())["rows"][0]
+    row = json.loads((tmp_path / "out" / "links.json").read_text(encoding="utf-8"))["rows"][0]
     assert (row["song"], row["dancers"], row["file"]) == ("song good", 1, "good.mp4")
 
 

@@ -349,7 +349,7 @@ def test_the_codes_of_unusable_files(tmp_path: Path) -> None:
     encode(frames(30), 30, (WIDTH, HEIGHT), None, 44100, silent)
     soundfile.write(sound, clicks(22050, [9]), 22050)
     (tmp_path / "empty.mp4").touch()
-    (tmp_path / "text.mp4").write_text("not a video at all\n" * 100)
+    (tmp_path / "text.mp4").write_text("not a video at all\n" * 100, encoding="utf-8")
     assert error_of(tmp_path / "empty.mp4").code == "empty"
     assert error_of(tmp_path / "text.mp4").code == "undecodable"
     assert error_of(silent).code == "no_audio"
@@ -408,7 +408,7 @@ def test_a_playlist_opens_no_socket(
     path, wav = tmp_path / name, tmp_path / "music.wav"
     lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:2", "#EXTINF:2.0,"]
     text = "\n".join([*lines, f"http://127.0.0.1:{port}/secret.ts", "#EXT-X-ENDLIST", ""])
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     soundfile.write(wav, clicks(22050, [9]), 22050)
     for read in (probe, read_audio, lambda p: read_frames(p, {"a": FrameRequest([Fraction(0)])})):
         with pytest.raises(MediaError) as caught:
@@ -419,7 +419,7 @@ def test_a_playlist_opens_no_socket(
     assert not visited()
     # The attack is a real one: a reader without these limits does connect.
     bait = tmp_path / "bait.m3u8"
-    bait.write_text(text)
+    bait.write_text(text, encoding="utf-8")
     with pytest.raises(av.error.FFmpegError):
         av.open(str(bait), options={"protocol_whitelist": "file,http,tcp"}, timeout=1)
     assert visited()
@@ -436,7 +436,7 @@ def test_a_playlist_reads_no_other_file(tmp_path: Path, kind: str) -> None:
         ffmpeg("-i", secret, "-c", "copy", "-f", "mpegts", tmp_path / "secret.ts")
         lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:2", "#EXTINF:1.0,", "secret.ts"]
         path, text = tmp_path / "attack.m3u8", "\n".join([*lines, "#EXT-X-ENDLIST", ""])
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     # The attack is a real one: a reader without these limits opens the other file.
     with av.open(str(path)) as container:
         assert container.streams.video[0].width == WIDTH

@@ -222,7 +222,7 @@ def test_nothing_served_tells_what_a_clip_is(films):
     served = [path for path in (folder / "served").rglob("*") if path.is_file()]
     assert len(served) == len(key.items) + 1
     tell = [*key.systems, TRUTH, ANCHOR, CHECK, "test0", "test1", "test2", "fake-0000"]
-    plan_text = (folder / "served" / "plan.json").read_text()
+    plan_text = (folder / "served" / "plan.json").read_text(encoding="utf-8")
     assert not [word for word in tell if f'"{word}' in plan_text]
     assert {path.stat().st_mtime for path in served if path.name != "plan.json"} == {0}
     assert stat.S_IMODE((folder / "key.json").stat().st_mode) == 0o600
@@ -284,7 +284,9 @@ def test_a_clip_cut_from_a_longer_video_plays_its_own_moving_picture(tmp_path, m
         with av.open(str(path)) as container:
             sound = container.streams.audio[0]
             assert abs(sound.start_time * sound.time_base) < 0.001
-    told = json.loads((tmp_path / "ours" / "generated.json").read_text())["generated"]
+    told = json.loads((tmp_path / "ours" / "generated.json").read_text(encoding="utf-8"))[
+        "generated"
+    ]
     assert [(row["start_s"], row["mp4_start_s"]) for row in told] == [(12.0, 0.0)] * 3
     assert Piece("v", 1, 1, 12.0, "", None, None).mp4_start_s == 12.0
 
@@ -323,10 +325,10 @@ def test_a_picture_that_browsers_do_not_show_is_encoded_anew_and_cut_to_what_is_
 )
 def test_a_time_that_is_not_in_the_film_is_refused(foreign, tmp_path, start_s, what):
     ours = Path(shutil.copytree(foreign / "ours", tmp_path / "ours"))
-    told = json.loads((ours / "generated.json").read_text())
+    told = json.loads((ours / "generated.json").read_text(encoding="utf-8"))
     for row in told["generated"]:
         row["mp4_start_s"] = start_s
-    (ours / "generated.json").write_text(json.dumps(told))
+    (ours / "generated.json").write_text(json.dumps(told), encoding="utf-8")
     settings = Settings(parts=("coherence",), clips=2, clip_s=0.6, checks=0, raters=2)
     with pytest.raises(ValueError, match=what):
         prepare(foreign / "shards", "test", {"ours": ours}, tmp_path / "set", settings)
@@ -383,10 +385,10 @@ def test_prepare_refuses_what_makes_no_test(made, tmp_path, capsys):
     strangers = generated(tmp_path / "strangers", "high", ["other1", "other2"])
     refused({"high": high, "strangers": strangers}, "0 pieces of the same segments")
     refused({"strangers": strangers}, "no segment 1 of other1, and 1 more")
-    evil = json.loads((high / "generated.json").read_text())
+    evil = json.loads((high / "generated.json").read_text(encoding="utf-8"))
     evil["generated"][0]["file"] = "../../etc/passwd"
     (tmp_path / "evil").mkdir()
-    (tmp_path / "evil" / "generated.json").write_text(json.dumps(evil))
+    (tmp_path / "evil" / "generated.json").write_text(json.dumps(evil), encoding="utf-8")
     refused({"evil": tmp_path / "evil"}, "names the file")
     assert not list(tmp_path.glob(".s.*")) and not (tmp_path / "s").exists()
     with pytest.raises(SystemExit) as end:
@@ -592,10 +594,10 @@ def test_answers_to_a_set_of_the_first_schema_are_counted_and_no_more_are_taken(
     app.state.store.close()
     before = report(folder)["listeners"]
     for path in (folder / "key.json", folder / "served" / "plan.json"):
-        raw = json.loads(path.read_text()) | {"schema": 1}
+        raw = json.loads(path.read_text(encoding="utf-8")) | {"schema": 1}
         if raw.pop("beeps", None) is not None:
             raw["items"] = {n: {**item, "start_s": 1.5} for n, item in raw["items"].items()}
-        path.write_text(json.dumps(raw))
+        path.write_text(json.dumps(raw), encoding="utf-8")
     assert report(folder)["listeners"] == before
     with pytest.raises(ValueError, match="prepare the set anew"):
         create_app(folder)
@@ -758,9 +760,9 @@ def test_answers_of_another_set_are_not_mixed_in(app, clock, folder, films, tmp_
 
 def test_a_plan_that_names_files_elsewhere_is_refused(folder):
     path = folder / "served" / "plan.json"
-    plan = json.loads(path.read_text())
+    plan = json.loads(path.read_text(encoding="utf-8"))
     next(iter(plan["items"].values()))["file"] = "../../key.json"
-    path.write_text(json.dumps(plan))
+    path.write_text(json.dumps(plan), encoding="utf-8")
     with pytest.raises(ValueError, match="prepare the set anew"):
         create_app(folder)
 
@@ -957,16 +959,16 @@ def test_a_report_gives_the_means_and_leaves_out_who_did_not_listen(folder, cloc
     assert part["paper_only"] == {"reconstruction": 3.5}
     assert part["anchors_apart"] is True
 
-    assert json.loads((folder / "report.json").read_text())["parts"] == json.loads(
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["parts"] == json.loads(
         json.dumps(found["parts"])
     )
-    with open(folder / "report.csv", newline="") as file:
+    with open(folder / "report.csv", newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     assert [(r["part"], r["system"]) for r in table] == [
         ("quality", name) for name in (TRUTH, "high", "low", ANCHOR)
     ]
     assert float(table[1]["mos"]) == 4
-    with open(folder / "answers.csv", newline="") as file:
+    with open(folder / "answers.csv", newline="", encoding="utf-8") as file:
         answers = list(csv.DictReader(file))
     assert len(answers) == 5 * 12 + 2
     assert sum(int(row["counted"]) for row in answers) == 3 * 8

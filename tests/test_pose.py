@@ -254,7 +254,7 @@ def test_wrong_weights_are_named(tmp_path):
         pose.check_weights(str(tmp_path / "none.pth"))
     with pytest.raises(FileNotFoundError, match="--detector"):
         detect.check_weights(str(tmp_path / "none.pth"))
-    (tmp_path / "text.pth").write_text("no weights")
+    (tmp_path / "text.pth").write_text("no weights", encoding="utf-8")
     for check in (pose.check_weights, detect.check_weights):
         with pytest.raises(ValueError, match=r"text\.pth: not weights of a"):
             check(str(tmp_path / "text.pth"))

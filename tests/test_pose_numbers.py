@@ -44,7 +44,9 @@ def test_wholebody_and_openpose_json_give_the_same_motion(tmp_path):
             sure = float(ends[:, 2].min())
             pose += [x, y, sure] if sure > 0 else [0, 0, 0]
         people = {"people": [{"pose_keypoints_2d": pose}]}
-        (tmp_path / f"a_{number:012d}_keypoints.json").write_text(json.dumps(people))
+        (tmp_path / f"a_{number:012d}_keypoints.json").write_text(
+            json.dumps(people), encoding="utf-8"
+        )
     read = openpose.main_person(openpose.load_people(tmp_path), 640, 360)
     mine = normalise(to_body25(COCO_WHOLEBODY, joints), 640, 360).reshape(20, 75)
     assert (mine.reshape(20, 25, 3)[..., 2] > 0).mean() > 0.6

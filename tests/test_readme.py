@@ -32,7 +32,12 @@ def test_the_documented_reader_needs_webdataset_alone(tmp_path):
         "assert not {'pipeline', 'model'} & set(sys.modules)\n"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+        [sys.executable, "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=True,
+        cwd=tmp_path,
     )
     assert run.stdout.splitlines() == [
         "a_seg0001 1 (1, 2048) (344,) (1378,)",
@@ -42,12 +47,18 @@ def test_the_documented_reader_needs_webdataset_alone(tmp_path):
 
 def test_every_make_target_and_command_named_in_the_readme_exists():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(
+        re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     named = set(re.findall(r"(?:^ +|`)make (\w+)", text, re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
     for program in ("pipeline", "model"):
         page = subprocess.run(
-            [sys.executable, "-m", program, "--help"], capture_output=True, text=True, check=True
+            [sys.executable, "-m", program, "--help"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=True,
         ).stdout
         commands = set(re.findall(rf"^ +{program} ([a-z][a-z-]+)", text, re.MULTILINE))
         assert commands

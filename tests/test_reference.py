@@ -203,7 +203,7 @@ def test_imported_weights_generate_and_train_on(shards, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["generate", "--run", str(run), "--shards", str(shards), "--out", str(tmp_path / "o")])
     assert stop.value.code == 0, capsys.readouterr().err
-    told = json.loads((tmp_path / "o" / "generated.json").read_text())
+    told = json.loads((tmp_path / "o" / "generated.json").read_text(encoding="utf-8"))
     assert told["inputs"] == ["motion", "visual", "genre"]
     assert [row["samples"] for row in told["generated"]] == [3 * 44_100]
     config = load_config("code", None, [*SMALL, "max_steps=2", "batch_size=2"])

@@ -66,14 +66,14 @@ def built(tmp_path_factory) -> Path:
         clip(source / name, 1.2)
     clip(source / "silent.mp4", sound=False)
     for name in ("text.mp4", "text\x1b[31m.mp4", "<b>text.mp4", "text4.mp4"):
-        (source / name).write_text(f"{name} is no video\n" * 50)
+        (source / name).write_text(f"{name} is no video\n" * 50, encoding="utf-8")
     build(options(source, folder / "out"))
     return folder / "out"
 
 
 @pytest.fixture
 def facts(built) -> dict:
-    return json.loads((built / "report.json").read_text())
+    return json.loads((built / "report.json").read_text(encoding="utf-8"))
 
 
 def test_report_json_adds_up(facts):
@@ -135,7 +135,7 @@ def test_workers_of_ray_tell_their_times(engine):
 
 
 def test_the_page_says_what_the_report_says(built, facts):
-    read = Reader((built / "report.html").read_text())
+    read = Reader((built / "report.html").read_text(encoding="utf-8"))
     assert "10 inputs" in read.text
     for status, count in facts["counts"].items():
         assert f"{count} {status} " in read.text
@@ -150,13 +150,13 @@ def test_the_page_says_what_the_report_says(built, facts):
         assert stage["stage"] in read.words
     assert "train: 4 of its segments" in read.text
     heights = re.findall(
-        r'style="height:[\d.]+%"><b>(\d*)</b>', (built / "report.html").read_text()
+        r'style="height:[\d.]+%"><b>(\d*)</b>', (built / "report.html").read_text(encoding="utf-8")
     )
     assert sum(int(count or 0) for count in heights) == facts["counts"]["ok"]
 
 
 def test_the_page_loads_nothing_and_runs_nothing(built):
-    text = (built / "report.html").read_text()
+    text = (built / "report.html").read_text(encoding="utf-8")
     read = Reader(text)
     assert "script" not in read.tags and "link" not in read.tags and "\x1b" not in text
     assert read.addresses and all(a.startswith("data:image/") for a in read.addresses)
@@ -166,7 +166,7 @@ def test_the_page_loads_nothing_and_runs_nothing(built):
 
 
 def test_segments_are_shown_with_picture_and_onsets(built):
-    text = (built / "report.html").read_text()
+    text = (built / "report.html").read_text(encoding="utf-8")
     assert text.count('class="segment"') == 4
     assert text.count("data:image/jpeg") == text.count("data:image/png") == 4
     shown = [int(n) for n in re.findall(r"2 s of sound, (\d+) onsets", text)]
@@ -186,7 +186,7 @@ def test_a_video_that_cannot_be_read_any_more_takes_its_picture_alone(built, tmp
     dataset = load_dataset(built)
     for path in ("a.mp4", EVIL, "long.mp4"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_text("<i>not a video any more</i>")
+        (tmp_path / path).write_text("<i>not a video any more</i>", encoding="utf-8")
     drawn = pipeline.examples.figures(built, replace(dataset, source=str(tmp_path)))["train"]
     assert all("data:image/png" in figure and "jpeg" not in figure for figure in drawn)
     assert all('class="missing"' in figure and "<i>" not in figure for figure in drawn)
@@ -215,7 +215,9 @@ def test_the_command_prints_json_and_writes_the_page_again(built, facts, capsys)
         cli.main(["report", "--shards", str(built), "--json", "--html"])
     assert done.value.code == 0
     assert json.loads(capsys.readouterr().out) == facts
-    assert Reader((built / "report.html").read_text()).text.count("undecodable") >= 1
+    assert (
+        Reader((built / "report.html").read_text(encoding="utf-8")).text.count("undecodable") >= 1
+    )
 
 
 def test_a_stopped_build_has_a_page_of_its_failures(tmp_path, monkeypatch):
@@ -224,17 +226,19 @@ def test_a_stopped_build_has_a_page_of_its_failures(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline.build, "STOP_AFTER", 3)
     (tmp_path / "in").mkdir()
     for number in range(8):
-        (tmp_path / "in" / f"{number}.mp4").write_text(f"{number} is no video\n" * 50)
+        (tmp_path / "in" / f"{number}.mp4").write_text(
+            f"{number} is no video\n" * 50, encoding="utf-8"
+        )
     report = build(options(tmp_path / "in", tmp_path / "out", max_failed=0.3))
     assert report.stopped
-    text = Reader((tmp_path / "out" / "report.html").read_text()).text
+    text = Reader((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text
     assert "STOPPED" in text and "undecodable" in text and f"{report.counts['left']} left" in text
 
 
 def test_the_same_command_again_says_that_no_stage_ran(built):
     report = build(options(Path(load_dataset(built).source), built))
     assert report.stages == []
-    assert "no stage ran" in (built / "report.html").read_text()
+    assert "no stage ran" in (built / "report.html").read_text(encoding="utf-8")
     assert Report.load(built).counts == {"ok": 3, "filtered": 2, "failed": 5}
 
 
@@ -340,7 +344,7 @@ def test_stage_times_of_a_stranger_are_refused():
 )
 def test_a_report_that_is_none_is_refused_by_name(built, facts, tmp_path, change):
     (tmp_path / "dataset.json").write_bytes((built / "dataset.json").read_bytes())
-    (tmp_path / "report.json").write_text(json.dumps(facts | change))
+    (tmp_path / "report.json").write_text(json.dumps(facts | change), encoding="utf-8")
     with pytest.raises(ValueError, match=r"report\.json: not a report of pipeline build"):
         Report.load(tmp_path)
 
@@ -351,7 +355,7 @@ def test_a_report_of_before_the_page_is_read(built, facts, tmp_path):
     old = {k: v for k, v in facts.items() if k not in ("schema", "ends", "material", "stages")}
     old["rows"] = [{k: v for k, v in row.items() if k not in ("song", "genre")}
                    for row in facts["rows"]]  # fmt: skip
-    (tmp_path / "report.json").write_text(json.dumps(old))
+    (tmp_path / "report.json").write_text(json.dumps(old), encoding="utf-8")
     report = Report.load(tmp_path)
     assert report.as_dict()["ends"] == facts["ends"] and report.stages == []
     assert "10 inputs" in Reader(page(tmp_path, report)).text

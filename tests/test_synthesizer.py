@@ -159,7 +159,7 @@ def test_a_run_leaves_metrics_sounds_and_logs(tuned):
     names = {path.name.split(".", 1)[1] for path in (tuned / "samples").rglob("*.wav")}
     assert names == {"truth.wav", "before.wav", "fine-tuned.wav"}
     assert list(tuned.glob("events.out.tfevents.*"))
-    assert json.loads((tuned / "config.json").read_text())["lr_decoder"] == 1e-3
+    assert json.loads((tuned / "config.json").read_text(encoding="utf-8"))["lr_decoder"] == 1e-3
     assert not list(tuned.rglob("*.part"))
 
 
@@ -282,7 +282,8 @@ def test_generate_takes_the_fine_tuned_codec_for_a_run_trained_with_the_parent(
         arguments = ("--run", trained, "--shards", world[0], "--out", tmp_path / name)
         assert command("generate", *arguments, *more) == 0
     before, after = (
-        json.loads((tmp_path / n / "generated.json").read_text()) for n in ("before", "after")
+        json.loads((tmp_path / n / "generated.json").read_text(encoding="utf-8"))
+        for n in ("before", "after")
     )
     assert (before["codec"], after["codec"]) == (
         load_codec(world[1]).id, load_codec(tuned / CODEC).id,

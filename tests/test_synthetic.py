@@ -343,14 +343,14 @@ def test_annotations_and_music_cover_the_plan(tmp_path):
     specs = plan(12)
     write_annotations(specs, tmp_path)
     listed = {
-        split: (tmp_path / "splits" / f"crossmodal_{split}.txt").read_text().split()
+        split: (tmp_path / "splits" / f"crossmodal_{split}.txt").read_text(encoding="utf-8").split()
         for split in ("train", "val", "test")
     }
     assert sorted(name for names in listed.values() for name in names) == sorted(
         spec.motion_id for spec in specs
     )
     assert all("_cAll_" in name for names in listed.values() for name in names)
-    facts = json.loads((tmp_path / "truth.json").read_text())
+    facts = json.loads((tmp_path / "truth.json").read_text(encoding="utf-8"))
     assert facts[specs[0].video_id]["tempo_bpm"] == 108.0
     write_music(specs[:2], tmp_path)
     for spec in specs[:2]:

@@ -66,7 +66,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = CurateOptions("tiktok", root / "curated", root / "videos", engine="local")
     curation = curate(run)
     songs = root / "songs.csv"
-    with open(songs, "w", newline="") as file:
+    with open(songs, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "verdict"])
         for clip, verdict in zip(curation.clips, curation.verdicts, strict=True):
@@ -110,7 +110,7 @@ def write_poses(folder: Path, frames: int) -> None:
             joints[:, 1] = top + np.linspace(0, 170 if left < 100 else size, 25)
             people.append({"pose_keypoints_2d": joints.ravel().tolist()})
         text = json.dumps({"people": people})
-        (folder / f"video_{frame:012d}_keypoints.json").write_text(text)
+        (folder / f"video_{frame:012d}_keypoints.json").write_text(text, encoding="utf-8")
 
 
 def options(world: Path, out: Path, **changes: object) -> BuildOptions:
@@ -133,7 +133,7 @@ def segments(out: Path) -> dict[str, dict[str, bytes]]:
 
 
 def test_every_clip_and_every_video_ends_and_the_sums_add_up(world, built):
-    report = json.loads((built / "report.json").read_text())
+    report = json.loads((built / "report.json").read_text(encoding="utf-8"))
     found = {row["video_id"]: row for row in report["rows"]}
     ended = {name: (row["status"], row["code"]) for name, row in found.items()}
     assert ended == {
@@ -339,7 +339,10 @@ def test_shards_are_whole_and_the_trainer_trains_on_them_at_both_levels(world, t
         with pytest.raises(SystemExit) as end:
             model_command([str(argument) for argument in command])
         assert end.value.code == 0
-        logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        logged = [
+            json.loads(line)
+            for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         assert logged[-1]["step"] == 2 and any("val/mel" in line for line in logged)
     command = ["generate", "--run", run, "--shards", out, "--split", "test", "--out", tmp_path]
     with pytest.raises(SystemExit) as end:

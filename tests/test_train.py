@@ -171,7 +171,7 @@ def test_resume_without_a_checkpoint_says_so(world, tmp_path):
 
 def test_a_run_that_has_no_place_stops_before_the_shards_are_read(world, tmp_path, monkeypatch):
     monkeypatch.setattr("model.train.check_shards", None)
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(FileExistsError):
         train(world[0], tmp_path / "file", load_config("tiny", None, SMALL))
 
@@ -199,7 +199,7 @@ def test_a_signal_to_all_processes_saves_and_exits_130(world, tmp_path, number, 
         [sys.executable, "-m", "model", "train", "--shards", str(world[0]), "--preset", "tiny",
          "--out", str(tmp_path / "run"),
          *settings("max_steps=100000", "log_every=1", f"workers={workers}")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace",
         cwd=Path(__file__).parents[1], env={**os.environ, "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )  # fmt: skip
@@ -290,7 +290,7 @@ def test_generate_from_shards_is_as_long_as_the_windows(run, world, tmp_path, ca
             form = (file.getnchannels(), file.getsampwidth(), file.getframerate())
             assert form == (1, 2, 22050)
             assert file.getnframes() == 3 * 44100
-    summary = json.loads((tmp_path / "generated.json").read_text())
+    summary = json.loads((tmp_path / "generated.json").read_text(encoding="utf-8"))
     assert summary["labels"] == [
         "codec: random codec: untrained, for tests", "untrained: features: noise",
     ]  # fmt: skip
@@ -370,7 +370,7 @@ def test_denoised_music_is_another_and_says_what_was_taken(run, world, tmp_path,
     for name, options in (("plain", ()), ("clean", ("--denoise",))):
         out = tmp_path / name
         assert command("generate", "--run", run, "--shards", world[0], "--out", out, *options) == 0
-        told[name] = json.loads((out / "generated.json").read_text())
+        told[name] = json.loads((out / "generated.json").read_text(encoding="utf-8"))
         for row in told[name]["generated"]:
             assert (out / row["file"]).is_file()
     assert (told["plain"]["denoised"], told["clean"]["denoised"]) == (False, True)
@@ -520,7 +520,7 @@ def test_memory_that_runs_out_is_one_line_that_says_what_to_lower(tmp_path, monk
 
 
 def test_an_error_of_the_system_is_told_without_its_number(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for fails, words in (
         (lambda: (tmp_path / "file").mkdir(exist_ok=True), "file: is a file, expected a folder"),
         (lambda: (tmp_path / "file" / "a").mkdir(), "a: Not a directory; check the path, or"),

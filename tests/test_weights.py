@@ -130,7 +130,7 @@ def test_a_file_is_fetched_once_checked_and_found(script, weight):
     assert get(weight) == [f"{script.target}: SHA-256 is right"]
     assert script.target.read_bytes() == BODY and find("toy") == script.target
     assert left(script) == ["w.pth", "w.pth.sha256"]
-    assert record_of(script.target).read_text() == f"{sha256(BODY)}  w.pth\n"
+    assert record_of(script.target).read_text(encoding="utf-8") == f"{sha256(BODY)}  w.pth\n"
     assert "is there already; SHA-256 is right" in get(weight)[0]
     assert len(script.asked) == 1 and not script.placed_early
 
@@ -368,7 +368,7 @@ def test_a_file_that_is_no_weights_is_refused_in_our_words(name, tmp_path, capfd
     }
     for file, content in contents.items():
         torch.save(content, tmp_path / file)
-    (tmp_path / "text.pth").write_text("no weights")
+    (tmp_path / "text.pth").write_text("no weights", encoding="utf-8")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "other.pth").read_bytes()[:200])
     for path in sorted(tmp_path.glob("*.pth")):
         with pytest.raises(ValueError, match="fetch them: pipeline weights fetch") as refused:

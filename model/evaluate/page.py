@@ -70,7 +70,7 @@ def write_page(
         f'content="width=device-width"><title>{escape(evaluation["run"])}</title><style>{STYLE}'
         f"</style></head><body>{''.join(parts)}<p>{legend}</p></body></html>\n"
     )
-    write_atomic(folder / "index.html", text.encode())
+    write_atomic(folder / "index.html", text.encode(errors="backslashreplace"))
 
 
 def _table(block: str) -> str:

@@ -6,6 +6,7 @@ what an uninterrupted one would have seen.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ def read_folder(folder: Path, samples: int) -> Corpus:
     train, held = [], []
     for path in paths:
         try:
-            audio, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+            audio, rate_hz = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise ValueError(f"{path}: not readable as music ({error}); remove it") from None
         audio = audio.mean(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def write_wav(path: Path, audio: torch.Tensor | np.ndarray) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     clipped = np.clip(np.asarray(audio, dtype=np.float32), -1, 1)
-    soundfile.write(path, clipped, SAMPLE_RATE_HZ, subtype="PCM_16")
+    soundfile.write(os.fsencode(path), clipped, SAMPLE_RATE_HZ, subtype="PCM_16")
 
 
 def draw_reconstructions(

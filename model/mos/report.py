@@ -202,7 +202,7 @@ def table(rows: list[dict[str, Any]]) -> bytes:
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="backslashreplace")
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:

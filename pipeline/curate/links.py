@@ -231,8 +231,9 @@ def _one(options: Fetching, link: Link) -> End:
 
 def _download(options: Fetching, link: Link) -> Path | End:
     """Return the complete file among the parts, or the end of a link that is too long."""
-    from imageio_ffmpeg import get_ffmpeg_exe
     from yt_dlp import YoutubeDL
+
+    from pipeline.program import binary
 
     def too_long(info: Mapping[str, Any], *, incomplete: bool) -> str | None:
         length_s = info.get("duration") or 0
@@ -244,7 +245,7 @@ def _download(options: Fetching, link: Link) -> Path | End:
     settings = {
         "outtmpl": {"default": str(_part(options, link)) + ".%(ext)s"},
         "format": "best[ext=mp4]/bestvideo*+bestaudio/best",
-        "ffmpeg_location": get_ffmpeg_exe(),
+        "ffmpeg_location": binary(),
         "noplaylist": True,
         "playlist_items": "1",
         "match_filter": too_long,

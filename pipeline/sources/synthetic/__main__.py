@@ -9,6 +9,7 @@ from pathlib import Path
 
 from model.segment import SPLITS
 from pipeline.sources.synthetic import plan, write_annotations, write_music, write_video
+from pipeline.terminal import print_anything
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,4 +44,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    print_anything()
     raise SystemExit(main())

@@ -22,6 +22,7 @@ from pipeline.sources.synthetic.dance import MOTION_FPS, choreograph
 from pipeline.sources.synthetic.decorate import BARS, Box, canvases, face, watermark
 from pipeline.sources.synthetic.music import SAMPLE_RATE_HZ, SONG_S, SONGS_PER_GENRE, compose
 from pipeline.sources.synthetic.speech import loudness, speech
+from pipeline.terminal import print_anything
 
 MADE_BY = 1
 """Raise this when the same seed gives other files: what an older version made is made again."""
@@ -325,4 +326,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    print_anything()
     raise SystemExit(main())
