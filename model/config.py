@@ -27,8 +27,8 @@ CHOICES = {
 }
 
 FREE = frozenset(
-    "max_steps lr_generator lr_discriminator workers log_every checkpoint_every val_every "
-    "val_segments sample_every sample_segments codec".split()
+    "max_steps lr_generator lr_discriminator workers worker_timeout_s log_every checkpoint_every "
+    "val_every val_segments sample_every sample_segments codec".split()
 )
 """What may change when a run is resumed: it decides nothing of what the model is."""
 
@@ -115,6 +115,10 @@ class Config:
 
     shuffle_segments: int = 1024
     workers: int = 0
+    """Processes that read the data; 0 reads in the training process."""
+    worker_timeout_s: float = 60.0
+    """End the run where a batch of a worker is waited for so long; 0 waits for ever."""
+
     log_every: int = 50
     checkpoint_every: int = 1000
     val_every: int = 1000
@@ -145,7 +149,7 @@ class Config:
                      "visual_channels", "d_first_stride"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 0")
-        numbers = ("window_s", "sigma", "lr_generator", "lr_discriminator")
+        numbers = ("window_s", "worker_timeout_s", "sigma", "lr_generator", "lr_discriminator")
         rates = {name: getattr(self, name) for name in numbers}
         weights = {f"weights.{name}": weight for name, weight in self.weights.items()}
         for name, value in {**rates, **weights}.items():

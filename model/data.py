@@ -21,12 +21,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
 
 from model.audio import PCM_SCALE, decode_pcm
 from model.segment import GENRES, LEVELS, META, MOTION, VISUAL, WAV, Codes, Dataset, split_key
-from model.signals import ignore_stop
 from model.storage import UNREADABLE, Place, open_binary
+from model.workers import in_turn
 
 Item = TypeVar("Item")
 Raw = dict[str, Any]
@@ -384,7 +383,7 @@ def shuffled(items: Iterable[Item], capacity: int, rng: np.random.Generator) -> 
         yield held[i]
 
 
-class TrainingStream(IterableDataset):
+class TrainingStream:
     """Endless batches from a position on. The last partial batch of an epoch is left out.
 
     With workers, each takes every n-th batch, so that their turns give the same order as none.
@@ -399,7 +398,6 @@ class TrainingStream(IterableDataset):
         self, source: Source, batch_size: int, seed: int, capacity: int, start: Position,
         rank: int = 0, processes: int = 1,
     ) -> None:  # fmt: skip
-        super().__init__()
         shards = source.dataset.splits[source.split]
         if processes > len(shards):
             raise ValueError(
@@ -450,16 +448,12 @@ class TrainingStream(IterableDataset):
                 yield first + number, raw
             first += count
 
-    def __iter__(self) -> Iterator[Batch | Exception]:
-        """Yield batches of B segments. An error of the data is the last, as a value."""
-        try:
-            yield from self._batches()
-        except (ValueError, OSError) as error:
-            yield error
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield batches of B segments."""
+        return self.part(0, 1)
 
-    def _batches(self) -> Iterator[Batch]:
-        info = torch.utils.data.get_worker_info()
-        turn, turns = (info.id, info.num_workers) if info else (0, 1)
+    def part(self, turn: int, turns: int) -> Iterator[Batch]:
+        """Yield batch number `turn` and each `turns`-th after it."""
         epoch, first = self.start.epoch, self.start.batch
         while True:
             shards, batches = self.plan(epoch)
@@ -478,20 +472,18 @@ class TrainingStream(IterableDataset):
             epoch, first = epoch + 1, 0
 
 
-def training_batches(stream: TrainingStream, workers: int, pin: bool) -> Iterator[Batch]:
+def training_batches(
+    stream: TrainingStream, workers: int, pin: bool, timeout_s: float = 60.0
+) -> Iterator[Batch]:
     """Iterate over the stream's batches of B segments, decoding in `workers` processes (0: here).
 
-    Raises ValueError and OSError, naming the file, where the shards are not as dataset.json says.
-    An error raised within a worker would arrive as the text of its traceback: it comes as a value.
+    Raises ValueError and OSError, naming the file, where the shards are not as dataset.json says,
+    and OSError where a worker dies or gives no batch for `timeout_s`.
     """
-    own = torch.Generator()  # else each loader would draw its seed from the run's random numbers
-    for batch in DataLoader(
-        stream, None, num_workers=workers, pin_memory=pin, generator=own,
-        worker_init_fn=ignore_stop,
-    ):  # fmt: skip
-        if isinstance(batch, Exception):
-            raise batch
-        yield batch
+    if workers:
+        yield from in_turn(stream.part, workers, timeout_s, Batch.pin_memory if pin else None)
+    for batch in stream:
+        yield batch.pin_memory() if pin else batch
 
 
 def spread_batches(source: Source, batch_size: int, limit: int) -> Iterator[Batch]:

@@ -30,6 +30,13 @@ def exits(lower: str) -> Iterator[None]:
         print(f"error: {told(error)}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
     except (MemoryError, RuntimeError) as error:
+        if str(error).startswith("cannot cache function"):  # numba's words
+            print(
+                "error: numba, which compiles librosa's functions, finds no folder for its cache; "
+                "set NUMBA_CACHE_DIR to one that can be written",
+                file=sys.stderr,
+            )
+            raise SystemExit(1) from None
         if not _out_of_memory(error):
             raise
         asked = str(error).partition("\n")[0]

@@ -1,10 +1,10 @@
-"""What a run tells: a progress line, metrics.jsonl, TensorBoard, sample sounds and pictures."""
+"""What a run tells: tables as it goes, metrics.jsonl, TensorBoard, sample sounds and pictures."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,19 +16,44 @@ from model.audio import LogMel, write_wav
 from model.segment import SAMPLE_RATE_HZ, write_atomic
 
 METRICS = "metrics.jsonl"
+SPECTROGRAMS = "spectrograms.png"
 
 
 class Progress:
-    """One line per report: step, rate, time left, values."""
+    """Tables for a terminal of 80 columns, or a file: step, rate, time left, and values by name."""
 
     def __init__(self, step: int, steps: int) -> None:
         self.first, self.steps, self.began_s = step, steps, time.perf_counter()
 
-    def show(self, step: int, values: Mapping[str, float]) -> None:
+    def show(
+        self, step: int, now: Mapping[str, float], mean: Mapping[str, float], count: int
+    ) -> None:
+        """Print values of the last step beside their means over the `count` steps since a report.
+
+        Values go by the names of `mean`; where `now` lacks one, its place stays empty.
+        """
         steps_per_s = (step - self.first) / max(time.perf_counter() - self.began_s, 1e-9)
         left = timedelta(seconds=round((self.steps - step) / max(steps_per_s, 1e-9)))
-        told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        print(f"step {step}/{self.steps}  {steps_per_s:.2f}/s  {left} left  {told}", flush=True)
+        title = f"step {step}/{self.steps}  {steps_per_s:.2f}/s  {left} left"
+        rows = {name: (now.get(name), value) for name, value in mean.items()}
+        print(table(title, ("now", f"mean of {count}"), rows), flush=True)
+
+    def validated(self, step: int, values: Mapping[str, float]) -> None:
+        """Print what a validation found."""
+        rows = {name: (value,) for name, value in values.items()}
+        print(table(f"validation at step {step}", ("now",), rows), flush=True)
+
+
+def table(title: str, heads: Sequence[str], rows: Mapping[str, Sequence[float | None]]) -> str:
+    """Return lines of at most 80 ASCII characters: a title, the columns' heads, a row for each."""
+
+    def line(name: str, cells: Iterable[str]) -> str:
+        return f"  {name:<38.38}" + "".join(f"{cell:>16.16}" for cell in cells)
+
+    lines = [title, line("name", heads)]
+    for name, values in rows.items():
+        lines.append(line(name, ("" if value is None else f"{value:.4g}" for value in values)))
+    return "\n".join(lines)
 
 
 class RunLog:
@@ -72,6 +97,11 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
+def reported(run: Path, step: int, name: str) -> bool:
+    """Return whether metrics.jsonl has a value of that name at a step."""
+    return any(row["step"] == step and name in row for row in read_metrics(run))
+
+
 def write_samples(
     run: Path, log: RunLog, step: int, heard: Mapping[str, Mapping[str, Tensor]], log_mel: LogMel
 ) -> Path:
@@ -79,14 +109,19 @@ def write_samples(
 
     `heard` gives, by segment key, a sound for each of truth, reconstruction and generated.
     """
-    folder = run / "samples" / f"step-{step:07d}"
+    folder = samples_folder(run, step)
     for key, sounds in heard.items():
         for name, audio in sounds.items():
             write_wav(folder / f"{key}.{name}.wav", audio)
             log.sound(f"{name}/{key}", audio, step)
-    pixels = spectrograms(heard, log_mel, folder / "spectrograms.png", f"step {step}")
+    pixels = spectrograms(heard, log_mel, folder / SPECTROGRAMS, f"step {step}")
     log.picture("samples/spectrograms", pixels, step)
     return folder
+
+
+def samples_folder(run: Path, step: int) -> Path:
+    """Return where the samples of a step lie; they are whole once `SPECTROGRAMS` is there."""
+    return run / "samples" / f"step-{step:07d}"
 
 
 def spectrograms(

@@ -29,9 +29,9 @@ from model.jukebox import VQVAE, Codec, find_weights, load_codec, read_weights, 
 from model.jukebox.checkpoint import Weights
 from model.losses import mel_loss, wave_loss, weighted_total
 from model.optimiser import adam, set_rate
-from model.report import Progress, RunLog, labels, write_samples
+from model.report import Progress, RunLog, labels, reported, write_samples
 from model.segment import LEVELS, Dataset, load_dataset, write_atomic
-from model.signals import stop_requested
+from model.signals import next_unless, stop_requested
 from model.state import BEGIN_ANEW, choose_codec, data_facts, other_data
 from model.storage import Place
 from model.synthesizer_config import FREE, SynthesizerConfig
@@ -271,45 +271,56 @@ def finetune(
     )
     announce(state, source, val)
     write_atomic(run / "config.json", (json.dumps(asdict(config), indent=1) + "\n").encode())
-    loader = training_batches(stream, config.workers, pin=device.type == "cuda")
+    pin = device.type == "cuda"
+    loader = training_batches(stream, config.workers, pin, config.worker_timeout_s)
     with RunLog(run, state.step) as log, stop_requested() as stop, closing(loader) as batches:
         progress = Progress(state.step, config.steps)
         sums: dict[str, float] = {}
         since = 0
+
+        def due(every: int) -> bool:
+            return state.step % every == 0 or state.step == config.steps
+
+        def look() -> None:
+            values = validate(state, val)
+            if values["val/mel"] < state.best_mel:
+                state.best_mel = values["val/mel"]
+                write_codec(state, run / CODEC)
+                save(state, run)
+            log.scalars(state.step, values)
+            progress.validated(state.step, values)
+
         if val is not None and not resume:
             values = validate(state, val)
             log.scalars(0, values)
-            print("before: " + "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+            progress.validated(0, values)
             state.first_mel = state.best_mel = values["val/mel"]
+        elif val is not None and due(config.val_every):
+            if not reported(run, state.step, "val/mel"):  # it failed, or was killed
+                look()
         while state.step < config.steps:
-            batch = next(batches).to(device)
-            logs = {name: value.item() for name, value in train_step(state, batch).items()}
-            state.position = stream.after(state.position)
-            if not math.isfinite(logs["loss/total"] + logs["adversary/hinge"]):
-                raise ValueError(
-                    f"step {state.step}: a loss is not finite; its segments: "
-                    f"{', '.join(batch.keys)}; check these, or {ADVICE}"
-                )
-            sums, since = {name: sums.get(name, 0) + v for name, v in logs.items()}, since + 1
+            batch = next_unless(stop, batches)
+            if batch is not None:
+                batch = batch.to(device)
+                logs = {name: value.item() for name, value in train_step(state, batch).items()}
+                state.position = stream.after(state.position)
+                if not math.isfinite(logs["loss/total"] + logs["adversary/hinge"]):
+                    raise ValueError(
+                        f"step {state.step}: a loss is not finite; its segments: "
+                        f"{', '.join(batch.keys)}; check these, or {ADVICE}"
+                    )
+                sums, since = {name: sums.get(name, 0) + v for name, v in logs.items()}, since + 1
             stopping = stop.is_set()
-
-            def due(every: int) -> bool:
-                return state.step % every == 0 or state.step == config.steps
-
-            if due(config.log_every) or stopping:
-                values = {name: total / since for name, total in sums.items()}
-                log.scalars(state.step, values)
-                progress.show(state.step, values)
+            if since and (stopping or due(config.log_every)):
+                mean = {name: total / since for name, total in sums.items()}
+                log.scalars(state.step, mean)
+                progress.show(state.step, logs, mean, since)
                 sums, since = {}, 0
-            if due(config.val_every) and val is not None:
-                values = validate(state, val)
-                log.scalars(state.step, values)
-                progress.show(state.step, values)
-                if values["val/mel"] < state.best_mel:
-                    state.best_mel = values["val/mel"]
-                    write_codec(state, run / CODEC)
-            if due(config.save_every) or stopping:
+            validating = batch is not None and val is not None and due(config.val_every)
+            if stopping or validating or due(config.save_every):
                 save(state, run)
+            if validating:
+                look()
             if stopping:
                 raise Interrupted(f"stopped at step {state.step}; go on with --resume")
         if val is None:

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 
 from model.segment import LEVELS
 
-FREE = ("steps", "lr_decoder", "lr_discriminator", "workers", "log_every", "save_every",
-        "val_every", "val_segments", "sample_segments")  # fmt: skip
+FREE = ("steps", "lr_decoder", "lr_discriminator", "workers", "worker_timeout_s",
+        "log_every", "save_every", "val_every", "val_segments", "sample_segments")  # fmt: skip
 """Settings that may change when a run is resumed."""
 
 
@@ -39,6 +39,8 @@ class SynthesizerConfig:
     bf16: bool = False
 
     workers: int = 0
+    worker_timeout_s: float = 60.0
+    """End the run where a batch of a worker is waited for so long; 0 waits for ever."""
     shuffle_segments: int = 1024
     log_every: int = 50
     save_every: int = 500

@@ -6,6 +6,7 @@ What a run holds is in `state`, one step in `step`, how it does on held-out song
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +28,17 @@ from model.data import (
 from model.integrity import check_shards
 from model.jukebox import load_codec
 from model.parallel import Team, own_device, team_of
-from model.report import Progress, RunLog, labels, write_samples
+from model.report import (
+    SPECTROGRAMS,
+    Progress,
+    RunLog,
+    labels,
+    reported,
+    samples_folder,
+    write_samples,
+)
 from model.segment import load_dataset
-from model.signals import stop_requested
+from model.signals import next_unless, stop_requested
 from model.state import (
     ADVICE,
     State,
@@ -134,9 +143,14 @@ def join(state: State, team: Team, resume: bool) -> None:
 
 
 def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, team: Team) -> None:
-    """Step until `max_steps`; log, validate, sample and save in process 0 as often as asked."""
+    """Step until `max_steps`; log, save, validate and sample in process 0 as often as asked.
+
+    Saves before it validates or samples: what fails there costs no steps, and is made up for by the
+    resumed run.
+    """
     config, device = state.config, state.device
-    loader = training_batches(stream, config.workers, pin=device.type == "cuda")
+    pin = device.type == "cuda"
+    loader = training_batches(stream, config.workers, pin, config.worker_timeout_s)
     with (
         RunLog(run, state.step) if team.first else nullcontext() as log,
         stop_requested(again=team.size == 1) as stop,
@@ -145,52 +159,77 @@ def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, te
         progress = Progress(state.step, config.max_steps)
         recent: list[list[str]] = []
         sums: dict[str, Tensor] = {}
-        wait_s = 0.0
+        waits_s: list[float] = []
         first_bad = torch.tensor(-1, device=device)
-        while state.step < config.max_steps:
-            began_s = time.perf_counter()
-            with team.together():
-                batch = next(batches).to(device)
-            wait_s += time.perf_counter() - began_s
 
-            logs = step_in_memory(state, batch, team)
-            state.position = stream.after(state.position)
-            recent.append(batch.keys)
-            judged = logs["adversary/hinge"].isfinite()
-            bad = ~(judged & logs["loss/total"].isfinite())
-            moment = 2 * (len(recent) - 1) + judged  # a half-step later it may be another's fault
-            first_bad = torch.where((first_bad < 0) & bad, moment, first_bad)
-            sums = {name: sums.get(name, 0.0) + value for name, value in logs.items()}
-            stopping = team.any(stop.is_set())
+        def due(every: int) -> bool:
+            return state.step % every == 0 or state.step == config.max_steps
 
-            def due(every: int) -> bool:
-                return state.step % every == 0 or state.step == config.max_steps
+        def look(validating: bool, sampling: bool, peers: Sequence[dict[str, Tensor]]) -> None:
+            if validating:
+                values = validate(state, val)
+                if values["val/mel"] < state.best_mel:
+                    state.best_mel = values["val/mel"]
+                    save(state, run, BEST, peers)
+                    save(state, run, peers=peers)
+                log.scalars(state.step, values)
+                progress.validated(state.step, values)
+            if sampling:
+                heard = sample(state, val or stream.source)
+                write_samples(run, log, state.step, heard, state.log_mel.cpu())
+                state.log_mel.to(device)
 
-            every = (config.log_every, config.checkpoint_every, config.val_every)
-            if not (stopping or any(map(due, (*every, config.sample_every)))):
-                continue
-            stop_together(int(first_bad), state.step - len(recent), recent, team)
-            values = {name: (total / len(recent)).item() for name, total in sums.items()}
-            values = team.mean({**values, "data/wait_s": wait_s / len(recent)})
-            recent, sums, wait_s = [], {}, 0.0
+        if state.step > 0:
             _, *peers = team.gather(random_state(device))
             with team.together():
                 if team.first:
-                    log.scalars(state.step, values)
-                    progress.show(state.step, values)
-                    if due(config.val_every) and val is not None:
-                        values = validate(state, val)
-                        log.scalars(state.step, values)
-                        progress.show(state.step, values)
-                        if values["val/mel"] < state.best_mel:
-                            state.best_mel = values["val/mel"]
-                            save(state, run, BEST, peers)
-                    if due(config.sample_every):
-                        heard = sample(state, val or stream.source)
-                        write_samples(run, log, state.step, heard, state.log_mel.cpu())
-                        state.log_mel.to(device)
-                    if due(config.checkpoint_every) or stopping:
+                    validated = val is None or reported(run, state.step, "val/mel")
+                    sampled = (samples_folder(run, state.step) / SPECTROGRAMS).is_file()
+                    look(
+                        due(config.val_every) and not validated,
+                        due(config.sample_every) and not sampled,
+                        peers,
+                    )
+        while state.step < config.max_steps:
+            began_s = time.perf_counter()
+            with team.together():
+                # Of several processes all must stop at one step: there a signal waits for it.
+                batch = next_unless(stop, batches) if team.size == 1 else next(batches)
+                stepping = batch is not None
+                batch = batch.to(device) if stepping else None
+            if stepping:
+                waits_s.append(time.perf_counter() - began_s)
+                logs = step_in_memory(state, batch, team)
+                state.position = stream.after(state.position)
+                recent.append(batch.keys)
+                judged = logs["adversary/hinge"].isfinite()
+                bad = ~(judged & logs["loss/total"].isfinite())
+                moment = 2 * (len(recent) - 1) + judged  # a half-step later it may be another's
+                first_bad = torch.where((first_bad < 0) & bad, moment, first_bad)
+                sums = {name: sums.get(name, 0.0) + value for name, value in logs.items()}
+            stopping = team.any(stop.is_set())
+            validating = stepping and val is not None and due(config.val_every)
+            sampling = stepping and due(config.sample_every)
+            saving = stopping or validating or sampling or due(config.checkpoint_every)
+            if not (saving or due(config.log_every)):
+                continue
+            now, mean = {}, {}
+            if recent:
+                stop_together(int(first_bad), state.step - len(recent), recent, team)
+                now = {name: value.item() for name, value in logs.items()}
+                mean = {name: (total / len(recent)).item() for name, total in sums.items()}
+                now["data/wait_s"], mean["data/wait_s"] = waits_s[-1], sum(waits_s) / len(waits_s)
+                mean = team.mean(mean)
+            _, *peers = team.gather(random_state(device))
+            with team.together():
+                if team.first:
+                    if recent:
+                        log.scalars(state.step, mean)
+                        progress.show(state.step, now, mean, len(recent))
+                    if saving:
                         save(state, run, peers=peers)
+                    look(validating, sampling, peers)
+            recent, sums, waits_s = [], {}, []
             if stopping:
                 raise Interrupted(f"stopped at step {state.step}; go on with --resume")
 

@@ -7,6 +7,7 @@ The files themselves are no part of this project. They come from their publisher
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 import os
 import re
@@ -262,6 +263,13 @@ def fetch(
         raise DownloadError(
             f"{weight.name}: {error}. Try the same command again, or, without a "
             f"network, put the file ({weight.size}; SHA-256 {weight.known_by}) at {path} by hand"
+        ) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            f"{error.filename or path.parent}: {error.strerror or error}; check the path, or set "
+            "D2M_CACHE to a folder that can be written"
         ) from None
     try:
         verdict = check(weight, part)

@@ -12,9 +12,17 @@ VGGISH_PCA_FILE = "vggish_pca_params-970ea276.pth"
 
 
 def weights_folder() -> Path:
-    """Return `$D2M_CACHE/weights`; without the variable, `~/.cache/dance2music/weights`."""
+    """Return `$D2M_CACHE/weights`; without the variable, `~/.cache/dance2music/weights`.
+
+    Raises ValueError where that is in a home and there is none.
+    """
     cache = os.environ.get("D2M_CACHE") or "~/.cache/dance2music"
-    return Path(cache).expanduser() / "weights"
+    try:
+        return Path(cache).expanduser() / "weights"
+    except RuntimeError:
+        raise ValueError(
+            f"{cache}: no folder for weights, as no home is known; set D2M_CACHE to one"
+        ) from None
 
 
 def sha256_of(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import wait
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from model.exits import UsageError, exits
 from model.jukebox.settings import CodecConfig, override
+from model.signals import next_unless, stop_requested
 
 if TYPE_CHECKING:
     from model.storage import Place
@@ -73,26 +75,45 @@ def train(
 
 
 def _train_together(jobs: dict[str, tuple]) -> None:
+    """Train each level in a process of its own; one that fails, or a signal, ends them all."""
     context = get_context("spawn")
     running = {
         level: context.Process(target=_train_one, args=job, name=level, daemon=True)
         for level, job in jobs.items()
     }
-    for process in running.values():
-        process.start()
-    while running:
-        wait([process.sentinel for process in running.values()])
-        for level in [level for level, process in running.items() if not process.is_alive()]:
-            process = running.pop(level)
-            process.join()
-            if process.exitcode:
-                for other in running.values():
-                    other.terminate()
-                raise ValueError(f"level {level} stopped (exit code {process.exitcode}); see above")
+    with stop_requested() as stop:
+        for process in running.values():
+            process.start()
+        sentinels = iter(lambda: wait([p.sentinel for p in running.values()]), None)
+        try:
+            while running:
+                if next_unless(stop, sentinels) is None:
+                    raise KeyboardInterrupt
+                for level in [level for level, p in running.items() if not p.is_alive()]:
+                    process = running.pop(level)
+                    process.join()
+                    if process.exitcode:
+                        raise ValueError(f"level {level} stopped {_how(process.exitcode)}")
+        finally:
+            for process in running.values():
+                process.terminate()
+
+
+def _how(code: int) -> str:
+    """Say how a process ended, by its exit code, and what to do."""
+    if code == -signal.SIGKILL:
+        return (
+            "(killed by SIGKILL), as the system does where memory runs out; give more, or "
+            f"{LOWER}, or train one level after the other (parallel=false); go on with --resume"
+        )
+    how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"({how}); see above"
 
 
 def _train_one(*job: object) -> None:
     from model.jukebox.train import train_level
+    from model.workers import end_with_parent
 
+    end_with_parent()
     with exits(LOWER):
         train_level(*job)

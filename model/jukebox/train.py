@@ -29,6 +29,7 @@ from model.jukebox.losses import (
 )
 from model.jukebox.settings import CodecConfig
 from model.jukebox.vqvae import VQVAE
+from model.report import table
 from model.segment import SAMPLE_RATE_HZ, atomic_file, write_atomic
 from model.storage import Place
 
@@ -77,14 +78,17 @@ def train_level(
     if resume:
         restore(state, config, out / CHECKPOINT)
     write_atomic(out / "config.json", config.dumps().encode())
+    recent: list[dict[str, float]] = []
     with SummaryWriter(str(out / "tensorboard")) as log:
         while state.step < config.steps:
             crops = corpus.batch(config.seed, state.step, config.batch, config.crop_samples)
             metrics = train_step(state, config, torch.from_numpy(crops))
+            recent.append(metrics)
             if state.step % config.log_every == 0:
                 for name, value in metrics.items():
                     log.add_scalar(name, value, state.step)
-                print(describe(level, state.step, metrics), flush=True)
+                print(describe(level, state.step, recent), flush=True)
+                recent = []
             if state.step % config.save_every == 0 or state.step == config.steps:
                 save(state, config, out)
                 for name, value in validate(state, config, corpus, out).items():
@@ -287,8 +291,10 @@ def merge(parts: Sequence[Path], path: Path, name: str, note: str) -> None:
     write_weights(path, model, name, note)
 
 
-def describe(level: str, step: int, metrics: dict[str, float]) -> str:
-    shown = ("loss/total", "loss/l2", "loss/multispectral", "loss/commit", "codebook/entropy",
-             "codebook/usage")  # fmt: skip
-    words = " ".join(f"{name.partition('/')[2]} {metrics[name]:.4g}" for name in shown)
-    return f"{level} step {step}: {words}"
+def describe(level: str, step: int, recent: Sequence[dict[str, float]]) -> str:
+    """Return the last step's values beside their means over the steps since the last report."""
+    rows = {
+        name: (value, sum(metrics[name] for metrics in recent) / len(recent))
+        for name, value in recent[-1].items()
+    }
+    return table(f"{level} step {step}", ("now", f"mean of {len(recent)}"), rows)
