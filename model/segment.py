@@ -31,6 +31,14 @@ GENRES = ("BR", "PO", "LO", "MH", "LH", "HO", "WA", "KR", "JS", "JB")
 WAV, VISUAL, MOTION, META = "wav", "visual.npy", "motion.npy", "json"
 """Suffixes of a segment's members in a tar: `<key>.<suffix>`."""
 
+BINS = frozenset(
+    (
+        "$recycle.bin recycler recycled @eadir #recycle @recycle @recently-snapshot #snapshot "
+        "~snapshot __macosx lost+found lost.dir found.000"
+    ).split()
+) | {"system volume information", "network trash folder", "temporary items"}
+"""Folders, in lower case, that systems keep beside the user's own (names with a dot go alone)."""
+
 _KEY = re.compile(r"^(?P<video>[A-Za-z0-9_\-]+)_seg(?P<index>\d{4,})$")
 
 
@@ -209,6 +217,16 @@ def told(value: Any) -> str:
         return reprlib.repr(value)[:200]
     except ValueError:  # Python writes no number of more than 4300 digits
         return f"a {type(value).__name__} too long to be written"
+
+
+def is_hidden(path: Path) -> bool:
+    """Return whether a path is hidden or thrown away by any of its names.
+
+    Give it relative to the folder that was asked for: that one may lie in a hidden folder itself.
+    macOS leaves `._NAME` beside each file on disks of other systems; recycle bins, thumbnails and
+    what a repair of the disk found lie in folders of fixed names.
+    """
+    return any(name.startswith(".") or name.lower() in BINS for name in path.parts)
 
 
 @contextmanager

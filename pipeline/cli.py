@@ -448,7 +448,8 @@ def _shards(given: Path | str | None, file: str = "dataset.json") -> Path | str:
         raise UsageError(f"--shards {given}: a file; name its folder: --shards {given.parent}")
     if given is not None:
         return given
-    found = sorted(path.parent for path in Path("shards").glob(f"*/{file}"))
+    folders = (path.parent for path in Path("shards").glob(f"*/{file}"))
+    found = sorted(folder for folder in folders if not folder.name.startswith("."))
     if len(found) == 1:
         return found[0]
     names = ", ".join(map(str, found)) or "none in shards/; run pipeline build first"

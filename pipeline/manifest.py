@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from model.jukebox.cache import sha256_of
-from model.segment import SPLITS, write_atomic
+from model.segment import SPLITS, is_hidden, write_atomic
 from pipeline.lists import parquet_rows
 from pipeline.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome
 
@@ -230,7 +230,7 @@ def _hash_motion(path: Path) -> tuple[int, str] | None:
     if not path.is_dir():
         return _hash_file(path) if path.is_file() else (0, "")
     try:
-        files = [p for p in sorted(path.iterdir()) if p.is_file()]
+        files = [p for p in sorted(path.iterdir()) if p.is_file() and not is_hidden(Path(p.name))]
         listing = [f"{p.name}\0{sha256_of(p)}\n" for p in files]
     except OSError:
         return None
