@@ -6,6 +6,7 @@ C channels, D features, N samples, W visual windows.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -240,6 +241,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and error.filename is None:
+            error.filename = str(path)  # opening names its file, writing does not
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -12,9 +12,18 @@ VGGISH_PCA_FILE = "vggish_pca_params-970ea276.pth"
 
 
 def weights_folder() -> Path:
-    """Return `$D2M_CACHE/weights`; without the variable, `~/.cache/dance2music/weights`."""
+    """Return `$D2M_CACHE/weights`; without the variable, `~/.cache/dance2music/weights`.
+
+    Raises ValueError where that needs a home folder and the user has none.
+    """
     cache = os.environ.get("D2M_CACHE") or "~/.cache/dance2music"
-    return Path(cache).expanduser() / "weights"
+    try:
+        return Path(cache).expanduser() / "weights"
+    except RuntimeError:  # no HOME, and a user that the machine has no entry for
+        raise ValueError(
+            f"{cache}: this user has no home folder; set D2M_CACHE to the folder where published "
+            "weights lie, or are to lie"
+        ) from None
 
 
 def sha256_of(path: Path) -> str:
