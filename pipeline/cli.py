@@ -88,6 +88,14 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="tiktok: --source holds videos of the paper's list, named by its ids",
     )
+    sub.add_argument(
+        "--ignore-list",
+        type=local,
+        nargs="?",
+        const=Path(__file__).parents[1] / "manifests" / "aist_ignore_list.txt",
+        metavar="FILE",
+        help="aist: leave out the dances that AIST++ advises to ignore, or those that FILE names",
+    )
     sub.add_argument("--out", type=local_out, help="shard folder (default shards/DATASET)")
     sub.add_argument(
         "--motion",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,8 @@ HIDDEN = "hidden"
 class Listing:
     """Rows, and the two folders that their `path` and `motion` are relative to.
 
-    `note` says in words which of several forms of the data set was found, "" where there is one.
+    `note` says in words which of several forms of the data set was found, "" where there is one;
+    `notes` what else of the inputs is to be known, for the report.
     `others` counts, by suffix, the files in the folder that are not named like videos; those that
     are hidden or thrown away, whatever their suffix, under HIDDEN.
     """
@@ -30,6 +31,7 @@ class Listing:
     rows: list[Row]
     note: str = ""
     others: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def source_files(root: Path) -> tuple[list[Path], Counter[str]]:
@@ -70,6 +72,56 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         seen.add(real)
         yield Path(folder).relative_to(root), sorted(names), files
         names[:] = sorted(name for name in names if not is_hidden(Path(name)))
+
+
+def home(source: Path, names: Iterable[str]) -> Path:
+    """Return the folder that all of the listed videos lie under: `source`, or its `videos`."""
+    videos = source / "videos"
+    listed = by_name(source_files(source)[0] if videos.is_dir() else (), names)
+    beside = any(path.parts[0] != "videos" for paths in listed.values() for path in paths)
+    return videos if videos.is_dir() and not beside else source
+
+
+def by_name(
+    paths: Iterable[Path], names: Iterable[str], whole: bool = False
+) -> dict[str, list[Path]]:
+    """Return which of `paths` bear each of `names`, wherever they lie, the one to take first.
+
+    The case says nothing, and neither does the suffix, unless names are `whole`. First comes what
+    is written exactly so, then what lies least deep.
+    """
+
+    def bears(path: Path) -> str:
+        return path.name if whole else path.stem
+
+    wanted = {name.lower(): name for name in names}
+    found: dict[str, list[tuple[bool, bool, int, Path]]] = defaultdict(list)
+    for path in paths:
+        if (name := wanted.get(bears(path).lower())) and not utf8(path)[1]:
+            other = (bears(path) != name, path.suffix != ".mp4" and not whole, len(path.parts))
+            found[name].append((*other, path))
+    return {name: [path for *_, path in sorted(same)] for name, same in found.items()}
+
+
+def annotations(root: Path, motion: str) -> list[Path]:
+    """Return where annotations of a kind of motion may lie under `root`: files .pkl, or folders."""
+    found: list[Path] = []
+    if motion != "openpose" and not motion.startswith("smpl"):
+        return found
+    for here, folders, files in walk(root):
+        names = folders if motion == "openpose" else files
+        found += [here / name for name in names if not is_hidden(Path(name))]
+    return [path for path in found if motion == "openpose" or path.suffix.lower() == ".pkl"]
+
+
+def twice(found: Mapping[str, Sequence[Path]], what: str) -> list[str]:
+    """Return the sentence that names what bears a name that another bears, [] where none does."""
+    many = [paths for _, paths in sorted(found.items()) if len(paths) > 1]
+    if not many:
+        return []
+    told = "; ".join(f"{paths[0]} is taken, not {paths[1]}" for paths in many[:3])
+    more = "; …" if len(many) > 3 else ""
+    return [f"{what} that are in the folder more than once: {len(many)} ({told}{more})"]
 
 
 def _is_aside(folder: Path) -> bool:
