@@ -26,7 +26,7 @@ from model.jukebox import Codec, load_codec
 from model.jukebox.corpus import normalised
 from model.jukebox.losses import MULTISPECTRAL, magnitude
 from model.jukebox.pictures import draw_reconstructions
-from model.segment import SAMPLE_RATE_HZ
+from model.segment import SAMPLE_RATE_HZ, is_hidden
 from model.terminal import print_anything
 
 SEGMENT_SAMPLES = 2 * SAMPLE_RATE_HZ
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--codec", default="demo")
     parser.add_argument("--picture", type=Path, metavar="FILE")
     args = parser.parse_args()
-    paths = sorted(args.audio.glob("*.wav"))
+    paths = sorted(p for p in args.audio.glob("*.wav") if not is_hidden(Path(p.name)))
     if not paths:
         raise SystemExit(f"{args.audio}: no .wav files; see --help")
     codec = load_codec(args.codec)

@@ -6,6 +6,7 @@ C channels, D features, N samples, W visual windows.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -30,6 +31,14 @@ GENRES = ("BR", "PO", "LO", "MH", "LH", "HO", "WA", "KR", "JS", "JB")
 
 WAV, VISUAL, MOTION, META = "wav", "visual.npy", "motion.npy", "json"
 """Suffixes of a segment's members in a tar: `<key>.<suffix>`."""
+
+BINS = frozenset(
+    (
+        "$recycle.bin recycler recycled @eadir #recycle @recycle @recently-snapshot #snapshot "
+        "~snapshot __macosx lost+found lost.dir found.000"
+    ).split()
+) | {"system volume information", "network trash folder", "temporary items"}
+"""Folders, in lower case, that systems keep beside the user's own (names with a dot go alone)."""
 
 _KEY = re.compile(r"^(?P<video>[A-Za-z0-9_\-]+)_seg(?P<index>\d{4,})$")
 
@@ -211,6 +220,16 @@ def told(value: Any) -> str:
         return f"a {type(value).__name__} too long to be written"
 
 
+def is_hidden(path: Path) -> bool:
+    """Return whether a path is hidden or thrown away by any of its names.
+
+    Give it relative to the folder that was asked for: that one may lie in a hidden folder itself.
+    macOS leaves `._NAME` beside each file on disks of other systems; recycle bins, thumbnails and
+    what a repair of the disk found lie in folders of fixed names.
+    """
+    return any(name.startswith(".") or name.lower() in BINS for name in path.parts)
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that appears under its name only when the block ended well."""
@@ -222,6 +241,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and error.filename is None:
+            error.filename = str(path)  # opening names its file, writing does not
+        raise
     finally:
         part.unlink(missing_ok=True)
 

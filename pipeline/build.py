@@ -53,6 +53,7 @@ class BuildOptions:
     source: Path | None = None
     curated: Path | None = None
     published: bool = False
+    ignore_list: Path | None = None
     motion: str = ""
     motion_dir: Path | None = None
     smpl_model: Path | None = None
@@ -91,7 +92,8 @@ def build(options: BuildOptions) -> Report:
         if options.dataset != "synthetic":
             rows = [manifest.find(listing.root, row) for row in rows]
         ends = {row.video_id: manifest.ended_early(row) for row in rows}
-        return Report.of(ends, rows, others=listing.others)
+        made = Report.of(ends, rows, others=listing.others)
+        return replace(made, notes=list(listing.notes))
     check_models(options)
     started = time.monotonic()
     with _engine(options) as engine:
@@ -119,7 +121,7 @@ def _build(
     def report(dataset: Dataset | None, stopped: str = "") -> Report:
         seconds = time.monotonic() - started
         made = Report.of(outcomes, rows, dataset, seconds, stopped, engine.times, listing.others)
-        return _saved(made, options.out)
+        return _saved(replace(made, notes=list(listing.notes)), options.out)
 
     if left := sum(outcome is None for outcome in outcomes.values()):
         words = (
@@ -162,6 +164,8 @@ def check_usage(options: BuildOptions) -> None:
         raise UsageError("--dataset folder needs --source DIR (a folder of videos, or one video)")
     if options.dataset != "tiktok" and (options.curated or options.published):
         raise UsageError("--curated and --published go with --dataset tiktok")
+    if options.dataset != "aist" and options.ignore_list:
+        raise UsageError("--ignore-list goes with --dataset aist")
     if options.dataset == "synthetic" and options.motion_dir:
         raise UsageError("--motion-dir does not go with the synthetic data set, which has its own")
     try:
@@ -225,7 +229,9 @@ def list_inputs(options: BuildOptions, engine: LocalEngine | RayEngine | None) -
         listing = folder.list_folder(source, motion, options.motion_dir)
     elif options.dataset == "aist":
         split = aist.official_split("aist")
-        listing = aist.list_aist(source or Path("data/aist"), split, motion)
+        listing = aist.list_aist(
+            source or Path("data/aist"), split, motion, options.motion_dir, options.ignore_list
+        )
     elif options.dataset == "tiktok":
         listing = tiktok.list_tiktok(
             source, options.curated, options.published, motion, options.motion_dir

@@ -94,6 +94,14 @@ def _add_build(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="tiktok: --source holds videos of the paper's list, named by its ids",
     )
+    sub.add_argument(
+        "--ignore-list",
+        type=local,
+        nargs="?",
+        const=Path(__file__).parents[1] / "manifests" / "aist_ignore_list.txt",
+        metavar="FILE",
+        help="aist: leave out the dances that AIST++ advises to ignore, or those that FILE names",
+    )
     sub.add_argument("--out", type=local_out, help="shard folder (default shards/DATASET)")
     sub.add_argument(
         "--motion",
@@ -476,7 +484,8 @@ def _shards(given: Path | str | None, file: str = "dataset.json") -> Path | str:
         raise UsageError(f"--shards {given}: a file; name its folder: --shards {given.parent}")
     if given is not None:
         return given
-    found = sorted(path.parent for path in Path("shards").glob(f"*/{file}"))
+    folders = (path.parent for path in Path("shards").glob(f"*/{file}"))
+    found = sorted(folder for folder in folders if not folder.name.startswith("."))
     if len(found) == 1:
         return found[0]
     names = ", ".join(map(str, found)) or "none in shards/; run pipeline build first"

@@ -8,7 +8,7 @@ where the part ends and is of the same version and length. All else starts from 
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import http.client
 import json
 import os
@@ -18,11 +18,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
+from pipeline.lock import HeldError, held
 from pipeline.progress import byte_progress
 
 CHUNK_BYTES = 1 << 20
@@ -88,11 +90,15 @@ def download(
         raise DownloadError(f"{url}: expected an http or https address")
     part = path.with_name(path.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
-    with open(part, "ab") as file:
+    with ExitStack() as holding:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DownloadError(f"{part}: another download of this file is under way") from None
+            holding.enter_context(held(part))
+        except HeldError as error:
+            who = f" ({error})" if str(error) else ""
+            raise DownloadError(
+                f"{part}: another download of this file is under way{who}"
+            ) from None
+        file = holding.enter_context(open(part, "ab"))
         farthest, fruitless, answered = file.tell(), 0, False
         while True:
             try:
@@ -117,6 +123,9 @@ def place(part: Path, path: Path) -> None:
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # disks without it
+            raise
     finally:
         os.close(folder)
 

@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
+import shutil
+import socket
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +31,10 @@ from pipeline.timing import StageTime, timed
 GRACE_S = 60.0
 """A worker stops an item by itself when its time is over; so much later it is killed."""
 CHECK_S = 5.0
+SOCKET = "session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""The longest name of a socket in Ray's folder: a path has room for about 100 bytes."""
+FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+"""Short ones, for a folder of Ray's in place of one that cannot hold its sockets."""
 ADDRESS = re.compile(r"auto|local|(ray://)?[^/\s]+:\d+")
 
 T = TypeVar("T")
@@ -100,6 +108,7 @@ class RayEngine:
 
     def __init__(self, address: str | None = None) -> None:
         self._address, self._ray, self._owned = address, None, False
+        self._folder: str | None = None  # made for Ray's sockets, and to be removed
         self.times: list[StageTime] = []  # of the runs so far
 
     def _connect(self) -> Any:
@@ -118,6 +127,11 @@ class RayEngine:
     def _start(self) -> None:
         """Start or join Ray; raise OSError where that fails: Ray itself raises anything."""
         local = self._address is None
+        if local:
+            # Else Ray keeps its password in the home folder: it may be full, read-only, or not be.
+            if not os.environ.get("RAY_AUTH_TOKEN_PATH"):
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            self._folder = _folder_for_sockets()
 
         def start() -> None:
             self._ray.init(
@@ -125,11 +139,13 @@ class RayEngine:
                 include_dashboard=False if local else None,
                 logging_level="ERROR",
                 runtime_env=None if local else _environment(),
+                _temp_dir=self._folder,
             )
 
         failed = attempt("ray", start)
         if failed is not None:
             self._ray, self._owned = None, False
+            self._remove_folder()
             how = "run the same command again, or use --engine local"
             raise OSError(f"Ray did not {'start' if local else 'answer'}: {failed.message}; {how}")
 
@@ -214,6 +230,12 @@ class RayEngine:
         if self._owned:
             self._ray.shutdown()
             self._ray, self._owned = None, False
+            self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
 
 
 @dataclass(eq=False)
@@ -348,6 +370,47 @@ class _Pool:
         options = self._options | {"scheduling_strategy": where}
         actor = self._ray.remote(_Worker).options(**options).remote(self.stage)
         return _Seat(actor, actor.ready.remote(), deque(), home)
+
+
+def _folder_for_sockets() -> str | None:
+    """Return a new, private folder where Ray's own cannot hold its sockets, None where it can.
+
+    Ray puts them where RAY_TMPDIR or TMPDIR says: too long a path on some clusters, not there or
+    not writable on others, or on a disk without sockets.
+
+    Raises OSError, saying what to do, where no folder can hold them.
+    """
+    usual = os.environ.get("RAY_TMPDIR", os.environ.get("TMPDIR", "/tmp"))
+    if os.path.isabs(usual) and _holds_sockets(os.path.join(usual, "ray")):
+        return None
+    for place in FOLDERS:
+        try:
+            made = tempfile.mkdtemp(prefix="d2m-ray-", dir=place)
+        except OSError:
+            continue
+        if _holds_sockets(made):
+            return made
+        os.rmdir(made)
+    raise OSError(
+        f"Ray did not start: neither TMPDIR ({usual}) nor {', '.join(FOLDERS)} can hold its "
+        "sockets; set TMPDIR to a folder with a short path (30 letters) on a disk of this machine "
+        "that you can write to, or use --engine local"
+    )
+
+
+def _holds_sockets(folder: str) -> bool:
+    """Return whether Ray, with this as its folder, which may not be there yet, has its sockets."""
+    there = folder if os.path.isdir(folder) else os.path.dirname(folder)
+    try:
+        with (
+            tempfile.TemporaryDirectory(dir=there) as made,
+            socket.socket(socket.AF_UNIX) as probe,
+        ):
+            longer = len(os.fsencode(os.path.join(folder, SOCKET))) - len(os.fsencode(made)) - 1
+            probe.bind(os.path.join(made, "s" * longer))
+            return True
+    except OSError:
+        return False
 
 
 def _cores(ray: Any) -> list[str | None]:

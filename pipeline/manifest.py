@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from model.jukebox.cache import sha256_of
-from model.segment import SPLITS, write_atomic
+from model.segment import SPLITS, is_hidden, write_atomic
 from pipeline.lists import parquet_rows
 from pipeline.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome
 
@@ -26,6 +26,8 @@ ENDED = {
     "changed": "not the file that was curated; run pipeline curate again",
     "not_curated": "curation has not seen it; run pipeline curate again",
     "not_in_split": "the official split does not list it",
+    "ignored": "its dance is on the list of --ignore-list",
+    "same_name": "another file has its name",
 }
 """Why an input ends before any work, for a message."""
 NAME_LENGTH = 64
@@ -39,10 +41,10 @@ class Row:
     `path` and `motion` are relative to the source folder; `motion` is the annotation (a file, or a
     folder of per-frame files), "" where there is none. `ended` is the code that ends the input
     before any work (`missing_file`, `not_in_split`, …), "" for all others; `why` are the words for
-    it where curation had them. A clip is the half-open span from `start_s` to `stop_s`, exact
-    fractions on the video's clock, and `box`, its picture's x, y, width and height in px of the
-    upright frame; both are empty for a whole video. `counted` is how many dancers curation saw.
-    A `sha256` that is there before hashing is what the video must have.
+    it where the listing or curation had them. A clip is the half-open span from `start_s` to
+    `stop_s`, exact fractions on the video's clock, and `box`, its picture's x, y, width and height
+    in px of the upright frame; both are empty for a whole video. `counted` is how many dancers
+    curation saw. A `sha256` that is there before hashing is what the video must have.
     """
 
     video_id: str
@@ -180,7 +182,8 @@ def ended_early(row: Row) -> Outcome | None:
     if not row.ended:
         return None
     status = "filtered" if row.ended in FILTERED else "failed"
-    stage, why = ("curate", row.why) if row.why else ("manifest", ENDED[row.ended])
+    stage = "curate" if row.why and row.ended != "same_name" else "manifest"
+    why = row.why or ENDED[row.ended]
     return Outcome(status, stage, row.ended, why if row.path in why else f"{row.path}: {why}")
 
 
@@ -230,7 +233,7 @@ def _hash_motion(path: Path) -> tuple[int, str] | None:
     if not path.is_dir():
         return _hash_file(path) if path.is_file() else (0, "")
     try:
-        files = [p for p in sorted(path.iterdir()) if p.is_file()]
+        files = [p for p in sorted(path.iterdir()) if p.is_file() and not is_hidden(Path(p.name))]
         listing = [f"{p.name}\0{sha256_of(p)}\n" for p in files]
     except OSError:
         return None

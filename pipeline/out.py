@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from model.segment import MOTION, VISUAL, Dataset, load_dataset
+from pipeline.lock import HeldError, held
 
 PARTS = ("*.part", "codes/*/*.part", ".work/shards/*.part", ".work/results/*/*/*.part")
 """Where a killed writer leaves what it had not finished."""
@@ -23,18 +23,19 @@ def locked(out: Path) -> Iterator[None]:
 
     Raises ValueError for that, and OSError where nothing can be written.
     """
-    try:
-        (out / ".work").mkdir(parents=True, exist_ok=True)
-        file = open(out / ".work" / "lock", "w", encoding="utf-8")
-    except OSError as error:
-        raise OSError(
-            f"{out}: cannot be written ({error.strerror}); choose another folder, or make room"
-        ) from None
-    with file:
+    with ExitStack() as holding:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{out}: another command is writing there; wait for its end") from None
+            (out / ".work").mkdir(parents=True, exist_ok=True)
+            holding.enter_context(held(out / ".work" / "lock"))
+        except HeldError as error:
+            who = f" ({error})" if str(error) else ""
+            raise ValueError(
+                f"{out}: another command is writing there{who}; wait for its end"
+            ) from None
+        except OSError as error:
+            raise OSError(
+                f"{out}: cannot be written ({error.strerror}); choose another folder, or make room"
+            ) from None
         for part in (part for pattern in PARTS for part in out.glob(pattern)):
             if OUR_PART.fullmatch(part.name):
                 part.unlink(missing_ok=True)

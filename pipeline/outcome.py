@@ -33,6 +33,8 @@ REASONS = {
 FILTERED = {
     "too_short": "picture and sound cover less than one window",
     "not_in_split": "the data set's official split does not list it",
+    "same_name": "another file of the same name is taken for the listed video",
+    "ignored": "its dance is on the list of --ignore-list",
     "no_clip": "curation kept none of its clips",
     "not_curated": "curation has not seen it",
     "silent": "none of its segments has sound (--drop-silent)",

@@ -111,6 +111,7 @@ def page(out: Path, report: Report) -> str:
 def _notes(facts: Mapping[str, Any]) -> list[str]:
     notes = [f"STOPPED: {facts['stopped']}"] if facts["stopped"] else []
     notes += [f"UNTRAINED: {note}; it means nothing" for note in facts["untrained"]]
+    notes += facts["notes"]
     notes += [words] if (words := others_words(facts["others"])) else []
     return notes + [f"CODEC {name}: {note}" for name, note in facts["codecs"].items() if note]
 

@@ -30,7 +30,8 @@ class Report:
     `stopped` says why a build ended before its last input, "" where it did not. `untrained` says
     what was made with random weights, `codecs` maps codec ids to their notes. `stages` are the
     times of the command that wrote the report: what was done before it is not in them. `others`
-    counts by suffix the files in the source folder that were not taken for videos.
+    counts by suffix the files in the source folder that were not taken for videos; `notes` are
+    sentences on the inputs.
     """
 
     rows: list[dict[str, Any]]
@@ -43,6 +44,7 @@ class Report:
     stages: list[StageTime] = field(default_factory=list)
     others: Mapping[str, int] = field(default_factory=dict)
     drop_silent: bool = False
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -145,6 +147,7 @@ class Report:
             "schema": SCHEMA,
             "inputs": len(self.rows),
             "others": dict(self.others),
+            "notes": self.notes,
             "counts": dict(sorted(self.counts.items())),
             "reasons": dict(sorted(reasons.items())),
             "ends": self.ends,
@@ -185,7 +188,7 @@ class Report:
             stages = [StageTime.of(stage) for stage in raw.get("stages", [])]
             report = cls(
                 *(raw[name] for name in ("rows", "segments", "untrained")), {}, raw["seconds"],
-                stopped, stages=stages, others=raw.get("others", {}),
+                stopped, stages=stages, others=raw.get("others", {}), notes=raw.get("notes", []),
             )  # fmt: skip
             report.table()
             if not math.isfinite(report.seconds + report.as_dict()["dropped_tail_s"]):
@@ -235,6 +238,7 @@ class Report:
         failed = [row for row in self.rows if row["status"] == "failed"]
         for row in sorted(failed, key=lambda row: row["stage"] == "manifest")[:10]:
             lines.append(f"failed: {row['video_id']}: {row['stage']}: {row['message']}")
+        lines += self.notes
         lines += [words] if (words := others_words(self.others)) else []
         lines += [f"STOPPED {self.stopped}"] if self.stopped else []
         lines += [f"UNTRAINED {note}" for note in self.untrained]

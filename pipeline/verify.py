@@ -20,6 +20,7 @@ from model.segment import (
     Codes,
     Dataset,
     Shard,
+    is_hidden,
     load_dataset,
     open_binary,
     place,
@@ -83,6 +84,8 @@ def _no_others(root: Path, dataset: Dataset) -> None:
                 f"{path.name}: in the folder, not in dataset.json; run the build again"
             )
     for path in sorted(root.glob("codes/*/*.tar")):
+        if is_hidden(path.relative_to(root)):
+            continue
         codes = dataset.codecs.get(path.parent.name)
         if codes is None or path.name not in {s.name for t in codes.splits.values() for s in t}:
             raise ValueError(f"{path}: not in dataset.json; delete it or extract its codes again")

@@ -49,6 +49,12 @@ def excerpt(song: str, start_s: float, duration_s: float) -> np.ndarray:
     ).astype(np.float32)
 
 
+def test_fewer_than_two_clips_with_enough_sound_have_no_likeness() -> None:
+    short, long = np.zeros((10, 252), np.uint8), np.zeros((400, 252), np.uint8)
+    for prints in ([], [short], [long], [short, short, long]):
+        assert compare(prints) == []
+
+
 @pytest.mark.parametrize("bars", ["none", "black", "blurred", "clouds", "logos"])
 def test_the_picture_is_found_inside_every_kind_of_bars(bars: str) -> None:
     box = BOX if bars != "none" else (0, 0, *SIZE_PX)

@@ -209,6 +209,18 @@ def test_long_videos_are_left_out_by_the_list_and_by_the_file(
     assert causes(fetched) == {"b": "too_long"} and not server.asked["b"]
 
 
+def test_what_proves_no_deletion_is_asked_for_again(server: Server, tmp_path: Path) -> None:
+    assert causes(fetch(tmp_path, {"a": server.url("403")}, tries=1)) == {"a": "refused"}
+    assert fetch(tmp_path, {"a": server.url("403")}, tries=1).asked == 1
+    assert causes(fetch(tmp_path, {"b": server.url("404")}, tries=1)) == {"b": "removed"}
+    archive = tmp_path / "out" / "archive.jsonl"
+    older = archive.read_text().splitlines()[-1].replace("HTTP Error 404: Not Found", "Requested "
+                                                         "format is not available")  # fmt: skip
+    assert fetch(tmp_path, {"b": server.url("404")}, tries=1).asked == 0
+    archive.write_text(older + "\n")
+    assert fetch(tmp_path, {"b": server.url("404")}, tries=1).asked == 1
+
+
 def test_links_are_paced(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(links.time, "sleep", slept.append)
@@ -229,11 +241,29 @@ def test_sites_words_and_types_tell_the_cause() -> None:
         "This video has been removed by the uploader": "removed",
         "Video not available, status code 10204": "removed",
         "The uploader has not made this video available in your country": "geo_blocked",
+        "This video is no longer available because its account has been terminated": "removed",
+        "Account not found": "removed",
+        "Requested format is not available. Use --list-formats for a list": "not_read",
+        "No video formats found!; please report this issue on https://github.com/": "not_read",
+        "Unable to extract universal data for rehydration": "not_read",
+        "Video not available, status code 10231": "unavailable",
+        "Video unavailable": "unavailable",
+        "Video unavailable. This video is not available": "unavailable",
+        "This content isn\u2019t available, try again later": "busy",
+        "Sign in to confirm you\u2019re not a bot. Use --cookies for the authentication": "busy",
+        "Your IP address is blocked from accessing this post": "busy",
+        "Requested content is not available, rate-limit reached or login required": "busy",
+        "Sign in to confirm your age": "private",
+        "This video is not available in your country": "geo_blocked",
+        "ffmpeg not found. Please install or provide the path": "unknown",
+        "unable to open for writing: [Errno 13] Permission denied: 'a.mp4'": "unknown",
+        "This live event will begin in 3 hours": "unknown",
         "Some quite new trouble": "unknown",
     }
     for words, cause in told.items():
         assert cause_of(raised(ExtractorError(words, expected=True))) == cause, words
     assert cause_of(raised(GeoRestrictedError("not here"))) == "geo_blocked"
+    assert cause_of(DownloadError("ERROR: unable to download: HTTP Error 403")) == "refused"
     assert cause_of(raised(ExtractorError("x", cause=ConnectionResetError("reset")))) == "network"
 
 

@@ -14,14 +14,15 @@ VGGISH_PCA_FILE = "vggish_pca_params-970ea276.pth"
 def weights_folder() -> Path:
     """Return `$D2M_CACHE/weights`; without the variable, `~/.cache/dance2music/weights`.
 
-    Raises ValueError where that is in a home and there is none.
+    Raises ValueError where that needs a home folder and the user has none.
     """
     cache = os.environ.get("D2M_CACHE") or "~/.cache/dance2music"
     try:
         return Path(cache).expanduser() / "weights"
-    except RuntimeError:
+    except RuntimeError:  # no HOME, and a user that the machine has no entry for
         raise ValueError(
-            f"{cache}: no folder for weights, as no home is known; set D2M_CACHE to one"
+            f"{cache}: this user has no home folder; set D2M_CACHE to the folder where published "
+            "weights lie, or are to lie"
         ) from None
 
 

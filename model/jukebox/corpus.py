@@ -16,7 +16,7 @@ import numpy as np
 
 from model.audio import decode_pcm
 from model.data import read_tar
-from model.segment import SAMPLE_RATE_HZ, WAV, Dataset, load_dataset, split_key
+from model.segment import SAMPLE_RATE_HZ, WAV, Dataset, is_hidden, load_dataset, split_key
 from model.storage import Place
 
 Item = TypeVar("Item")
@@ -70,13 +70,14 @@ def check_music(audio: Path | None, shards: Place | None) -> None:
 
 
 def music_files(folder: Path) -> list[Path]:
-    """Return every music file under `folder`, in order.
+    """Return every music file under `folder`, in order; none that is hidden or thrown away.
 
     Raises FileNotFoundError where there is no such folder, ValueError for fewer than two files.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; give one with music files to --audio")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    named = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in named if not is_hidden(path.relative_to(folder)))
     if len(paths) < 2:
         raise ValueError(
             f"{folder}: found {len(paths)} music files ({', '.join(SUFFIXES)}); "

@@ -78,7 +78,8 @@ class Store:
             self._db.close()
             raise ValueError(
                 f"{path}: {error}; where it is no file of answers, move it away; else end what "
-                "else has it open, and see that its disk has room"
+                "else has it open, see that its disk has room, or copy the set to a disk of this "
+                "machine: some network disks have no locks, which SQLite needs"
             ) from None
         if facts["set_id"] != plan.set_id:
             self._db.close()

@@ -35,21 +35,38 @@ CAUSES = {
     "unsupported": "no video that yt-dlp knows how to fetch",
     "too_long": "longer than --max-duration-s",
     "no_video": "what came holds no picture that can be read",
-    "busy": "the server is overloaded or wants fewer requests (HTTP 429, 5xx)",
+    "busy": "the server is overloaded, or asks for fewer requests or a human (HTTP 429, 5xx)",
+    "unavailable": "the site does not show it and gives no reason",
+    "not_read": "yt-dlp finds no video or format in the page; a newer yt-dlp may",
     "network": "no connection, or it broke too often",
     "unknown": "another error; its words are in links.json",
 }
-PASSING = ("busy", "network", "unknown")
+PASSING = ("refused", "busy", "unavailable", "not_read", "network", "unknown")
 """The next run tries these again; all others are remembered as dead."""
 WORDS = (
-    ("busy", r"HTTP Error (429|5\d\d)"),
+    ("busy", r"HTTP Error (408|429|5\d\d)|rate.?limit|too many requests|try again later|captcha|"
+             r"not a (ro)?bot|IP address is blocked|unusual traffic"),
     ("network", r"\[download\] Got error|timed out|connection (reset|refused)"),
     ("geo_blocked", r"(your|this) (country|region|location)|geo.?(restrict|block)"),
-    ("private", r"private|log ?in|sign ?in|permission|cookies|age.restrict|members.only"),
-    ("removed", r"removed|deleted|terminated|no longer|does(n't| not) exist|unavailable|"
-                r"not available|not found"),
+    ("not_read", r"format is not available|no (video )?formats? found|unable to extract|"
+                 r"failed to (parse|extract)"),
+    ("unavailable", r"empty media response"),
+    ("private", r"\bprivate\b|\blog ?in(to)?\b|\blogged.in\b|\bsign ?in\b|do not have permission|"
+                r"--cookies|age.restrict|members.only"),
+    ("refused", r"HTTP Error (401|403|451)"),
+    ("removed", r"HTTP Error (404|410)|\b(been|was|is|were) (removed|deleted|terminated)|"
+                r"\b(removed|deleted) by\b|no longer (available|exist)|does(n't| not) exist|"
+                r"\b(video|post|clip|page|account|user|channel|content) (was |is )?not found|"
+                r"couldn't be found|not available, status code 10204"),
+    ("unavailable", r"unavailable|not available|isn't available"),
+    ("not_read", r"please report this issue"),
 )  # fmt: skip
-"""How yt-dlp's downloader and sites tell causes that have no type, in this order."""
+"""How yt-dlp's downloader and sites tell causes that have no type, in this order.
+
+Only words that say so make a link dead: a site that shows nothing today may show it tomorrow.
+"""
+DATA = re.compile(r"download (video data|m3u8|mpd|f4m)|fragment", re.I)
+"""What the page gave the address of: where that is not found, the page is, and was read wrong."""
 MAX_BYTES = 4 << 30
 
 
@@ -190,12 +207,17 @@ def cause_of(error: BaseException) -> str:
     for link in chain:
         if isinstance(link, HTTPError):
             if link.status in (404, 410):
-                return "removed"
+                return "not_read" if DATA.search(str(error)) else "removed"
             return "busy" if link.status in (408, 429) or link.status >= 500 else "refused"
     if any(isinstance(link, TransportError | ConnectionError | TimeoutError) for link in chain):
         return "network"
-    words = str(error)
-    return next((cause for cause, told in WORDS if re.search(told, words, re.I)), "unknown")
+    return _told(str(error))
+
+
+def _told(words: str) -> str:
+    """Return the cause by an error's words alone."""
+    plain = words.replace("\u2019", "'")  # as sites' pages write it
+    return next((cause for cause, told in WORDS if re.search(told, plain, re.I)), "unknown")
 
 
 def _each(options: Fetching, links: list[Link]) -> Iterator[End]:
@@ -340,6 +362,8 @@ def _archive(options: Fetching) -> dict[tuple[str, str], End]:
 def _settled(options: Fetching, end: End) -> bool:
     if end.cause == "too_long" and options.max_duration_s > end.limit_s:
         return False
+    if end.cause in ("removed", "private") and _told(end.words) in PASSING:
+        return False  # told by older words for it
     if end.cause:
         return end.cause not in PASSING and not options.dead_too
     path = options.out / end.file

@@ -76,7 +76,7 @@ def compare(prints: Sequence[np.ndarray]) -> list[Pair]:
     score. The rough comparison of all with all takes 2 K² bytes.
     """
     places = [k for k, print_ in enumerate(prints) if len(print_) * FRAME_S >= LEAST_OVERLAP_S]
-    if not places:
+    if len(places) < 2:
         return []
     used = [prints[k] for k in places]
     notes = [standing_out(print_) for print_ in used]

@@ -1,21 +1,30 @@
 """AIST++: the AIST Dance Video Database with AIST++ annotations, in their published layout.
 
 Videos by AIST's names (https://aistdancedb.ongaaccel.jp), annotations by AIST++
-(https://google.github.io/aistplusplus_dataset): `videos/*.mp4` and `motions/*.pkl` in one folder;
-the annotations may also lie in `aist_plusplus_final/` as their archive unpacks.
+(https://google.github.io/aistplusplus_dataset): `videos/*.mp4` and `motions/*.pkl` in one folder,
+or anywhere under it, as archives unpack.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import manifests
 from model.segment import SPLITS
 from pipeline.lists import csv_rows
 from pipeline.manifest import Row, video_id
-from pipeline.sources.listing import Listing, source_files, utf8
+from pipeline.sources.listing import (
+    Listing,
+    annotations,
+    by_name,
+    home,
+    source_files,
+    twice,
+    utf8,
+)
 
 _NAME = re.compile(
     r"^g(?P<genre>[A-Z]{2})_s[A-Z]{2}_(?P<camera>c\d\d|cAll)"
@@ -25,6 +34,8 @@ _HELP = (
     "put the AIST videos (https://aistdancedb.ongaaccel.jp) into DIR/videos and the AIST++ motions "
     "(https://google.github.io/aistplusplus_dataset) into DIR/motions, then --source DIR"
 )
+IGNORE_LIST = Path(manifests.__path__[0]) / "aist_ignore_list.txt"
+"""The dances that AIST++ advises to ignore; 28 are in the published split's training part."""
 
 
 def official_split(name: str) -> dict[str, str]:
@@ -46,31 +57,92 @@ def published(name: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def list_aist(source: Path, membership: Mapping[str, str], motion: str) -> Listing:
+def list_aist(
+    source: Path,
+    membership: Mapping[str, str],
+    motion: str,
+    motion_dir: Path | None = None,
+    ignore_list: Path | None = None,
+) -> Listing:
     """List every video that `membership` names and every other video in the folder.
 
-    A listed video that is not there ends as `missing_file`, one that is there and not listed as
-    `not_in_split`: both are counted.
+    Videos and motions are found by their names, wherever they lie, whatever the case. A listed
+    video that is not there ends as `missing_file`, one that is there and not listed as
+    `not_in_split`, another file of a name that is taken as `same_name`, and one whose dance
+    `ignore_list` names as `ignored`: all are counted.
     """
-    root = source / "videos" if (source / "videos").is_dir() else source
-    if not root.is_dir():
+    if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such folder; {_HELP}")
-    places = [source / "motions", source / "aist_plusplus_final" / "motions", root]
-    motion_root = next((p for p in places if p.is_dir()), root)
+    root = home(source, membership)
     paths, others = source_files(root)
-    files = {video_id(path): utf8(path)[0] for path in paths}
-    if not files.keys() & membership.keys():
+    files = by_name(paths, membership)
+    if not files:
         raise FileNotFoundError(f"{root}: none of the {len(membership)} listed videos; {_HELP}")
-    rows = [
-        row(name, files.get(name, f"{name}.mp4"), membership.get(name, ""), motion)
-        for name in sorted(files.keys() | membership.keys())
-    ]
-    return Listing(root, motion_root, rows, others=others)
+    motion_root = motion_dir or source
+    wanted = {_annotation(name, motion) for name in membership}
+    motions = by_name(annotations(motion_root, motion), wanted, whole=True)
+    ignored = read_ignore_list(ignore_list or IGNORE_LIST)
+    rows = []
+    for name, split in membership.items():
+        one = row(name, str(files[name][0]) if name in files else f"{name}.mp4", split, motion)
+        if one.motion in motions:
+            one = replace(one, motion=str(motions[one.motion][0]))
+        if ignore_list and dance(name) in ignored:
+            one = replace(one, ended="ignored")
+        rows.append(one)
+    rows += further(files, paths)
+    notes = twice(files, "listed videos") + twice(motions, "motions")
+    known = [name for name in files if dance(name) in ignored]
+    if known and not ignore_list:
+        notes.append(
+            f"{len(known)} of {len(files)} listed videos here are of dances that AIST++ advises to "
+            "ignore; they are taken, as the published split has them (--ignore-list leaves them "
+            "out)"
+        )
+    rows.sort(key=lambda row: row.video_id)
+    return Listing(root, motion_root, rows, others=others, notes=notes)
+
+
+def further(files: Mapping[str, Sequence[Path]], paths: Sequence[Path]) -> list[Row]:
+    """Return rows for the videos in a folder that are not taken for a listed one's."""
+    first = {same[0] for same in files.values()}
+    named = {path: name for name, same in files.items() for path in same[1:]}
+    rows = []
+    for path in (path for path in paths if path not in first):
+        text, _ = utf8(path)
+        if name := named.get(path):
+            why = f"{files[name][0]} is taken for the listed {name}; remove or rename one of them"
+            rows.append(Row(video_id(path), text, split="", ended="same_name", why=why))
+        else:
+            rows.append(row(video_id(path), text, "", ""))
+    return rows
+
+
+def read_ignore_list(path: Path) -> frozenset[str]:
+    """Return the dances that a list names, one a line, as AIST++'s ignore_list.txt does.
+
+    Raises ValueError, naming the line, for what is no name of AIST's, and OSError where there is no
+    such file.
+    """
+    names = set()
+    for number, line in enumerate(path.read_bytes().decode(errors="replace").splitlines(), 1):
+        if (name := line.partition("#")[0].strip()) and not _NAME.match(name):
+            raise ValueError(
+                f"{path}, line {number}: {name!r:.80} is no name of an AIST dance; expected names "
+                "like gBR_sBM_cAll_d04_mBR0_ch01, one a line"
+            )
+        names |= {dance(name)} if name else set()
+    return frozenset(names)
+
+
+def dance(name: str) -> str:
+    """Return the name that all cameras' videos of a dance share."""
+    return re.sub(r"_c\d\d_", "_cAll_", name, count=1)
 
 
 def motion_name(name: str) -> str:
     """Return the annotation's file name for a video: all cameras of a dance share one."""
-    return re.sub(r"_c\d\d_", "_cAll_", name, count=1) + ".pkl"
+    return f"{dance(name)}.pkl"
 
 
 def row(name: str, path: str, split: str, motion: str) -> Row:

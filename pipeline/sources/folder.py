@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.manifest import Row, video_id
 from pipeline.sources.aist import motion_name
-from pipeline.sources.listing import Listing, others_words, source_files, utf8
+from pipeline.sources.listing import (
+    Listing,
+    annotations,
+    by_name,
+    others_words,
+    source_files,
+    twice,
+    utf8,
+)
 
 
 def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Listing:
@@ -15,8 +24,9 @@ def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Li
 
     Annotations are looked for by the video's path, or by its name where no other has that, in
     `motion_dir`; without it in the folder's `motions` (or `openpose`), beside it, and in the folder
-    itself. SMPL: `<name>.pkl`, or with `cAll` for the camera as AIST++ names them. OpenPose: a
-    folder `<name>` of JSON files.
+    itself; and where no other video has its name, anywhere under that folder, whatever the case.
+    SMPL: `<name>.pkl`, or with `cAll` for the camera as AIST++ names them. OpenPose: a folder
+    `<name>` of JSON files.
 
     Raises FileNotFoundError where there is no such folder or no video in it, OSError where a folder
     in it cannot be read.
@@ -35,14 +45,25 @@ def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Li
     places = [motion_dir] if motion_dir else [root / home, root.parent / home, root]
     motion_root = next((p for p in places if p.is_dir()), root)
     stems = Counter(path.stem for path in paths)
-    rows = []
+    rows, lost = [], {}
     for path in paths:
         text, ended = utf8(path)
         names = _annotations(path, motion, stems[path.stem] == 1) if not ended else []
         found = next((name for name in names if (motion_root / name).exists()), "")
         annotation = found or (names or [""])[0]
         rows.append(Row(video_id(path), text, motion=annotation, ended=ended))
-    return Listing(root, motion_root, rows, others=others)
+        if names and not found and stems[path.stem] == 1:
+            lost[text] = {Path(name).name for name in names}
+    notes: list[str] = []
+    if lost and (motion_dir or source.is_dir()):
+        wanted = {name for names in lost.values() for name in names}
+        astray = by_name(annotations(motion_root, motion), wanted, whole=True)
+        for k, row in enumerate(rows):
+            there = sorted(lost.get(row.path, set()) & astray.keys())
+            if there:
+                rows[k] = replace(row, motion=astray[there[0]][0].as_posix())
+        notes = twice(astray, "annotations")
+    return Listing(root, motion_root, rows, others=others, notes=notes)
 
 
 def _annotations(path: Path, motion: str, alone: bool) -> list[str]:

@@ -19,9 +19,9 @@ from pipeline.arguments import UsageError
 from pipeline.curate.split import val_songs
 from pipeline.lists import parquet_rows
 from pipeline.manifest import NAME_LENGTH, Row, checked
-from pipeline.sources.aist import published
+from pipeline.sources.aist import further, published
 from pipeline.sources.folder import list_folder
-from pipeline.sources.listing import Listing
+from pipeline.sources.listing import Listing, by_name, home, twice
 
 TABLE = Path("data/curated/tiktok")
 LONGEST = NAME_LENGTH + 13
@@ -97,7 +97,7 @@ def list_curated(table: Path, source: Path | None, motion: str, motion_dir: Path
     kept = [clip for clip in clips if clip["decision"] == "keep"]
     rows = with_val(rows, {clip["song"]: clip.get("family") or clip["song"] for clip in kept})
     note = f"curated: {len(kept)} of {len(clips)} clips kept, from {len(inputs)} videos ({table})"
-    return Listing(here.root, here.motion_root, rows, note, here.others)
+    return Listing(here.root, here.motion_root, rows, note, here.others, here.notes)
 
 
 def read_clips(path: Path) -> list[dict[str, Any]]:
@@ -177,24 +177,27 @@ def barren(table: Path, inputs: Sequence[Row], with_clips: set[str]) -> list[Row
 def list_published(source: Path, motion: str, motion_dir: Path | None) -> Listing | None:
     """List the videos of the published list and all others in the folder; None if it has none.
 
-    A listed video that is not there ends as `missing_file`, one not listed as `not_in_split`.
+    Videos are found by their names, wherever they lie, whatever the case. A listed video that is
+    not there ends as `missing_file`, one not listed as `not_in_split`, another file of a name that
+    is taken as `same_name`.
     """
-    root = source / "videos" if (source / "videos").is_dir() else source
     members = published("tiktok")
-    here = list_folder(root, motion, motion_dir)
-    files = {row.video_id: row for row in here.rows}
-    found = files.keys() & members.keys()
-    if not found:
+    here = list_folder(home(source, members), motion, motion_dir)
+    rows_at = {Path(row.path): row for row in here.rows if not row.ended}
+    files = by_name(rows_at, members)
+    if not files:
         return None
     rows = []
-    for name in sorted(files.keys() | members.keys()):
-        row = files.get(name, Row(name, f"{name}.mp4"))
-        if member := members.get(name):
-            rows.append(replace(row, split=member["split"], song=member["song_id"]))
-        else:
-            rows.append(replace(row, split="", ended=row.ended or "not_in_split"))
-    note = f"published list: {len(found)} of its {len(members)} videos in {root}"
-    return Listing(here.root, here.motion_root, with_val(rows, {}), note, here.others)
+    for name, member in members.items():
+        row = rows_at[files[name][0]] if name in files else Row(name, f"{name}.mp4")
+        known = {"video_id": name, "split": member["split"], "song": member["song_id"]}
+        rows.append(replace(row, **known))
+    rows += further(files, list(rows_at))
+    rows += [replace(row, split="") for row in here.rows if row.ended]
+    rows.sort(key=lambda row: row.video_id)
+    note = f"published list: {len(files)} of its {len(members)} videos in {here.root}"
+    notes = [*twice(files, "listed videos"), *here.notes]
+    return Listing(here.root, here.motion_root, with_val(rows, {}), note, here.others, notes)
 
 
 def with_val(rows: Sequence[Row], family: Mapping[str, str]) -> list[Row]:

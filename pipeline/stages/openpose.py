@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model.segment import is_hidden
 from pipeline.outcome import StageError
 from pipeline.stages.body25 import DIM, FPS, JOINTS, nearest, normalise
 
@@ -97,7 +98,8 @@ def cut_motion(
 
 
 def _files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("*_keypoints.json")) if folder.is_dir() else []
+    found = folder.glob("*_keypoints.json") if folder.is_dir() else ()
+    files = sorted(path for path in found if not is_hidden(Path(path.name)))
     if not files:
         raise StageError("missing_motion", f"{folder.name}: no *_keypoints.json of OpenPose in it")
     return files
