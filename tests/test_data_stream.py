@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import wave
 from collections.abc import Iterator
 from contextlib import closing
@@ -237,11 +238,25 @@ def test_a_worker_that_hangs_ends_the_run_with_words(root, codec, monkeypatch):
         next(batches)
         (worker,) = multiprocessing.active_children()
         os.kill(worker.pid, signal.SIGSTOP)
-        words = rf"worker 0 \(process {worker.pid}\), .* no batch for 1 s: .* worker_timeout_s=600"
+        words = (
+            rf"worker 0 \(process {worker.pid}\), .* no batch for 1 s and .* worker_timeout_s=600"
+        )
         with pytest.raises(OSError, match=words):
             for _ in batches:
                 pass
     assert not multiprocessing.active_children()
+
+
+def labouring(turn: int, turns: int) -> Iterator[int]:
+    while time.process_time() < 3.0:
+        pass
+    yield turn
+
+
+def test_a_worker_that_is_slow_but_at_work_is_waited_for(monkeypatch):
+    monkeypatch.setattr("model.workers.TICK_S", 0.1)
+    with closing(in_turn(labouring, 1, 1.0)) as items:
+        assert next(items) == 0
 
 
 def leaving(turn: int, turns: int) -> Iterator[int]:
