@@ -1,8 +1,9 @@
-"""Where numba and matplotlib keep what they have compiled or found: folders that can be written.
+"""Where librosa, numba and matplotlib keep what they have made: folders that can be written.
 
-A container may run as a user without a home and with packages that are read-only. There numba,
-which compiles librosa's functions, refuses to import them for want of a place for its cache, and
-matplotlib looks for fonts anew each time. Both then get a folder among the temporary files.
+A container may run as a user without a home and with packages that are read-only. There librosa
+cannot be imported, as it asks for a folder in the home, and numba, which compiles its functions,
+for a place for them; and matplotlib looks for fonts anew each time. They then get folders among the
+temporary files.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ HOMES = {"XDG_CACHE_HOME": "~/.cache", "XDG_CONFIG_HOME": "~/.config"}
 
 
 def settle() -> None:
-    """Name folders for the two caches in the environment, where their own would not do.
+    """Name folders for the caches in the environment, where their own would not do.
 
     Before librosa is imported: importing `model` or `pipeline` does it, in workers of theirs too.
     Where not even a temporary file has a place, what needs one says so.
     """
     try:
+        if not os.path.isabs(home_of("XDG_CACHE_HOME")):  # librosa asks for it as it is imported
+            os.environ["XDG_CACHE_HOME"] = private_folder("cache")
         if not numba_finds_a_place():
             os.environ["NUMBA_CACHE_DIR"] = private_folder("numba")
-        ours = [os.environ["MPLCONFIGDIR"]] if os.environ.get("MPLCONFIGDIR") else [
-            os.path.join(home_of(name), "matplotlib") for name in HOMES
-        ]  # fmt: skip
-        if not all(map(allowed, ours)):
+        asked = os.environ.get("MPLCONFIGDIR")
+        used = [asked] if asked else [os.path.join(home_of(name), "matplotlib") for name in HOMES]
+        if not all(map(allowed, used)):
             os.environ["MPLCONFIGDIR"] = private_folder("matplotlib")
     except OSError:
         return
@@ -54,13 +56,19 @@ def numba_finds_a_place() -> bool:
 
 
 def home_of(name: str) -> str:
-    """Return the folder that a variable of the XDG standard names, or its default."""
-    return os.environ.get(name) or os.path.expanduser(HOMES[name])
+    """Return the folder that a variable of the XDG standard names, or its default.
+
+    That stays as it is written, with ~, where no home is known or HOME is no whole path.
+    """
+    if named := os.environ.get(name):
+        return named
+    home = os.environ.get("HOME")
+    return os.path.expanduser(HOMES[name]) if home is None or os.path.isabs(home) else HOMES[name]
 
 
 def allowed(folder: str) -> bool:
     """Return whether the rights let us write into a folder, or make it."""
-    if folder.startswith("~"):  # this user has no home
+    if folder.startswith("~"):  # no home is known
         return False
     folder = os.path.abspath(folder)
     while not os.path.exists(folder):

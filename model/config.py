@@ -117,7 +117,7 @@ class Config:
     workers: int = 0
     """Processes that read the data; 0 reads in the training process."""
     worker_timeout_s: float = 60.0
-    """End the run where a batch of a worker is waited for so long; 0 waits for ever."""
+    """End the run where a worker gives no batch and does nothing for so long; 0 waits for ever."""
 
     log_every: int = 50
     checkpoint_every: int = 1000

@@ -478,7 +478,7 @@ def training_batches(
     """Iterate over the stream's batches of B segments, decoding in `workers` processes (0: here).
 
     Raises ValueError and OSError, naming the file, where the shards are not as dataset.json says,
-    and OSError where a worker dies or gives no batch for `timeout_s`.
+    and OSError where a worker dies, or gives no batch and does nothing for `timeout_s`.
     """
     if workers:
         yield from in_turn(stream.part, workers, timeout_s, Batch.pin_memory if pin else None)

@@ -40,7 +40,7 @@ class SynthesizerConfig:
 
     workers: int = 0
     worker_timeout_s: float = 60.0
-    """End the run where a batch of a worker is waited for so long; 0 waits for ever."""
+    """End the run where a worker gives no batch and does nothing for so long; 0 waits for ever."""
     shuffle_segments: int = 1024
     log_every: int = 50
     save_every: int = 500

@@ -29,6 +29,8 @@ T = TypeVar("T")
 AHEAD = 2
 """Items held ready here; each worker holds one more, half way through its pipe."""
 TICK_S = 1.0
+BUSY_S = 0.05
+"""Processor time that tells a worker at work, if only skipping what was taken, from a stuck one."""
 KNOWN = (ValueError, OSError, MemoryError)
 """What a worker tells as it is: errors of the data and of the machine, not of the code."""
 
@@ -42,7 +44,8 @@ def in_turn(
     """Yield in turn what `make(turn, workers)` gives in each worker, after `prepare` in a thread.
 
     Raises what of `KNOWN` a worker raises, and OSError, in words, where one ends in another way, or
-    keeps us waiting for `timeout_s` (0: for ever). Closing the iterator ends the workers.
+    keeps us waiting, and does nothing, for `timeout_s` (0: for ever). Closing the iterator ends the
+    workers.
     """
     seats: list[tuple[BaseProcess, Connection]] = []
     ahead: Queue[T | BaseException] = Queue(AHEAD)
@@ -176,20 +179,33 @@ def _ended(process: BaseProcess) -> str:
 
 
 def _wait(ahead: Queue, process: BaseProcess, timeout_s: float) -> Any:
-    """Return the next item; OSError where `process` gives none for so long.
+    """Return the next item; OSError where `process` gives none, and does nothing, for so long.
 
     Counted in ticks, since the clock goes on while all of the run is suspended.
     """
-    waited_s = 0.0
+    waited_s, busy_s = 0.0, _busy_s(process)
     while (item := _take(ahead, TICK_S)) is None:
         waited_s += TICK_S
+        if (now_s := _busy_s(process)) >= busy_s + BUSY_S:  # slow, but at work
+            waited_s, busy_s = 0.0, now_s
         if 0 < timeout_s <= waited_s:
             raise OSError(
                 f"{process.name} (process {process.pid}), which reads the data, has given no batch "
-                f"for {timeout_s:g} s: it hangs, or what it reads from does; go on with --resume, "
-                "and where storage is as slow as that, with --set worker_timeout_s=600"
+                f"for {timeout_s:g} s and does nothing: it hangs, or what it reads from does; go "
+                "on with --resume, and where storage is as slow as that, with "
+                "--set worker_timeout_s=600"
             )
     return item
+
+
+def _busy_s(process: BaseProcess) -> float:
+    """Return the processor time that a process has used; 0 where the system does not tell."""
+    try:
+        with open(f"/proc/{process.pid}/stat", encoding="ascii", errors="replace") as file:
+            user, system = file.read().rpartition(")")[2].split()[11:13]
+    except OSError:
+        return 0.0
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _take(ahead: Queue, timeout_s: float) -> Any:

@@ -1,13 +1,18 @@
-"""The beats scores: the authors' definition, its edges, and that training loads librosa late."""
+"""The beats scores: their definition, its edges, and when and whereabouts librosa is loaded."""
 
 import math
+import os
 import subprocess
 import sys
+import tempfile
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from model import caches
 from model.config import load_config
 from model.evaluate.beats import (
     beats_scores,
@@ -17,8 +22,10 @@ from model.evaluate.beats import (
     onsets_s,
     with_onsets,
 )
+from model.exits import exits
 from model.fake import write_fake_dataset
 from model.jukebox import load_codec, random_codec, write_weights
+from model.jukebox.cache import weights_folder
 from model.report import read_metrics
 from model.segment import SAMPLE_RATE_HZ
 from model.train import train
@@ -117,3 +124,92 @@ def test_the_trainer_loads_neither_librosa_nor_mir_eval_before_validation():
         cwd=Path(__file__).parent.parent,
     )
     assert told.stdout.strip() == "set()"
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch) -> Path:
+    """Return a folder with librosa that cannot be written, of a user without a home."""
+    source = tmp_path / "packages" / "librosa"
+    (source / "core").mkdir(parents=True)
+    spec = SimpleNamespace(submodule_search_locations=[str(source)])
+    monkeypatch.setattr(caches, "find_spec", lambda name: spec)
+    access = os.access
+    refused = str(tmp_path / "packages")
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: not str(path).startswith(refused) and access(path, mode)
+    )
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    for name in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HOME"):
+        monkeypatch.setenv(name, "")  # so that what is set here is taken back
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("pwd.getpwuid", dict[int, str]().__getitem__)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return source
+
+
+@pytest.mark.parametrize("home", [None, "", "/proc/none"])
+def test_without_a_home_caches_lie_among_temporary_files(packages, tmp_path, monkeypatch, home):
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    caches.settle()
+    ours = tmp_path / "tmp" / f"dance2music-{os.getuid()}"
+    if not home:
+        assert os.environ["XDG_CACHE_HOME"] == str(ours / "cache")  # numba's is in it
+        assert os.environ["MPLCONFIGDIR"] == str(ours / "matplotlib")
+    else:
+        assert os.environ["NUMBA_CACHE_DIR"] == str(ours / "numba")
+    assert ours.stat().st_mode & 0o777 == 0o700
+    assert not list((tmp_path / "here").iterdir())  # no folder that is called ~
+    with (
+        pytest.raises(ValueError, match="no home is known; set D2M_CACHE")
+        if home is None
+        else (nullcontext())
+    ):
+        monkeypatch.delenv("D2M_CACHE", raising=False)
+        weights_folder()
+
+
+def test_caches_stay_where_they_can_be_written(packages, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    caches.settle()
+    assert "XDG_CACHE_HOME" not in os.environ
+    assert "NUMBA_CACHE_DIR" not in os.environ and "MPLCONFIGDIR" not in os.environ
+    monkeypatch.setenv("HOME", "/proc/none")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "mine"))
+    caches.settle()
+    assert os.environ["NUMBA_CACHE_DIR"] == str(tmp_path / "mine")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/proc/none/mine")
+    caches.settle()
+    assert os.environ["NUMBA_CACHE_DIR"].startswith(str(tmp_path / "tmp"))
+
+
+def test_a_folder_of_another_user_is_no_cache(packages, tmp_path):
+    taken = tmp_path / "tmp" / f"dance2music-{os.getuid()}"
+    for take in (lambda: taken.mkdir(0o777), lambda: taken.symlink_to(tmp_path / "here")):
+        take()
+        taken.chmod(0o777)
+        made = Path(caches.private_folder("numba")).parent
+        assert made != taken and made.stat().st_mode & 0o777 == 0o700
+        taken.unlink() if taken.is_symlink() else taken.rmdir()
+
+
+def test_librosa_without_a_place_for_its_cache_is_one_line(capsys):
+    with pytest.raises(SystemExit) as ended, exits("free some"):
+        raise RuntimeError("cannot cache function '__o_fold': no locator available for file 'a'")
+    assert ended.value.code == 1
+    assert "set NUMBA_CACHE_DIR to one that can be written\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["model", "pipeline"])
+def test_importing_a_package_settles_where_caches_lie(package):
+    script = f"import sys, {package}; print('model.caches' in sys.modules, 'numba' in sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert told.stdout.strip() == "True False"

@@ -16,7 +16,7 @@ import torch
 from model.cli import main
 from model.fake import write_fake_dataset
 from model.jukebox import TINY, load_codec, random_codec, write_weights
-from model.jukebox.command import train
+from model.jukebox.command import how, train
 from model.jukebox.corpus import Corpus, read_folder, read_shards
 from model.jukebox.ema import CodebookEMA, draw
 from model.jukebox.losses import (
@@ -185,6 +185,27 @@ def test_interrupted_training_goes_on_exactly(music, tmp_path):
         assert (tmp_path / "whole" / "high" / "samples" / name).stat().st_size > 1000
     with pytest.raises(FileExistsError, match="--resume"):
         train(QUICK, music, None, tmp_path / "whole")
+
+
+def test_a_validation_that_fails_costs_no_steps(music, tmp_path, monkeypatch, capsys):
+    def fails(*_):
+        raise OSError("no room for what is heard")
+
+    monkeypatch.setattr("model.jukebox.train.validate", fails)
+    config = replace(QUICK, steps=2, log_every=1)
+    with pytest.raises(OSError, match="no room"):
+        train(config, music, None, tmp_path)
+    saved = torch.load(tmp_path / "high" / CHECKPOINT, weights_only=True)
+    assert saved["step"] == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "high step 1" and lines[1].split() == ["name", "now", "mean", "of", "1"]
+    assert all(line.isascii() and len(line) <= 80 for line in lines)
+
+
+def test_how_a_level_ended_is_told_in_words():
+    assert how(-9).startswith("(killed by SIGKILL), as the system does where memory runs out")
+    assert how(-11) == "(ended by SIGSEGV); see above"
+    assert how(1) == "(exit code 1); see above"
 
 
 def test_training_lowers_the_loss_and_uses_the_codebook(music):

@@ -188,6 +188,27 @@ def test_a_signal_saves_and_the_resumed_run_gives_the_same_bits(
     assert (first.id, first.note) == (second.id, second.note)
 
 
+def test_a_validation_that_fails_costs_no_steps(world, tuned, tmp_path, monkeypatch):
+    def fails(state, source):
+        if state.step == SMALL.steps:
+            raise OSError("no room for what is heard")
+        return validate(state, source)
+
+    validate = synthesizer.validate
+    monkeypatch.setattr(synthesizer, "validate", fails)
+    config = replace(SMALL, save_every=1000)
+    assert finetune_command(world[0], tmp_path, config) == 1
+    assert read_checkpoint(tmp_path / CHECKPOINT, PARTS)["step"] == SMALL.steps
+    monkeypatch.undo()
+    assert finetune_command(world[0], tmp_path, config, "--resume") == 0
+    whole, parts = (read_checkpoint(run / CHECKPOINT, PARTS) for run in (tuned, tmp_path))
+    for content in (whole, parts):
+        del content["config"]["save_every"]
+    same(whole, parts)
+    first, second = (read_weights(run / CODEC) for run in (tuned, tmp_path))
+    assert (first.id, first.note) == (second.id, second.note)
+
+
 def same(a, b) -> None:
     if isinstance(a, dict):
         assert a.keys() == b.keys()

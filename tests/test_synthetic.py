@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pickle
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from pipeline.sources.synthetic import plan, write_annotations, write_music, wri
 from pipeline.sources.synthetic.__main__ import main
 from pipeline.sources.synthetic.body import JOINTS, OFFSETS_M, PARENTS, J, forward_kinematics
 from pipeline.sources.synthetic.dance import choreograph, kinematic_beats
+from pipeline.sources.synthetic.jobs import write_each
 from pipeline.sources.synthetic.moves import CONTROLS, GENRE_MOVES, mirror, parse
 from pipeline.sources.synthetic.music import PEAK, SAMPLE_RATE_HZ, STYLES, compose, tempo_of
 from pipeline.sources.synthetic.render import dress, place_camera, render, stage
@@ -365,3 +368,12 @@ def test_the_command_writes_a_split_of_the_plan(tmp_path: Path):
     with pytest.raises(SystemExit) as refused:
         main([str(tmp_path), "--limit", "0"])
     assert refused.value.code == 2
+
+
+def killed(spec: int, root: Path) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_process_that_writes_videos_is_told_in_words(tmp_path):
+    with pytest.raises(SystemExit, match=r"was killed, .* memory runs out; .* fewer --jobs"):
+        write_each(killed, [1, 2], tmp_path, 2)

@@ -1,6 +1,7 @@
 """Training runs, end to end at the smallest size: resume, signals, errors, generation."""
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from model.checkpoint import BEST, LAST, read_checkpoint, save_torch
 from model.cli import main
 from model.config import load_config
-from model.data import Position
+from model.data import Position, TrainingStream
 from model.exits import told
 from model.fake import tones, write_fake_dataset, write_tar
 from model.generate import Piece, load_run, read_pieces
@@ -249,6 +250,80 @@ def test_a_signal_does_not_cost_a_validation(world, tmp_path, monkeypatch):
     assert [row["step"] for row in read_metrics(tmp_path) if "val/mel" in row] == [4]
     best_mel = read_checkpoint(tmp_path / LAST)["best_mel"]
     assert best_mel == read_checkpoint(tmp_path / BEST)["best_mel"] < math.inf
+
+
+@pytest.mark.parametrize("failing", ["validate", "sample"])
+def test_a_validation_that_fails_costs_no_steps(run, world, tmp_path, monkeypatch, failing):
+    def fails(*_):
+        raise OSError("no room for what is heard")
+
+    config = load_config("tiny", None, [*SMALL, "checkpoint_every=1000"])
+    with monkeypatch.context() as broken:
+        broken.setattr(f"model.train.{failing}", fails)
+        with pytest.raises(OSError, match="no room"):
+            train(world[0], tmp_path, config)
+        failed = 4 if failing == "validate" else 8
+        assert read_checkpoint(tmp_path / LAST)["step"] == failed
+    train(world[0], tmp_path, config, resume=True)
+    if failed == 4:
+        shutil.rmtree(tmp_path / "samples")
+        with monkeypatch.context() as broken:  # nothing is left to do but to validate
+            broken.setattr("model.train.validate", fails)
+            train(world[0], tmp_path, config, resume=True)
+    for name in (LAST, BEST):
+        whole, parts = (read_checkpoint(folder / name) for folder in (run, tmp_path))
+        for content in (whole, parts):
+            del content["config"]["checkpoint_every"]
+        equal(whole, parts)
+    whole, parts = (
+        [{k: v for k, v in row.items() if k != "data/wait_s"} for row in read_metrics(folder)]
+        for folder in (run, tmp_path)
+    )
+    assert parts == whole
+    assert (tmp_path / "samples" / "step-0000008" / "spectrograms.png").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_first_signal_is_heard_while_data_are_waited_for(
+    run, world, tmp_path, monkeypatch, number, workers
+):
+    def part(stream, turn, turns):
+        yield from itertools.islice(whole(stream, turn, turns), 3)
+        threading.Event().wait(60)
+
+    def stepped(state, batch):
+        logs = train_step(state, batch)
+        if state.step == 3:
+            threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
+        return logs
+
+    whole, config = TrainingStream.part, load_config("tiny", None, SMALL)
+    with monkeypatch.context() as slow:
+        slow.setattr(TrainingStream, "part", part)
+        slow.setattr("model.step.train_step", stepped)
+        with pytest.raises(Interrupted, match="step 3"):
+            train(world[0], tmp_path, replace(config, workers=workers))
+    train(world[0], tmp_path, config, resume=True)
+    equal(read_checkpoint(run / LAST), read_checkpoint(tmp_path / LAST))
+
+
+def test_reports_fit_a_terminal_and_any_encoding(world, tmp_path, capsys):
+    train(world[0], tmp_path, load_config("tiny", None, [*SMALL, "max_steps=4", "val_every=4"]))
+    told = capsys.readouterr().out
+    lines = told[told.index("step 2/4") :].splitlines()
+    assert all(line.isascii() and len(line) <= 80 for line in lines)
+    assert [line.split() for line in lines if line.startswith("  name")] == [
+        ["name", "now", "mean", "of", "2"], ["name", "now", "mean", "of", "2"], ["name", "now"],
+    ]  # fmt: skip
+    rows = read_metrics(tmp_path)
+    of_mean = dict(line.split()[::2] for line in lines if len(line.split()) == 3)
+    for name, value in rows[1].items():
+        if name != "step":
+            assert of_mean[name] == f"{value:.4g}"
+    assert {f"  {name:<38}{value:>16.4g}" for name, value in rows[2].items()} - set(lines) == {
+        f"  {'step':<38}{4:>16.4g}"
+    }
 
 
 def test_a_run_begun_again_drops_the_curves_of_the_attempt_before(tmp_path):

@@ -340,7 +340,8 @@ def test_loaders_and_the_table_agree_on_the_place(tmp_path, monkeypatch):
         with pytest.raises(FileNotFoundError, match=expected):
             load()
     monkeypatch.setenv("D2M_CACHE", "")
-    assert weights_folder() == Path.home() / ".cache" / "dance2music" / "weights"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert weights_folder() == tmp_path / ".cache" / "dance2music" / "weights"
 
 
 class Call:

@@ -93,13 +93,13 @@ def _train_together(jobs: dict[str, tuple]) -> None:
                     process = running.pop(level)
                     process.join()
                     if process.exitcode:
-                        raise ValueError(f"level {level} stopped {_how(process.exitcode)}")
+                        raise ValueError(f"level {level} stopped {how(process.exitcode)}")
         finally:
             for process in running.values():
                 process.terminate()
 
 
-def _how(code: int) -> str:
+def how(code: int) -> str:
     """Say how a process ended, by its exit code, and what to do."""
     if code == -signal.SIGKILL:
         return (

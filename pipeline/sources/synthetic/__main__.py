@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from model.segment import SPLITS
 from pipeline.sources.synthetic import plan, write_annotations, write_music, write_video
+from pipeline.sources.synthetic.jobs import write_each
 from pipeline.terminal import print_anything
 
 
@@ -33,13 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.music_only:
         write_music(specs, options.root)
         return 0
-    from tqdm import tqdm
-
     write_annotations(specs, options.root)
-    with ProcessPoolExecutor(options.jobs) as pool:
-        jobs = [pool.submit(write_video, spec, options.root) for spec in specs]
-        for job in tqdm(as_completed(jobs), total=len(jobs), unit="video"):
-            job.result()
+    write_each(write_video, specs, options.root, options.jobs)
     return 0
 
 

@@ -302,9 +302,7 @@ def _joints(spec: CompilationSpec, clip: ClipSpec, times_s: np.ndarray) -> np.nd
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write compilations; those that are there already, made from the same plan, are kept."""
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-
-    from tqdm import tqdm
+    from pipeline.sources.synthetic.jobs import write_each
 
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.sources.synthetic.compilations", description=__doc__
@@ -318,10 +316,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         specs = plan(options.count, options.seed)
     except ValueError as error:
         parser.error(str(error))
-    with ProcessPoolExecutor(options.jobs) as pool:
-        jobs = [pool.submit(write_compilation, spec, options.root) for spec in specs]
-        for job in tqdm(as_completed(jobs), total=len(jobs), unit="video"):
-            job.result()
+    write_each(write_compilation, specs, options.root, options.jobs)
     return 0
 
 

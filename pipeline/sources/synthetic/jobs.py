@@ -1,0 +1,34 @@
+"""Write videos in this process, or in several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def write_each(
+    write: Callable[[T, Path], object], specs: Sequence[T], root: Path, jobs: int
+) -> None:
+    """Call `write` for each spec; SystemExit, in words, where a process of several is killed."""
+    if jobs == 1:
+        for spec in tqdm(specs, unit="video"):
+            write(spec, root)
+        return
+    again = "the same command goes on from here, with fewer --jobs (1 starts no process)"
+    try:
+        with ProcessPoolExecutor(jobs) as pool:
+            running = [pool.submit(write, spec, root) for spec in specs]
+            for job in tqdm(as_completed(running), total=len(running), unit="video"):
+                job.result()
+    except BrokenProcessPool:
+        raise SystemExit(
+            "error: a process that writes videos was killed, as the system does where memory runs "
+            f"out; {again}"
+        ) from None
