@@ -208,7 +208,7 @@ def test_importing_a_package_settles_where_caches_lie(package):
     told = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
         cwd=Path(__file__).parent.parent,
     )

@@ -281,7 +281,9 @@ def test_workers_end_with_the_process_that_started_them():
         "print(*[p.pid for p in multiprocessing.active_children()], flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, encoding="utf-8"
+    ) as run:
         # Its end is read only when the workers, which hold the pipe too, are gone.
         pids = run.stdout.read().split()
     assert len(pids) == 2

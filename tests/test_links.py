@@ -214,10 +214,10 @@ def test_what_proves_no_deletion_is_asked_for_again(server: Server, tmp_path: Pa
     assert fetch(tmp_path, {"a": server.url("403")}, tries=1).asked == 1
     assert causes(fetch(tmp_path, {"b": server.url("404")}, tries=1)) == {"b": "removed"}
     archive = tmp_path / "out" / "archive.jsonl"
-    older = archive.read_text().splitlines()[-1].replace("HTTP Error 404: Not Found", "Requested "
-                                                         "format is not available")  # fmt: skip
+    last = archive.read_text(encoding="utf-8").splitlines()[-1]
+    older = last.replace("HTTP Error 404: Not Found", "Requested format is not available")
     assert fetch(tmp_path, {"b": server.url("404")}, tries=1).asked == 0
-    archive.write_text(older + "\n")
+    archive.write_text(older + "\n", encoding="utf-8")
     assert fetch(tmp_path, {"b": server.url("404")}, tries=1).asked == 1
 
 

@@ -53,7 +53,7 @@ def holders(path: Path, count: int) -> list[subprocess.Popen]:
     command = [sys.executable, "-c", HOLDER, str(path)]
     pipe = subprocess.PIPE
     started = [
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT)
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, encoding="utf-8", cwd=ROOT)
         for _ in range(count)
     ]
     for process in started:
@@ -112,11 +112,11 @@ def test_of_many_that_find_a_dead_holder_one_takes_over(
 
 def test_a_number_that_another_process_has_by_now_holds_nothing(no_flock, tmp_path: Path) -> None:
     holder = lock._holder(os.getppid())
-    (tmp_path / "lock.held").write_text(json.dumps(holder))
+    (tmp_path / "lock.held").write_text(json.dumps(holder), encoding="utf-8")
     with pytest.raises(HeldError, match=f"process {os.getppid()} on this machine"):
         with held(tmp_path / "lock"):
             pass
-    (tmp_path / "lock.held").write_text(json.dumps(holder | {"start": "1"}))
+    (tmp_path / "lock.held").write_text(json.dumps(holder | {"start": "1"}), encoding="utf-8")
     with held(tmp_path / "lock"):
         pass
 
@@ -130,12 +130,12 @@ def test_a_holder_that_cannot_be_asked_is_named_with_its_file(
     file.parent.mkdir()
     other = lock._holder(4711) | {"host": "node7", "machine": "node7 boot pid"}
     for text in (content, json.dumps(other)):
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError) as refused:
             with locked(tmp_path):
                 pass
         words = str(refused.value)
-        assert str(file) in words and "delete" in words and file.read_text() == text
+        assert str(file) in words and "delete" in words and file.read_text(encoding="utf-8") == text
     assert "process 4711 on node7" in words
 
 
@@ -223,7 +223,10 @@ def test_ray_runs_under_a_long_tmpdir_and_without_a_home(tmp_path: Path) -> None
     places = [str(ROOT), str(Path(__file__).parent)]
     changes = {"TMPDIR": str(long), "HOME": "/proc/self/none", "PYTHONPATH": ":".join(places)}
     run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | changes
+        [sys.executable, "-c", script],
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | changes,
     )
     assert run.returncode == 0, run.stderr
     numbers, _, folder = run.stdout.strip().rpartition(" ")

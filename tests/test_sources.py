@@ -55,10 +55,10 @@ def test_what_is_hidden_or_thrown_away_is_counted_and_no_input(video: Path, tmp_
     put(source / "notes.txt")
     report = build(options(source, tmp_path / "out"))
     assert ends(report) == {"a.mp4": "ok"}
-    told = json.loads((tmp_path / "out" / "report.json").read_text())["others"]
+    told = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["others"]
     assert told == {"hidden": len(ASIDE), ".txt": 1}
     words = f"{len(ASIDE) + 1} other files in the source folder are hidden, thrown away or not"
-    for text in (report.table(), (tmp_path / "out" / "report.html").read_text()):
+    for text in (report.table(), (tmp_path / "out" / "report.html").read_text(encoding="utf-8")):
         assert words in text and f"hidden or in a recycle bin {len(ASIDE)}, .txt 1" in text
     curated = curate(CurateOptions("tiktok", tmp_path / "table", source, engine="local"))
     assert [row["path"] for row in curated.report.rows] == ["a.mp4"]
