@@ -1,9 +1,9 @@
 """Where librosa, numba and matplotlib keep what they have made: folders that can be written.
 
 A container may run as a user without a home and with packages that are read-only. There librosa
-cannot be imported, as it asks for a folder in the home, and numba, which compiles its functions,
-for a place for them; and matplotlib looks for fonts anew each time. They then get folders among the
-temporary files.
+cannot be imported, as it asks where the home is (as Ray does), and numba, which compiles its
+functions, for a place for them; and matplotlib looks for fonts anew each time. They then get
+folders among the temporary files.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ HOMES = {"XDG_CACHE_HOME": "~/.cache", "XDG_CONFIG_HOME": "~/.config"}
 
 
 def settle() -> None:
-    """Name folders for the caches in the environment, where their own would not do.
+    """Name a home and folders for the caches in the environment, where there are none that do.
 
     Before librosa is imported: importing `model` or `pipeline` does it, in workers of theirs too.
     Where not even a temporary file has a place, what needs one says so.
     """
     try:
-        if not os.path.isabs(home_of("XDG_CACHE_HOME")):  # librosa asks for it as it is imported
-            os.environ["XDG_CACHE_HOME"] = private_folder("cache")
+        if not os.path.isabs(os.environ.get("HOME", os.path.expanduser("~"))):
+            os.environ["HOME"] = private_folder("home")
         if not numba_finds_a_place():
             os.environ["NUMBA_CACHE_DIR"] = private_folder("numba")
         asked = os.environ.get("MPLCONFIGDIR")
@@ -56,20 +56,12 @@ def numba_finds_a_place() -> bool:
 
 
 def home_of(name: str) -> str:
-    """Return the folder that a variable of the XDG standard names, or its default.
-
-    That stays as it is written, with ~, where no home is known or HOME is no whole path.
-    """
-    if named := os.environ.get(name):
-        return named
-    home = os.environ.get("HOME")
-    return os.path.expanduser(HOMES[name]) if home is None or os.path.isabs(home) else HOMES[name]
+    """Return the folder that a variable of the XDG standard names, or its default."""
+    return os.environ.get(name) or os.path.expanduser(HOMES[name])
 
 
 def allowed(folder: str) -> bool:
     """Return whether the rights let us write into a folder, or make it."""
-    if folder.startswith("~"):  # no home is known
-        return False
     folder = os.path.abspath(folder)
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
@@ -106,4 +98,6 @@ def private_folder(name: str) -> str:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or rights != 0o700:
             folder = tempfile.mkdtemp(prefix="dance2music-")
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return os.path.join(folder, name)
+    folder = os.path.join(folder, name)
+    os.makedirs(folder, 0o700, exist_ok=True)
+    return folder

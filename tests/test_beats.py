@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -155,26 +154,27 @@ def test_without_a_home_caches_lie_among_temporary_files(packages, tmp_path, mon
         monkeypatch.setenv("HOME", home)
     caches.settle()
     ours = tmp_path / "tmp" / f"dance2music-{os.getuid()}"
-    if not home:
-        assert os.environ["XDG_CACHE_HOME"] == str(ours / "cache")  # numba's is in it
-        assert os.environ["MPLCONFIGDIR"] == str(ours / "matplotlib")
-    else:
+    if home:
         assert os.environ["NUMBA_CACHE_DIR"] == str(ours / "numba")
+    else:
+        assert os.environ["HOME"] == str(ours / "home") and caches.numba_finds_a_place()
+        assert list((ours / "home").rglob("numba"))
     assert ours.stat().st_mode & 0o777 == 0o700
     assert not list((tmp_path / "here").iterdir())  # no folder that is called ~
-    with (
-        pytest.raises(ValueError, match="no home is known; set D2M_CACHE")
-        if home is None
-        else (nullcontext())
-    ):
-        monkeypatch.delenv("D2M_CACHE", raising=False)
+    monkeypatch.delenv("D2M_CACHE", raising=False)
+    assert weights_folder().is_absolute()
+
+
+def test_weights_in_the_home_of_nobody_are_refused(monkeypatch):
+    monkeypatch.setenv("D2M_CACHE", "~nobody-is-called-that/cache")
+    with pytest.raises(ValueError, match="no home is known; set D2M_CACHE to one"):
         weights_folder()
 
 
 def test_caches_stay_where_they_can_be_written(packages, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     caches.settle()
-    assert "XDG_CACHE_HOME" not in os.environ
+    assert os.environ["HOME"] == str(tmp_path / "home")
     assert "NUMBA_CACHE_DIR" not in os.environ and "MPLCONFIGDIR" not in os.environ
     monkeypatch.setenv("HOME", "/proc/none")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "mine"))
