@@ -96,6 +96,7 @@ def test_every_input_ends_and_the_good_ones_are_there(videos, tmp_path):
     assert list(verify(tmp_path)) == ["train-000000.tar: 6 segments"]
 
 
+@pytest.mark.slow
 def test_both_engines_write_the_same_bytes(videos, tmp_path, engine):
     quiet = options(videos, tmp_path / "quiet", limit=2, visual="i3d_r50", weights="untrained")
     build(quiet)

@@ -167,6 +167,7 @@ def test_a_level_that_had_not_begun_begins_where_the_other_goes_on(music, tmp_pa
         train(both, music, None, tmp_path, resume=True)
 
 
+@pytest.mark.slow
 def test_interrupted_training_goes_on_exactly(music, tmp_path):
     train(QUICK, music, None, tmp_path / "whole")
     train(replace(QUICK, steps=3), music, None, tmp_path / "cut")
@@ -235,6 +236,7 @@ def test_fine_tuning_starts_from_a_codec(music, tmp_path):
         build(config, 0, read_folder(music, config.crop_samples))
 
 
+@pytest.mark.slow
 def test_command_trains_two_levels_into_one_codec(music, tmp_path, capsys):
     settings = [
         f"--set={key}={getattr(QUICK, key)}"

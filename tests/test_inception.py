@@ -262,6 +262,7 @@ def small(folder) -> TwoStream:
     return extractor
 
 
+@pytest.mark.slow
 def test_features_are_rgb_then_flow_and_do_not_depend_on_the_group(small, folder):
     clips = np.random.default_rng(1).integers(0, 255, (2, 10, SIDE_PX, SIDE_PX, 3), np.uint8)
     both = small(clips)

@@ -217,7 +217,7 @@ def damage(world: Path, root: Path, suffix: str, data: bytes) -> str:
 @pytest.mark.parametrize(
     ("suffix", "data", "message"),
     [
-        ("wav", b"RIFF", "not a PCM wav"),
+        pytest.param("wav", b"RIFF", "not a PCM wav", marks=pytest.mark.slow),
         ("motion.npy", npy(np.full((60, 75), 3e38, np.float32)), "step 1: a loss is not finite"),
     ],
     ids=["damaged", "not finite"],

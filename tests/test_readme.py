@@ -17,6 +17,7 @@ from pipeline.codes import extract_codes
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_the_documented_reader_needs_webdataset_alone(tmp_path):
     text = (ROOT / "shards" / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -117,6 +117,7 @@ def test_songs_have_their_tempo_and_do_not_clip(genre):
     assert len({tempo_of(genre, index) for index in range(6)}) == 6
 
 
+@pytest.mark.slow
 def test_a_beat_tracker_hears_the_beats():
     librosa = pytest.importorskip("librosa")
     mir_eval = pytest.importorskip("mir_eval")
@@ -130,6 +131,7 @@ def test_a_beat_tracker_hears_the_beats():
     assert sum(score >= 0.8 for score in scores) >= 8, dict(zip(GENRES, scores, strict=True))
 
 
+@pytest.mark.slow
 def test_genres_differ_by_spectrum():
     """Nearest centroid of 32 log bands' means and deviations, on songs that made no centroid."""
     edges = np.unique(np.geomspace(2, 1024, 33).astype(int))

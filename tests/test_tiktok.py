@@ -318,6 +318,7 @@ def test_dancers_that_curation_counted_are_in_the_facts(world, built, tmp_path, 
     assert counts["one_c001_seg0001"] == 1 and counts["two_c003_seg0001"] == 6
 
 
+@pytest.mark.slow
 def test_shards_are_whole_and_the_trainer_trains_on_them_at_both_levels(world, tmp_path, capsys):
     out = tmp_path / "shards"
     command = ["build", "--dataset", "tiktok", "--curated", world / "curated", "--out", out,

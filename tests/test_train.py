@@ -193,8 +193,9 @@ def test_the_next_command_names_a_split_that_is_there(world, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("number", "workers"),
-    [(signal.SIGTERM, 1), pytest.param(signal.SIGINT, 0, marks=pytest.mark.slow)],
+    [(signal.SIGTERM, 1), (signal.SIGINT, 0)],
 )
+@pytest.mark.slow
 def test_a_signal_to_all_processes_saves_and_exits_130(world, tmp_path, number, workers):
     process = subprocess.Popen(
         [sys.executable, "-m", "model", "train", "--shards", str(world[0]), "--preset", "tiny",
@@ -283,7 +284,9 @@ def test_a_validation_that_fails_costs_no_steps(run, world, tmp_path, monkeypatc
     assert (tmp_path / "samples" / "step-0000008" / "spectrograms.png").is_file()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_first_signal_is_heard_while_data_are_waited_for(
     run, world, tmp_path, monkeypatch, number, workers

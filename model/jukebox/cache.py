@@ -21,7 +21,7 @@ def weights_folder() -> Path:
         return Path(cache).expanduser() / "weights"
     except RuntimeError:  # no HOME, and a user that the machine has no entry for
         raise ValueError(
-            f"{cache}: this user has no home folder; set D2M_CACHE to the folder where published "
+            f"{cache}: no home folder is known; set D2M_CACHE to the folder where published "
             "weights lie, or are to lie"
         ) from None
 
