@@ -167,7 +167,7 @@ def test_without_a_home_caches_lie_among_temporary_files(packages, tmp_path, mon
 
 def test_weights_in_the_home_of_nobody_are_refused(monkeypatch):
     monkeypatch.setenv("D2M_CACHE", "~nobody-is-called-that/cache")
-    with pytest.raises(ValueError, match="no home folder is known; set D2M_CACHE to the folder"):
+    with pytest.raises(ValueError, match="no home folder is known"):
         weights_folder()
 
 
