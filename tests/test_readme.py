@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from test_build import clip, options
 
 from model.jukebox.checkpoint import write_weights
