@@ -27,7 +27,7 @@ from typing import Any
 
 from ray.cluster_utils import Cluster
 
-from model.terminal import print_anything
+from model.contract.terminal import print_anything
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 300

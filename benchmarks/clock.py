@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from clock_list import Case, Row, case_list, encoders, measure, write_film
 
-from model.terminal import print_anything
+from model.contract.terminal import print_anything
 
 
 def main() -> None:

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.jukebox import JUKEBOX_5B, VQVAE, Codec
-from model.jukebox.vqvae import Decoder, Encoder, ResBlock
-from model.segment import LEVELS, SAMPLE_RATE_HZ
-from model.terminal import print_anything
+from model.codecs.jukebox import JUKEBOX_5B, VQVAE, Codec
+from model.codecs.jukebox.vqvae import Decoder, Encoder, ResBlock
+from model.contract.segment import LEVELS, SAMPLE_RATE_HZ
+from model.contract.terminal import print_anything
 
 CLIP_SAMPLES = 2 * SAMPLE_RATE_HZ
 

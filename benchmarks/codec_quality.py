@@ -22,12 +22,12 @@ import soundfile
 import soxr
 import torch
 
-from model.jukebox import Codec, load_codec
-from model.jukebox.corpus import normalised
-from model.jukebox.losses import MULTISPECTRAL, magnitude
-from model.jukebox.pictures import draw_reconstructions
-from model.segment import SAMPLE_RATE_HZ, is_hidden
-from model.terminal import print_anything
+from model.codecs.jukebox import Codec, load_codec
+from model.codecs.jukebox.corpus import normalised
+from model.codecs.jukebox.losses import MULTISPECTRAL, magnitude
+from model.codecs.jukebox.pictures import draw_reconstructions
+from model.contract.segment import SAMPLE_RATE_HZ, is_hidden
+from model.contract.terminal import print_anything
 
 SEGMENT_SAMPLES = 2 * SAMPLE_RATE_HZ
 ONSET_WINDOW_S = 0.07

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 
-from model.terminal import print_anything
+from model.contract.terminal import print_anything
 from pipeline.curate.run import CurateOptions, Curation, curate
 from pipeline.sources.synthetic.compilations import plan, write_compilation
 

@@ -17,11 +17,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import ray
 
-from model.segment import META, WAV, Dataset, save_dataset, segment_key
-from model.terminal import print_anything
-from pipeline.codes import extract_codes
-from pipeline.engine import RayEngine
-from pipeline.shards import json_bytes, wav_bytes, write_shard
+from model.contract.dataset import Dataset, save_dataset
+from model.contract.segment import META, WAV, segment_key
+from model.contract.shards import json_bytes, wav_bytes, write_shard
+from model.contract.terminal import print_anything
+from pipeline.engine.ray import RayEngine
+from pipeline.features.codes import extract_codes
 from pipeline.sources.synthetic.music import compose
 
 PER_VIDEO, PER_SHARD = 5, 256

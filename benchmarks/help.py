@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from model.terminal import print_anything
+from model.contract.terminal import print_anything
 
 
 def main(runs: int = 15) -> None:

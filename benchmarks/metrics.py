@@ -34,21 +34,43 @@ from metrics_report import (
     tables,
 )
 
-from model.evaluate.align import beat_align, kinematic_beats_s
-from model.evaluate.beats import onset_f, onset_scores, onsets_s, with_onsets
-from model.evaluate.codes import code_accuracy, perplexity
-from model.evaluate.compare import interval, mean_interval, pair_with_other_group, sign_flip_p
-from model.evaluate.denoise import denoise, removed_share
-from model.evaluate.embeddings import EMBEDDINGS, MEL_STATISTICS, Embedding, load_embedding
-from model.evaluate.fad import feature_kl, frechet, paired_kl
-from model.evaluate.genre import Database, genre_right
-from model.evaluate.music import metronome, through
-from model.evaluate.rhythm import beat_scores, beats_s, loris_onsets_s, loris_scores, spread
+from model.baselines.references import metronome, through
+from model.codecs.jukebox import Codec, load_codec
+from model.contract.files import write_atomic
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.contract.terminal import print_anything
 from model.evaluate.score import PEAK
-from model.evaluate.skeleton import joints_of
-from model.jukebox import Codec, load_codec
-from model.segment import SAMPLE_RATE_HZ, write_atomic
-from model.terminal import print_anything
+from model.generation.denoise import denoise, removed_share
+from model.measures.align import beat_align, kinematic_beats_s
+from model.measures.beats import (
+    onset_f,
+    onset_scores,
+    onsets_s,
+    with_onsets,
+)
+from model.measures.bootstrap import (
+    interval,
+    mean_interval,
+    pair_with_other_group,
+    sign_flip_p,
+)
+from model.measures.codes import code_accuracy, perplexity
+from model.measures.embeddings import (
+    EMBEDDINGS,
+    MEL_STATISTICS,
+    Embedding,
+    load_embedding,
+)
+from model.measures.fad import feature_kl, frechet, paired_kl
+from model.measures.genre import Database, genre_right
+from model.measures.rhythm import (
+    beat_scores,
+    beats_s,
+    loris_onsets_s,
+    loris_scores,
+    spread,
+)
+from model.measures.skeleton import joints_of
 from pipeline.sources.synthetic.body import rotations
 from pipeline.sources.synthetic.dance import MOTION_FPS, choreograph
 from pipeline.sources.synthetic.music import SAMPLE_RATE_HZ as SONG_RATE_HZ

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from model.terminal import print_anything
-from pipeline.program import binary
+from model.contract.terminal import print_anything
+from pipeline.media.program import binary
 
 ROOT = Path(__file__).resolve().parents[1]
 ITEM_LIMIT_S = 30

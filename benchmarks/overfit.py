@@ -14,12 +14,13 @@ from tempfile import TemporaryDirectory
 import matplotlib.pyplot as plt
 import numpy as np
 
-from model.config import load_config
-from model.report import read_metrics
-from model.segment import LEVELS, load_dataset, save_dataset
-from model.terminal import print_anything
-from model.train import train
-from pipeline.shards import read_npy, read_shard, write_shard
+from model.contract.dataset import load_dataset, save_dataset
+from model.contract.segment import LEVELS
+from model.contract.shards import read_npy, read_shard, write_shard
+from model.contract.terminal import print_anything
+from model.families.d2m_gan.config import load_config
+from model.runtime.run_log import read_metrics
+from model.training.loop import train
 
 
 def main() -> None:

@@ -17,13 +17,13 @@ from codec import published_decode, published_quantise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.data import Batch
-from model.discriminators import arrange
-from model.layers import Conv, pad_time
-from model.losses import mel_loss, wave_loss
-from model.reference import Slide
-from model.segment import LEVELS
-from model.state import State
+from model.contract.segment import LEVELS
+from model.data.source import Batch
+from model.families.d2m_gan.discriminators import arrange
+from model.families.d2m_gan.layers import Conv, pad_time
+from model.families.d2m_gan.losses import mel_loss, wave_loss
+from model.families.d2m_gan.paper import Slide
+from model.training.state import State
 
 WEIGHTS = {"adversarial": 1.0, "feature": 3 * 4 / 5, "codebook": 8.0, "latent": 5.0,
            "wave": 40.0, "mel": 15.0}  # fmt: skip

@@ -30,11 +30,17 @@ import av
 import numpy as np
 import soxr
 
-from model.segment import VISUAL, WAV
-from model.terminal import print_anything
-from pipeline.program import binary
-from pipeline.shards import npy_bytes, read_shard, read_wav, wav_bytes, write_shard
-from pipeline.stages.visual import FRAMES, I3D
+from model.contract.segment import VISUAL, WAV
+from model.contract.shards import (
+    npy_bytes,
+    read_shard,
+    read_wav,
+    wav_bytes,
+    write_shard,
+)
+from model.contract.terminal import print_anything
+from pipeline.features.visual.i3d_r50 import FRAMES, I3D
+from pipeline.media.program import binary
 
 ROOT = Path(__file__).resolve().parents[1]
 CORES = len(os.sched_getaffinity(0))

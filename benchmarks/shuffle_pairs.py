@@ -11,10 +11,16 @@ import json
 import shutil
 from pathlib import Path
 
-from model.evaluate.compare import pair_with_other_group
-from model.segment import META, MOTION, VISUAL, load_dataset, save_dataset, split_key
-from model.terminal import print_anything
-from pipeline.shards import read_shard, write_shard
+from model.contract.dataset import load_dataset, save_dataset
+from model.contract.segment import (
+    META,
+    MOTION,
+    VISUAL,
+    split_key,
+)
+from model.contract.shards import read_shard, write_shard
+from model.contract.terminal import print_anything
+from model.measures.bootstrap import pair_with_other_group
 
 
 def main() -> None:

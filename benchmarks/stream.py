@@ -18,12 +18,13 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from model.data import Position, Source, TrainingStream, training_batches
-from model.fake import write_fake_dataset
-from model.jukebox import random_codec
-from model.segment import load_dataset
-from model.storage import Place, place
-from model.terminal import print_anything
+from model.codecs.jukebox import random_codec
+from model.contract.dataset import load_dataset
+from model.contract.storage import Place, place
+from model.contract.terminal import print_anything
+from model.data.source import Source
+from model.data.stream import Position, TrainingStream, training_batches
+from model.fake_dataset import write_fake_dataset
 
 WARM_BATCHES = 70
 

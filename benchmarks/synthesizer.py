@@ -20,11 +20,12 @@ import torch
 from codec_quality import onset_f, spectral_error
 
 from model.audio import LogMel
-from model.data import Source, meta_of
-from model.jukebox import Codec, load_codec
-from model.losses import mel_loss, wave_loss
-from model.segment import load_dataset
-from model.terminal import print_anything
+from model.codecs.jukebox import Codec, load_codec
+from model.contract.dataset import load_dataset
+from model.contract.terminal import print_anything
+from model.data.reader import meta_of
+from model.data.source import Source
+from model.families.d2m_gan.losses import mel_loss, wave_loss
 
 MEASURES = ("mel", "wave", "spectral", "onset F")
 

@@ -22,13 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
+from model.contract.terminal import print_anything
 from model.evaluate.command import NAME, folder_of, load
-from model.evaluate.compare import paired_difference, sign_flip_p
 from model.evaluate.paper import FULL, TABLES, row_of
 from model.evaluate.score import PAPER
 from model.evaluate.tables import beside_the_paper, markdown
-from model.synthesizer import CODEC
-from model.terminal import print_anything
+from model.measures.bootstrap import paired_difference, sign_flip_p
+from model.training.finetune_decoder import CODEC
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 BEYOND = ("genre", "network-paper", "no-adversarial", "no-codebook")

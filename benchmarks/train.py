@@ -31,14 +31,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.config import load_config
-from model.data import Batch
-from model.jukebox import JUKEBOX_5B, Codec, random_codec
-from model.losses import weighted_total
-from model.segment import MOTION, SAMPLE_RATE_HZ, VISUAL, WAV, Dataset
-from model.state import State, build
-from model.step import autocast, generator_losses, train_step
-from model.terminal import print_anything
+from model.codecs.jukebox import JUKEBOX_5B, Codec, random_codec
+from model.contract.dataset import Dataset
+from model.contract.segment import (
+    MOTION,
+    SAMPLE_RATE_HZ,
+    VISUAL,
+    WAV,
+)
+from model.contract.terminal import print_anything
+from model.data.source import Batch
+from model.families.d2m_gan.config import load_config
+from model.families.d2m_gan.family import autocast, generator_losses, train_step
+from model.families.d2m_gan.losses import weighted_total
+from model.training.state import State, build
 
 SAMPLES = 2 * SAMPLE_RATE_HZ
 FIELDS = {

@@ -21,17 +21,20 @@ import numpy as np
 import torch
 from shuffle_pairs import shuffle_pairs
 
-from model.checkpoint import LAST, read_checkpoint
-from model.config import Config, load_config, to_dict
-from model.data import Source, meta_of
-from model.evaluate.beats import mean_scores, onset_scores, onsets_s
-from model.evaluate.compare import pair_with_other_group, paired_difference
-from model.generate import load_run
-from model.jukebox import Codec
-from model.report import read_metrics
-from model.segment import SAMPLE_RATE_HZ, load_dataset, write_atomic
-from model.terminal import print_anything
-from model.train import train
+from model.codecs.jukebox import Codec
+from model.contract.dataset import load_dataset
+from model.contract.files import write_atomic
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.contract.terminal import print_anything
+from model.data.reader import meta_of
+from model.data.source import Source
+from model.families.d2m_gan.config import Config, load_config, to_dict
+from model.generation.generate import load_run
+from model.measures.beats import mean_scores, onset_scores, onsets_s
+from model.measures.bootstrap import pair_with_other_group, paired_difference
+from model.runtime.checkpoint import LAST, read_checkpoint
+from model.runtime.run_log import read_metrics
+from model.training.loop import train
 
 SHUFFLED = ", trained shuffled"
 
@@ -159,9 +162,9 @@ def score(shards: Path, runs: dict[str, Path], checkpoint: str, split_name: str)
     return {
         "split": split_name,
         "checkpoint": checkpoint,
-        "steps": {arch: model.step for arch, model in trained.items()},
+        "steps": {arch: model.families.d2m_gan.family for arch, model in trained.items()},
         "parameters": {
-            arch: sum(p.numel() for p in model.generator.parameters())
+            arch: sum(p.numel() for p in model.families.d2m_gan.generator.parameters())
             for arch, model in trained.items()
         },
         "segments": len(split.keys),

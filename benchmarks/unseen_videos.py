@@ -15,11 +15,13 @@ import mir_eval
 import numpy as np
 import torch
 
-from model.audio import LogMel, decode_wav
-from model.data import read_tar
-from model.evaluate.beats import ONSET_WINDOW_S, onsets_s
-from model.segment import SAMPLE_RATE_HZ, WAV, load_dataset, split_key
-from model.terminal import print_anything
+from model.audio import LogMel
+from model.contract.dataset import load_dataset
+from model.contract.segment import SAMPLE_RATE_HZ, WAV, split_key
+from model.contract.terminal import print_anything
+from model.contract.wav import decode_wav
+from model.data.reader import read_tar
+from model.measures.beats import ONSET_WINDOW_S, onsets_s
 
 COLUMNS = (
     "video", "", "tempo, BPM", "beats F", "onsets on a beat", "beats with an onset", "RMS",

@@ -2,77 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import wave
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.segment import SAMPLE_RATE_HZ, write_atomic
-
-PCM_SCALE = 32768.0
-
-
-def decode_wav(data: bytes, name: str) -> np.ndarray:
-    """Return the samples (N,) of a mono PCM16 file at 22 050 Hz, as float32 in [-1, 1).
-
-    Raises ValueError naming `name` for anything else.
-    """
-    return decode_pcm(data, name).astype(np.float32) / PCM_SCALE
-
-
-def decode_pcm(data: bytes, name: str) -> np.ndarray:
-    """Return the samples (N,) of a mono PCM16 file at 22 050 Hz, as they are: int16.
-
-    Raises ValueError naming `name` for anything else.
-    """
-    whole = len(data) >= 44 and len(data) % 2 == 0
-    if whole and data[:44] == wav_head(len(data) - 44):  # as shards hold it: no need to search
-        return np.frombuffer(data, "<i2", offset=44)
-    try:
-        with wave.open(io.BytesIO(data)) as file:
-            form = (file.getnchannels(), file.getsampwidth(), file.getframerate())
-            raw = file.readframes(file.getnframes())
-    except (wave.Error, EOFError, RuntimeError, struct.error) as error:
-        raise ValueError(f"{name}: not a PCM wav file ({error}); build the shards again") from None
-    if form != (1, 2, SAMPLE_RATE_HZ):
-        raise ValueError(
-            f"{name}: {form[0]} channels, {8 * form[1]} bits, {form[2]} Hz; "
-            f"expected 1, 16, {SAMPLE_RATE_HZ}; build the shards again"
-        )
-    return np.frombuffer(raw[: len(raw) // 2 * 2], "<i2")
-
-
-def wav_head(data_bytes: int) -> bytes:
-    """Return the first 44 bytes of a mono PCM16 file at 22 050 Hz: RIFF, format, start of data."""
-    return struct.pack(
-        "<4sI8sIHHIIHH4sI", b"RIFF", 36 + data_bytes, b"WAVEfmt ", 16, 1, 1, SAMPLE_RATE_HZ,
-        2 * SAMPLE_RATE_HZ, 2, 16, b"data", data_bytes,
-    )  # fmt: skip
-
-
-def encode_wav(audio: Tensor | np.ndarray) -> tuple[bytes, int]:
-    """Return audio (N,) as a mono PCM16 file at 22 050 Hz, and how many samples were clipped."""
-    scaled = np.rint(np.asarray(audio, np.float64) * PCM_SCALE)
-    pcm = np.clip(scaled, -32768, 32767)
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE_HZ)
-        file.writeframes(pcm.astype("<i2").tobytes())
-    return buffer.getvalue(), int((pcm != scaled).sum())
-
-
-def write_wav(path: Path, audio: Tensor | np.ndarray) -> int:
-    """Write audio (N,) to `path`, whole or not at all; return how many samples were clipped."""
-    data, clipped = encode_wav(audio)
-    write_atomic(path, data)
-    return clipped
+from model.contract.segment import SAMPLE_RATE_HZ
 
 
 def mel_filters(bands: int, n_fft: int, low_hz: float, high_hz: float) -> Tensor:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.exits import CODES, UsageError, exits
-from model.terminal import Version, print_anything
+from model.contract.exit_codes import CODES, UsageError, exits
+from model.contract.terminal import Version, print_anything
 
 if TYPE_CHECKING:
-    from model.segment import Dataset
+    from model.contract.dataset import Dataset
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -118,7 +118,7 @@ def _add_import_released(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_train_codec(commands: argparse._SubParsersAction) -> None:
-    from model.jukebox import command
+    from model.codecs.jukebox import command
 
     sub = commands.add_parser("train-codec", help="train a JukeBox VQ-VAE")
     command.add_arguments(sub, _place)
@@ -141,14 +141,14 @@ def _add_finetune_synthesizer(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_mos(commands: argparse._SubParsersAction) -> None:
-    from model.mos import command
+    from model.listening import command
 
     command.add_arguments(commands.add_parser("mos", help="the listening test"), _place)
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from model.config import load_config
-    from model.segment import load_dataset
+    from model.contract.dataset import load_dataset
+    from model.families.d2m_gan.config import load_config
 
     if arguments.shards is None:
         raise UsageError(
@@ -159,8 +159,9 @@ def _train(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.preset, arguments.config, settings)
     dataset = load_dataset(arguments.shards)
 
-    from model.parallel import Elsewhere, launched
-    from model.train import Interrupted, train
+    from model.runtime.distributed import Elsewhere, launched
+    from model.runtime.signals import Interrupted
+    from model.training.loop import train
 
     first = not launched() or os.environ["RANK"] == "0"
     run = arguments.out or Path("runs") / f"{dataset.name}-{config.level}"
@@ -181,16 +182,16 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _finetune_synthesizer(arguments: argparse.Namespace) -> int:
-    from model.jukebox.settings import override
-    from model.segment import load_dataset
-    from model.synthesizer_config import SynthesizerConfig
+    from model.codecs.jukebox.config import override
+    from model.contract.dataset import load_dataset
+    from model.training.finetune_config import SynthesizerConfig
 
     config = override(SynthesizerConfig(), _settings(arguments, "level", "steps"))
     dataset = load_dataset(arguments.shards)
     run = arguments.out or Path("runs") / f"{dataset.name}-{config.level}-synthesizer"
 
-    from model.synthesizer import CODEC, finetune
-    from model.train import Interrupted
+    from model.runtime.signals import Interrupted
+    from model.training.finetune_decoder import CODEC, finetune
 
     device = _device(arguments.device)
     try:
@@ -215,10 +216,10 @@ def _finetune_synthesizer(arguments: argparse.Namespace) -> int:
 def _generate(arguments: argparse.Namespace) -> int:
     import torch
 
-    from model.generate import check_genre, load_run
+    from model.generation.generate import check_genre, load_run
 
     if arguments.denoise:
-        from model.evaluate.denoise import check_available
+        from model.generation.denoise import check_available
 
         check_available()
     trained = load_run(
@@ -238,9 +239,9 @@ def _generate(arguments: argparse.Namespace) -> int:
 def _generate_for_video(arguments: argparse.Namespace, trained) -> int:
     import tempfile
 
-    from model.generate import read_pieces, write_pieces
-    from model.segment import load_dataset
-    from model.video import build_features, mux
+    from model.contract.dataset import load_dataset
+    from model.generation.generate import read_pieces, write_pieces
+    from model.generation.pipeline_process import build_features, mux
 
     with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
         root = Path(folder) / "shards"
@@ -261,9 +262,9 @@ def _generate_for_video(arguments: argparse.Namespace, trained) -> int:
 
 
 def _generate_from_shards(arguments: argparse.Namespace, trained) -> int:
-    from model.generate import read_pieces, write_pieces
-    from model.segment import load_dataset
-    from model.video import find_video, has_pipeline, mux
+    from model.contract.dataset import load_dataset
+    from model.generation.generate import read_pieces, write_pieces
+    from model.generation.pipeline_process import find_video, has_pipeline, mux
 
     dataset = load_dataset(arguments.shards)
     pieces = read_pieces(arguments.shards, trained, dataset, arguments.split, arguments.genre)
@@ -294,8 +295,8 @@ def _generate_from_shards(arguments: argparse.Namespace, trained) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from model.checkpoint import read_checkpoint
-    from model.report import labels, read_metrics
+    from model.runtime.checkpoint import read_checkpoint
+    from model.runtime.run_log import labels, read_metrics
 
     content = read_checkpoint(arguments.run_folder / f"{arguments.checkpoint}.pt")
     dataset, codec = content["dataset"], content["codec"]
@@ -317,9 +318,9 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _import_released(arguments: argparse.Namespace) -> int:
-    from model.config import load_config
-    from model.released import import_released
-    from model.segment import load_dataset
+    from model.contract.dataset import load_dataset
+    from model.families.d2m_gan.config import load_config
+    from model.training.import_released import import_released
 
     run = arguments.out
     config = load_config("code", None, _settings(arguments, "level"))
@@ -353,7 +354,7 @@ def _generate_command(run: object, shards: object, dataset: Dataset) -> str:
 
 def _place(text: str):
     """Return a folder, or the address of one."""
-    from model.storage import place
+    from model.contract.storage import place
 
     return place(text)
 

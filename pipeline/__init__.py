@@ -1,3 +1,3 @@
 """Turn dance videos into WebDataset shards: decode, extract features and codes, account for all."""
 
-import model.segment  # noqa: F401  # with `model`, caches find their place before librosa comes
+import model.contract.segment  # noqa: F401  # with `model`, caches find their place before librosa comes

@@ -11,33 +11,43 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.segment import (
+from model.contract.dataset import (
+    Dataset,
+    Shard,
+    load_dataset,
+    save_dataset,
+)
+from model.contract.segment import (
     MOTION,
     VISUAL,
     WAV,
     WINDOW_MAX_S,
     WINDOW_MIN_S,
-    Dataset,
-    Shard,
-    load_dataset,
-    save_dataset,
     window_samples,
 )
-from pipeline import manifest
 from pipeline.arguments import UsageError
-from pipeline.assemble import write_shards
-from pipeline.engine import LocalEngine, RayEngine, check_engine, make_engine
-from pipeline.limit import ITEM_LIMIT_S
-from pipeline.manifest import Row
-from pipeline.out import changes, dataset_before, keep_codes, locked
-from pipeline.outcome import Outcome, attempt
-from pipeline.progress import progress
-from pipeline.report import Report
+from pipeline.engine.base import LocalEngine
+from pipeline.engine.outcome import Outcome, attempt
+from pipeline.engine.progress import progress
+from pipeline.engine.ray import RayEngine, check_engine, make_engine
+from pipeline.engine.time_limit import ITEM_LIMIT_S
+from pipeline.features.extract import Extract
+from pipeline.features.plan import Settings, Work, settings_record
+from pipeline.features.visual.stage import Visual
+from pipeline.output.assemble import write_shards
+from pipeline.output.folder import (
+    changes,
+    dataset_before,
+    keep_codes,
+    locked,
+)
+from pipeline.report.report import Report
+from pipeline.sources import manifest
 from pipeline.sources.listing import Listing
-from pipeline.stages.extract import Extract, Settings, Visual, Work, settings_record
+from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:
-    from pipeline.stages.extractors import Extractor
+    from pipeline.features.visual.base import Extractor
 
 
 STOP_AFTER = 50
@@ -138,7 +148,7 @@ def _build(
     if options.codec == "none":
         return done
 
-    from pipeline.codes import extract_codes
+    from pipeline.features.codes import extract_codes
 
     extract_codes(options.out, options.codec, engine=engine, limit_s=options.item_limit_s)
     return report(load_dataset(options.out))
@@ -146,7 +156,7 @@ def _build(
 
 def _saved(report: Report, out: Path) -> Report:
     """Write the report and its page, and return it."""
-    from pipeline.page import save_page
+    from pipeline.report.html import save_page
 
     report.save(out)
     save_page(out, report)
@@ -194,13 +204,14 @@ def check_models(options: BuildOptions) -> None:
     if options.visual != "none":
         extractor_of(options).check(Fraction(options.window_s), options.visual_windows)
     if motion_kind(options) == "smpl-joints":
-        from pipeline.stages.smpl_model import check_body_model
+        from pipeline.features.motion.smpl_model import check_body_model
 
         check_body_model(options.smpl_model)
     elif options.smpl_model and motion_kind(options) != "none":
         raise ValueError(f"--smpl-model {options.smpl_model} goes with --motion smpl-joints")
     if motion_kind(options) == "mmpose":
-        from pipeline.stages import detect, pose
+        from pipeline.features.pose import detector_torchvision as detect
+        from pipeline.features.pose import estimator_mmpose as pose
 
         try:
             pose.check_weights(options.pose_weights)
@@ -209,7 +220,7 @@ def check_models(options: BuildOptions) -> None:
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             raise kind(f"{error}; or --motion openpose (poses as JSON), or --motion none") from None
     if options.codec != "none":
-        from model.jukebox.codec import find_weights
+        from model.codecs.jukebox.codec import find_weights
 
         find_weights(options.codec)
 
@@ -257,7 +268,7 @@ def motion_kind(options: BuildOptions) -> str:
 
 def extractor_of(options: BuildOptions) -> Extractor:
     """Return the visual extractor that the options name, its weights not yet loaded."""
-    from pipeline.stages.extractors import make_extractor
+    from pipeline.features.visual.base import make_extractor
 
     return make_extractor(options.visual, options.weights, options.flow, options.precision)
 
@@ -267,7 +278,7 @@ def make_settings(options: BuildOptions, listing: Listing) -> Settings:
 
     Raises FileNotFoundError or ValueError where a model's file is not there or no use.
     """
-    from pipeline.stages.extractors import FLOW
+    from pipeline.features.visual.base import FLOW
 
     return Settings(
         root=listing.root.resolve(),
@@ -297,7 +308,7 @@ def body_model(options: BuildOptions) -> dict[str, str]:
     """
     if motion_kind(options) != "smpl-joints":
         return {}
-    from pipeline.stages.smpl_model import body_model_id
+    from pipeline.features.motion.smpl_model import body_model_id
 
     path = options.smpl_model.resolve()
     return {"smpl_model": str(path), "smpl_model_id": body_model_id(path)}
@@ -307,7 +318,8 @@ def pose_models(options: BuildOptions) -> dict[str, str]:
     """Return the settings that name the networks of the pose stage, none without it."""
     if motion_kind(options) != "mmpose":
         return {}
-    from pipeline.stages import detect, pose
+    from pipeline.features.pose import detector_torchvision as detect
+    from pipeline.features.pose import estimator_mmpose as pose
 
     return {
         "pose_weights": options.pose_weights,
@@ -338,7 +350,7 @@ def extract(
     if todo:
         stages: list[Any] = [Extract(settings)]
         if settings.motion == "mmpose":
-            from pipeline.stages.posing import Pose
+            from pipeline.features.pose.stage import Pose
 
             stages.append(Pose(settings))
         if settings.visual != "none":
@@ -376,7 +388,8 @@ def describe(
     shards: dict[str, list[Shard]],
 ) -> Dataset:
     """Return dataset.json's content, without codes."""
-    from pipeline.stages import openpose, smpl, smpl_joints
+    from pipeline.features.motion import openpose, smpl_joints
+    from pipeline.features.motion import smpl_rotations as smpl
 
     window_s = Fraction(settings.window_s)
     fields: dict[str, dict[str, Any]] = {}

@@ -19,7 +19,7 @@ from pipeline.arguments import (
     seconds,
     share,
 )
-from pipeline.limit import ITEM_LIMIT_S
+from pipeline.engine.time_limit import ITEM_LIMIT_S
 from pipeline.terminal import Version, print_anything
 
 EXIT_CODES = (
@@ -171,7 +171,7 @@ def _add_audio_track(sub: argparse.ArgumentParser) -> None:
 
 def _build(arguments: argparse.Namespace) -> int:
     from pipeline.build import BuildOptions, build
-    from pipeline.report import printable
+    from pipeline.report.report import printable
 
     values = {k: v for k, v in vars(arguments).items() if k != "run"}
     values["out"] = arguments.out or Path("shards") / arguments.dataset
@@ -293,10 +293,10 @@ def _add_extract_codes(commands: argparse._SubParsersAction) -> None:
 
 
 def _extract_codes(arguments: argparse.Namespace) -> int:
-    from model.segment import load_dataset
+    from model.contract.dataset import load_dataset
     from pipeline.build import locked
-    from pipeline.codes import extract_codes
-    from pipeline.engine import make_engine
+    from pipeline.engine.ray import make_engine
+    from pipeline.features.codes import extract_codes
 
     if arguments.codec == "none":
         raise UsageError("--codec none: no codes to extract; name jukebox-5b, demo or a file")
@@ -329,7 +329,7 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from pipeline.verify import verify
+    from pipeline.output.verify import verify
 
     for line in verify(_shards(arguments.shards)):
         print(line)
@@ -347,7 +347,7 @@ def _add_publish(commands: argparse._SubParsersAction) -> None:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
-    from pipeline.publish import publish
+    from pipeline.output.publish import publish
 
     for line in publish(_shards(arguments.shards), arguments.to).lines():
         print(line)
@@ -364,12 +364,12 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pipeline.report import Report
+    from pipeline.report.report import Report
 
     root = _shards(arguments.shards, "report.json")
     report = Report.load(root)
     if arguments.html:
-        from pipeline.page import save_page
+        from pipeline.report.html import save_page
 
         if save_page(root, report) is None:
             return 1
@@ -402,7 +402,7 @@ def _add_mux(commands: argparse._SubParsersAction) -> None:
 
 
 def _mux(arguments: argparse.Namespace) -> int:
-    from pipeline.ffmpeg import mux, mux_clip
+    from pipeline.media.ffmpeg import mux, mux_clip
 
     video, audio, start_s = arguments.video, arguments.audio, arguments.start_s
     if arguments.stop_s is None:
@@ -416,7 +416,7 @@ def _mux(arguments: argparse.Namespace) -> int:
     if arguments.stop_s <= start_s:
         raise UsageError(f"--stop-s {arguments.stop_s:g}: comes not after --start-s {start_s:g}")
 
-    from pipeline.media import probe
+    from pipeline.media.reader import probe
 
     found = probe(video)
     if start_s >= found.video_stop_s:
@@ -442,7 +442,7 @@ def _add_weights(commands: argparse._SubParsersAction) -> None:
 
 
 def _weights_list(arguments: argparse.Namespace) -> int:
-    from pipeline.weights import listing
+    from pipeline.weights.table import listing
 
     for line in listing():
         print(line)
@@ -450,7 +450,7 @@ def _weights_list(arguments: argparse.Namespace) -> int:
 
 
 def _weights_fetch(arguments: argparse.Namespace) -> int:
-    from pipeline.weights import fetch, lookup
+    from pipeline.weights.table import fetch, lookup
 
     weights = [lookup(name) for name in arguments.names]
     if arguments.url and len(weights) > 1:
@@ -461,7 +461,7 @@ def _weights_fetch(arguments: argparse.Namespace) -> int:
 
 
 def _weights_verify(arguments: argparse.Namespace) -> int:
-    from pipeline.weights import verify
+    from pipeline.weights.table import verify
 
     lines, right = verify(arguments.name)
     for line in lines:

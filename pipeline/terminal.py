@@ -40,7 +40,7 @@ def _version(package: str) -> str:
 
 
 def _ffmpeg() -> str:
-    from pipeline.program import FfmpegError, binary, version
+    from pipeline.media.program import FfmpegError, binary, version
 
     try:
         program = binary()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from pipeline.program import binary
+from pipeline.media.program import binary
 
 WIDTH, HEIGHT = 96, 64
 

@@ -21,14 +21,21 @@ import numpy as np
 import soundfile
 from clips import clicks, ffmpeg, peaks
 
-from model.segment import SAMPLE_RATE_HZ, segment_key
-from pipeline.build import BuildOptions, build, list_inputs, make_settings
-from pipeline.manifest import hash_inputs
-from pipeline.media import FrameRequest, read_frames
-from pipeline.program import binary
-from pipeline.report import Report
-from pipeline.shards import read_shard, read_wav
-from pipeline.stages.extract import Extract, Work, clip_request
+from model.contract.segment import SAMPLE_RATE_HZ, segment_key
+from model.contract.shards import read_shard, read_wav
+from pipeline.build import (
+    BuildOptions,
+    build,
+    list_inputs,
+    make_settings,
+)
+from pipeline.features.extract import Extract
+from pipeline.features.plan import Work
+from pipeline.features.visual.stage import clip_request
+from pipeline.media.program import binary
+from pipeline.media.reader import FrameRequest, read_frames
+from pipeline.report.report import Report
+from pipeline.sources.manifest import hash_inputs
 
 BLACK, WHITE, STEP = 8, 233, 15
 NEAR = 7

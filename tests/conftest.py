@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine import LocalEngine, RayEngine
+from pipeline.engine.base import LocalEngine
+from pipeline.engine.ray import RayEngine
 
 
 @pytest.fixture(scope="session")

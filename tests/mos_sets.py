@@ -15,13 +15,13 @@ import clips
 import numpy as np
 from starlette.testclient import TestClient
 
-from model.audio import write_wav
-from model.fake import tones, write_fake_dataset
-from model.jukebox import random_codec
-from model.mos.clips import Settings
-from model.mos.plan import Key
-from model.mos.prepare import prepare
-from model.segment import SAMPLE_RATE_HZ
+from model.codecs.jukebox import random_codec
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.contract.wav import write_wav
+from model.fake_dataset import tones, write_fake_dataset
+from model.listening.clips import Settings
+from model.listening.plan import Key
+from model.listening.prepare import prepare
 
 ORIGIN = "http://testserver"
 

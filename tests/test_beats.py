@@ -11,9 +11,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from model import caches
-from model.config import load_config
-from model.evaluate.beats import (
+from model.codecs.jukebox import load_codec, random_codec, write_weights
+from model.contract import caches
+from model.contract.exit_codes import exits
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.contract.weights_folder import weights_folder
+from model.fake_dataset import write_fake_dataset
+from model.families.d2m_gan.config import load_config
+from model.measures.beats import (
     beats_scores,
     mean_scores,
     onset_f,
@@ -21,13 +26,8 @@ from model.evaluate.beats import (
     onsets_s,
     with_onsets,
 )
-from model.exits import exits
-from model.fake import write_fake_dataset
-from model.jukebox import load_codec, random_codec, write_weights
-from model.jukebox.cache import weights_folder
-from model.report import read_metrics
-from model.segment import SAMPLE_RATE_HZ
-from model.train import train
+from model.runtime.run_log import read_metrics
+from model.training.loop import train
 
 
 def clicks(times_s, samples=2 * SAMPLE_RATE_HZ) -> np.ndarray:
@@ -113,7 +113,7 @@ def test_validation_logs_rhythm_for_a_window_of_just_over_two_seconds(tmp_path):
 
 
 def test_the_trainer_loads_neither_librosa_nor_mir_eval_before_validation():
-    script = "import sys, model.train; print({'librosa', 'mir_eval'} & set(sys.modules))"
+    script = "import sys, model.training.loop; print({'librosa', 'mir_eval'} & set(sys.modules))"
     told = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
@@ -204,7 +204,10 @@ def test_librosa_without_a_place_for_its_cache_is_one_line(capsys):
 
 @pytest.mark.parametrize("package", ["model", "pipeline"])
 def test_importing_a_package_settles_where_caches_lie(package):
-    script = f"import sys, {package}; print('model.caches' in sys.modules, 'numba' in sys.modules)"
+    script = (
+        f"import sys, {package}; "
+        "print('model.contract.caches' in sys.modules, 'numba' in sys.modules)"
+    )
     told = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,

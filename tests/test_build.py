@@ -16,18 +16,18 @@ import pytest
 from clips import as_listed, clicks, write
 
 import pipeline.build
-from model.segment import load_dataset
-from model.video import build_features
+from model.contract.dataset import load_dataset
+from model.contract.shards import read_npy, read_shard, read_wav
+from model.generation.pipeline_process import build_features
 from pipeline import cli
 from pipeline.build import BuildOptions, build, locked
-from pipeline.engine import LocalEngine
-from pipeline.report import Report
-from pipeline.shards import read_npy, read_shard, read_wav
+from pipeline.engine.base import LocalEngine
+from pipeline.features.motion import smpl_rotations as smpl
+from pipeline.features.plan import recorded
+from pipeline.output.verify import verify
+from pipeline.report.report import Report
 from pipeline.sources import aist
 from pipeline.sources.listing import source_files
-from pipeline.stages import smpl
-from pipeline.stages.extract import recorded
-from pipeline.verify import verify
 
 NAME = as_listed("näme with 'quotes'.mp4")
 

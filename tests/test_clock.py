@@ -32,11 +32,18 @@ from clock_list import (
     write_film,
 )
 
-from model.segment import SAMPLE_RATE_HZ
-from pipeline.edits import unplayable_edits
-from pipeline.ffmpeg import mux, mux_clip
-from pipeline.light import hlg_nits, pq_nits, to_rgb
-from pipeline.media import FrameRequest, MediaError, frame_times, probe, read_audio, read_frames
+from model.contract.segment import SAMPLE_RATE_HZ
+from pipeline.media.ffmpeg import mux, mux_clip
+from pipeline.media.hdr import hlg_nits, pq_nits, to_rgb
+from pipeline.media.mp4_edits import unplayable_edits
+from pipeline.media.reader import (
+    FrameRequest,
+    MediaError,
+    frame_times,
+    probe,
+    read_audio,
+    read_frames,
+)
 
 FPS, SECONDS = Fraction(30000, 1001), Fraction(31, 10)
 CASES = case_list()

@@ -19,7 +19,7 @@ from test_build import clip, options, shards
 from test_drills import ENVIRONMENT
 
 from pipeline.build import build
-from pipeline.report import Report
+from pipeline.report.report import Report
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "cluster"
@@ -33,7 +33,7 @@ cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_
 for _ in range(int(sys.argv[3]) - 1):
     cluster.add_node(num_cpus=1)
 
-from pipeline import engine
+from pipeline.engine import ray as engine
 import ray
 
 placed = []
@@ -120,7 +120,7 @@ cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_
 cluster.add_node(num_cpus=2)
 cluster.add_node(num_cpus=1, num_gpus=2)
 
-from pipeline import engine
+from pipeline.engine import ray as engine
 import ray
 
 class Add:

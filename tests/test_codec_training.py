@@ -14,12 +14,17 @@ import pytest
 import torch
 
 from model.cli import main
-from model.fake import write_fake_dataset
-from model.jukebox import TINY, load_codec, random_codec, write_weights
-from model.jukebox.command import how, train
-from model.jukebox.corpus import Corpus, read_folder, read_shards
-from model.jukebox.ema import CodebookEMA, draw
-from model.jukebox.losses import (
+from model.codecs.jukebox import (
+    TINY,
+    load_codec,
+    random_codec,
+    write_weights,
+)
+from model.codecs.jukebox.command import how, train
+from model.codecs.jukebox.config import CodecConfig, LossWeights, override
+from model.codecs.jukebox.corpus import Corpus, read_folder, read_shards
+from model.codecs.jukebox.ema import CodebookEMA, draw
+from model.codecs.jukebox.losses import (
     SPECTRAL,
     commitment,
     log_spectral,
@@ -30,9 +35,15 @@ from model.jukebox.losses import (
     spectral_convergence,
     straight_through,
 )
-from model.jukebox.settings import CodecConfig, LossWeights, override
-from model.jukebox.train import CHECKPOINT, CODEC, build, pick_device, train_step
-from model.storage import place
+from model.codecs.jukebox.train import (
+    CHECKPOINT,
+    CODEC,
+    build,
+    pick_device,
+    train_step,
+)
+from model.contract.storage import place
+from model.fake_dataset import write_fake_dataset
 
 DATA = Path(os.environ.get("D2M_TEST_DATA", "absent")) / "jukebox_conformance"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="D2M_TEST_DATA has no conformance data")
@@ -192,7 +203,7 @@ def test_a_validation_that_fails_costs_no_steps(music, tmp_path, monkeypatch, ca
     def fails(*_):
         raise OSError("no room for what is heard")
 
-    monkeypatch.setattr("model.jukebox.train.validate", fails)
+    monkeypatch.setattr("model.codecs.jukebox.train.validate", fails)
     config = replace(QUICK, steps=2, log_every=1)
     with pytest.raises(OSError, match="no room"):
         train(config, music, None, tmp_path)
@@ -348,7 +359,7 @@ def test_learning_rate_warms_up_and_decays():
 def test_shards_give_their_music(tmp_path):
     import soundfile
 
-    from model.segment import Dataset, Shard, save_dataset
+    from model.contract.dataset import Dataset, Shard, save_dataset
 
     splits = {}
     for split in ("train", "test"):

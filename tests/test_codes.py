@@ -13,16 +13,21 @@ import pytest
 import torch
 from test_build import clip, options, refuse_work, run
 
-from model.jukebox import load_codec
-from model.jukebox.checkpoint import write_weights
-from model.jukebox.codec import random_codec
-from model.segment import load_dataset
+from model.codecs.jukebox import load_codec
+from model.codecs.jukebox.codec import random_codec
+from model.codecs.jukebox.weights import write_weights
+from model.contract.dataset import load_dataset
+from model.contract.shards import read_npy, read_shard, read_wav
 from pipeline.build import build
-from pipeline.codes import Encode, VideoCodes, _failures, extract_codes
-from pipeline.engine import LocalEngine
-from pipeline.outcome import Outcome
-from pipeline.shards import read_npy, read_shard, read_wav
-from pipeline.verify import verify
+from pipeline.engine.base import LocalEngine
+from pipeline.engine.outcome import Outcome
+from pipeline.features.codes import (
+    Encode,
+    VideoCodes,
+    _failures,
+    extract_codes,
+)
+from pipeline.output.verify import verify
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from model.evaluate.compare import (
+from model.measures.bootstrap import (
     interval,
     pair_with_other_group,
     paired_difference,
     set_difference,
 )
-from model.evaluate.fad import frechet
+from model.measures.fad import frechet
 
 
 def test_the_interval_is_that_of_songs_not_of_segments():

@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 
 from model.cli import main
-from model.config import PRESETS, Config, load_config, to_dict
-from model.fake import write_fake_dataset
-from model.jukebox import random_codec, write_weights
-from model.report import read_metrics
+from model.codecs.jukebox import random_codec, write_weights
+from model.fake_dataset import write_fake_dataset
+from model.families.d2m_gan.config import (
+    PRESETS,
+    Config,
+    load_config,
+    to_dict,
+)
+from model.runtime.run_log import read_metrics
 
 FOLDER = Path(__file__).parent.parent / "configs"
 FILES = sorted(FOLDER.glob("*.yaml"))

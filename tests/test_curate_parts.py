@@ -7,17 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.segment import SAMPLE_RATE_HZ
+from model.contract.segment import SAMPLE_RATE_HZ
 from pipeline.curate.decide import joining
 from pipeline.curate.duplicates import RATE_HZ, distance, frame_hashes
 from pipeline.curate.frames import some_frames, tiny_frames
-from pipeline.curate.groups import Joining, families, group, song_id
+from pipeline.curate.groups import (
+    Joining,
+    families,
+    group,
+    song_id,
+)
 from pipeline.curate.music import sound_scores
 from pipeline.curate.picture import PictureSettings, find_picture
 from pipeline.curate.settings import load_settings
 from pipeline.curate.shots import ShotSettings, find_shots, sound_jump_db
 from pipeline.curate.songs import Pair, compare, fingerprint
-from pipeline.curate.split import TEST_SHARE, split_of
+from pipeline.sources.song_split import TEST_SHARE, split_of
 from pipeline.sources.synthetic.decorate import canvases
 from pipeline.sources.synthetic.music import SAMPLE_RATE_HZ as SONG_HZ
 from pipeline.sources.synthetic.music import compose

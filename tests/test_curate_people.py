@@ -14,20 +14,26 @@ from clips import clicks, write
 from test_curate import compilation, dance, run
 
 from pipeline import cli
-from pipeline.container import MediaError
 from pipeline.curate.frames import paced_frames, some_frames
 from pipeline.curate.measure import Measure
 from pipeline.curate.page import save_page
-from pipeline.curate.people import Networks, People, mean_speed, people_scores, whole_bodies
+from pipeline.curate.people import (
+    Networks,
+    People,
+    mean_speed,
+    people_scores,
+    whole_bodies,
+)
 from pipeline.curate.run import Curation
 from pipeline.curate.scores import Clip, Figure, Material
 from pipeline.curate.settings import load_settings
-from pipeline.engine import Stage
-from pipeline.ledger import Ledger
-from pipeline.manifest import Row
+from pipeline.engine.base import Stage
+from pipeline.engine.ledger import Ledger
+from pipeline.features.motion.body25 import BODY_25
+from pipeline.features.pose.detector_torchvision import Detector
+from pipeline.media.container import MediaError
+from pipeline.sources.manifest import Row
 from pipeline.sources.synthetic.compilations import write_compilation
-from pipeline.stages.body25 import BODY_25
-from pipeline.stages.detect import Detector
 
 PERSONS = str(Path(__file__).parent / "data" / "persons_synthetic.safetensors")
 SIZE = (200, 300)

@@ -7,19 +7,32 @@ import pytest
 import torch
 
 import model
-from model.audio import LogMel, decode_wav, encode_wav, mel_filters
-from model.config import LOSSES, Config, load_config, override
-from model.data import Batch
-from model.discriminators import arrange, build_adversary
-from model.encoders import Standardise
-from model.generator import build_generator
-from model.jukebox import random_codec
-from model.layers import pad_time, resample_time
-from model.losses import straight_through, weighted_total
-from model.segment import LEVELS, MOTION, VISUAL, WAV, Dataset, window_samples
-from model.shapes import Inputs, InputSpec
-from model.state import build
-from model.step import generator_losses, train_step
+from model.audio import LogMel, mel_filters
+from model.codecs.jukebox import random_codec
+from model.contract.dataset import Dataset
+from model.contract.segment import (
+    LEVELS,
+    MOTION,
+    VISUAL,
+    WAV,
+    window_samples,
+)
+from model.contract.wav import decode_wav, encode_wav
+from model.data.inputs import Inputs, InputSpec
+from model.data.source import Batch
+from model.families.d2m_gan.config import (
+    LOSSES,
+    Config,
+    load_config,
+    override,
+)
+from model.families.d2m_gan.discriminators import arrange, build_adversary
+from model.families.d2m_gan.encoders import Standardise
+from model.families.d2m_gan.family import generator_losses, train_step
+from model.families.d2m_gan.generator import build_generator
+from model.families.d2m_gan.layers import pad_time, resample_time
+from model.families.d2m_gan.losses import straight_through, weighted_total
+from model.training.state import build
 
 SPECS = {
     "smpl": Inputs(InputSpec(219, 1 / 60, 120), InputSpec(2048, 2.0, 1), 0, 44_100),
@@ -307,7 +320,7 @@ def test_file_and_settings_override_the_preset(tmp_path):
 
 def test_every_config_key_is_read_somewhere():
     read = set()
-    for path in Path(model.__file__).parent.glob("*.py"):
+    for path in Path(model.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute):
                 owner = ast.unparse(node.value)

@@ -23,20 +23,15 @@ import numpy as np
 import pytest
 import torch
 
-from model.audio import decode_pcm, encode_wav
-from model.data import (
-    Position,
-    Source,
-    TrainingStream,
-    read_tar,
-    spread_batches,
-    training_batches,
-)
-from model.fake import npy, write_fake_dataset, write_tar
-from model.jukebox import random_codec
-from model.segment import load_dataset, save_dataset
-from model.storage import Place, Url, place
-from model.workers import in_turn
+from model.codecs.jukebox import random_codec
+from model.contract.dataset import load_dataset, save_dataset
+from model.contract.storage import Place, Url, place
+from model.contract.wav import decode_pcm, encode_wav
+from model.data.reader import read_tar
+from model.data.source import Source, spread_batches
+from model.data.stream import Position, TrainingStream, training_batches
+from model.data.workers import in_turn
+from model.fake_dataset import npy, write_fake_dataset, write_tar
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +227,7 @@ def test_a_worker_that_dies_ends_the_run_with_words(root, codec, number, words):
 
 
 def test_a_worker_that_hangs_ends_the_run_with_words(root, codec, monkeypatch):
-    monkeypatch.setattr("model.workers.TICK_S", 0.1)
+    monkeypatch.setattr("model.data.workers.TICK_S", 0.1)
     stream = stream_of(source_of(root, codec))
     with closing(training_batches(stream, 1, False, timeout_s=1.0)) as batches:
         next(batches)
@@ -254,7 +249,7 @@ def labouring(turn: int, turns: int) -> Iterator[int]:
 
 
 def test_a_worker_that_is_slow_but_at_work_is_waited_for(monkeypatch):
-    monkeypatch.setattr("model.workers.TICK_S", 0.1)
+    monkeypatch.setattr("model.data.workers.TICK_S", 0.1)
     with closing(in_turn(labouring, 1, 1.0)) as items:
         assert next(items) == 0
 
@@ -274,7 +269,7 @@ def test_a_worker_that_just_leaves_is_told_by_its_code():
 def test_workers_end_with_the_process_that_started_them():
     script = (
         "import itertools, multiprocessing, os, signal\n"
-        "from model.workers import in_turn\n"
+        "from model.data.workers import in_turn\n"
         "def make(turn, turns): return itertools.repeat(turn)\n"
         "items = in_turn(make, 2, 0)\n"
         "next(items)\n"
@@ -314,7 +309,7 @@ class Counting(io.FileIO):
 
 
 def test_what_is_not_wanted_is_not_read(root, codec, monkeypatch):
-    monkeypatch.setattr("model.data.open_binary", lambda path: Counting(path))
+    monkeypatch.setattr("model.data.reader.open_binary", lambda path: Counting(path))
     monkeypatch.setattr(Counting, "asked", [])
     samples = list(source_of(root, codec).raw(0, wanted={5}))
     assert [raw["__key__"] for raw in samples] == ["train1_seg0001"]

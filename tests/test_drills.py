@@ -24,28 +24,31 @@ from test_build import clip, ends, motion_file, options, refuse_work, run, shard
 from test_hostile import ENGINES, box, built
 from test_train import SMALL
 
-import pipeline.assemble
 import pipeline.build
-from model.checkpoint import LAST, read_checkpoint, save_torch
-from model.config import load_config
-from model.data import Position, Source, TrainingStream
-from model.fake import write_fake_dataset
-from model.jukebox import load_codec
-from model.jukebox.checkpoint import write_weights
-from model.jukebox.codec import random_codec
-from model.report import read_metrics
-from model.segment import load_dataset
-from model.train import train
+import pipeline.output.assemble
+from model.codecs.jukebox import load_codec
+from model.codecs.jukebox.codec import random_codec
+from model.codecs.jukebox.weights import write_weights
+from model.contract.dataset import load_dataset
+from model.contract.shards import read_npy, read_shard
+from model.data.source import Source
+from model.data.stream import Position, TrainingStream
+from model.fake_dataset import write_fake_dataset
+from model.families.d2m_gan.config import load_config
+from model.runtime.checkpoint import LAST, read_checkpoint, save_torch
+from model.runtime.run_log import read_metrics
+from model.training.loop import train
 from pipeline.build import build
-from pipeline.codes import Encode, extract_codes
-from pipeline.engine import LocalEngine
-from pipeline.limit import ITEM_LIMIT_S
-from pipeline.manifest import Row
-from pipeline.report import Report
-from pipeline.shards import read_npy, read_shard
-from pipeline.stages.extract import Extract, Settings, Visual, Work
-from pipeline.stages.posing import Pose, Watched
-from pipeline.verify import verify
+from pipeline.engine.base import LocalEngine
+from pipeline.engine.time_limit import ITEM_LIMIT_S
+from pipeline.features.codes import Encode, extract_codes
+from pipeline.features.extract import Extract
+from pipeline.features.plan import Settings, Work
+from pipeline.features.pose.stage import Pose, Watched
+from pipeline.features.visual.stage import Visual
+from pipeline.output.verify import verify
+from pipeline.report.report import Report
+from pipeline.sources.manifest import Row
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -301,7 +304,7 @@ class Backwards(LocalEngine):
 
 
 def test_d5_order_and_additions_change_no_sample(clips_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline.assemble, "SEGMENTS_PER_SHARD", 2)
+    monkeypatch.setattr(pipeline.output.assemble, "SEGMENTS_PER_SHARD", 2)
     source = clips_of(tmp_path / "in", 4)
     build(options(source, tmp_path / "out"))
     first = shards(tmp_path / "out")
@@ -692,16 +695,16 @@ def test_no_stage_is_killed_within_the_limits_of_its_items():
 
 @pytest.mark.slow
 def test_frames_of_a_long_video_are_described_part_by_part(tmp_path, monkeypatch):
-    from pipeline.stages import extract
+    from pipeline.features.visual import stage as visual_stage
 
     clip(tmp_path / "in" / "a.mp4", 6.2)
     wanted = options(tmp_path / "in", tmp_path / "whole", visual="i3d_r50", weights="untrained")
     build(wanted)
     calls: list[int] = []
-    net = extract.Visual._part_by_part
-    monkeypatch.setattr(extract, "MAX_CLIPS_BYTES", 2 * 8 * 224 * 224 * 3)
+    net = visual_stage.Visual._part_by_part
+    monkeypatch.setattr(visual_stage, "MAX_CLIPS_BYTES", 2 * 8 * 224 * 224 * 3)
     monkeypatch.setattr(
-        extract.Visual, "_part_by_part", lambda *words: calls.append(1) or net(*words)
+        visual_stage.Visual, "_part_by_part", lambda *words: calls.append(1) or net(*words)
     )
     build(replace(wanted, out=tmp_path / "parts"))
     assert calls == [1]

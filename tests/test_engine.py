@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import pytest
 
-import pipeline.engine
-from pipeline.engine import LocalEngine, RayEngine
-from pipeline.limit import TimeLimit, time_limit
-from pipeline.outcome import Outcome, attempt
+import pipeline.engine.ray
+from pipeline.engine.base import LocalEngine
+from pipeline.engine.outcome import Outcome, attempt
+from pipeline.engine.ray import RayEngine
+from pipeline.engine.time_limit import TimeLimit, time_limit
 
 
 @dataclass
@@ -101,8 +102,8 @@ def lost_in_time(item: int, stage: str, code: str, words: str) -> tuple[int, str
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_worker_that_hears_no_signal_is_killed(_ray, monkeypatch, batch):
-    monkeypatch.setattr(pipeline.engine, "GRACE_S", 0.5)
-    monkeypatch.setattr(pipeline.engine, "CHECK_S", 0.2)
+    monkeypatch.setattr(pipeline.engine.ray, "GRACE_S", 0.5)
+    monkeypatch.setattr(pipeline.engine.ray, "CHECK_S", 0.2)
     stages = [Sleeper(poison=(3,), batch=batch, limit_s=1.0, deaf=True)]
     found = list(RayEngine().run(stages, range(8), lost_in_time))
     assert [item for item in found if isinstance(item, tuple)] == [(3, "timeout")]

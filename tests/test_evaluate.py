@@ -10,16 +10,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.baselines.base import TRUTH, Music
+from model.baselines.references import decode, metronome
 from model.cli import main
-from model.config import Config, load_config, to_dict
-from model.data import Source
-from model.evaluate.command import NAME, folder_of, genre_notes, load, load_sets, to_show
-from model.evaluate.embeddings import Embedding, load_embedding
-from model.evaluate.fad import frechet
-from model.evaluate.material import Clip, read_clips, read_training
-from model.evaluate.music import TRUTH, Music, decode, metronome
+from model.codecs.jukebox import load_codec
+from model.contract.dataset import load_dataset
+from model.data.clips import Clip, read_clips
+from model.data.source import Source
+from model.evaluate.command import (
+    NAME,
+    folder_of,
+    genre_notes,
+    load,
+    load_sets,
+    to_show,
+)
 from model.evaluate.paper import FULL, TABLES, row_of
-from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, Judge, plain_scores
+from model.evaluate.score import (
+    OF_CLIPS,
+    OF_SEGMENTS,
+    OF_SETS,
+    Judge,
+    plain_scores,
+)
 from model.evaluate.tables import (
     TITLES,
     beside_the_paper,
@@ -30,10 +43,12 @@ from model.evaluate.tables import (
     unlike_the_paper,
     unscored,
 )
-from model.fake import write_fake_dataset
-from model.jukebox import load_codec
-from model.segment import load_dataset
-from model.train import train
+from model.evaluate.training_split import read_training
+from model.fake_dataset import write_fake_dataset
+from model.families.d2m_gan.config import Config, load_config, to_dict
+from model.measures.embeddings import Embedding, load_embedding
+from model.measures.fad import frechet
+from model.training.loop import train
 
 SMALL = (
     "channels=16", "min_channels=8", "motion_channels=8", "visual_channels=8", "batch_size=2",

@@ -12,8 +12,8 @@ import soundfile
 from clips import HEIGHT, WIDTH, clicks, ffmpeg, frames, peaks, write
 
 from pipeline.cli import main
-from pipeline.ffmpeg import FfmpegError, encode, mux
-from pipeline.media import probe, read_audio
+from pipeline.media.ffmpeg import FfmpegError, encode, mux
+from pipeline.media.reader import probe, read_audio
 
 SIZE = (WIDTH, HEIGHT)
 

@@ -36,35 +36,41 @@ from test_hostile import Touch, Vast, member, nested
 from test_smpl_joints import body, published
 
 import manifests
-from model.audio import decode_pcm, encode_wav
-from model.checkpoint import CONTENT, read_checkpoint, save_torch
-from model.config import PRESETS, Config, load_config, to_dict
-from model.data import Source
-from model.fake import write_fake_dataset
-from model.jukebox.checkpoint import Weights, read_weights, write_weights
-from model.jukebox.codec import random_codec
-from model.jukebox.corpus import read_shards
-from model.jukebox.hparams import TINY
-from model.mos.clips import System, read_system
-from model.released import read_state
-from model.segment import SPLITS, Dataset, load_dataset
-from pipeline import manifest
-from pipeline.codes import video_spans
+from model.codecs.jukebox.codec import random_codec
+from model.codecs.jukebox.corpus import read_shards
+from model.codecs.jukebox.hparams import TINY
+from model.codecs.jukebox.weights import Weights, read_weights, write_weights
+from model.contract.dataset import Dataset, load_dataset
+from model.contract.segment import SPLITS
+from model.contract.wav import decode_pcm, encode_wav
+from model.data.source import Source
+from model.fake_dataset import write_fake_dataset
+from model.families.d2m_gan.config import (
+    PRESETS,
+    Config,
+    load_config,
+    to_dict,
+)
+from model.families.d2m_gan.released_weights import read_state
+from model.listening.clips import System, read_system
+from model.runtime.checkpoint import CONTENT, read_checkpoint, save_torch
 from pipeline.curate.decide import read_overrides
 from pipeline.curate.links import Link, read_links
 from pipeline.curate.settings import Settings, load_settings
-from pipeline.ledger import Ledger
-from pipeline.limit import TimeLimit, time_limit
-from pipeline.manifest import Row, ended_early
-from pipeline.outcome import Outcome
-from pipeline.report import Report
+from pipeline.engine.ledger import Ledger
+from pipeline.engine.outcome import Outcome
+from pipeline.engine.time_limit import TimeLimit, time_limit
+from pipeline.features.codes import video_spans
+from pipeline.features.motion.openpose import load_people
+from pipeline.features.motion.smpl_model import BodyModel, load_body_model
+from pipeline.features.motion.smpl_rotations import read_annotation
+from pipeline.output.verify import verify
+from pipeline.report.report import Report
+from pipeline.sources import manifest
 from pipeline.sources.aist import official_split
 from pipeline.sources.listing import Listing
+from pipeline.sources.manifest import Row, ended_early
 from pipeline.sources.tiktok import list_tiktok
-from pipeline.stages.openpose import load_people
-from pipeline.stages.smpl import read_annotation
-from pipeline.stages.smpl_model import BodyModel, load_body_model
-from pipeline.verify import verify
 
 ROOT = Path(__file__).parents[1]
 ASKED = os.environ.get("D2M_FUZZ_EXAMPLES", "")

@@ -27,18 +27,19 @@ from test_build import clip, ends, motion_file, options, run, shards
 
 import pipeline.build
 from model.cli import main as model_main
-from model.data import read_tar
-from model.segment import load_dataset
-from pipeline import manifest
+from model.contract.dataset import load_dataset
+from model.contract.shards import read_shard, wav_bytes
+from model.data.reader import read_tar
 from pipeline.build import build
-from pipeline.engine import LocalEngine, RayEngine
-from pipeline.ffmpeg import mux
-from pipeline.manifest import Row
-from pipeline.media import FrameRequest, read_frames
-from pipeline.outcome import Outcome, attempt
-from pipeline.shards import read_shard, wav_bytes
-from pipeline.stages.extract import Settings
-from pipeline.verify import verify
+from pipeline.engine.base import LocalEngine
+from pipeline.engine.outcome import Outcome, attempt
+from pipeline.engine.ray import RayEngine
+from pipeline.features.plan import Settings
+from pipeline.media.ffmpeg import mux
+from pipeline.media.reader import FrameRequest, read_frames
+from pipeline.output.verify import verify
+from pipeline.sources import manifest
+from pipeline.sources.manifest import Row
 
 ENGINES = ["local", pytest.param("ray", marks=pytest.mark.slow)]
 NAMES = (
@@ -243,7 +244,7 @@ def test_a_header_bomb_and_a_giant_cost_no_memory(attacks):
     script = """
 import sys
 from pathlib import Path
-from pipeline.media import MediaError, probe
+from pipeline.media.reader import MediaError, probe
 for name in sys.argv[1:]:
     try:
         probe(Path(name))

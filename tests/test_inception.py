@@ -14,18 +14,21 @@ import pytest
 import torch
 from test_build import clip, options, run
 
-from model.segment import load_dataset
+from model.contract.dataset import load_dataset
+from model.contract.shards import read_npy, read_shard
 from pipeline.build import build
-from pipeline.manifest import Row
-from pipeline.media import FrameRequest, read_frames
-from pipeline.outcome import Outcome
-from pipeline.shards import read_npy, read_shard
-from pipeline.stages import extract, inception, two_stream
-from pipeline.stages.extract import Settings
-from pipeline.stages.extractors import make_extractor
-from pipeline.stages.flow import Flow
-from pipeline.stages.two_stream import TwoStream
-from pipeline.weights import lookup
+from pipeline.engine.outcome import Outcome
+from pipeline.features import extract
+from pipeline.features.plan import Settings
+from pipeline.features.visual import i3d_inception as two_stream
+from pipeline.features.visual import inception
+from pipeline.features.visual import stage as visual_stage
+from pipeline.features.visual.base import make_extractor
+from pipeline.features.visual.i3d_inception import TwoStream
+from pipeline.features.visual.optical_flow import Flow
+from pipeline.media.reader import FrameRequest, read_frames
+from pipeline.sources.manifest import Row
+from pipeline.weights.table import lookup
 
 SIDE_PX = 128
 """The smallest picture that RAFT takes."""
@@ -352,7 +355,7 @@ def test_a_build_holds_the_features_and_says_what_made_them(
     assert field["weights"].startswith("i3d_rgb ") and dataset.untrained == []
     assert (dataset.build["visual"], dataset.build["flow"]) == ("i3d_inception", "raft_small")
 
-    monkeypatch.setattr(extract, "MAX_CLIPS_BYTES", 100_000)
+    monkeypatch.setattr(visual_stage, "MAX_CLIPS_BYTES", 100_000)
     report = build(replace(wanted, out=tmp_path / "long", weights="untrained"))
     assert report.counts == {"ok": 1}
     assert report.untrained == ["visual features: i3d_inception with random weights"]
@@ -368,7 +371,7 @@ def test_features_that_are_not_finite_fail_the_video(tmp_path):
             return np.full((len(clips), 2048), np.nan, np.float32)
 
     settings = Settings(Path(), Path(), tmp_path, visual="i3d_inception", flow="raft_large")
-    stage = extract.Visual(settings, 1)
+    stage = visual_stage.Visual(settings, 1)
     stage._net = Broken()
     clips = np.zeros((1, 10, 8, 8, 3), np.uint8)
     (done,) = stage([extract.Work(Row("a", "a.mp4", sha256="0" * 64), clips)])

@@ -13,9 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from model.jukebox import JUKEBOX_5B, TINY, VQVAE, load_codec, random_codec, write_weights
-from model.jukebox.bottleneck import full_float32, nearest
-from model.jukebox.checkpoint import read_weights
+from model.codecs.jukebox import (
+    JUKEBOX_5B,
+    TINY,
+    VQVAE,
+    load_codec,
+    random_codec,
+    write_weights,
+)
+from model.codecs.jukebox.bottleneck import full_float32, nearest
+from model.codecs.jukebox.weights import read_weights
 
 DATA = Path(os.environ.get("D2M_TEST_DATA", "absent")) / "jukebox_conformance"
 LEVELS = {"bottom": 0, "low": 1, "high": 2}
@@ -279,12 +286,12 @@ def test_quantiser_ignores_autocast_and_takes_any_scale():
 
 
 def test_importing_the_package_is_light():
-    code = "import sys, model.jukebox; raise SystemExit('torch' in sys.modules)"
+    code = "import sys, model.codecs.jukebox; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_demo_codec_keeps_a_beat():
-    from model.jukebox.codec import DEMO
+    from model.codecs.jukebox.codec import DEMO
 
     codec = load_codec("demo")
     assert DEMO.stat().st_size <= 8 * 2**20

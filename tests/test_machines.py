@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from model.jukebox.cache import weights_folder
-from model.segment import atomic_file
-from pipeline import engine, lock
-from pipeline.download import DownloadError, download, place
-from pipeline.lock import HeldError, held
-from pipeline.out import locked
+from model.contract import lock
+from model.contract.files import atomic_file
+from model.contract.lock import HeldError, held
+from model.contract.weights_folder import weights_folder
+from pipeline.engine import ray as engine
+from pipeline.output.folder import locked
+from pipeline.weights.download import DownloadError, download, place
 
 ROOT = Path(__file__).parent.parent
 HOLDER = """
@@ -29,7 +30,7 @@ from pathlib import Path
 def flock(*_):
     raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 fcntl.flock = flock
-from pipeline.lock import HeldError, held
+from model.contract.lock import HeldError, held
 sys.stdin.readline()
 try:
     with held(Path(sys.argv[1])):
@@ -215,7 +216,7 @@ def test_ray_runs_under_a_long_tmpdir_and_without_a_home(tmp_path: Path) -> None
     long.mkdir()
     script = (
         "from test_engine import Square, lost\n"
-        "from pipeline.engine import RayEngine\n"
+        "from pipeline.engine.ray import RayEngine\n"
         "engine = RayEngine()\n"
         "print(sorted(engine.run([Square()], range(3), lost)), engine._folder)\n"
         "engine.close()\n"

@@ -10,15 +10,17 @@ import warnings
 import numpy as np
 import pytest
 
-from model.evaluate.align import align_scores, beat_align, kinematic_beats_s
-from model.evaluate.beats import beats_scores, mean_scores, onset_scores
-from model.evaluate.codes import code_accuracy, perplexity
-from model.evaluate.compare import interval, mean_interval, sign_flip_p
-from model.evaluate.denoise import denoise, removed_share
-from model.evaluate.embeddings import load_embedding
-from model.evaluate.fad import feature_kl, frechet, paired_kl
-from model.evaluate.genre import Database, genre_right, retrieve
-from model.evaluate.rhythm import (
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.contract.weights_folder import VGGISH_FILE
+from model.generation.denoise import denoise, removed_share
+from model.measures.align import align_scores, beat_align, kinematic_beats_s
+from model.measures.beats import beats_scores, mean_scores, onset_scores
+from model.measures.bootstrap import interval, mean_interval, sign_flip_p
+from model.measures.codes import code_accuracy, perplexity
+from model.measures.embeddings import load_embedding
+from model.measures.fad import feature_kl, frechet, paired_kl
+from model.measures.genre import Database, genre_right, retrieve
+from model.measures.rhythm import (
     beat_scores,
     beats_s,
     loris_scores,
@@ -27,9 +29,7 @@ from model.evaluate.rhythm import (
     spread,
     tempo_bpm,
 )
-from model.evaluate.skeleton import SMPL_OFFSETS_M, SMPL_PARENTS, joints_of
-from model.jukebox.cache import VGGISH_FILE
-from model.segment import SAMPLE_RATE_HZ
+from model.measures.skeleton import SMPL_OFFSETS_M, SMPL_PARENTS, joints_of
 
 # --- cover and hit, as the authors' tool computes them -------------------------------------------
 
@@ -107,7 +107,7 @@ def test_cover_and_hit_equal_the_definition_on_two_hundred_pairs():
 
 
 def test_cover_and_hit_equal_the_definition_on_real_music(data):
-    from pipeline.media import read_audio
+    from pipeline.media.reader import read_audio
 
     clips = []
     for path in sorted((data / "videos").glob("*.mp4")):
@@ -270,9 +270,9 @@ def args(body: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
 
 
 def test_joints_of_a_stored_annotation_are_those_of_the_dancer(tmp_path):
+    from pipeline.features.motion.smpl_rotations import load_motion
     from pipeline.sources.synthetic.body import OFFSETS_M, PARENTS
     from pipeline.sources.synthetic.dance import choreograph
-    from pipeline.stages.smpl import load_motion
 
     assert SMPL_PARENTS == PARENTS and np.array_equal(SMPL_OFFSETS_M, OFFSETS_M)
     beats = np.arange(-1.2, 9.5, 0.5)

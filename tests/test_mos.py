@@ -30,13 +30,21 @@ from scipy.ndimage import maximum_filter1d
 from starlette.testclient import TestClient
 
 from model.cli import main
-from model.evaluate.denoise import denoise
-from model.fake import write_fake_dataset
-from model.generate import Piece, write_pieces
-from model.jukebox import random_codec
-from model.mos.clips import Settings
-from model.mos.design import balanced_orders, insert_checks, repeats, williams
-from model.mos.plan import (
+from model.codecs.jukebox import random_codec
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.data.pieces import Piece
+from model.fake_dataset import write_fake_dataset
+from model.generation.denoise import denoise
+from model.generation.generate import write_pieces
+from model.generation.pipeline_process import mux
+from model.listening.clips import Settings
+from model.listening.design import (
+    balanced_orders,
+    insert_checks,
+    repeats,
+    williams,
+)
+from model.listening.plan import (
     ANCHOR,
     CHECK,
     PARTS,
@@ -49,14 +57,17 @@ from model.mos.plan import (
     load_key,
     load_plan,
 )
-from model.mos.prepare import make_orders, prepare
-from model.mos.report import lines, report
-from model.mos.serve import STOP_S, addresses, create_app
-from model.mos.sounds import beeps, level, modulated_noise, rms
-from model.mos.stats import alpha, interval
-from model.mos.store import IDLE_S, Store
-from model.segment import SAMPLE_RATE_HZ
-from model.video import mux
+from model.listening.prepare import make_orders, prepare
+from model.listening.report import lines, report
+from model.listening.serve import STOP_S, addresses, create_app
+from model.listening.sounds import (
+    beeps,
+    level,
+    modulated_noise,
+    rms,
+)
+from model.listening.stats import alpha, interval
+from model.listening.store import IDLE_S, Store
 
 SECRETS = ("key.json", "answers.db", "plan.json")
 
@@ -257,7 +268,8 @@ def film(path: Path) -> tuple[list[int], list[float], str, str]:
 
 
 def test_a_clip_cut_from_a_longer_video_plays_its_own_moving_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr("model.generate.generate", lambda *_: torch.rand(2 * SAMPLE_RATE_HZ) - 0.5)
+    noise = torch.rand(2 * SAMPLE_RATE_HZ) - 0.5
+    monkeypatch.setattr("model.generation.generate.generate", lambda *_: noise)
     trained = SimpleNamespace(
         codec=SimpleNamespace(id="c", note=""), dataset=SimpleNamespace(untrained=[]), step=1,
         config=SimpleNamespace(level="high"),

@@ -15,9 +15,16 @@ from urllib.parse import urlsplit
 import pytest
 from mos_sets import make_set, start_server
 
-from model.mos.plan import ANCHOR, CHECK, TEST, TRUTH, Key, load_plan
-from model.mos.report import report
-from model.segment import SAMPLE_RATE_HZ
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.listening.plan import (
+    ANCHOR,
+    CHECK,
+    TEST,
+    TRUTH,
+    Key,
+    load_plan,
+)
+from model.listening.report import report
 
 playwright = pytest.importorskip(
     "playwright.async_api", reason="no playwright here: install dance2music[browser]"

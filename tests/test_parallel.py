@@ -16,18 +16,19 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import LAST, read_checkpoint
 from model.cli import main
-from model.config import load_config
-from model.data import Batch, Position, Source, TrainingStream
-from model.fake import npy, write_fake_dataset, write_tar
-from model.jukebox import load_codec, random_codec, write_weights
-from model.parallel import Team, own_device
-from model.report import read_metrics
-from model.segment import load_dataset, save_dataset
-from model.state import build, measure_inputs
-from model.step import train_step
-from model.train import train
+from model.codecs.jukebox import load_codec, random_codec, write_weights
+from model.contract.dataset import load_dataset, save_dataset
+from model.data.source import Batch, Source
+from model.data.stream import Position, TrainingStream
+from model.fake_dataset import npy, write_fake_dataset, write_tar
+from model.families.d2m_gan.config import load_config
+from model.families.d2m_gan.family import train_step
+from model.runtime.checkpoint import LAST, read_checkpoint
+from model.runtime.distributed import Team, own_device
+from model.runtime.run_log import read_metrics
+from model.training.loop import train
+from model.training.state import build, measure_inputs
 
 SMALL = (
     "channels=16", "min_channels=8", "motion_channels=8", "visual_channels=8", "batch_size=3",
@@ -37,8 +38,8 @@ SMALL = (
 CPU = torch.device("cpu")
 STARTED = multiprocessing.get_context("forkserver")
 STARTED.set_forkserver_preload(
-    ["model.train", "torch._dynamo", "torch.utils.tensorboard", "matplotlib.backends.backend_agg",
-     "matplotlib.figure"]
+    ["model.training.loop", "torch._dynamo", "torch.utils.tensorboard",
+     "matplotlib.backends.backend_agg", "matplotlib.figure"]
 )  # fmt: skip
 
 

@@ -12,29 +12,35 @@ import pytest
 from test_build import ends, options
 from test_curate import clip, compilation, dance
 
-import pipeline.media
-import pipeline.stages.posing
-from model.segment import GENRES
+import pipeline.features.pose.stage
+import pipeline.media.reader
+from model.contract.segment import GENRES
+from model.contract.shards import read_npy, read_shard
 from pipeline.build import BuildOptions, build
 from pipeline.curate.people import Networks, look, people_scores
-from pipeline.ledger import Ledger
-from pipeline.shards import read_npy, read_shard
+from pipeline.engine.ledger import Ledger
+from pipeline.features.motion.body25 import COCO
+from pipeline.features.pose.tracks import main_dancer
+from pipeline.features.pose.train_small import JOINTS, truth_of
 from pipeline.sources.synthetic import plan, write_video
 from pipeline.sources.synthetic.body import J
 from pipeline.sources.synthetic.compilations import write_compilation
 from pipeline.sources.synthetic.dance import choreograph
-from pipeline.sources.synthetic.render import dress, place_camera, render, stage
+from pipeline.sources.synthetic.render import (
+    dress,
+    place_camera,
+    render,
+    stage,
+)
 from pipeline.sources.synthetic.stills import SIZES_PX
-from pipeline.stages.body25 import COCO
-from pipeline.stages.tracks import main_dancer
-from pipeline.train_pose import JOINTS, truth_of
 
 pytest.importorskip(
     "mmpose", reason="mmpose is not installed here (the project's extra `mmpose`): not tested"
 )
-from pipeline.stages import detect, pose
-from pipeline.stages.detect import Detector
-from pipeline.stages.pose import PoseNet
+from pipeline.features.pose import detector_torchvision as detect
+from pipeline.features.pose import estimator_mmpose as pose
+from pipeline.features.pose.detector_torchvision import Detector
+from pipeline.features.pose.estimator_mmpose import PoseNet
 
 DATA = Path(__file__).parent / "data"
 SMALL = {
@@ -62,13 +68,13 @@ def built(tmp_path_factory) -> dict:
         write_video(specs[name], folder)
     decoded = []
     with pytest.MonkeyPatch.context() as patch:
-        read = pipeline.media.read_frames
+        read = pipeline.media.reader.read_frames
 
         def counted(path, requests, **more):
             decoded.append((path.stem, sorted(requests)))
             return read(path, requests, **more)
 
-        patch.setattr(pipeline.media, "read_frames", counted)
+        patch.setattr(pipeline.media.reader, "read_frames", counted)
         wanted = pose_options(folder / "videos", folder / "out", visual="i3d_r50")
         report = build(replace(wanted, weights="untrained"))
     return {"folder": folder, "specs": specs, "report": report, "decoded": decoded}
@@ -187,7 +193,7 @@ def test_another_choice_runs_no_network(built, monkeypatch, capsys):
     monkeypatch.setattr(PoseNet, "setup", refuse)
     monkeypatch.setattr(Detector, "__call__", refuse)
     again = pose_options(built["folder"] / "videos", built["folder"] / "out")
-    monkeypatch.setattr("pipeline.stages.people.CHOOSING", {"min_confidence": 0.9})
+    monkeypatch.setattr("pipeline.features.pose.people.CHOOSING", {"min_confidence": 0.9})
     report = build(again)
     assert set(ends(report).values()) == {"ok"}
 
@@ -197,7 +203,7 @@ def test_fifteen_joints_come_out_as_mmposes_own_api_has_them(built):
     from mmengine.registry import init_default_scope
     from mmpose.apis import inference_topdown
 
-    from pipeline.media import FrameRequest, frame_times, read_frames
+    from pipeline.media.reader import FrameRequest, frame_times, read_frames
 
     path = built["folder"] / "videos" / "odd.mp4"
     frames = read_frames(path, {"all": FrameRequest(frame_times(path)[:12])})["all"]

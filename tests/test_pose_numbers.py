@@ -12,13 +12,24 @@ import pytest
 from clips import clicks, write
 
 from pipeline import cli
-from pipeline.manifest import Row
-from pipeline.media import FrameRequest, read_frames
-from pipeline.stages import openpose
-from pipeline.stages.body25 import BODY_25, COCO, COCO_WHOLEBODY, normalise, to_body25
-from pipeline.stages.extract import Settings
-from pipeline.stages.people import Watch, motion_of, pose_times
-from pipeline.stages.tracks import Tracker, bridge, dancers_seen, main_dancer
+from pipeline.features.motion import openpose
+from pipeline.features.motion.body25 import (
+    BODY_25,
+    COCO,
+    COCO_WHOLEBODY,
+    normalise,
+    to_body25,
+)
+from pipeline.features.plan import Settings
+from pipeline.features.pose.people import Watch, motion_of, pose_times
+from pipeline.features.pose.tracks import (
+    Tracker,
+    bridge,
+    dancers_seen,
+    main_dancer,
+)
+from pipeline.media.reader import FrameRequest, read_frames
+from pipeline.sources.manifest import Row
 
 # OpenPose's joints as indices of COCO-WholeBody, written down by hand from both documentations;
 # a pair is the middle of two.
@@ -220,7 +231,7 @@ def test_a_moving_block_is_followed_in_px_of_the_videos_own_picture(frames, scal
 
 
 def test_a_long_video_does_not_keep_its_crops(monkeypatch):
-    monkeypatch.setattr("pipeline.stages.people.CROPS", 20)
+    monkeypatch.setattr("pipeline.features.pose.people.CROPS", 20)
     watch = Watch(Wall(), Centre(), 93, (200, 120))
     for index in range(93):
         picture = np.zeros((120, 200, 3), np.uint8)
@@ -254,7 +265,7 @@ def test_keys_hold_weights_and_settings_and_no_window_for_the_networks():
 
 
 def test_without_mmpose_the_command_that_installs_it_is_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("pipeline.stages.pose.find_spec", lambda name: None)
+    monkeypatch.setattr("pipeline.features.pose.estimator_mmpose.find_spec", lambda name: None)
     (tmp_path / "a.mp4").touch()
     arguments = ["build", "--dataset", "folder", "--source", str(tmp_path), "--visual", "none"]
     with pytest.raises(SystemExit) as end:

@@ -10,7 +10,13 @@ import imageio_ffmpeg
 import pytest
 
 from pipeline.cli import main
-from pipeline.program import VARIABLES, FfmpegError, binary, lack, version
+from pipeline.media.program import (
+    VARIABLES,
+    FfmpegError,
+    binary,
+    lack,
+    version,
+)
 
 BUNDLED = imageio_ffmpeg.get_ffmpeg_exe()
 Stub = Callable[[str, str], Path]

@@ -18,15 +18,20 @@ from fsspec.implementations.local import LocalFileSystem
 from moto.server import ThreadedMotoServer
 from test_train import command, settings
 
-from model.fake import write_fake_dataset
-from model.jukebox import load_codec, random_codec, write_weights
-from model.report import read_metrics
-from model.segment import load_dataset, save_dataset
+from model.codecs.jukebox import load_codec, random_codec, write_weights
+from model.contract.dataset import load_dataset, save_dataset
+from model.fake_dataset import write_fake_dataset
+from model.runtime.run_log import read_metrics
 from pipeline import cli
-from pipeline.publish import LAST, MARK, Published, publish
-from pipeline.report import Report
-from pipeline.store import open_store
-from pipeline.verify import verify
+from pipeline.output.publish import (
+    LAST,
+    MARK,
+    Published,
+    publish,
+)
+from pipeline.output.remote import open_store
+from pipeline.output.verify import verify
+from pipeline.report.report import Report
 
 FILES = 8  # three tars and their three of codes, report.json, dataset.json
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from test_build import clip, options
 
-from model.jukebox.checkpoint import write_weights
-from model.jukebox.codec import random_codec
+from model.codecs.jukebox.codec import random_codec
+from model.codecs.jukebox.weights import write_weights
 from pipeline.build import build
-from pipeline.codes import extract_codes
+from pipeline.features.codes import extract_codes
 
 ROOT = Path(__file__).parent.parent
 

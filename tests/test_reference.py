@@ -7,16 +7,16 @@ import torch
 from torch.nn import functional as F
 
 from model.cli import main
-from model.config import load_config
-from model.fake import write_fake_dataset
-from model.generate import join_codes, load_run
-from model.generator import build_generator
-from model.jukebox import random_codec, write_weights
-from model.reference import ReferenceGenerator, ReferenceMotion
-from model.released import load_released
-from model.segment import LEVELS, window_samples
-from model.shapes import Inputs, InputSpec
-from model.train import train
+from model.codecs.jukebox import random_codec, write_weights
+from model.contract.segment import LEVELS, window_samples
+from model.data.inputs import Inputs, InputSpec
+from model.fake_dataset import write_fake_dataset
+from model.families.d2m_gan.config import load_config
+from model.families.d2m_gan.generator import build_generator
+from model.families.d2m_gan.paper import ReferenceGenerator, ReferenceMotion
+from model.families.d2m_gan.released_weights import load_released
+from model.generation.generate import join_codes, load_run
+from model.training.loop import train
 
 SMALL = [
     "channels=16",

@@ -13,18 +13,30 @@ import pytest
 from clips import clicks
 from test_build import clip, options
 
-import pipeline.examples
-import pipeline.page
-from model.segment import MOTION, load_dataset
+import pipeline.report.examples
+import pipeline.report.html
+from model.contract.dataset import load_dataset
+from model.contract.segment import MOTION
+from model.contract.shards import read_shard
 from pipeline import cli
 from pipeline.build import build
-from pipeline.examples import Example, lines, pick, points_of, strip
-from pipeline.hearing import HOP, decibels, onsets_s, picture_of
-from pipeline.page import page, save_page
-from pipeline.report import Report
-from pipeline.shards import read_shard
-from pipeline.stages.body25 import BODY_25
-from pipeline.timing import StageTime
+from pipeline.engine.timing import StageTime
+from pipeline.features.motion.body25 import BODY_25
+from pipeline.report.examples import (
+    Example,
+    lines,
+    pick,
+    points_of,
+    strip,
+)
+from pipeline.report.html import page, save_page
+from pipeline.report.report import Report
+from pipeline.report.spectrogram import (
+    HOP,
+    decibels,
+    onsets_s,
+    picture_of,
+)
 
 EVIL = "<script>alert(1)</script> & <img src=x onerror=y>.mp4"
 """The slash makes it a folder and a file in it: each a legal name."""
@@ -176,7 +188,7 @@ def test_segments_are_shown_with_picture_and_onsets(built):
 def test_without_the_videos_the_page_says_so(built, tmp_path):
     dataset = load_dataset(built)
     gone = replace(dataset, source=str(tmp_path / "gone"))
-    drawn = pipeline.examples.figures(built, gone)["train"]
+    drawn = pipeline.report.examples.figures(built, gone)["train"]
     assert len(drawn) == 4
     assert all("the source video is not here" in figure for figure in drawn)
     assert all("data:image/png" in figure and "jpeg" not in figure for figure in drawn)
@@ -187,7 +199,7 @@ def test_a_video_that_cannot_be_read_any_more_takes_its_picture_alone(built, tmp
     for path in ("a.mp4", EVIL, "long.mp4"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("<i>not a video any more</i>", encoding="utf-8")
-    drawn = pipeline.examples.figures(built, replace(dataset, source=str(tmp_path)))["train"]
+    drawn = pipeline.report.examples.figures(built, replace(dataset, source=str(tmp_path)))["train"]
     assert all("data:image/png" in figure and "jpeg" not in figure for figure in drawn)
     assert all('class="missing"' in figure and "<i>" not in figure for figure in drawn)
 
@@ -282,7 +294,7 @@ def test_a_motion_of_an_unknown_layout_takes_its_own_place_alone(built):
     dataset = load_dataset(built)
     (example,) = pick(built, dataset.splits["train"], 1)
     odd = Example(example.key, example.facts, example.pcm, np.zeros((60, 7), np.float32))
-    figure = pipeline.examples._figure(dataset, odd)
+    figure = pipeline.report.examples._figure(dataset, odd)
     assert "no layout that is known" in figure and "data:image/png" in figure
 
 
@@ -295,7 +307,7 @@ def test_untrained_poses_are_labelled(built):
         fields=dataset.fields | {MOTION: {"kind": "mmpose"}},
         untrained=["motion: poses by a network with random weights"],
     )
-    assert "UNTRAINED" in pipeline.examples._figure(labelled, posed)
+    assert "UNTRAINED" in pipeline.report.examples._figure(labelled, posed)
     report = Report.load(built)
     report.untrained = list(labelled.untrained)
     assert "UNTRAINED: motion: poses by a network with random weights" in page(built, report)

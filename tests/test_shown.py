@@ -18,11 +18,17 @@ from field_pictures import FPS, grey, stream
 from test_build import ends, options
 
 from pipeline.build import build
-from pipeline.container import DEFAULTS, decoded, opened, time_s, video_stream
 from pipeline.curate.run import CurateOptions, curate
-from pipeline.ffmpeg import encode
-from pipeline.h264_fields import FieldPairs
-from pipeline.media import (
+from pipeline.media.container import (
+    DEFAULTS,
+    decoded,
+    opened,
+    time_s,
+    video_stream,
+)
+from pipeline.media.ffmpeg import encode
+from pipeline.media.h264_fields import FieldPairs
+from pipeline.media.reader import (
     FrameRequest,
     MediaError,
     decoded_times,

@@ -16,17 +16,17 @@ import pytest
 from scipy import sparse
 from test_build import clip, motion_file, options, run
 
-from model.segment import load_dataset
+from model.contract.dataset import load_dataset
+from model.contract.shards import read_npy, read_shard
 from pipeline.build import build
-from pipeline.engine import LocalEngine
-from pipeline.outcome import StageError
-from pipeline.shards import read_npy, read_shard
+from pipeline.engine.base import LocalEngine
+from pipeline.engine.outcome import StageError
+from pipeline.features.motion import smpl_rotations as smpl
+from pipeline.features.motion.smpl_joints import BATCH, SmplJoints
+from pipeline.features.motion.smpl_model import load_body_model
 from pipeline.sources.synthetic import plan
 from pipeline.sources.synthetic.body import OFFSETS_M, PARENTS, forward_kinematics
 from pipeline.sources.synthetic.write import SCALING, perform
-from pipeline.stages import smpl
-from pipeline.stages.smpl_joints import BATCH, SmplJoints
-from pipeline.stages.smpl_model import load_body_model
 
 PELVIS_M = np.array([0.01, -0.2, 0.03])
 """Where the made-up body's root rests: SMPL's is not at the origin either."""

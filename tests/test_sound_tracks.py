@@ -12,15 +12,16 @@ import soundfile
 from clips import clicks, ffmpeg, write
 from test_build import clip, ends, options, run
 
-from model.segment import WAV, load_dataset
-from model.video import build_features
+from model.contract.dataset import load_dataset
+from model.contract.segment import WAV
+from model.contract.shards import read_shard, read_wav
+from model.generation.pipeline_process import build_features
 from pipeline.build import build
-from pipeline.codes import extract_codes
 from pipeline.curate.run import CurateOptions, curate
-from pipeline.media import MediaError, probe, read_audio
-from pipeline.report import Report
-from pipeline.shards import read_shard, read_wav
-from pipeline.verify import verify
+from pipeline.features.codes import extract_codes
+from pipeline.media.reader import MediaError, probe, read_audio
+from pipeline.output.verify import verify
+from pipeline.report.report import Report
 
 RATE_HZ = 22050
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from test_build import clip, ends, options
 
-from model.jukebox.corpus import music_files
-from model.segment import is_hidden
+from model.codecs.jukebox.corpus import music_files
+from model.contract.segment import is_hidden
 from pipeline import cli
 from pipeline.build import build, list_inputs
 from pipeline.curate.run import CurateOptions, curate
-from pipeline.manifest import Row, find, hash_inputs
-from pipeline.report import Report
+from pipeline.features.motion.openpose import load_people
+from pipeline.report.report import Report
 from pipeline.sources.aist import (
     IGNORE_LIST,
     dance,
@@ -23,8 +23,8 @@ from pipeline.sources.aist import (
     official_split,
     read_ignore_list,
 )
+from pipeline.sources.manifest import Row, find, hash_inputs
 from pipeline.sources.tiktok import list_published
-from pipeline.stages.openpose import load_people
 
 APPLE_DOUBLE = b"\0\5\26\7\0\2\0\0Mac OS X        \0\2" + bytes(4070)
 ASIDE = (

@@ -7,15 +7,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model.config import load_config
-from model.data import Batch
-from model.jukebox import Codec, random_codec
-from model.layers import Conv, pad_time
-from model.optimiser import adam, gradient_norm
-from model.parallel import Team
-from model.segment import MOTION, VISUAL, WAV, Dataset
-from model.state import State, build
-from model.step import step_in_memory, train_step
+from model.codecs.jukebox import Codec, random_codec
+from model.contract.dataset import Dataset
+from model.contract.segment import MOTION, VISUAL, WAV
+from model.data.source import Batch
+from model.families.d2m_gan.config import load_config
+from model.families.d2m_gan.family import train_step
+from model.families.d2m_gan.layers import Conv, pad_time
+from model.runtime.distributed import Team
+from model.runtime.optimiser import adam, gradient_norm
+from model.training.memory import step_in_memory
+from model.training.state import State, build
 
 CPU = torch.device("cpu")
 SMALL = ["d_channels=8", "d_max_channels=64", "d_layers=3", "d_first_stride=4", "batch_size=2"]
@@ -143,7 +145,7 @@ def test_out_of_memory_says_which_batch_fits(codec, monkeypatch, room, told):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nMore")
         return train_step(state, batch)
 
-    monkeypatch.setattr("model.step.train_step", limited)
+    monkeypatch.setattr("model.training.memory.train_step", limited)
     state, batch = state_of(codec, "tiny", TEMPORAL), batch_of(codec, "high", items=8)
     with pytest.raises(ValueError, match=f"step 1: out of memory .* batches of 8 .*{told}"):
         step_in_memory(state, batch, Team())

@@ -12,18 +12,31 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import synthesizer
-from model.checkpoint import read_checkpoint
 from model.cli import main
-from model.data import Source, spread_batches
-from model.discriminators import MultiScale
-from model.fake import write_fake_dataset
-from model.generate import load_run
-from model.jukebox import VQVAE, load_codec, random_codec, read_weights, write_weights
-from model.report import read_metrics
-from model.segment import load_dataset
-from model.synthesizer import CHECKPOINT, CODEC, PARTS, build, finetune, train_step
-from model.synthesizer_config import SynthesizerConfig
+from model.codecs.jukebox import (
+    VQVAE,
+    load_codec,
+    random_codec,
+    read_weights,
+    write_weights,
+)
+from model.contract.dataset import load_dataset
+from model.data.source import Source, spread_batches
+from model.fake_dataset import write_fake_dataset
+from model.families.d2m_gan.discriminators import MultiScale
+from model.generation.generate import load_run
+from model.runtime.checkpoint import read_checkpoint
+from model.runtime.run_log import read_metrics
+from model.training import finetune_decoder as synthesizer
+from model.training.finetune_config import SynthesizerConfig
+from model.training.finetune_decoder import (
+    CHECKPOINT,
+    CODEC,
+    PARTS,
+    build,
+    finetune,
+    train_step,
+)
 
 CPU = torch.device("cpu")
 SMALL = SynthesizerConfig(
@@ -338,7 +351,7 @@ def test_train_takes_the_fine_tuned_codec_with_its_parents_codes(world, tuned, t
 
 
 def test_extracting_codes_again_with_the_fine_tuned_codec_gives_the_parents(world, tuned, tmp_path):
-    from pipeline.codes import extract_codes
+    from pipeline.features.codes import extract_codes
 
     root = shutil.copytree(world[0], tmp_path / "shards")
     parent = load_codec(world[1]).id

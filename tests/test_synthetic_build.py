@@ -10,9 +10,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 from test_build import options, run
 
-from model.segment import load_dataset
+from model.contract.dataset import load_dataset
+from model.contract.shards import read_npy, read_shard, read_wav
 from pipeline.build import build
-from pipeline.shards import read_npy, read_shard, read_wav
 from pipeline.sources.synthetic import plan
 from pipeline.sources.synthetic.write import perform
 

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from clips import as_listed, clicks, write
 
-from pipeline.report import Report
+from pipeline.report.report import Report
 
 ROOT = Path(__file__).parent.parent
 PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -74,8 +74,9 @@ def test_a_video_of_any_name_gets_its_music_and_its_line(
     tmp_path: Path, clip: Path, setting: str
 ) -> None:
     code = (
-        "import sys; from pathlib import Path; from model.terminal import print_anything; "
-        "print_anything(); from model.video import mux; out = Path(sys.argv[3]); "
+        "import sys; from pathlib import Path; from model.contract.terminal import print_anything; "
+        "print_anything(); from model.generation.pipeline_process import mux; "
+        "out = Path(sys.argv[3]); "
         "mux(Path(sys.argv[1]), Path(sys.argv[2]), 0.0, out); print(out)"
     )
     wav = tmp_path / "music.wav"

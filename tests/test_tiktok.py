@@ -18,23 +18,39 @@ from test_build import refuse_work, shards
 from test_curate import compilation, dance
 
 import pipeline.build
-import pipeline.media
+import pipeline.media.reader
 from model.cli import main as model_command
-from model.segment import SPLITS, load_dataset
-from pipeline import cli, manifest
+from model.contract.dataset import load_dataset
+from model.contract.segment import SPLITS
+from model.contract.shards import read_npy, read_shard, read_wav
+from pipeline import cli
 from pipeline.build import BuildOptions, build
 from pipeline.curate.run import CurateOptions, curate
-from pipeline.curate.split import TEST_SHARE, VAL_SHARE, split_of, val_songs
-from pipeline.engine import LocalEngine
-from pipeline.ffmpeg import mux_clip
-from pipeline.manifest import Row
-from pipeline.media import Audio, FrameRequest, Probe, frame_times, probe, read_frames
-from pipeline.outcome import FILTERED, REASONS
-from pipeline.shards import read_npy, read_shard, read_wav
+from pipeline.engine.base import LocalEngine
+from pipeline.engine.outcome import FILTERED, REASONS
+from pipeline.features.motion.openpose import load_clip
+from pipeline.features.sound import cut_sound
+from pipeline.media.ffmpeg import mux_clip
+from pipeline.media.reader import (
+    Audio,
+    FrameRequest,
+    Probe,
+    frame_times,
+    probe,
+    read_frames,
+)
+from pipeline.sources import manifest
+from pipeline.sources.curated import LONGEST, clip_id, list_curated
+from pipeline.sources.manifest import Row
+from pipeline.sources.song_split import (
+    TEST_SHARE,
+    VAL_SHARE,
+    split_of,
+    val_songs,
+    with_val,
+)
 from pipeline.sources.synthetic.compilations import _sound, write_compilation
-from pipeline.sources.tiktok import LONGEST, clip_id, list_curated, list_tiktok, with_val
-from pipeline.stages.cut import cut_sound
-from pipeline.stages.openpose import load_clip
+from pipeline.sources.tiktok import list_tiktok
 
 FPS = 25
 SONGS = {"mBR0": "tune-0", "mWA2": "tune-14", "mJB1": "tune-10"}
@@ -439,14 +455,14 @@ def test_a_span_read_by_seeking_equals_the_same_of_the_whole(name, coding, tmp_p
     path = tmp_path / name
     sound = np.random.default_rng(0).normal(0, 0.1, 22050 * 8).astype(np.float32)
     write_numbered(path, Fraction(30), 240, sound, 22050, "-preset", "medium", *coding, "-shortest")
-    decoded, given = pipeline.media.decoded, []
+    decoded, given = pipeline.media.reader.decoded, []
 
     def counted(*arguments):
         for frame in decoded(*arguments):
             given.append(frame)
             yield frame
 
-    monkeypatch.setattr(pipeline.media, "decoded", counted)
+    monkeypatch.setattr(pipeline.media.reader, "decoded", counted)
     shown = frame_times(path)
     assert len(shown) == 240
     whole = read_frames(path, {"": FrameRequest(shown)})[""]

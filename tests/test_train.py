@@ -20,20 +20,27 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from model.checkpoint import BEST, LAST, read_checkpoint, save_torch
 from model.cli import main
-from model.config import load_config
-from model.data import Position, TrainingStream
-from model.exits import told
-from model.fake import tones, write_fake_dataset, write_tar
-from model.generate import Piece, load_run, read_pieces
-from model.jukebox import load_codec, random_codec, write_weights
-from model.report import RunLog, read_metrics
-from model.segment import load_dataset, save_dataset
-from model.state import build, restore
-from model.step import train_step
-from model.train import Interrupted, stop_if_bad, train
-from model.video import find_video
+from model.codecs.jukebox import load_codec, random_codec, write_weights
+from model.contract.dataset import load_dataset, save_dataset
+from model.contract.exit_codes import told
+from model.data.pieces import Piece
+from model.data.stream import Position, TrainingStream
+from model.fake_dataset import tones, write_fake_dataset, write_tar
+from model.families.d2m_gan.config import load_config
+from model.families.d2m_gan.family import train_step
+from model.generation.generate import load_run, read_pieces
+from model.generation.pipeline_process import find_video
+from model.runtime.checkpoint import (
+    BEST,
+    LAST,
+    read_checkpoint,
+    save_torch,
+)
+from model.runtime.run_log import RunLog, read_metrics
+from model.runtime.signals import Interrupted
+from model.training.loop import stop_if_bad, train
+from model.training.state import build, restore
 
 SMALL = (
     "channels=16", "min_channels=8", "motion_channels=8", "visual_channels=8", "batch_size=2",
@@ -171,7 +178,7 @@ def test_resume_without_a_checkpoint_says_so(world, tmp_path):
 
 
 def test_a_run_that_has_no_place_stops_before_the_shards_are_read(world, tmp_path, monkeypatch):
-    monkeypatch.setattr("model.train.check_shards", None)
+    monkeypatch.setattr("model.training.loop.check_shards", None)
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(FileExistsError):
         train(world[0], tmp_path / "file", load_config("tiny", None, SMALL))
@@ -242,10 +249,10 @@ def test_a_signal_does_not_cost_a_validation(world, tmp_path, monkeypatch):
                 event.set()
             return logs
 
-        monkeypatch.setattr("model.step.train_step", stepped)
+        monkeypatch.setattr("model.training.memory.train_step", stepped)
         return contextlib.nullcontext(event)
 
-    monkeypatch.setattr("model.train.stop_requested", asked)
+    monkeypatch.setattr("model.training.loop.stop_requested", asked)
     with pytest.raises(Interrupted, match="step 4"):
         train(world[0], tmp_path, load_config("tiny", None, SMALL))
     assert [row["step"] for row in read_metrics(tmp_path) if "val/mel" in row] == [4]
@@ -260,7 +267,7 @@ def test_a_validation_that_fails_costs_no_steps(run, world, tmp_path, monkeypatc
 
     config = load_config("tiny", None, [*SMALL, "checkpoint_every=1000"])
     with monkeypatch.context() as broken:
-        broken.setattr(f"model.train.{failing}", fails)
+        broken.setattr(f"model.training.loop.{failing}", fails)
         with pytest.raises(OSError, match="no room"):
             train(world[0], tmp_path, config)
         failed = 4 if failing == "validate" else 8
@@ -269,7 +276,7 @@ def test_a_validation_that_fails_costs_no_steps(run, world, tmp_path, monkeypatc
     if failed == 4:
         shutil.rmtree(tmp_path / "samples")
         with monkeypatch.context() as broken:  # nothing is left to do but to validate
-            broken.setattr("model.train.validate", fails)
+            broken.setattr("model.training.loop.validate", fails)
             train(world[0], tmp_path, config, resume=True)
     for name in (LAST, BEST):
         whole, parts = (read_checkpoint(folder / name) for folder in (run, tmp_path))
@@ -304,7 +311,7 @@ def test_the_first_signal_is_heard_while_data_are_waited_for(
     whole, config = TrainingStream.part, load_config("tiny", None, SMALL)
     with monkeypatch.context() as slow:
         slow.setattr(TrainingStream, "part", part)
-        slow.setattr("model.step.train_step", stepped)
+        slow.setattr("model.training.memory.train_step", stepped)
         with pytest.raises(Interrupted, match="step 3"):
             train(world[0], tmp_path, replace(config, workers=workers))
     train(world[0], tmp_path, config, resume=True)
@@ -389,7 +396,7 @@ def test_a_gap_starts_a_new_piece(run, world):
     assert pieces[0].motion.shape == (360, 219)
     assert pieces[0].visual.shape == (3, 2048)
 
-    from model.generate import runs
+    from model.data.pieces import runs
 
     rows = [({"segment": i}, {}) for i in (1, 2, 4, 5, 6, 9)]
     found = [[meta["segment"] for meta, _ in part] for part in runs(rows)]
@@ -418,9 +425,9 @@ def test_a_failing_mp4_does_not_stop_the_others(run, world, tmp_path, monkeypatc
             raise ValueError("pipeline mux ended with code 1: no picture")
 
     made: list[str] = []
-    monkeypatch.setattr("model.video.mux", failing)
-    monkeypatch.setattr("model.video.has_pipeline", lambda: True)
-    monkeypatch.setattr("model.video.find_video", lambda *_: world[1])
+    monkeypatch.setattr("model.generation.pipeline_process.mux", failing)
+    monkeypatch.setattr("model.generation.pipeline_process.has_pipeline", lambda: True)
+    monkeypatch.setattr("model.generation.pipeline_process.find_video", lambda *_: world[1])
     assert command("generate", "--run", run, "--shards", world[0], "--out", tmp_path) == 3
     assert made == ["test0.mp4", "test1.mp4"]
     told = capsys.readouterr()
@@ -430,7 +437,7 @@ def test_a_failing_mp4_does_not_stop_the_others(run, world, tmp_path, monkeypatc
 
 
 def test_pieces_of_one_video_get_names_of_their_own(run, tmp_path):
-    from model.generate import write_pieces
+    from model.generation.generate import write_pieces
 
     trained = load_run(run, LAST)
     pieces = [
@@ -585,14 +592,15 @@ def test_memory_that_runs_out_is_one_line_that_says_what_to_lower(tmp_path, monk
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.\nand more")
 
-    monkeypatch.setattr("model.generate.load_run", full)
+    monkeypatch.setattr("model.generation.generate.load_run", full)
     what = ("--run", tmp_path, "--shards", tmp_path, "--out", tmp_path)
     assert command("generate", *what) == 1
     assert capsys.readouterr().err == (
         "error: out of memory (CUDA out of memory. Tried to allocate 3 GiB.); "
         "take shorter videos, or --device cpu\n"
     )
-    monkeypatch.setattr("model.generate.load_run", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    load_run = "model.generation.generate.load_run"
+    monkeypatch.setattr(load_run, lambda *_: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError):  # a bug is not to look like full memory
         main(["generate", *map(str, what)])
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model.evaluate.embeddings import find_vggish, load_embedding, vggish_embedding
-from model.evaluate.vggish import (
+from model.contract.weights_folder import VGGISH_FILE, VGGISH_PCA_FILE
+from model.measures.embeddings import find_vggish, load_embedding, vggish_embedding
+from model.measures.vggish import (
     VGGish,
     load_postprocessor,
     load_vggish,
@@ -20,8 +21,7 @@ from model.evaluate.vggish import (
     mel_matrix,
     patches,
 )
-from model.jukebox.cache import VGGISH_FILE, VGGISH_PCA_FILE
-from pipeline.weights import lookup
+from pipeline.weights.table import lookup
 
 PUBLISHED = {
     "features.0": (64, 1, 3, 3), "features.3": (128, 64, 3, 3), "features.6": (256, 128, 3, 3),

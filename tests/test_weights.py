@@ -15,15 +15,26 @@ from urllib.request import Request
 import pytest
 import torch
 
-import pipeline.weights
-from model.jukebox.cache import record_of, weights_folder
-from model.jukebox.codec import find_weights
+import pipeline.weights.table
+from model.codecs.jukebox.codec import find_weights
+from model.contract.weights_folder import record_of, weights_folder
 from pipeline.cli import main
-from pipeline.download import DownloadError, _SameSecurity, download
-from pipeline.stages import detect, inception, pose
-from pipeline.stages.flow import Flow
-from pipeline.stages.visual import I3D, weights_path
-from pipeline.weights import TABLE, Weight, check, fetch, find, git_blob_of, lookup, verify
+from pipeline.features.pose import detector_torchvision as detect
+from pipeline.features.pose import estimator_mmpose as pose
+from pipeline.features.visual import inception
+from pipeline.features.visual.i3d_r50 import I3D, weights_path
+from pipeline.features.visual.optical_flow import Flow
+from pipeline.weights.download import DownloadError, _SameSecurity, download
+from pipeline.weights.table import (
+    TABLE,
+    Weight,
+    check,
+    fetch,
+    find,
+    git_blob_of,
+    lookup,
+    verify,
+)
 
 BODY = b"PK\x03\x04" + bytes(i * i % 251 for i in range(300_000))
 
@@ -111,7 +122,7 @@ def weight(script, monkeypatch) -> Weight:
         sha256=sha256(BODY),
         size_bytes=len(BODY),
     )
-    monkeypatch.setattr(pipeline.weights, "TABLE", (entry,))
+    monkeypatch.setattr(pipeline.weights.table, "TABLE", (entry,))
     return entry
 
 
@@ -252,7 +263,7 @@ def test_a_hash_of_a_single_source_is_a_hint(script, weight, monkeypatch):
     assert get(hint)[-1].endswith("SHA-256 is as stated (unverified: single source)")
     told = check(replace(hint, sha256="0" * 64), script.target)
     assert told == f"DIFFERS: SHA-256 is {sha256(BODY)}, the single source known states {'0' * 64}"
-    monkeypatch.setattr(pipeline.weights, "TABLE", (replace(hint, sha256="0" * 64),))
+    monkeypatch.setattr(pipeline.weights.table, "TABLE", (replace(hint, sha256="0" * 64),))
     with pytest.warns(UserWarning, match="DIFFERS"):
         assert find("toy") == script.target
     lines, right = verify()

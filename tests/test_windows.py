@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pipeline.media import Audio
-from pipeline.windows import Window, cut, cut_audio
+from pipeline.media.reader import Audio
+from pipeline.media.windows import Window, cut, cut_audio
 
 ZERO = Fraction(0)
 

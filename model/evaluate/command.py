@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from model.evaluate.embeddings import Embedding
     from model.evaluate.score import Judge
+    from model.measures.embeddings import Embedding
 
-from model.exits import UsageError
-from model.segment import GENRES, Dataset
+from model.contract.dataset import Dataset
+from model.contract.exit_codes import UsageError
+from model.contract.segment import GENRES
 
 NAME, SETS = "evaluation.json", "sets.npz"
 
@@ -58,8 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser, place: Callable[[str], object
 
 def run(arguments: argparse.Namespace, device: Callable[[str], torch.device]) -> int:
     """Evaluate a run, or print tables of evaluated ones."""
-    from model.evaluate.tables import beside_the_paper, compared, one_run, opinions
-    from model.mos.report import report
+    from model.evaluate.tables import (
+        beside_the_paper,
+        compared,
+        one_run,
+        opinions,
+    )
+    from model.listening.report import report
 
     if arguments.all:
         heard = report(arguments.listening) if arguments.listening else None
@@ -112,17 +118,20 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     import numpy as np
     import torch
 
-    from model.config import to_dict
-    from model.data import Source
-    from model.evaluate.denoise import check_available
-    from model.evaluate.material import Training, read_clips, read_training
-    from model.evaluate.music import Music, rows
+    from model.baselines.base import Music
+    from model.codecs.jukebox import load_codec
+    from model.contract.dataset import load_dataset
+    from model.contract.files import atomic_file, write_atomic
+    from model.data.clips import read_clips
+    from model.data.source import Source
     from model.evaluate.page import write_page
     from model.evaluate.score import Judge, plain, plain_scores
-    from model.generate import check_features, load_run
-    from model.jukebox import load_codec
-    from model.report import labels
-    from model.segment import atomic_file, load_dataset, write_atomic
+    from model.evaluate.systems import rows
+    from model.evaluate.training_split import Training, read_training
+    from model.families.d2m_gan.config import to_dict
+    from model.generation.denoise import check_available
+    from model.generation.generate import check_features, load_run
+    from model.runtime.run_log import labels
 
     if arguments.denoise:
         check_available()
@@ -214,7 +223,7 @@ def genre_notes(judge: Judge, train_split: str) -> list[str]:
 
 
 def find_embedding(arguments: argparse.Namespace, device: torch.device) -> Embedding | None:
-    from model.evaluate.embeddings import load_embedding
+    from model.measures.embeddings import load_embedding
 
     if arguments.embedding == "none":
         return None

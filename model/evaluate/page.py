@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.audio import LogMel, write_wav
-from model.evaluate.beats import onsets_s
-from model.evaluate.material import Clip
-from model.evaluate.music import Music
-from model.evaluate.rhythm import beats_s
+from model.audio import LogMel
+from model.baselines.base import Music
+from model.contract.files import write_atomic
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.contract.wav import write_wav
+from model.data.clips import Clip
 from model.evaluate.tables import one_run
-from model.segment import SAMPLE_RATE_HZ, write_atomic
+from model.measures.beats import onsets_s
+from model.measures.rhythm import beats_s
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em;

@@ -11,16 +11,17 @@ from dataclasses import asdict
 
 import numpy as np
 
-from model.evaluate.align import align_scores
-from model.evaluate.beats import onset_f, onset_scores, onsets_s
-from model.evaluate.codes import code_accuracy, perplexity
-from model.evaluate.compare import Interval, interval, mean_interval
-from model.evaluate.embeddings import Embedding
-from model.evaluate.fad import feature_kl, frechet, paired_kl
-from model.evaluate.genre import Database, genre_right
-from model.evaluate.material import Clip
-from model.evaluate.music import Music
-from model.evaluate.rhythm import (
+from model.baselines.base import Music
+from model.contract.segment import GENRES, SAMPLE_RATE_HZ
+from model.data.clips import Clip
+from model.measures.align import align_scores
+from model.measures.beats import onset_f, onset_scores, onsets_s
+from model.measures.bootstrap import Interval, interval, mean_interval
+from model.measures.codes import code_accuracy, perplexity
+from model.measures.embeddings import Embedding
+from model.measures.fad import feature_kl, frechet, paired_kl
+from model.measures.genre import Database, genre_right
+from model.measures.rhythm import (
     beat_scores,
     beats_s,
     loris_onsets_s,
@@ -28,7 +29,6 @@ from model.evaluate.rhythm import (
     loris_summary,
     spread,
 )
-from model.segment import GENRES, SAMPLE_RATE_HZ
 
 PAPER = ("cover", "hit", "genre")
 OF_CLIPS = ("onset_f", "beat_f", "cemgil", "tempo", "tempo_octave", "align", "align_back")

@@ -7,12 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from model.config import FREE, Config, to_dict
-from model.evaluate.compare import paired_difference, set_difference, sign_flip_p
-from model.evaluate.paper import AIST, OTHERS, TABLES, TIKTOK, Row, row_of
-from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, PAPER, set_figures
-from model.mos.report import PAPER as OPINIONS
-from model.segment import LEVELS
+from model.contract.segment import LEVELS
+from model.evaluate.paper import (
+    AIST,
+    OTHERS,
+    TABLES,
+    TIKTOK,
+    Row,
+    row_of,
+)
+from model.evaluate.score import (
+    OF_CLIPS,
+    OF_SEGMENTS,
+    OF_SETS,
+    PAPER,
+    set_figures,
+)
+from model.families.d2m_gan.config import FREE, Config, to_dict
+from model.listening.report import PAPER as OPINIONS
+from model.measures.bootstrap import paired_difference, set_difference, sign_flip_p
 
 PERCENT = {*PAPER, "codes", "tempo", "tempo_octave", "csd", "hsd"}
 DIGITS = {"perplexity": 0, "mos": 2}

@@ -6,12 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.curate.groups import Joining, connected, families, group, song_id
+from pipeline.curate.groups import (
+    Joining,
+    connected,
+    families,
+    group,
+    song_id,
+)
 from pipeline.curate.scores import Clip, Likeness
 from pipeline.curate.songs import Pair
-from pipeline.curate.split import split_of
-from pipeline.lists import csv_rows
-from pipeline.outcome import REASONS
+from pipeline.engine.outcome import REASONS
+from pipeline.sources.song_split import split_of
+from pipeline.sources.tables import csv_rows
 
 __all__ = ["REASONS", "Thresholds", "Verdict", "decide", "joining", "read_overrides"]
 

@@ -14,9 +14,16 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from pipeline.container import Limits, MediaError, decoded, opened, time_s, video_stream
-from pipeline.light import to_rgb
-from pipeline.picture import Turn
+from pipeline.media.container import (
+    Limits,
+    MediaError,
+    decoded,
+    opened,
+    time_s,
+    video_stream,
+)
+from pipeline.media.hdr import to_rgb
+from pipeline.media.picture import Turn
 
 LIMITS = Limits(max_duration_s=1800, max_frames=60_000)
 """A compilation's tiny frames are held at once: 60 000 of them take 0.5 GB."""

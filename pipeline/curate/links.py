@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from model.segment import write_atomic
-from pipeline.lists import csv_rows
-from pipeline.outcome import NO_ROOM, Outcome, attempt
-from pipeline.progress import progress
+from model.contract.files import write_atomic
+from pipeline.engine.outcome import NO_ROOM, Outcome, attempt
+from pipeline.engine.progress import progress
+from pipeline.sources.tables import csv_rows
 
 INSTALL = "uv pip install -c constraints.txt -e '.[links]'"
 COLUMNS = ["id", "url", "song", "duration", "dancers"]
@@ -255,7 +255,7 @@ def _download(options: Fetching, link: Link) -> Path | End:
     """Return the complete file among the parts, or the end of a link that is too long."""
     from yt_dlp import YoutubeDL
 
-    from pipeline.program import binary
+    from pipeline.media.program import binary
 
     def too_long(info: Mapping[str, Any], *, incomplete: bool) -> str | None:
         length_s = info.get("duration") or 0
@@ -320,8 +320,8 @@ def _wait_s(options: Fetching, tried: int) -> float:
 
 def _placed(options: Fetching, link: Link, part: Path) -> End:
     """Give a complete file its name in the folder, unless it holds no picture or too much."""
-    from pipeline.container import Limits, MediaError
-    from pipeline.media import probe
+    from pipeline.media.container import Limits, MediaError
+    from pipeline.media.reader import probe
 
     limits = Limits(max_duration_s=options.max_duration_s)
     try:

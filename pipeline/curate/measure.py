@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from model.segment import SAMPLE_RATE_HZ
+from model.contract.segment import SAMPLE_RATE_HZ
 from pipeline.curate.duplicates import RATE_HZ, frame_hashes
 from pipeline.curate.frames import LIMITS, some_frames, tiny_frames
 from pipeline.curate.music import sound_scores
@@ -18,11 +18,11 @@ from pipeline.curate.picture import FRAMES, PictureSettings, find_picture
 from pipeline.curate.scores import Clip, Material
 from pipeline.curate.shots import Shot, ShotSettings, find_shots
 from pipeline.curate.songs import fingerprint
-from pipeline.ledger import Ledger, Result, result_key
-from pipeline.limit import ITEM_LIMIT_S
-from pipeline.manifest import Row
-from pipeline.media import Audio, probe, read_audio
-from pipeline.outcome import Outcome, attempt
+from pipeline.engine.ledger import Ledger, Result, result_key
+from pipeline.engine.outcome import Outcome, attempt
+from pipeline.engine.time_limit import ITEM_LIMIT_S
+from pipeline.media.reader import Audio, probe, read_audio
+from pipeline.sources.manifest import Row
 
 SHORT_SIDE_PX = 360
 HASHED = 40 * RATE_HZ
@@ -111,7 +111,7 @@ def measure(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return facts and arrays of a video: `clips`, and of each `print_`, `hashes_`, `thumb_<k>`.
 
-    `audio_track` chooses the sound as `pipeline.container.audio_stream` does.
+    `audio_track` chooses the sound as `pipeline.media.container.audio_stream` does.
 
     Raises MediaError.
     """

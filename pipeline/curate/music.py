@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.segment import SAMPLE_RATE_HZ
+from model.contract.segment import SAMPLE_RATE_HZ
 
 FFT, HOP = 4096, 512
 SILENT_DBFS = -50.0

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from model.segment import write_atomic
+from model.contract.files import write_atomic
 from pipeline.curate.decide import REASONS, Verdict
 from pipeline.curate.scores import Clip, Figure, Material
-from pipeline.stages.body25 import BODY_25
+from pipeline.features.motion.body25 import BODY_25, BONES, LEAST
 
 STYLE = """
 body { font: 14px/1.4 sans-serif; margin: 1.5em; background: #fafafa; color: #222 }
@@ -24,15 +24,6 @@ svg { position: absolute; inset: 0; width: 100%; height: 100%; fill: none; strok
 svg * { vector-effect: non-scaling-stroke } rect { stroke: #bbb } .main rect { stroke: #ff0 }
 .left { stroke: #fd3 } .right { stroke: #3af } .middle { stroke: #fff }
 """.strip()
-BONES = (
-    *("nose neck", "neck right_shoulder", "right_shoulder right_elbow", "right_elbow right_wrist"),
-    *("neck left_shoulder", "left_shoulder left_elbow", "left_elbow left_wrist", "neck mid_hip"),
-    *("mid_hip right_hip", "right_hip right_knee", "right_knee right_ankle", "mid_hip left_hip"),
-    *("left_hip left_knee", "left_knee left_ankle", "left_ankle left_big_toe"),
-    "right_ankle right_big_toe",
-)
-LEAST = 0.2
-"""A joint less sure than this is not drawn."""
 
 
 def save_page(

@@ -16,17 +16,22 @@ from typing import Any
 import numpy as np
 
 from pipeline.curate.frames import paced_frames
-from pipeline.curate.measure import Measure, Work, shown_places, thumbnail
+from pipeline.curate.measure import (
+    Measure,
+    Work,
+    shown_places,
+    thumbnail,
+)
 from pipeline.curate.scores import Clip, Figure, Material
-from pipeline.ledger import Result, result_key
-from pipeline.limit import ITEM_LIMIT_S
-from pipeline.manifest import Row
-from pipeline.outcome import Outcome, StageError, attempt
-from pipeline.stages import tracks
-from pipeline.stages.body25 import to_body25
-from pipeline.stages.detect import MIN_SCORE, Detector
-from pipeline.stages.people import MIN_CONFIDENCE, Watch
-from pipeline.stages.pose import PoseNet
+from pipeline.engine.ledger import Result, result_key
+from pipeline.engine.outcome import Outcome, StageError, attempt
+from pipeline.engine.time_limit import ITEM_LIMIT_S
+from pipeline.features.motion.body25 import to_body25
+from pipeline.features.pose import tracks
+from pipeline.features.pose.detector_torchvision import MIN_SCORE, Detector
+from pipeline.features.pose.estimator_mmpose import PoseNet
+from pipeline.features.pose.people import MIN_CONFIDENCE, Watch
+from pipeline.sources.manifest import Row
 
 NAME = "people"
 RATE_HZ = 6
@@ -60,7 +65,8 @@ class Networks:
     @classmethod
     def of(cls, detector: str, pose_weights: str) -> Networks:
         """Check that both can be used; ValueError or FileNotFoundError says what to change."""
-        from pipeline.stages import detect, pose
+        from pipeline.features.pose import detector_torchvision as detect
+        from pipeline.features.pose import estimator_mmpose as pose
 
         detect.check_weights(detector)
         if not pose_weights:

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from model.segment import write_atomic
-from pipeline import manifest
+from model.contract.files import write_atomic
 from pipeline.arguments import UsageError
 from pipeline.build import locked
-from pipeline.curate.decide import REASONS, Verdict, decide, read_overrides
+from pipeline.curate.decide import (
+    REASONS,
+    Verdict,
+    decide,
+    read_overrides,
+)
 from pipeline.curate.duplicates import distance
 from pipeline.curate.measure import NAME, Measure, Work
 from pipeline.curate.page import save_page
@@ -24,13 +28,14 @@ from pipeline.curate.scores import Clip, Likeness, Material
 from pipeline.curate.settings import DEFAULT, Settings, load_settings
 from pipeline.curate.songs import compare
 from pipeline.curate.table import save_table
-from pipeline.engine import LocalEngine, RayEngine, check_engine, make_engine
-from pipeline.ledger import Ledger, result_key
-from pipeline.manifest import Row
-from pipeline.outcome import Outcome, attempt
-from pipeline.progress import progress
-from pipeline.report import Report
-from pipeline.sources import folder
+from pipeline.engine.base import LocalEngine
+from pipeline.engine.ledger import Ledger, result_key
+from pipeline.engine.outcome import Outcome, attempt
+from pipeline.engine.progress import progress
+from pipeline.engine.ray import RayEngine, check_engine, make_engine
+from pipeline.report.report import Report
+from pipeline.sources import folder, manifest
+from pipeline.sources.manifest import Row
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from model.segment import told
+from model.contract.dataset import told
 from pipeline.curate.decide import Thresholds
 from pipeline.curate.picture import PictureSettings
 from pipeline.curate.shots import ShotSettings

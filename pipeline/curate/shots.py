@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from model.segment import SAMPLE_RATE_HZ
+from model.contract.segment import SAMPLE_RATE_HZ
 
 HOP = 256
 SIDE_S = 0.8

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.segment import SAMPLE_RATE_HZ
+from model.contract.segment import SAMPLE_RATE_HZ
 
 FFT, HOP = 2048, 1024
 FRAME_S = HOP / SAMPLE_RATE_HZ

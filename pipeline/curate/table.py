@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-from model.segment import write_atomic
+from model.contract.files import write_atomic
 from pipeline.curate.decide import Verdict
 from pipeline.curate.scores import Clip
 

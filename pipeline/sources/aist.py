@@ -13,9 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import manifests
-from model.segment import SPLITS
-from pipeline.lists import csv_rows
-from pipeline.manifest import Row, video_id
+from model.contract.segment import SPLITS
 from pipeline.sources.listing import (
     Listing,
     annotations,
@@ -25,6 +23,8 @@ from pipeline.sources.listing import (
     twice,
     utf8,
 )
+from pipeline.sources.manifest import Row, video_id
+from pipeline.sources.tables import csv_rows
 
 _NAME = re.compile(
     r"^g(?P<genre>[A-Z]{2})_s[A-Z]{2}_(?P<camera>c\d\d|cAll)"

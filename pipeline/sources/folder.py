@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.manifest import Row, video_id
 from pipeline.sources.aist import motion_name
 from pipeline.sources.listing import (
     Listing,
@@ -17,6 +16,7 @@ from pipeline.sources.listing import (
     twice,
     utf8,
 )
+from pipeline.sources.manifest import Row, video_id
 
 
 def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Listing:

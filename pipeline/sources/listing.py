@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.segment import is_hidden
-from pipeline.formats import VIDEO_SUFFIXES
-from pipeline.manifest import Row
+from model.contract.segment import is_hidden
+from pipeline.media.formats import VIDEO_SUFFIXES
+from pipeline.sources.manifest import Row
 
 HIDDEN = "hidden"
 """Among the counted suffixes, all of which begin with a dot: files that nobody put there to use."""

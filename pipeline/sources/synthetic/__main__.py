@@ -6,8 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.segment import SPLITS
-from pipeline.sources.synthetic import plan, write_annotations, write_music, write_video
+from model.contract.segment import SPLITS
+from pipeline.sources.synthetic import (
+    plan,
+    write_annotations,
+    write_music,
+    write_video,
+)
 from pipeline.sources.synthetic.jobs import write_each
 from pipeline.terminal import print_anything
 

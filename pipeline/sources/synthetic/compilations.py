@@ -17,10 +17,22 @@ from pathlib import Path
 
 import numpy as np
 
-from model.segment import GENRES, write_atomic
+from model.contract.files import write_atomic
+from model.contract.segment import GENRES
 from pipeline.sources.synthetic.dance import MOTION_FPS, choreograph
-from pipeline.sources.synthetic.decorate import BARS, Box, canvases, face, watermark
-from pipeline.sources.synthetic.music import SAMPLE_RATE_HZ, SONG_S, SONGS_PER_GENRE, compose
+from pipeline.sources.synthetic.decorate import (
+    BARS,
+    Box,
+    canvases,
+    face,
+    watermark,
+)
+from pipeline.sources.synthetic.music import (
+    SAMPLE_RATE_HZ,
+    SONG_S,
+    SONGS_PER_GENRE,
+    compose,
+)
 from pipeline.sources.synthetic.speech import loudness, speech
 from pipeline.terminal import print_anything
 
@@ -93,7 +105,7 @@ def plan(count: int, seed: int = 0) -> list[CompilationSpec]:
 
 def write_compilation(spec: CompilationSpec, root: Path) -> None:
     """Write `videos/<id>.mp4` and then `truth/<id>.json`; nothing where both are there already."""
-    from pipeline.ffmpeg import encode
+    from pipeline.media.ffmpeg import encode
 
     video = root / "videos" / f"{spec.compilation_id}.mp4"
     truth = root / "truth" / f"{spec.compilation_id}.json"
@@ -261,7 +273,12 @@ def _pictures(spec: CompilationSpec, clip: ClipSpec, times_s: np.ndarray) -> Ite
     """Yield a clip's pictures (h, w, 3) at times counted from the start of its material."""
     import cv2
 
-    from pipeline.sources.synthetic.render import dress, place_camera, render, stage
+    from pipeline.sources.synthetic.render import (
+        dress,
+        place_camera,
+        render,
+        stage,
+    )
 
     _, _, w, h = clip.box
     margin = [round(clip.crop * side) for side in (h, w)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.engine import LocalEngine, RayEngine
-from pipeline.outcome import Outcome, attempt
-from pipeline.progress import progress
+from pipeline.engine.base import LocalEngine
+from pipeline.engine.outcome import Outcome, attempt
+from pipeline.engine.progress import progress
+from pipeline.engine.ray import RayEngine
 from pipeline.sources.synthetic.plan import VideoSpec, plan
 from pipeline.sources.synthetic.write import is_written, write_annotations, write_video
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.segment import GENRES
+from model.contract.segment import GENRES
 from pipeline.sources.synthetic.music import SONG_S, SONGS_PER_GENRE
 
 FULL = 600

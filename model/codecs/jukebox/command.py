@@ -1,0 +1,124 @@
+"""`model train-codec`: its arguments, and one process per level."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.codecs.jukebox.config import CodecConfig, override
+from model.contract.exit_codes import UsageError, exits
+from model.runtime.signals import next_unless, stop_requested
+
+if TYPE_CHECKING:
+    from model.contract.storage import Place
+
+LOWER = "lower batch or crop_samples (--set KEY=VALUE)"
+"""What takes less memory."""
+
+
+def add_arguments(parser: argparse.ArgumentParser, place: Callable[[str], object]) -> None:
+    """Add the options; `place` reads a folder or the address of one."""
+    music = parser.add_mutually_exclusive_group(required=True)
+    music.add_argument("--shards", type=place, metavar="DIR", help="a built dataset: its music")
+    music.add_argument("--audio", type=Path, metavar="DIR", help="a folder of music files")
+    parser.add_argument("--levels", nargs="+", choices=("high", "low", "bottom"), metavar="LEVEL",
+                        help="high, low, bottom (default: high low)")  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("runs/codec"), metavar="DIR")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoints")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train the levels and write `codec.safetensors`; return the exit code."""
+    settings = list(args.settings)
+    if args.levels:
+        if given := [setting for setting in settings if setting.startswith("levels=")]:
+            raise UsageError(f"--levels {' '.join(args.levels)} and --set {given[0]}: give one")
+        settings.append(f"levels={','.join(args.levels)}")
+    train(override(CodecConfig(), settings), args.audio, args.shards, args.out, args.resume)
+    return 0
+
+
+def train(
+    config: CodecConfig, audio: Path | None, shards: Place | None, out: Path, resume: bool = False
+) -> Path:
+    """Train each level on its own and return the path of the codec of all of them.
+
+    In parallel, the first level to fail stops the others; ValueError names it. To resume, one
+    level's checkpoint is enough: a run that was stopped early may have none of the other yet.
+    Raises FileNotFoundError and ValueError where there is no music, before anything is begun.
+    """
+    from model.codecs.jukebox.corpus import check_music
+    from model.codecs.jukebox.train import (
+        CHECKPOINT,
+        CODEC,
+        merge,
+        train_level,
+    )
+
+    check_music(audio, shards)
+    begun = {level for level in config.levels if (out / level / CHECKPOINT).exists()}
+    if resume and not begun:
+        raise FileNotFoundError(f"{out}: nothing to resume; run without --resume")
+    jobs = {
+        level: (config, level, audio, shards, out / level, resume and level in begun)
+        for level in config.levels
+    }
+    if not config.parallel or len(jobs) == 1:
+        for job in jobs.values():
+            train_level(*job)
+    else:
+        _train_together(jobs)
+    merge([out / level / CODEC for level in jobs], out / CODEC, config.name, config.note)
+    print(f"wrote {out / CODEC}")
+    return out / CODEC
+
+
+def _train_together(jobs: dict[str, tuple]) -> None:
+    """Train each level in a process of its own; one that fails, or a signal, ends them all."""
+    context = get_context("spawn")
+    running = {
+        level: context.Process(target=_train_one, args=job, name=level, daemon=True)
+        for level, job in jobs.items()
+    }
+    with stop_requested() as stop:
+        for process in running.values():
+            process.start()
+        sentinels = iter(lambda: wait([p.sentinel for p in running.values()]), None)
+        try:
+            while running:
+                if next_unless(stop, sentinels) is None:
+                    raise KeyboardInterrupt
+                for level in [level for level, p in running.items() if not p.is_alive()]:
+                    process = running.pop(level)
+                    process.join()
+                    if process.exitcode:
+                        raise ValueError(f"level {level} stopped {how(process.exitcode)}")
+        finally:
+            for process in running.values():
+                process.terminate()
+
+
+def how(code: int) -> str:
+    """Say how a process ended, by its exit code, and what to do."""
+    if code == -signal.SIGKILL:
+        return (
+            "(killed by SIGKILL), as the system does where memory runs out; give more, or "
+            f"{LOWER}, or train one level after the other (parallel=false); go on with --resume"
+        )
+    how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"({how}); see above"
+
+
+def _train_one(*job: object) -> None:
+    from model.codecs.jukebox.train import train_level
+    from model.data.workers import end_with_parent
+
+    end_with_parent()
+    with exits(LOWER):
+        train_level(*job)

@@ -1,0 +1,178 @@
+"""Music to train the codec on: from a folder of files or from a dataset's shards, held in memory.
+
+Held as PCM16 (44 kB per second); crops are a function of (seed, step), so that a resumed run sees
+what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from model.contract.dataset import Dataset, load_dataset
+from model.contract.segment import (
+    SAMPLE_RATE_HZ,
+    WAV,
+    is_hidden,
+    split_key,
+)
+from model.contract.storage import Place
+from model.contract.wav import decode_pcm
+from model.data.reader import read_tar
+
+Item = TypeVar("Item")
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+SEGMENT_SAMPLES = 2 * SAMPLE_RATE_HZ
+PEAK, GAIN_MIN, SILENCE = 0.95, 0.3, 1e-3
+HOLD_OUT_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Items of music (N,) int16 at 22 050 Hz; `held_out` is never trained on."""
+
+    train: list[np.ndarray]
+    held_out: list[np.ndarray]
+
+    def batch(self, seed: int, step: int, items: int, samples: int) -> np.ndarray:
+        """Return crops (items, samples) float32 of step `step`.
+
+        As in the shards, the two seconds around a crop peak at 0.95; then a gain of 0.3 to 1.
+        """
+        rng = np.random.default_rng([seed, step])
+        lengths = np.array([len(item) for item in self.train], dtype=np.float64)
+        chosen = rng.choice(len(self.train), items, p=lengths / lengths.sum())
+        crops = [_crop(self.train[i], samples, rng) for i in chosen]
+        gains = rng.uniform(GAIN_MIN, 1, (items, 1)).astype(np.float32)
+        return np.stack(crops) * gains
+
+
+def _crop(item: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    length = max(samples, SEGMENT_SAMPLES)
+    first = int(rng.integers(0, max(1, len(item) - length + 1)))
+    segment = item[first : first + length].astype(np.float32) / 32768
+    start = int(rng.integers(0, len(segment) - samples + 1))
+    return normalised(segment)[start : start + samples]
+
+
+def normalised(segment: np.ndarray) -> np.ndarray:
+    """Return the segment scaled to a peak of 0.95; silence stays silence."""
+    peak = float(np.abs(segment).max())
+    return segment * (PEAK / peak) if peak > SILENCE else segment
+
+
+def check_music(audio: Path | None, shards: Place | None) -> None:
+    """Raise what reading either would, where nothing is there; say what shards have held out."""
+    if audio is not None:
+        music_files(audio)
+    elif shards is not None and not held_out_split(load_dataset(shards)):
+        print(f"{shards}: splits val and test are empty: each twentieth video of train is held out")
+
+
+def music_files(folder: Path) -> list[Path]:
+    """Return every music file under `folder`, in order; none that is hidden or thrown away.
+
+    Raises FileNotFoundError where there is no such folder, ValueError for fewer than two files.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; give one with music files to --audio")
+    named = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in named if not is_hidden(path.relative_to(folder)))
+    if len(paths) < 2:
+        raise ValueError(
+            f"{folder}: found {len(paths)} music files ({', '.join(SUFFIXES)}); "
+            "expected at least 2: one to train on and one held out"
+        )
+    return paths
+
+
+def held_out_split(dataset: Dataset) -> str:
+    """Return the split that is never trained on: val, else test, or "" where both are empty."""
+    return next((split for split in ("val", "test") if dataset.segments(split)), "")
+
+
+def held_out_of(items: Sequence[Item]) -> set[Item]:
+    """Return each twentieth item, or the last one of fewer; at least two items."""
+    every = min(HOLD_OUT_EVERY, len(items))
+    return set(items[every - 1 :: every])
+
+
+def read_folder(folder: Path, samples: int) -> Corpus:
+    """Read every music file under `folder`; each twentieth, or the last one, is held out.
+
+    Raises ValueError where a file cannot be read or is shorter than `samples`, or where there are
+    fewer than two; FileNotFoundError where there is no such folder.
+    """
+    import soundfile
+    import soxr
+
+    paths = music_files(folder)
+    held_out = held_out_of(paths)
+    train, held = [], []
+    for path in paths:
+        try:
+            audio, rate_hz = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise ValueError(f"{path}: not readable as music ({error}); remove it") from None
+        audio = audio.mean(1)
+        if rate_hz != SAMPLE_RATE_HZ:
+            audio = soxr.resample(audio, rate_hz, SAMPLE_RATE_HZ)
+        (held if path in held_out else train).append(_item(audio, samples, str(path)))
+    return Corpus(train, held)
+
+
+def read_shards(root: Place, samples: int) -> Corpus:
+    """Read the music of a dataset: its train split to train on, val (or test) held out.
+
+    Where both are empty, each twentieth video of train is held out, or the last one. Raises
+    ValueError where there is no music, or a segment of less than `samples`.
+    """
+    dataset = load_dataset(root)
+    train = list(_read_split(root, dataset, "train", samples))
+    if not train:
+        raise ValueError(f"{root}: split 'train' has no music; expected at least a segment")
+    if split := held_out_split(dataset):
+        held = [pcm for _, pcm in _read_split(root, dataset, split, samples)]
+        return Corpus([pcm for _, pcm in train], held)
+    videos = list(dict.fromkeys(video_id for video_id, _ in train))
+    if len(videos) < 2:
+        raise ValueError(
+            f"{root}: one video in split 'train', and val and test are empty; expected at least 2: "
+            "one to train on and one held out"
+        )
+    held_out = held_out_of(videos)
+    return Corpus(
+        [pcm for video_id, pcm in train if video_id not in held_out],
+        [pcm for video_id, pcm in train if video_id in held_out],
+    )
+
+
+def _read_split(
+    root: Place, dataset: Dataset, split: str, samples: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield video id and music (N,) int16 of each segment."""
+    for shard in dataset.splits.get(split, []):
+        path = root / shard.name
+        for raw in read_tar(path):
+            name = f"{path}: {raw['__key__']}.{WAV}"
+            if WAV not in raw:
+                raise ValueError(f"{name}: missing; build the shards again")
+            pcm = decode_pcm(raw[WAV], name)
+            _check_length(len(pcm), samples, name)
+            yield split_key(raw["__key__"])[0], pcm
+
+
+def _item(audio: np.ndarray, samples: int, name: str) -> np.ndarray:
+    _check_length(len(audio), samples, name)
+    return np.clip(np.round(audio * 32768), -32768, 32767).astype(np.int16)
+
+
+def _check_length(found: int, samples: int, name: str) -> None:
+    if found < samples:
+        raise ValueError(f"{name}: {found} samples; expected at least a crop's {samples}")

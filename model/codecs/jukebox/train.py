@@ -1,0 +1,306 @@
+"""Training one level of a JukeBox VQ-VAE (Dhariwal et al. 2020, section 4), from top to bottom.
+
+Levels share nothing, so each is trained on its own: encoder and decoder by Adam, the codebook by
+moving averages. What is published is the moving average of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.codecs.jukebox.bottleneck import nearest
+from model.codecs.jukebox.codec import find_weights
+from model.codecs.jukebox.config import CodecConfig
+from model.codecs.jukebox.corpus import (
+    Corpus,
+    normalised,
+    read_folder,
+    read_shards,
+)
+from model.codecs.jukebox.ema import CodebookEMA
+from model.codecs.jukebox.hparams import LEVEL_NAME, level_index
+from model.codecs.jukebox.losses import (
+    Bandwidth,
+    commitment,
+    measure_bandwidth,
+    reconstruction,
+    straight_through,
+)
+from model.codecs.jukebox.vqvae import VQVAE
+from model.codecs.jukebox.weights import read_weights, select, write_weights
+from model.contract.files import atomic_file, write_atomic
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.contract.storage import Place
+from model.runtime.checkpoint import DAMAGED, unreadable
+from model.runtime.run_log import table
+
+BANDWIDTH_S = 300
+HELD_OUT_ITEMS = 4
+CHECKPOINT, CODEC = "checkpoint.pt", "codec.safetensors"
+
+
+@dataclass
+class State:
+    """Everything that changes, and the level it belongs to."""
+
+    index: int
+    model: VQVAE
+    optimiser: torch.optim.Adam
+    average: dict[str, Tensor]
+    bandwidth: Bandwidth
+    codebook: CodebookEMA | None = None
+    step: int = 0
+
+
+def train_level(
+    config: CodecConfig,
+    level: str,
+    audio: Path | None,
+    shards: Place | None,
+    out: Path,
+    resume: bool = False,
+) -> Path:
+    """Train `level` on the music of a folder or a dataset; return the codec file of this level.
+
+    Raises FileExistsError where `out` holds a run that is not to be resumed, FileNotFoundError
+    where there is none to resume, and ValueError where music, settings or checkpoint do not fit, or
+    a loss is not finite.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if not resume and (out / CHECKPOINT).exists():
+        raise FileExistsError(f"{out}: holds a run already; add --resume or take another --out")
+    if resume and not (out / CHECKPOINT).exists():
+        raise FileNotFoundError(f"{out / CHECKPOINT}: nothing to resume; run without --resume")
+    corpus = read_corpus(audio, shards, config.crop_samples)
+    state = build(config, level_index(level), corpus)
+    if resume:
+        restore(state, config, out / CHECKPOINT)
+    write_atomic(out / "config.json", config.dumps().encode())
+    recent: list[dict[str, float]] = []
+    with SummaryWriter(str(out / "tensorboard")) as log:
+        while state.step < config.steps:
+            crops = corpus.batch(config.seed, state.step, config.batch, config.crop_samples)
+            metrics = train_step(state, config, torch.from_numpy(crops))
+            recent.append(metrics)
+            if state.step % config.log_every == 0:
+                for name, value in metrics.items():
+                    log.add_scalar(name, value, state.step)
+                print(describe(level, state.step, recent), flush=True)
+                recent = []
+            if state.step % config.save_every == 0 or state.step == config.steps:
+                save(state, config, out)
+                for name, value in validate(state, config, corpus, out).items():
+                    log.add_scalar(name, value, state.step)
+    return out / CODEC
+
+
+def read_corpus(audio: Path | None, shards: Place | None, samples: int) -> Corpus:
+    """Read the music of a folder or of a dataset: items (N,) int16, N at least `samples`.
+
+    Raises ValueError where not exactly one is given, or its music does not fit.
+    """
+    if (audio is None) == (shards is None):
+        raise ValueError("expected either a folder of music or a dataset's shards")
+    return read_folder(audio, samples) if audio is not None else read_shards(shards, samples)
+
+
+def build(config: CodecConfig, index: int, corpus: Corpus) -> State:
+    """Make the state of step 0 of level `index`: random weights or those of `config.init`.
+
+    Raises FileNotFoundError and ValueError where `init` is no codec with this level.
+    """
+    torch.manual_seed(config.seed)
+    codebook = None
+    if config.init:
+        weights = read_weights(find_weights(config.init)[0])
+        if index not in weights.levels:
+            raise ValueError(f"{config.init}: has no level {LEVEL_NAME[index]!r} to go on from")
+        model = VQVAE(weights.hparams, (index,))
+        model.load_state_dict(select(weights.state, (index,)))
+        tokens = config.init_tokens or config.batch * config.crop_samples // model.hparams.hop(
+            index
+        )
+    else:
+        model = VQVAE(config.hparams, (index,))
+    device = pick_device(config, index)
+    model.to(device)
+    if config.init:
+        k = model.codebook(index).k
+        codebook = CodebookEMA.restore(k, tokens, config.l_mu, config.revival_threshold)
+    optimiser = torch.optim.Adam(model.parameters(), config.lr)
+    average = {name: value.detach().clone() for name, value in model.named_parameters()}
+    seconds = config.crop_samples / SAMPLE_RATE_HZ
+    items = max(1, round(BANDWIDTH_S / seconds))
+    crops = corpus.batch(config.seed + 1, 0, items, config.crop_samples)
+    bandwidth = measure_bandwidth(torch.from_numpy(crops)[:, None])
+    return State(index, model, optimiser, average, bandwidth, codebook)
+
+
+def pick_device(config: CodecConfig, index: int) -> torch.device:
+    """Return the device of level `index`: with "auto" a GPU of its own, where there are enough.
+
+    Raises ValueError for a GPU that is not there.
+    """
+    count = torch.cuda.device_count()
+    if config.device != "auto":
+        device = torch.device(config.device)
+        if device.type == "cuda" and (device.index or 0) >= count:
+            raise ValueError(f"device {config.device}: torch finds {count} GPUs here")
+        return device
+    return torch.device("cuda", index % count) if count else torch.device("cpu")
+
+
+def train_step(state: State, config: CodecConfig, audio: Tensor) -> dict[str, float]:
+    """Take one step on crops (B, N); return the losses and the codebook's metrics.
+
+    Raises ValueError, before any weight is changed, where the loss is not finite.
+    """
+    model, index = state.model, state.index
+    audio = audio.to(next(model.parameters()).device)
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
+    for group in state.optimiser.param_groups:
+        group["lr"] = config.lr_at(state.step)
+    with torch.autocast(audio.device.type, torch.bfloat16, enabled=config.bf16):
+        latents = model.encoder(index)(audio)
+    latents = latents.float()
+    rows = latents.detach().transpose(1, 2).reshape(-1, latents.shape[1])
+    book = model.codebook(index)
+    if state.codebook is None:
+        state.codebook = CodebookEMA.begin(
+            rows, len(book.k), generator, config.l_mu, config.revival_threshold
+        )
+        book.k.copy_(state.codebook.k_sum)
+    codes = nearest(rows, book.k)
+    quantised = book.lookup(codes.view(len(audio), -1))
+    with torch.autocast(audio.device.type, torch.bfloat16, enabled=config.bf16):
+        output = model.decoder(index)(straight_through(latents, quantised))
+    loss, terms = reconstruction(audio, output, state.bandwidth, config.loss)
+    terms["commit"] = commitment(latents, quantised)
+    loss = loss + config.commit * terms["commit"]
+    if not torch.isfinite(loss):
+        raise ValueError(f"step {state.step}: loss is {loss.item()}; lower lr and resume")
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    state.optimiser.step()
+    new, _, usage = state.codebook.update(book.k, rows, codes, generator)
+    book.k.copy_(new)
+    _average(state, config.average_mu)
+    state.step += 1
+    metrics = {f"loss/{name}": value.item() for name, value in terms.items()}
+    metrics |= {f"codebook/{name}": value for name, value in usage.items()}
+    return {"loss/total": loss.item(), "gradient_norm": norm.item(), **metrics}
+
+
+@torch.no_grad()
+def _average(state: State, mu: float) -> None:
+    mu = min(mu, (1 + state.step) / (10 + state.step))
+    names, values = zip(*state.model.named_parameters(), strict=True)
+    torch._foreach_lerp_([state.average[name] for name in names], list(values), 1 - mu)
+
+
+def averaged(state: State) -> VQVAE:
+    """Return a copy of the model with the averaged weights and the codebook as it is."""
+    model = VQVAE(state.model.hparams, (state.index,))
+    model.load_state_dict({**state.model.state_dict(), **state.average})
+    return model.to(next(state.model.parameters()).device).eval()
+
+
+def save(state: State, config: CodecConfig, out: Path) -> None:
+    """Write the checkpoint to resume from and the codec of this level, each whole or not at all."""
+    write_weights(out / CODEC, averaged(state), config.name, config.note)
+    contents = {
+        "step": state.step,
+        "model": state.model.state_dict(),
+        "average": state.average,
+        "optimiser": state.optimiser.state_dict(),
+        "k_sum": state.codebook.k_sum,
+        "k_elem": state.codebook.k_elem,
+        "bandwidth": asdict(state.bandwidth),
+    }
+    with atomic_file(out / CHECKPOINT) as file:
+        torch.save(contents, file)
+
+
+def restore(state: State, config: CodecConfig, path: Path) -> None:
+    """Set the state to a checkpoint's.
+
+    Raises ValueError for a file that cannot be read, or of a network of other sizes.
+    """
+    device = next(state.model.parameters()).device
+    try:
+        # Adam counts its steps on the CPU: on a GPU each parameter's would be waited for.
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGED as error:
+        raise ValueError(
+            f"{path}: cannot be read as a checkpoint ({unreadable(error)}); begin again without "
+            "--resume, with another --out"
+        ) from None
+    try:
+        state.model.load_state_dict(saved["model"])
+    except RuntimeError as error:
+        raise ValueError(f"{path}: made with other width, depth or l_bins: {error}") from None
+    state.optimiser.load_state_dict(saved["optimiser"])
+    state.average = {name: value.to(device) for name, value in saved["average"].items()}
+    state.bandwidth = Bandwidth(**saved["bandwidth"])
+    state.codebook = CodebookEMA(
+        saved["k_sum"].to(device), saved["k_elem"].to(device), config.l_mu, config.revival_threshold
+    )
+    state.step = saved["step"]
+
+
+def validate(state: State, config: CodecConfig, corpus: Corpus, out: Path) -> dict[str, float]:
+    """Reconstruct held-out music (N,): return losses and the share of entries used, by log tag.
+
+    Writes samples to hear and to see under `out`/samples.
+    """
+    from model.codecs.jukebox.codec import Codec
+    from model.codecs.jukebox.pictures import draw_reconstructions, write_wav
+
+    codec = Codec.from_module(averaged(state), config.name, config.note)
+    level = LEVEL_NAME[state.index]
+    length = max(config.crop_samples, 2 * SAMPLE_RATE_HZ)
+    length -= length % codec.hop(level)
+    segments = [item[:length] for item in corpus.held_out if len(item) >= length]
+    segments = segments or [item[: config.crop_samples] for item in corpus.held_out]
+    segments = segments[:: max(1, len(segments) // HELD_OUT_ITEMS)][:HELD_OUT_ITEMS]
+    originals = [torch.from_numpy(normalised(s.astype("float32") / 32768)) for s in segments]
+    target = torch.stack(originals).to(codec.device)
+    codes = codec.encode(target, level)
+    output = codec.decode(codes, level)
+    _, terms = reconstruction(target, output, state.bandwidth, config.loss)
+    pairs = {}
+    for i, (original, decoded) in enumerate(zip(target.cpu(), output.cpu(), strict=True)):
+        write_wav(out / "samples" / f"{i}_original.wav", original)
+        write_wav(out / "samples" / f"{i}_decoded.wav", decoded)
+        pairs[f"held-out {i}"] = {"original": original.numpy(), level: decoded.numpy()}
+    draw_reconstructions(out / "samples" / "spectrograms.png", pairs, f"step {state.step}")
+    used = len(codes.unique()) / codec.bins(level)
+    return {f"held_out/{k}": v.item() for k, v in terms.items()} | {"held_out/used_share": used}
+
+
+def merge(parts: Sequence[Path], path: Path, name: str, note: str) -> None:
+    """Write one codec that holds the levels of several codec files."""
+    weights = [read_weights(part) for part in parts]
+    if len({w.hparams for w in weights}) != 1:
+        raise ValueError(f"levels of different hyper-parameters do not make one codec: {parts}")
+    model = VQVAE(weights[0].hparams, [level for w in weights for level in w.levels])
+    model.load_state_dict({key: value for w in weights for key, value in w.state.items()})
+    write_weights(path, model, name, note)
+
+
+def describe(level: str, step: int, recent: Sequence[dict[str, float]]) -> str:
+    """Return the last step's values beside their means over the steps since the last report."""
+    rows = {
+        name: (value, sum(metrics[name] for metrics in recent) / len(recent))
+        for name, value in recent[-1].items()
+    }
+    return table(f"{level} step {step}", ("now", f"mean of {len(recent)}"), rows)

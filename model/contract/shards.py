@@ -1,0 +1,175 @@
+"""WebDataset tars: planned first, then written whole, each byte decided by its content alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import struct
+import tarfile
+import wave
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from model.contract.dataset import Shard
+from model.contract.files import atomic_file, sha256_of
+from model.contract.segment import SAMPLE_RATE_HZ, SPLITS
+
+
+class TarWriter:
+    """Write one tar of segments: fixed owner, mode and time, so equal content gives equal bytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._hash = _HashingFile(file)
+        self._tar = tarfile.open(fileobj=self._hash, mode="w|", format=tarfile.USTAR_FORMAT)
+        self.segments = 0
+
+    def add(self, key: str, members: Mapping[str, bytes]) -> None:
+        """Add one segment: its members under `<key>.<suffix>`, in the order given."""
+        for suffix, data in members.items():
+            info = tarfile.TarInfo(f"{key}.{suffix}")
+            info.size, info.mode, info.mtime = len(data), 0o644, 0
+            self._tar.addfile(info, io.BytesIO(data))
+        self.segments += 1
+
+    def finish(self, name: str) -> Shard:
+        """End the tar and return what dataset.json says of it."""
+        self._tar.close()
+        return Shard(name, self.segments, self._hash.bytes, self._hash.hexdigest())
+
+
+def write_shard(path: Path, segments: Iterable[tuple[str, Mapping[str, bytes]]]) -> Shard:
+    """Write (key, members) pairs as one tar, whole or not at all."""
+    with atomic_file(path) as file:
+        writer = TarWriter(file)
+        for key, members in segments:
+            writer.add(key, members)
+        return writer.finish(path.name)
+
+
+def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield (key, members) of a tar in order.
+
+    Raises ValueError, naming file and member, for anything but regular files of grouped keys, and
+    for a member larger than the tar (a sparse one, which unpacks to zeros).
+    """
+    size_bytes = path.stat().st_size
+    seen: set[str] = set()
+    key, members = "", {}
+    try:
+        with tarfile.open(path, mode="r|") as tar:
+            for info in tar:
+                name, _, suffix = info.name.partition(".")
+                if not info.isfile() or "/" in info.name or not suffix:
+                    raise ValueError(f"{path.name}: member {info.name!r} is not <key>.<suffix>")
+                if not 0 <= info.size <= size_bytes:
+                    raise ValueError(
+                        f"{path.name}: member {info.name!r} claims {info.size} bytes, the tar has "
+                        f"{size_bytes}"
+                    )
+                if name != key:
+                    if members:
+                        yield key, members
+                    if name in seen:
+                        raise ValueError(f"{path.name}: key {name} stands twice")
+                    seen.add(name)
+                    key, members = name, {}
+                if suffix in members:
+                    raise ValueError(f"{path.name}: member {info.name!r} stands twice")
+                members[suffix] = tar.extractfile(info).read()
+    except tarfile.TarError as error:
+        raise ValueError(f"{path}: not a whole tar after key {key!r}: {error}") from None
+    if members:
+        yield key, members
+
+
+def check_whole(path: Path, shard: Shard) -> None:
+    """Raise ValueError where a tar's bytes are not those that dataset.json lists."""
+    if not path.is_file():
+        raise ValueError(f"{path}: missing; run the command that made it again")
+    if path.stat().st_size != shard.bytes or sha256_of(path) != shard.sha256:
+        raise ValueError(
+            f"{path}: {path.stat().st_size} bytes do not match dataset.json ({shard.bytes} bytes, "
+            f"sha256 {shard.sha256[:12]}…); delete it and run the command that made it again"
+        )
+
+
+def wav_bytes(pcm: np.ndarray) -> bytes:
+    """Return int16 (N,) mono at 22 050 Hz as a WAV file."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE_HZ)
+        file.writeframes(np.asarray(pcm, dtype="<i2").tobytes())
+    return buffer.getvalue()
+
+
+def read_wav(data: bytes) -> np.ndarray:
+    """Return the int16 (N,) samples of a WAV file that `wav_bytes` wrote; ValueError else."""
+    try:
+        with wave.open(io.BytesIO(data), "rb") as file:
+            if (file.getnchannels(), file.getsampwidth()) != (1, 2):
+                raise ValueError("wav is not PCM16 mono")
+            if file.getframerate() != SAMPLE_RATE_HZ:
+                raise ValueError(f"wav has {file.getframerate()} Hz, expected {SAMPLE_RATE_HZ}")
+            raw = file.readframes(file.getnframes())
+    except (wave.Error, EOFError, RuntimeError, struct.error) as error:
+        raise ValueError(f"no PCM wav file ({error!r:.300})") from None
+    return np.frombuffer(raw[: len(raw) // 2 * 2], dtype="<i2")
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """Return an array of any shape and dtype but objects as a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def read_npy(data: bytes) -> np.ndarray:
+    """Return the array of a file that `npy_bytes` wrote; ValueError for any other."""
+    try:
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except (EOFError, OSError, MemoryError, SyntaxError, TypeError, TokenError) as error:
+        raise ValueError(f"no array ({error!r:.300})") from None
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return a value as JSON in ASCII, keys sorted: the same value gives the same bytes."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=True).encode()
+
+
+def shard_name(split: str, number: int) -> str:
+    """Return the file name of a split's tar number `number`, from 0."""
+    return f"{split}-{number:06d}.tar"
+
+
+def is_shard_name(name: str) -> bool:
+    """Return whether a tar is called as ours are: any other in the folder is the user's own."""
+    return bool(re.fullmatch(rf"({'|'.join(SPLITS)})-\d{{6,}}\.tar", name))
+
+
+def groups(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Yield consecutive runs of at most `size` items."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+class _HashingFile:
+    """Counts and hashes what is written through it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._sha, self.bytes = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        self._sha.update(data)
+        self.bytes += len(data)
+        return self._file.write(data)
+
+    def hexdigest(self) -> str:
+        return self._sha.hexdigest()

@@ -1,0 +1,95 @@
+"""What is evaluated: the clips of a split with their true music, and the split trained on.
+
+Legend: S segments of a clip, N samples at 22 050 Hz, L codes of a segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.data.pieces import Piece, runs
+from model.data.reader import meta_of
+from model.data.source import Batch, Source
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Consecutive segments of one video, with their true music.
+
+    `segments` (S, n) are what the shards hold, each brought to a peak of 0.95 by its `gains` (S,);
+    `codes` (S, L) are theirs. `piece` has what music is generated from.
+    """
+
+    piece: Piece
+    song: str
+    segments: np.ndarray
+    codes: np.ndarray
+    gains: np.ndarray
+
+    @property
+    def name(self) -> str:
+        piece = self.piece
+        return piece.video_id if piece.alone else f"{piece.video_id}_seg{piece.first:04d}"
+
+    @property
+    def motion_fps(self) -> float | None:
+        """Frames of motion per second of music, None without motion.
+
+        Where a window is no whole number of frames this is not the stored rate, by which the frames
+        of joined windows would drift away from the music.
+        """
+        if self.piece.motion is None:
+            return None
+        return len(self.piece.motion) * SAMPLE_RATE_HZ / self.segments.size
+
+    @property
+    def audio(self) -> np.ndarray:
+        """The true music (N,) with its own dynamics: its loudest segment peaks at 0.95.
+
+        Segments joined each at its own peak would have steps of loudness at their borders, which
+        an onset detector hears.
+        """
+        return (self.segments * (self.gains.min() / self.gains)[:, None]).ravel()
+
+
+def read_clips(source: Source) -> list[Clip]:
+    """Return the split's clips, in the order of their names. All are in memory: a test split."""
+    videos: dict[str, list[tuple[dict[str, Any], Batch]]] = {}
+    for meta, batch in read_segments(source):
+        videos.setdefault(meta["video_id"], []).append((meta, batch))
+    clips = []
+    for video_id, rows in sorted(videos.items()):
+        parts = list(runs(sorted(rows, key=lambda row: row[0]["segment"])))
+        clips += [_clip(video_id, part, alone=len(parts) == 1) for part in parts]
+    return clips
+
+
+def read_segments(source: Source) -> Iterator[tuple[dict[str, Any], Batch]]:
+    """Yield each segment's JSON, and the segment as a batch of one."""
+    for number in range(len(source.dataset.splits[source.split])):
+        for raw in source.raw(number):
+            yield meta_of(raw, raw["__url__"]), source.collate([raw])
+
+
+def _clip(video_id: str, rows: list[tuple[dict[str, Any], Batch]], alone: bool) -> Clip:
+    first, last = rows[0][0], rows[-1][0]
+
+    def joined(name: str) -> np.ndarray | None:
+        if getattr(rows[0][1], name) is None:
+            return None
+        return np.concatenate([getattr(batch, name)[0].numpy() for _, batch in rows])
+
+    piece = Piece(
+        video_id, first["segment"], last["segment"], float(first["start_s"]),
+        str(first.get("source", "")), joined("motion"), joined("visual"),
+        str(first.get("genre") or ""), alone,
+    )  # fmt: skip
+    segments = np.concatenate([batch.audio.numpy() for _, batch in rows])
+    codes = np.concatenate([batch.codes.numpy() for _, batch in rows])
+    gains = np.array([meta.get("gain", 1.0) for meta, _ in rows], np.float32)
+    return Clip(piece, str(first.get("song") or video_id), segments, codes, gains)

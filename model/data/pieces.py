@@ -1,0 +1,74 @@
+"""Consecutive segments of one video, joined to a piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model.contract.segment import MOTION, VISUAL
+
+Row = tuple[dict[str, Any], dict[str, np.ndarray]]
+"""A segment as read: its JSON, and its features by suffix."""
+
+
+@dataclass
+class Piece:
+    """Consecutive segments of one video: motion (T, D) and visual (W, D) joined along time.
+
+    `alone` where the video gives no other piece. Of a clip within a longer video, `stop_s` is its
+    end and `box_px` (x, y, width, height) its picture; None and empty for a whole video.
+    """
+
+    video_id: str
+    first: int
+    last: int
+    start_s: float
+    source: str
+    motion: np.ndarray | None
+    visual: np.ndarray | None
+    genre: str = ""
+    alone: bool = True
+    stop_s: float | None = None
+    box_px: tuple[int, ...] = ()
+
+    @property
+    def segments(self) -> int:
+        return self.last - self.first + 1
+
+    @property
+    def mp4_start_s(self) -> float:
+        """When the music starts in the mp4: at 0 s where its picture is cut to the piece."""
+        return self.start_s if self.stop_s is None else 0.0
+
+
+def join(video_id: str, rows: list[Row], suffixes: list[str]) -> Iterator[Piece]:
+    """Yield the pieces of one video's segments, in any order."""
+    parts = list(runs(sorted(rows, key=lambda row: row[0]["segment"])))
+    for part in parts:
+        arrays = {s: np.concatenate([arrays[s] for _, arrays in part]) for s in suffixes}
+        first, last = part[0][0], part[-1][0]
+        yield Piece(
+            video_id,
+            first["segment"],
+            last["segment"],
+            float(first["start_s"]),
+            str(first.get("source", "")),
+            arrays.get(MOTION),
+            arrays.get(VISUAL),
+            str(first.get("genre") or ""),
+            alone=len(parts) == 1,
+            stop_s=float(last["clip_s"][1]) if "clip_s" in last else None,
+            box_px=tuple(map(int, last.get("box_px", ()))),
+        )
+
+
+def runs(rows: list[Row]) -> Iterator[list[Row]]:
+    """Cut (meta, arrays) rows, sorted by segment, where the next segment is not the next number."""
+    start = 0
+    for i in range(1, len(rows) + 1):
+        if i == len(rows) or rows[i][0]["segment"] != rows[i - 1][0]["segment"] + 1:
+            yield rows[start:i]
+            start = i

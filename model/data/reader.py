@@ -1,0 +1,201 @@
+"""Read tars of segments member by member, features and codes in step."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import tarfile
+from collections.abc import Container, Iterator
+from functools import cache
+from tokenize import TokenError
+from typing import Any
+
+import numpy as np
+
+from model.contract.segment import GENRES, META, WAV, split_key
+from model.contract.storage import UNREADABLE, Place, open_binary
+from model.contract.wav import decode_pcm
+
+Raw = dict[str, Any]
+"""A sample as read: `__key__`, `__url__` and the bytes of each member by suffix."""
+
+
+NO_ARRAY = (ValueError, EOFError, OSError, MemoryError, SyntaxError, TypeError, TokenError)
+"""What numpy raises for bytes that are none of its files, or claim more than there is memory."""
+
+
+STREAM_BYTES = 1 << 18
+"""Read at a time from what cannot seek."""
+
+
+def read_tar(path: Place, wanted: Container[int] | None = None) -> Iterator[Raw]:
+    """Yield the samples of one tar in order; ValueError names a damaged file.
+
+    Of samples that are not `wanted` (by number from 0) the key is right and the members are None:
+    their bytes are skipped, where the file can seek without reading them.
+    """
+    from webdataset.tariterators import group_by_keys
+
+    try:
+        with open_binary(path) as file:
+            mode = "r:" if file.seekable() else "r|"
+            with tarfile.open(fileobj=file, mode=mode, bufsize=STREAM_BYTES) as tar:
+                try:
+                    yield from group_by_keys(_members(tar, str(path), wanted))
+                except (ValueError, MemoryError) as error:  # a member twice, or beyond all memory
+                    told = next(iter(error.args), type(error).__name__)
+                    raise tarfile.ReadError(f"{told!s:.300}") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: listed in dataset.json, but not there; build it again"
+        ) from None
+    except tarfile.TarError as error:
+        raise ValueError(
+            f"{path}: damaged tar ({error}); see: pipeline verify --shards {path.parent}"
+        ) from None
+    except UNREADABLE as error:
+        told = getattr(error, "strerror", None) or error
+        raise OSError(f"{path}: cannot be read ({told})") from None
+
+
+def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> Iterator[Raw]:
+    key, number = None, -1
+    while (info := tar.next()) is not None:
+        tar.members.clear()  # tarfile would keep a record of every member it has passed
+        if not info.isreg() or info.issparse() or "/" in info.name or info.size < 0:
+            raise tarfile.ReadError(
+                f"member {info.name!r} is no plain file in the tar's own folder"
+            )
+        if (now := info.name.partition(".")[0]) != key:
+            key, number = now, number + 1
+        data = None
+        if wanted is None or number in wanted:
+            tar.fileobj.seek(info.offset_data)  # extractfile would read through two more buffers
+            data = tar.fileobj.read(info.size)
+            if len(data) != info.size:
+                raise tarfile.ReadError("unexpected end of data")
+        yield {"fname": info.name, "data": data, "__url__": url}
+
+
+def paired(
+    features: Place, codes: Place, segments: int, wanted: Container[int] | None = None
+) -> Iterator[Raw]:
+    """Yield the samples, or the `wanted` ones, of two tars with the same keys in order, as one.
+
+    Raises ValueError naming the first key that is missing, extra or out of order in either.
+    """
+    left, right = read_tar(features, wanted), read_tar(codes, wanted)
+    seen: set[str] = set()
+    while True:
+        a, b = next(left, None), next(right, None)
+        if a is None and b is None:
+            break
+        if a is None or b is None or a["__key__"] != b["__key__"]:
+            ours, theirs = (x["__key__"] if x else "its end" for x in (a, b))
+            raise ValueError(
+                f"sample {len(seen) + 1}: {features} has {ours}, {codes} has {theirs}; "
+                "the keys must be the same in the same order: run pipeline extract-codes again"
+            )
+        if a["__key__"] in seen:
+            raise ValueError(f"{features}: {a['__key__']} is there twice; build it again")
+        if shared := sorted(k for k in a.keys() & b.keys() if not k.startswith("__")):
+            raise ValueError(f"{a['__key__']}: {', '.join(shared)} is in {features} and in {codes}")
+        if wanted is None or len(seen) in wanted:
+            yield {**b, **a}
+        seen.add(a["__key__"])
+    if len(seen) != segments:
+        raise ValueError(
+            f"{features}: {len(seen)} segments, dataset.json says {segments}; "
+            f"see: pipeline verify --shards {features.parent}"
+        )
+
+
+def member(raw: Raw, suffix: str, specs: dict[str, dict[str, Any]], url: str) -> np.ndarray:
+    """Return one array of a sample, of the dtype and shape that `specs` has for its suffix.
+
+    Raises ValueError, naming the file at `url` and the segment, where it is absent, of another form
+    or not finite.
+    """
+    name, spec = f"{raw['__key__']}.{suffix}", specs[suffix]
+    if suffix not in raw:
+        raise ValueError(f"{url}: {name} is missing; build the shards again")
+    array = read_npy(raw[suffix], spec["dtype"], tuple(spec["shape"]))
+    if array is None:
+        try:
+            array = np.load(io.BytesIO(raw[suffix]), allow_pickle=False)
+        except NO_ARRAY as error:
+            told = f"{url}: {name}: no array ({error!s:.300}); build the shards again"
+            raise ValueError(told) from None
+    if str(array.dtype) != spec["dtype"] or list(array.shape) != list(spec["shape"]):
+        raise ValueError(
+            f"{url}: {name} is {array.dtype} {array.shape}, expected {spec['dtype']} "
+            f"{tuple(spec['shape'])}; build the shards again"
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{url}: {name} has values that are not finite; build the shards again")
+    return array
+
+
+def read_npy(data: bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return a view of an array file of exactly this form, or None where it is of another.
+
+    numpy parses the header as Python, which takes longer than all the rest of decoding a segment.
+    """
+    head = npy_head(dtype, shape)
+    kind = np.dtype(dtype)
+    if not data.startswith(head) or len(data) != len(head) + kind.itemsize * math.prod(shape):
+        return None
+    return np.frombuffer(data, kind, offset=len(head)).reshape(shape)
+
+
+@cache
+def npy_head(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Return what a file of such an array begins with."""
+    buffer = io.BytesIO()
+    form = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    np.lib.format.write_array_header_1_0(buffer, form)
+    return buffer.getvalue()
+
+
+def pcm_of(raw: Raw, samples: int, url: str) -> np.ndarray:
+    """Return the sound (N,) of a sample, int16; ValueError where it is absent or not N long."""
+    name = f"{url}: {raw['__key__']}.{WAV}"
+    if WAV not in raw:
+        raise ValueError(f"{name} is missing; build the shards again")
+    pcm = decode_pcm(raw[WAV], name)
+    if len(pcm) != samples:
+        raise ValueError(f"{name} has {len(pcm)} samples, expected {samples}")
+    return pcm
+
+
+def meta_of(raw: Raw, url: str) -> dict[str, Any]:
+    """Return the JSON of a sample, with its video id and segment index as its key has them.
+
+    Raises ValueError, naming the file at `url` and the segment, where it is absent or of another.
+    """
+    video_id, index = split_key(raw["__key__"])
+    try:
+        meta = json.loads(raw[META])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(f"{url}: {raw['__key__']}.json: not JSON ({error!r:.300})") from None
+    if not isinstance(meta, dict) or (meta.get("video_id"), meta.get("segment")) != (
+        video_id,
+        index,
+    ):
+        raise ValueError(f"{url}: {raw['__key__']}.json does not describe {video_id}, {index}")
+    return meta
+
+
+def genre_index(genre: object, name: str) -> int:
+    """Return the place of a genre in `GENRES`; ValueError, naming the segment, for any other."""
+    if genre not in GENRES:
+        raise ValueError(
+            f"{name}: genre {genre!r}, expected one of {', '.join(GENRES)}; give the genre, or use "
+            "a run without it (use_genre=false)"
+        )
+    return GENRES.index(genre)

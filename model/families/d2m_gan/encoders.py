@@ -1,0 +1,85 @@
+"""The motion encoder and the visual module: the inputs of D2M-GAN, on the time axis of the music.
+
+Paper, section 3.1. The reference lets its convolutions slide over feature columns and ends without
+a time axis; here they slide along time, so that a movement keeps its place in time.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from model.families.d2m_gan.layers import (
+    Conv,
+    Down,
+    hold_time,
+    resample_time,
+    residuals,
+)
+
+MOTION_RATE_HZ = 16.0
+"""The motion encoder halves the frame rate until it is at most this."""
+
+
+class Standardise(nn.Module):
+    """Subtract a mean and divide by a deviation per feature, both kept with the weights."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.ones(features))
+
+    def measure(self, values: Tensor) -> None:
+        """Take mean and deviation from values (..., D).
+
+        A feature that hardly changes in them keeps deviation 1: a movement elsewhere would come
+        out as thousands of deviations.
+        """
+        rows = values.reshape(-1, values.shape[-1]).double()
+        deviation = rows.std(0, unbiased=False)
+        self.mean.copy_(rows.mean(0))
+        least = 1e-3 * deviation.mean().clamp(min=1.0)
+        self.deviation.copy_(torch.where(deviation > least, deviation, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map values (..., D) to the same shape."""
+        return (x - self.mean) / self.deviation
+
+
+class MotionEncoder(nn.Module):
+    """Motion (B, T, D), frames of `step_s`, to (B, 2 * channels, length) on the code grid."""
+
+    def __init__(
+        self, features: int, step_s: float, channels: int, dilations: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.standardise = Standardise(features)
+        layers: list[nn.Module] = [Conv(features, channels, 7), residuals(channels, dilations)]
+        width = channels
+        while 1 / step_s > MOTION_RATE_HZ:
+            layers += [Down(width, 2 * channels), residuals(2 * channels, dilations)]
+            width, step_s = 2 * channels, 2 * step_s
+        self.layers, self.step_s, self.width = nn.Sequential(*layers), step_s, width
+
+    def forward(self, motion: Tensor, length: int, length_step_s: float) -> Tensor:
+        """Map motion (B, T, D) to (B, width, length), vectors of `length_step_s` seconds."""
+        x = self.layers(self.standardise(motion).transpose(1, 2))
+        return resample_time(x, self.step_s, length, length_step_s)
+
+
+class VisualModule(nn.Module):
+    """Visual features (B, W, D), vectors of `step_s`, to (B, channels, length) on the code grid.
+
+    `channels` 0 hands the features on as they are, D wide.
+    """
+
+    def __init__(self, features: int, step_s: float, channels: int) -> None:
+        super().__init__()
+        self.standardise = Standardise(features)
+        self.project = Conv(features, channels, 1) if channels else nn.Identity()
+        self.step_s, self.width = step_s, channels or features
+
+    def forward(self, visual: Tensor, length: int, length_step_s: float) -> Tensor:
+        """Map features (B, W, D) to (B, width, length), vectors of `length_step_s` seconds."""
+        x = self.project(self.standardise(visual).transpose(1, 2))
+        return hold_time(x, self.step_s, length, length_step_s)

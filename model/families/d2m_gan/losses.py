@@ -1,0 +1,44 @@
+"""The generator's losses beside the adversary's: codebook, wave and mel (paper, eq. 5-8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.audio import LogMel
+from model.families.d2m_gan.config import LOSSES
+
+
+def straight_through(latents: Tensor, entries: Tensor) -> Tensor:
+    """Return the codebook entries, with the gradient of the latents (both (B, C, L))."""
+    return latents + (entries - latents).detach()
+
+
+def codebook_loss(latents: Tensor, target: Tensor, scale: float) -> Tensor:
+    """L1 between generated latents and the true entries (B, C, L), in units of `scale`."""
+    return F.l1_loss(latents.float(), target.float()) / scale
+
+
+def wave_loss(audio: Tensor, target: Tensor) -> Tensor:
+    """L1 between decoded and ground truth audio (B, N); the target is cut to the decoded length."""
+    return F.l1_loss(audio.float(), target[:, : audio.shape[1]].float())
+
+
+def mel_loss(audio: Tensor, target: Tensor, log_mel: LogMel) -> Tensor:
+    """L1 between log mel spectrograms of decoded and ground truth audio (B, N)."""
+    return F.l1_loss(log_mel(audio), log_mel(target[:, : audio.shape[1]]))
+
+
+def weighted_total(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Return eq. 8; a loss without a weight, or an active weight without its loss, is an error."""
+    active = {name for name, weight in weights.items() if weight}
+    if unknown := sorted(set(weights) - set(LOSSES)):
+        raise ValueError(f"weights for unknown losses {unknown}; there are {', '.join(LOSSES)}")
+    if active != set(losses):
+        raise ValueError(f"losses {sorted(losses)} do not match active weights {sorted(active)}")
+    if not active:
+        raise ValueError("every loss has weight 0: there is nothing to train")
+    return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()

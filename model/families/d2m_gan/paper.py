@@ -1,0 +1,207 @@
+"""The reference network (`arch: paper`): convolutions along the feature axis.
+
+As the authors' published code builds it (github L-YeZhu/D2M-GAN, read for its shapes): the frames
+are the channels of the motion encoder, whose convolutions slide over feature columns and leave no
+time axis; motion, video and genre become one vector, a linear layer lays it out as a sequence, and
+convolutions without time turn that into latents. One segment of one length, 2 s in the paper; for
+other windows the linear layers' widths follow the same arithmetic.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.data.inputs import Inputs, InputSpec, given
+from model.families.d2m_gan.config import Config
+from model.families.d2m_gan.encoders import Standardise
+from model.families.d2m_gan.layers import GAIN, SLOPE, residuals
+
+COLUMNS = 800
+"""Feature columns over which the motion encoder slides."""
+MOTION_WIDTH = 1024
+GENRE_WIDTH = 256
+DILATIONS = (1, 3, 9, 27)
+
+
+class Slide(nn.Module):
+    """Plain convolution with zeros or reflections outside: (B, C, X) to (B, outputs, X')."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, zeros: int = 0,
+        reflect: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, outputs, kernel, stride, padding=zeros)
+        nn.init.normal_(self.conv.weight, std=GAIN / (inputs * kernel) ** 0.5)
+        nn.init.zeros_(self.conv.bias)
+        self.reflect = reflect
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, X) to (B, outputs, `length(X)`)."""
+        if self.reflect:
+            x = F.pad(x, (self.reflect, self.reflect), mode="reflect")
+        return self.conv(x)
+
+    def length(self, length: int) -> int:
+        """Return how many positions `length` positions become."""
+        (kernel,), (stride,), (zeros,) = self.conv.kernel_size, self.conv.stride, self.conv.padding
+        return (length + 2 * (self.reflect + zeros) - kernel) // stride + 1
+
+
+class ReferenceMotion(nn.Module):
+    """Motion (B, T, D) to one vector (B, 1024); T is the channels of the first convolution."""
+
+    def __init__(self, spec: InputSpec, channels: int) -> None:
+        super().__init__()
+        self.standardise = Standardise(spec.features)
+        self.columns = nn.Linear(spec.features, COLUMNS)
+        self.layers = nn.Sequential(
+            Slide(spec.vectors, channels, 6),
+            nn.ReLU(),
+            residuals(channels, DILATIONS),
+            nn.LeakyReLU(SLOPE),
+            Slide(channels, 2 * channels, 4),
+            residuals(2 * channels, DILATIONS),
+            nn.LeakyReLU(SLOPE),
+            Slide(2 * channels, 4 * channels, 4),
+            residuals(4 * channels, DILATIONS),
+            nn.LeakyReLU(SLOPE),
+            Slide(4 * channels, 1, 4),
+        )
+        self.last = nn.Linear(_length(self.layers, COLUMNS), MOTION_WIDTH)
+        self.width = MOTION_WIDTH
+
+    def forward(self, motion: Tensor) -> Tensor:
+        """Map motion (B, T, D) to (B, 1024)."""
+        return self.last(self.layers(self.columns(self.standardise(motion)))).squeeze(1)
+
+
+class ReferenceVisual(nn.Module):
+    """Visual (B, W, D) as it is, as one vector (B, W * D)."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        super().__init__()
+        self.standardise = Standardise(spec.features)
+        self.width = spec.vectors * spec.features
+
+    def forward(self, visual: Tensor) -> Tensor:
+        """Map features (B, W, D) to (B, W * D)."""
+        return self.standardise(visual).flatten(1)
+
+
+class ReferenceGenerator(nn.Module):
+    """Motion, video and genre of one segment to its latents (B, C, length).
+
+    `hop` is the codec's, in samples. The low level ends with a linear layer over positions, before
+    the tanh, or after it as in the reference's code (`linear_after_tanh`).
+    """
+
+    any_length = False
+
+    def __init__(
+        self, config: Config, inputs: Inputs, hop: int, emb_width: int, sigma: float
+    ) -> None:
+        super().__init__()
+        if config.noise_channels:
+            raise ValueError("arch paper has no noise input; set noise_channels=0")
+        self.motion = self.visual = self.genre = None
+        width = 0
+        if inputs.motion is not None:
+            self.motion = ReferenceMotion(inputs.motion, config.motion_channels)
+            width += self.motion.width
+        if inputs.visual is not None:
+            self.visual = ReferenceVisual(inputs.visual)
+            width += self.visual.width
+        if inputs.genres:
+            self.genre = nn.Embedding(inputs.genres, GENRE_WIDTH)
+            width += GENRE_WIDTH
+        self.length = inputs.samples // hop
+        if config.level == "high":
+            # The positions that the strided and unpadded convolutions leave: 2058 at 2 s gives 344.
+            self.columns = nn.Linear(width, 4 * self.length + 682)
+            self.layers = _layers_high(config.channels, emb_width)
+            self.stretch = None
+        else:
+            columns = round(1024 * inputs.samples / SAMPLE_RATE_HZ)
+            self.columns = nn.Linear(width, columns)
+            self.layers = _layers_low(config.channels, emb_width)
+            self.stretch = nn.Linear(_length(self.layers, columns), self.length)
+        self.sigma, self.linear_after_tanh = sigma, config.linear_after_tanh
+
+    def forward(
+        self, motion: Tensor | None, visual: Tensor | None, length: int,
+        genre: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Map motion (B, T, D), visual (B, W, D) and genre (B,) to latents within +- sigma.
+
+        With `linear_after_tanh` at the low level the bound does not hold. Raises ValueError for any
+        `length` but the one of a segment.
+        """
+        if length != self.length:
+            raise ValueError(f"arch paper gives {self.length} codes per segment, not {length}")
+        parts: list[Tensor] = []
+        if self.motion is not None:
+            parts.append(self.motion(given(motion, "motion")))
+        if self.visual is not None:
+            parts.append(self.visual(given(visual, "visual")))
+        if self.genre is not None:
+            parts.append(self.genre(given(genre, "genre")))
+        x = self.layers(self.columns(torch.cat(parts, 1))[:, None])
+        if self.stretch is None:
+            return torch.tanh(x.float()) * self.sigma
+        if self.linear_after_tanh:
+            return self.stretch(torch.tanh(x)).float() * self.sigma
+        return torch.tanh(self.stretch(x).float()) * self.sigma
+
+    @torch.no_grad()
+    def start_at(self, codebook: Tensor) -> None:
+        """Let the first outputs have the codebook's (K, C) mean and spread.
+
+        A linear layer behind it begins as interpolation over positions, which keeps both.
+        """
+        last = self.layers[-1].conv
+        last.bias.copy_(torch.atanh((codebook.mean(0) / self.sigma).clamp(-0.99, 0.99)))
+        last.weight.mul_((0.4 * codebook.std(0) / self.sigma)[:, None, None])
+        if self.stretch is not None:
+            eye = torch.eye(self.stretch.in_features)[None]
+            hat = F.interpolate(eye, self.length, mode="linear", align_corners=True)[0]
+            self.stretch.weight.copy_(hat.T)
+            nn.init.zeros_(self.stretch.bias)
+
+
+def _layers_high(channels: int, emb_width: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    before = 1
+    for halvings, kernel, stride in ((4, 6, 2), (3, 41, 2), (2, 41, 1), (1, 41, 1), (0, 41, 1)):
+        after = max(1, channels >> halvings)
+        layers += [Slide(before, after, kernel, stride, zeros=1), residuals(after, DILATIONS)]
+        layers.append(nn.LeakyReLU(SLOPE))
+        before = after
+    return nn.Sequential(*layers, Slide(before, emb_width, 40, zeros=1))
+
+
+def _layers_low(channels: int, emb_width: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    before = 1
+    for halvings, kernel, stride, reflect in (
+        (4, 6, 2, 3), (3, 4, 1, 32), (2, 40, 2, 64), (1, 40, 1, 64), (0, 40, 1, 64),
+        (-1, 40, 1, 64),
+    ):  # fmt: skip
+        after = max(1, channels >> halvings if halvings >= 0 else channels << -halvings)
+        layers += [Slide(before, after, kernel, stride, 1, reflect), residuals(after, DILATIONS)]
+        layers.append(nn.LeakyReLU(SLOPE))
+        before = after
+    # The reference has no residual blocks after this layer and nothing before the last.
+    layers.append(Slide(before, before, 40, zeros=1, reflect=64))
+    return nn.Sequential(*layers, Slide(before, emb_width, 40, zeros=1, reflect=64))
+
+
+def _length(layers: nn.Sequential, length: int) -> int:
+    """Return how many positions the convolutions of `layers` leave of `length`."""
+    for layer in layers:
+        if isinstance(layer, Slide):
+            length = layer.length(length)
+    return length

@@ -1,0 +1,110 @@
+"""Our network: convolutions along time, from the motion's rate to the codes'."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.data.inputs import Inputs, given
+from model.families.d2m_gan.config import Config
+from model.families.d2m_gan.encoders import MotionEncoder, VisualModule
+from model.families.d2m_gan.layers import (
+    SLOPE,
+    Conv,
+    Up,
+    residuals,
+)
+
+COARSE_HZ = 25.0
+"""The generator works its way up from the first rate at or below this, by doublings."""
+
+
+class TemporalGenerator(nn.Module):
+    """Convolutional along time, for any length.
+
+    The inputs meet on a coarse grid (a power of two below the code rate); each stage refines with
+    dilated residual blocks and doubles the rate. `hop` is the codec's, in samples.
+    """
+
+    any_length = True
+
+    def __init__(
+        self, config: Config, inputs: Inputs, hop: int, emb_width: int, sigma: float
+    ) -> None:
+        super().__init__()
+        self.motion = self.visual = self.genre = None
+        width = config.noise_channels
+        if inputs.motion is not None:
+            spec = inputs.motion
+            self.motion = MotionEncoder(
+                spec.features, spec.step_s, config.motion_channels, config.dilations
+            )
+            width += self.motion.width
+        if inputs.visual is not None:
+            spec = inputs.visual
+            self.visual = VisualModule(spec.features, spec.step_s, config.visual_channels)
+            width += self.visual.width
+        if inputs.genres:
+            self.genre = nn.Embedding(inputs.genres, config.genre_channels)
+            width += config.genre_channels
+        self.step_s = hop / SAMPLE_RATE_HZ
+        doublings = 0
+        while 1 / (self.step_s * 2**doublings) > COARSE_HZ:
+            doublings += 1
+        widths = [max(config.channels >> i, config.min_channels) for i in range(doublings + 1)]
+        layers: list[nn.Module] = [Conv(width, widths[0], 7)]
+        layers.append(residuals(widths[0], config.dilations))
+        for before, after in pairwise(widths):
+            layers += [Up(before, after), residuals(after, config.dilations)]
+        self.layers = nn.Sequential(*layers)
+        self.last = Conv(widths[-1], emb_width, 7)
+        self.sigma, self.doublings = sigma, doublings
+        self.noise_channels = config.noise_channels
+
+    def forward(
+        self, motion: Tensor | None, visual: Tensor | None, length: int,
+        genre: Tensor | None = None, noise: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Map motion (B, T, D), visual (B, W, D) and genre (B,) to latents (B, C, length).
+
+        They lie within +- sigma. An input that the generator has no use for is ignored. `noise`,
+        where the generator has noise channels, is (B, noise_channels, `coarse(length)`); without
+        it, it is drawn.
+        """
+        coarse, step_s = self.coarse(length), self.step_s * 2**self.doublings
+        parts: list[Tensor] = []
+        if self.motion is not None:
+            parts.append(self.motion(given(motion, "motion"), coarse, step_s))
+        if self.visual is not None:
+            parts.append(self.visual(given(visual, "visual"), coarse, step_s))
+        if self.genre is not None:
+            held = self.genre(given(genre, "genre"))[..., None].expand(-1, -1, coarse)
+            parts.append(held.to(parts[0].dtype))
+        if self.noise_channels:
+            like = parts[0]
+            shape = (like.shape[0], self.noise_channels, coarse)
+            drawn = noise if noise is not None else torch.randn(shape, device=like.device)
+            parts.append(drawn.to(like.dtype))
+        x = self.layers(torch.cat(parts, 1))[..., :length]
+        return torch.tanh(self.last(F.leaky_relu(x, SLOPE)).float()) * self.sigma
+
+    def coarse(self, length: int) -> int:
+        """Return the positions of the coarse grid for `length` codes."""
+        return ceil(length / 2**self.doublings)
+
+    @torch.no_grad()
+    def start_at(self, codebook: Tensor) -> None:
+        """Set the last layer so that its first outputs have the codebook's (K, C) mean and spread.
+
+        tanh * sigma otherwise begins far above or below the entries, whose scale is the codec's.
+        """
+        mean = codebook.mean(0)
+        # The layers before hand over a deviation of about 2.5.
+        spread = 0.4 * codebook.std(0)
+        self.last.conv.bias.copy_(torch.atanh((mean / self.sigma).clamp(-0.99, 0.99)))
+        self.last.conv.parametrizations.weight.original0.copy_((spread / self.sigma)[:, None, None])

@@ -1,0 +1,203 @@
+"""The clips of a listening test: what systems made for the same pictures, and the truth."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.contract.dataset import load_dataset
+from model.contract.segment import SAMPLE_RATE_HZ, split_key
+from model.contract.storage import Place
+from model.contract.wav import decode_wav
+from model.data.reader import meta_of, pcm_of, read_tar
+from model.generation.generate import SUMMARY
+from model.generation.pipeline_process import has_pipeline
+from model.listening.plan import ANCHOR, PARTS, TRUTH
+from model.listening.sounds import level
+
+Span = tuple[str, int, int]
+"""(video id, first segment, last segment): what a piece of music is for."""
+SYSTEM_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}$")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`blocks` is how many clips each listener hears of each system, in each part."""
+
+    parts: tuple[str, ...] = PARTS
+    clips: int = 10
+    blocks: int | None = None
+    clip_s: float = 10.0
+    checks: int = 2
+    raters: int = 100
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class System:
+    """A folder that `model generate` wrote: its pieces, and what must be said about them."""
+
+    folder: Path
+    facts: dict[str, Any]
+    pieces: dict[Span, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One piece to be heard by every system: music (N,) by system's name.
+
+    `start_s` is when the music starts on the clock of the mp4 `picture`.
+    """
+
+    span: Span
+    song: str
+    start_s: float
+    picture: Path
+    music: dict[str, np.ndarray]
+
+    @property
+    def name(self) -> str:
+        return f"{self.span[0]}_seg{self.span[1]:04d}-{self.span[2]:04d}"
+
+
+def check_names(folders: dict[str, Path]) -> None:
+    if not folders:
+        raise ValueError("no system: give --system NAME=DIR, a folder that model generate wrote")
+    for name in folders:
+        if not SYSTEM_NAME.match(name) or name in (TRUTH, ANCHOR):
+            raise ValueError(
+                f"system {name!r}: a name has letters, digits, space, . _ + - and is neither "
+                f"{TRUTH} nor {ANCHOR}, which every set has of itself"
+            )
+
+
+def read_system(name: str, folder: Path) -> System:
+    """Read generated.json; ValueError where it is none, or the name tells another level."""
+    path = folder / SUMMARY
+    try:
+        raw = json.loads(path.read_bytes())
+        facts = {
+            "folder": str(folder),
+            **{k: raw.get(k) for k in ("codec", "step", "level")},
+            "labels": list(raw.get("labels", [])),
+        }
+        pieces = {(r["video_id"], *r["segments"]): r for r in raw["generated"]}
+        for row in pieces.values():
+            if Path(row["file"]).name != row["file"]:
+                raise ValueError(f"names the file {row['file']!r:.80}")
+        for video, *segments in pieces:
+            if type(video) is not str or not all(type(number) is int for number in segments):
+                raise ValueError(f"names the piece {video!r:.80}, {segments!r:.80}")
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: not found; system {name!r} must be a folder written by model generate --out"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: not as model generate writes it ({error!s:.300})") from None
+    if name in ("high", "low") and facts["level"] not in (name, None):
+        raise ValueError(f"system {name!r}: {path} is of level {facts['level']}; rename the system")
+    return System(folder, facts, pieces)
+
+
+def choose_clips(
+    shards: Place, split: str, systems: dict[str, System], settings: Settings, rng: random.Random
+) -> tuple[list[Clip], Clip, list[str]]:
+    """Return the clips, one more to practise on, and notes; songs take turns.
+
+    Of two pieces none is to spare: practice is then on one of the test's.
+    """
+    common = set.intersection(*(set(system.pieces) for system in systems.values()))
+    most = max(len(system.pieces) for system in systems.values())
+    video = "coherence" in settings.parts
+    if video and not has_pipeline():
+        raise ValueError("coherence: needs pipeline and av to write mp4; or --parts quality")
+    first = next(iter(systems.values()))
+    pictures = {s: (first.folder / first.pieces[s]["file"]).with_suffix(".mp4") for s in common}
+    if video:
+        common = {span for span in common if pictures[span].is_file()}
+    if len(common) < 2:
+        need = " with an mp4 beside the first system's wav" if video else ""
+        raise ValueError(
+            f"{len(common)} pieces of the same segments{need} in all of {', '.join(systems)}; "
+            "a test needs 2 or more: generate from the same shards and split"
+        )
+    notes = []
+    if len(common) < most:
+        notes.append(f"{len(common)} pieces of {most} are common to all systems")
+    truth, songs = read_truth(shards, split, common)
+    chosen = spread(sorted(common), songs, rng)
+    spare = len(chosen) > 2
+    count = min(settings.clips, len(chosen) - spare)
+    if count < settings.clips:
+        kept = "; one more is kept for practice" if spare else ""
+        notes.append(f"{count} clips, of the {settings.clips} asked for{kept}")
+    if not spare:
+        notes.append("no clip to spare: practice is on one that is counted too")
+    clips = []
+    for span in chosen[: count + 1]:
+        music = {TRUTH: truth[span]}
+        for name, system in systems.items():
+            path = system.folder / system.pieces[span]["file"]
+            music[name] = decode_wav(path.read_bytes(), str(path))
+        samples = min(round(settings.clip_s * SAMPLE_RATE_HZ), *(len(a) for a in music.values()))
+        music = {name: level(audio[:samples]) for name, audio in music.items()}
+        start_s = music_start_s(first.folder, first.pieces[span]) if video else 0.0
+        clips.append(Clip(span, songs[span], start_s, pictures[span], music))
+    return clips[:count], clips[-1], notes
+
+
+def music_start_s(folder: Path, piece: dict[str, Any]) -> float:
+    """Return when the music starts in the piece's mp4; ValueError where that is not told."""
+    start_s = piece.get("mp4_start_s")
+    if not isinstance(start_s, int | float) or not 0 <= start_s < math.inf:
+        raise ValueError(
+            f"{folder / SUMMARY}: mp4_start_s of {piece['file']} is {start_s!r:.80}, expected when "
+            "its music starts in its mp4; run model generate anew"
+        )
+    return float(start_s)
+
+
+def read_truth(
+    shards: Place, split: str, spans: Iterable[Span]
+) -> tuple[dict[Span, np.ndarray], dict[Span, str]]:
+    """Return the true music (N,) of each span, and the name of its song."""
+    dataset = load_dataset(shards)
+    wanted = {(v, i): (v, a, b) for v, a, b in spans for i in range(a, b + 1)}
+    found: dict[tuple[str, int], np.ndarray] = {}
+    songs: dict[Span, str] = {}
+    for shard in dataset.splits.get(split, []):
+        for raw in read_tar(shards / shard.name):
+            place = split_key(raw["__key__"])
+            if place in wanted:
+                found[place] = pcm_of(raw, dataset.samples, shard.name).astype(np.float32) / 32768
+                songs[wanted[place]] = str(meta_of(raw, shard.name).get("song") or place[0])
+    if missing := sorted(set(wanted) - set(found)):
+        raise ValueError(
+            f"{shards}: split {split} has no segment {missing[0][1]} of {missing[0][0]}, and "
+            f"{len(missing) - 1} more of what was generated; give the shards it was generated from"
+        )
+    truth = {
+        (v, a, b): np.concatenate([found[v, i] for i in range(a, b + 1)])
+        for v, a, b in set(wanted.values())
+    }
+    return truth, songs
+
+
+def spread(spans: list[Span], songs: dict[Span, str], rng: random.Random) -> list[Span]:
+    """Return the spans in chance order, one of each song before the second of any."""
+    rng.shuffle(spans)
+    seen: Counter[str] = Counter()
+    ranked = []
+    for span in spans:
+        ranked.append((seen[songs[span]], span))
+        seen[songs[span]] += 1
+    return [span for _, span in sorted(ranked, key=lambda pair: pair[0])]

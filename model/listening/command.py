@@ -1,0 +1,113 @@
+"""`model mos`: prepare a listening test, serve it, report what the listeners said."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser, place: Callable[[str], object]) -> None:
+    """Add the three commands; `place` reads a folder or the address of one."""
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    sub = commands.add_parser("prepare", help="make a blinded set of generated and true music")
+    sub.add_argument(
+        "--system", dest="systems", type=_system, action="append", required=True,
+        metavar="NAME=DIR", help="what model generate --out DIR wrote; once for each system",
+    )  # fmt: skip
+    sub.add_argument("--shards", type=place, required=True, help="the true music's data set")
+    sub.add_argument("--split", default="test", help="that was generated from (default test)")
+    sub.add_argument("--out", type=Path, required=True, help="the set's folder, to be made")
+    sub.add_argument("--parts", type=_parts, default=("coherence", "quality"), metavar="PART,…",
+                     help="coherence: video with music; quality: sound alone")  # fmt: skip
+    sub.add_argument("--clips", type=_count, default=10, help="in the set (default 10)")
+    sub.add_argument("--clips-each", type=_count, metavar="N",
+                     help="of each system for one listener, per part (default all)")  # fmt: skip
+    sub.add_argument("--clip-s", type=_seconds, default=10.0, help="longest clip (default 10)")
+    sub.add_argument("--checks", type=int, choices=range(6), default=2,
+                     help="attention checks in each part (default 2)")  # fmt: skip
+    sub.add_argument("--raters", type=_count, default=100, help="orders to draw (default 100)")
+    sub.add_argument("--seed", type=int, help="of clips and orders (default: by chance)")
+    sub.set_defaults(run=_prepare)
+
+    sub = commands.add_parser("serve", help="the page that plays the clips and takes the scores")
+    sub.add_argument("--set", dest="folder", type=Path, required=True, metavar="DIR")
+    sub.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for other machines to reach it")
+    sub.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default 8000)")
+    sub.set_defaults(run=_serve)
+
+    sub = commands.add_parser("report", help="mean opinion scores, intervals, agreement")
+    sub.add_argument("--set", dest="folder", type=Path, required=True, metavar="DIR")
+    sub.set_defaults(run=_report)
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from model.listening.clips import Settings
+    from model.listening.plan import load_plan
+    from model.listening.prepare import prepare, summary
+
+    folders = dict(arguments.systems)
+    if len(folders) < len(arguments.systems):
+        raise ValueError("--system: a name is given twice")
+    settings = Settings(
+        arguments.parts, arguments.clips, arguments.clips_each, arguments.clip_s,
+        arguments.checks, arguments.raters, arguments.seed,
+    )  # fmt: skip
+    out = arguments.out
+    key = prepare(arguments.shards, arguments.split, folders, out, settings)
+    for line in summary(key, load_plan(out)):
+        print(line)
+    print(f"{out}: done; next: model mos serve --set {out}")
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from importlib.util import find_spec
+
+    if missing := [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]:
+        raise ValueError(f"mos serve needs {' and '.join(missing)}: install dance2music[mos]")
+    from model.listening.serve import serve
+
+    serve(arguments.folder, arguments.host, arguments.port)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from model.listening.report import lines, report
+
+    for line in lines(report(arguments.folder)):
+        print(line)
+    print(f"{arguments.folder}: report.json, report.csv, answers.csv")
+    return 0
+
+
+def _system(text: str) -> tuple[str, Path]:
+    name, mark, folder = text.partition("=")
+    if not (name and mark and folder):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=DIR")
+    return name, Path(folder)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    parts = tuple(dict.fromkeys(text.split(",")))
+    if unknown := set(parts) - {"coherence", "quality"}:
+        raise argparse.ArgumentTypeError(f"no part {sorted(unknown)[0]!r}: coherence, quality")
+    return parts
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 1 or more")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 0 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not 2 <= (value := float(text)) <= 60:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 2 to 60 seconds")
+    return value

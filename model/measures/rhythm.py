@@ -1,0 +1,165 @@
+"""Beats and tempo: measures that a metronome does not satisfy, and how later work sums up cover.
+
+Legend: K times, in seconds. Beats are librosa's (dynamic programming, Ellis 2007) or given; scores
+are mir_eval's (Davies, Degara & Plumbley 2009), on whole clips: its custom of leaving out the first
+five seconds, in which human annotators are still finding the beat, is not followed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.measures.beats import onset_f, onsets_s, with_onsets
+
+RHYTHM = ("onset_f", "beat_f", "cemgil", "tempo", "tempo_octave")
+
+BEAT_WINDOW_S, CEMGIL_SIGMA_S = 0.07, 0.04
+"""mir_eval's defaults."""
+
+TEMPO_TOLERANCE = 0.04
+"""Of the true tempo: Gouyon et al. 2006; their second measure also takes these factors."""
+OCTAVES = (1.0, 2.0, 3.0, 1 / 2, 1 / 3)
+
+
+def beats_s(audio: np.ndarray) -> np.ndarray:
+    """Return the beat times (K,) that librosa tracks in audio (N,) at 22 050 Hz; none in silence.
+
+    From two seconds a tracker has three or four beats to go by, and a prior of 120 BPM: give it
+    whole pieces where there are some.
+    """
+    import librosa
+
+    return librosa.beat.beat_track(
+        y=np.asarray(audio, np.float32), sr=SAMPLE_RATE_HZ, units="time", trim=False
+    )[1]
+
+
+def tempo_bpm(beats: np.ndarray) -> float:
+    """Return 60 s over the mean interval of beats (K,) in seconds; NaN for fewer than two.
+
+    Intervals more than a fifth off the median are left out: a tracker that skips one beat in
+    fifteen has not heard another tempo. Not librosa's own estimate, whose steps at 120 BPM are
+    5 BPM, more than the tolerance.
+    """
+    if len(beats) < 2:
+        return math.nan
+    apart = np.diff(np.asarray(beats, float))
+    middle = np.median(apart)
+    return float(60 / apart[np.abs(apart - middle) <= middle / 5].mean())
+
+
+def beat_scores(generated_s: np.ndarray, truth_s: np.ndarray) -> dict[str, float]:
+    """Return beat_f, cemgil, tempo and tempo_octave of beats (K,) against the true beats.
+
+    beat_f: F-measure of beats matched within 70 ms. cemgil: for each true beat a Gaussian (40 ms)
+    of the distance of the nearest generated one, summed over the mean number of both. tempo: 1
+    within 4 % of the true tempo (mir_eval's tempo detection), tempo_octave also at twice, three
+    times, half or a third of it. No beats score 0; all are NaN where the truth has fewer than two.
+    """
+    import mir_eval
+
+    names = [name for name in RHYTHM if name != "onset_f"]
+    if len(truth_s) < 2:
+        return dict.fromkeys(names, math.nan)
+    if not len(generated_s):
+        return dict.fromkeys(names, 0.0)
+    truth_s, generated_s = np.asarray(truth_s, float), np.asarray(generated_s, float)
+    found_bpm, true_bpm = tempo_bpm(generated_s), tempo_bpm(truth_s)
+    return {
+        "beat_f": float(mir_eval.beat.f_measure(truth_s, generated_s, BEAT_WINDOW_S)),
+        "cemgil": float(mir_eval.beat.cemgil(truth_s, generated_s, CEMGIL_SIGMA_S)[0]),
+        "tempo": tempo_accuracy(found_bpm, true_bpm),
+        "tempo_octave": max(tempo_accuracy(found_bpm, true_bpm * factor) for factor in OCTAVES),
+    }
+
+
+def tempo_accuracy(found_bpm: float, true_bpm: float) -> float:
+    """Return 1.0 where `found_bpm` is within 4 % of `true_bpm`, else 0.0, also where it is NaN."""
+    import mir_eval
+
+    if math.isnan(found_bpm):
+        return 0.0
+    # A second true tempo of weight 0 does not count.
+    truth, found = np.array([true_bpm, 0.0]), np.array([found_bpm, found_bpm])
+    return float(mir_eval.tempo.detection(truth, 1.0, found, TEMPO_TOLERANCE)[0])
+
+
+def rhythm_scores(
+    generated: np.ndarray, truth: np.ndarray, true_beats_s: np.ndarray | None = None
+) -> dict[str, float]:
+    """Return the scores RHYTHM of generated music (N,) against true music (M,) at 22 050 Hz.
+
+    `true_beats_s` (K,) are the true beats where they are known; else they are tracked in `truth`.
+    onset_f is NaN where the truth has no onset.
+    """
+    reference_s = beats_s(truth) if true_beats_s is None else true_beats_s
+    true_onsets = onsets_s(truth)
+    return {
+        "onset_f": onset_f(onsets_s(generated), true_onsets) if len(true_onsets) else math.nan,
+        **beat_scores(beats_s(generated), reference_s),
+    }
+
+
+def spread(values: Sequence[float] | np.ndarray) -> float:
+    """Return the standard deviation over clips, with n - 1: CSD of cover, HSD of hit.
+
+    As LORIS reports them (Yu et al., Long-Term Rhythmic Video Soundtracker, ICML 2023). Clips
+    without a score (NaN) are left out; NaN for fewer than two.
+    """
+    known = np.asarray(values, float)
+    known = known[~np.isnan(known)]
+    return float(known.std(ddof=1)) if len(known) > 1 else math.nan
+
+
+def loris_onsets_s(audio: np.ndarray) -> np.ndarray:
+    """Return the onset times (K,) that LORIS's tool picks in audio (N,) at 22 050 Hz.
+
+    A peak stands out of three frames on each side where the D2M-GAN authors' tool looks at one.
+    Source: github.com/OpenGVLab/LORIS, beats_scores.py.
+    """
+    import librosa
+
+    return librosa.onset.onset_detect(
+        y=np.asarray(audio, np.float32),
+        sr=SAMPLE_RATE_HZ,
+        wait=1,
+        delta=0.2,
+        pre_avg=3,
+        post_avg=3,
+        pre_max=3,
+        post_max=3,
+        units="time",
+    )
+
+
+def loris_scores(generated_s: np.ndarray, truth_s: np.ndarray, seconds: int) -> dict[str, float]:
+    """Return LORIS's cover and hit of onset times (K,) in a clip of `seconds`.
+
+    With g and t the seconds that hold an onset: cover = |g and t| / |g|, hit = |g and t| / |t|; 0
+    where the denominator is. So cover is a precision here, at most 1, and hit a recall.
+    """
+    generated, truth = with_onsets(generated_s, seconds), with_onsets(truth_s, seconds)
+    both = int((generated & truth).sum())
+    return {
+        "loris_cover": both / max(1, int(generated.sum())),
+        "loris_hit": both / max(1, int(truth.sum())),
+    }
+
+
+def loris_summary(cover: np.ndarray, hit: np.ndarray) -> dict[str, float]:
+    """Return LORIS's table row of cover and hit over clips (S,): means, CSD and HSD, F1.
+
+    F1 = 2 BCS BHS / (BCS + BHS) of the *means* (0 where both are), as their tool computes it.
+    """
+    bcs, bhs = float(np.mean(cover)), float(np.mean(hit))
+    return {
+        "bcs": bcs,
+        "csd": spread(cover),
+        "bhs": bhs,
+        "hsd": spread(hit),
+        "f1": 2 * bcs * bhs / (bcs + bhs) if bcs + bhs else 0.0,
+    }

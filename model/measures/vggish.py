@@ -1,0 +1,178 @@
+"""VGGish: the log-mel patches and the network of the AudioSet embedding, with published weights.
+
+Source: Hershey et al., CNN Architectures for Large-Scale Audio Classification, ICASSP 2017; front
+end and post-processing as in tensorflow/models (research/audioset/vggish), layout of the weights as
+in the PyTorch port (github.com/harritaylor/torchvggish).
+
+Legend: N samples at 22 050 Hz, P patches of 96 frames (0.96 s) and 64 mel bands.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.runtime.checkpoint import DAMAGED, unreadable
+
+RATE_HZ = 16_000
+WINDOW, HOP, FFT = 400, 160, 512
+"""Samples: 25 ms, 10 ms, and the window's next power of two."""
+BANDS, LOW_HZ, HIGH_HZ = 64, 125.0, 7500.0
+LOG_OFFSET = 0.01
+PATCH = 96
+WIDTH = 128
+QUANTISED = (-2.0, 2.0)
+"""What the post-processing clips to before it takes 8 bits."""
+
+_CONVOLUTIONS = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool")
+
+
+def mel_matrix() -> np.ndarray:
+    """Return triangles (257, 64), linear on the HTK mel scale, float64; DC counts for nothing."""
+
+    def mel(hz: np.ndarray | float) -> np.ndarray:
+        return 1127.0 * np.log1p(np.asarray(hz) / 700.0)
+
+    bins = mel(np.arange(FFT // 2 + 1) * RATE_HZ / FFT)[:, None]
+    edges = np.linspace(mel(LOW_HZ), mel(HIGH_HZ), BANDS + 2)
+    low, middle, high = edges[:-2], edges[1:-1], edges[2:]
+    weights = np.minimum((bins - low) / (middle - low), (high - bins) / (high - middle))
+    weights = np.maximum(weights, 0.0)
+    weights[0] = 0.0
+    return weights
+
+
+def log_mel(audio: np.ndarray) -> np.ndarray:
+    """Return log(mel + 0.01) of magnitudes (frames, 64) of audio at 16 kHz, in float64.
+
+    Frames lie wholly within the audio: no padding. The Hann window is the periodic one.
+    """
+    audio = np.asarray(audio, np.float64)
+    if len(audio) < WINDOW:
+        return np.zeros((0, BANDS))
+    frames = np.lib.stride_tricks.sliding_window_view(audio, WINDOW)[::HOP]
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
+    magnitude = np.abs(np.fft.rfft(frames * window, FFT))
+    return np.log(magnitude @ mel_matrix() + LOG_OFFSET)
+
+
+def patches(audio: np.ndarray) -> np.ndarray:
+    """Return the patches (P, 96, 64), float32, of audio (N,) at 22 050 Hz; what is over is dropped.
+
+    Resampled by soxr; the published code uses resampy, so values differ a little near 8 kHz. Raises
+    ValueError for audio of less than one patch, 0.975 s.
+    """
+    import soxr
+
+    found = log_mel(soxr.resample(np.asarray(audio, np.float64), SAMPLE_RATE_HZ, RATE_HZ))
+    count = len(found) // PATCH
+    if not count:
+        raise ValueError(
+            f"{len(audio)} samples ({len(audio) / SAMPLE_RATE_HZ:.3f} s): VGGish looks at 0.975 s "
+            "at least; use longer segments"
+        )
+    return found[: count * PATCH].reshape(count, PATCH, BANDS).astype(np.float32)
+
+
+class VGGish(nn.Module):
+    """Patches (P, 96, 64) to embeddings (P, 128): six convolutions, three linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 1
+        for step in _CONVOLUTIONS:
+            if isinstance(step, int):
+                layers += [nn.Conv2d(channels, step, 3, padding=1), nn.ReLU()]
+                channels = step
+            else:
+                layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        flat = channels * (PATCH // 16) * (BANDS // 16)
+        self.embeddings = nn.Sequential(
+            nn.Linear(flat, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(),
+            nn.Linear(4096, WIDTH), nn.ReLU(),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor, last_relu: bool = True) -> Tensor:
+        """Map patches (P, 96, 64) to embeddings (P, 128), at least 0 but without `last_relu`."""
+        # The original flattens (time, band, channel), torch's convolutions give channels first.
+        x = self.features(x[:, None]).permute(0, 2, 3, 1).flatten(1)
+        return (self.embeddings if last_relu else self.embeddings[:-1])(x)
+
+
+def load_vggish(path: Path) -> VGGish:
+    """Return the network with the weights of `path`, a plain state dict; no code in it is run.
+
+    Raises ValueError where the file is no state dict of this layout.
+    """
+    with torch.device("meta"):
+        network = VGGish()
+    state, wanted = _read(path), network.state_dict()
+    told = {name: tuple(value.shape) for name, value in state.items() if hasattr(value, "shape")}
+    expected = {name: tuple(value.shape) for name, value in wanted.items()}
+    if told != expected:
+        odd = sorted(told.items() ^ expected.items())
+        raise ValueError(
+            f"{path}: {odd[0][0]} is {told.get(odd[0][0])}, VGGish has {expected.get(odd[0][0])} "
+            f"({len({name for name, _ in odd})} differ); see `pipeline weights fetch vggish`"
+        )
+    floats = {name: torch.as_tensor(value).float() for name, value in state.items()}
+    network.load_state_dict(floats, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+class Postprocessor:
+    """The PCA of AudioSet's own release: embeddings (P, 128) to whole numbers 0 to 255, float32."""
+
+    def __init__(self, vectors: Tensor, means: Tensor) -> None:
+        self.vectors, self.means = vectors, means
+
+    def __call__(self, embeddings: Tensor) -> Tensor:
+        low, high = QUANTISED
+        whitened = ((embeddings - self.means) @ self.vectors.T).clamp(low, high)
+        return ((whitened - low) * (255 / (high - low))).round()
+
+
+def load_postprocessor(path: Path) -> Postprocessor:
+    """Return the PCA of `path`: `pca_eigen_vectors` (128, 128), `pca_means` (128,) or (128, 1)."""
+    state = _read(path)
+    try:
+        vectors, means = (
+            torch.as_tensor(state[name]).float() for name in ("pca_eigen_vectors", "pca_means")
+        )
+    except KeyError as error:
+        raise ValueError(f"{path}: no {error}; see `pipeline weights fetch vggish_pca`") from None
+    if vectors.shape != (WIDTH, WIDTH) or means.numel() != WIDTH:
+        raise ValueError(
+            f"{path}: vectors {tuple(vectors.shape)}, means {tuple(means.shape)}; "
+            f"expected ({WIDTH}, {WIDTH}) and {WIDTH} values"
+        )
+    return Postprocessor(vectors, means.reshape(WIDTH))
+
+
+def _read(path: Path) -> dict:
+    """Return the dict of a file of tensors and numpy arrays, which the PCA's is; nothing else."""
+    rebuild = np.empty(0).__reduce__()[0]
+    arrays = [
+        # The published file was written by an older numpy, which kept this function elsewhere.
+        *((rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+        np.ndarray, np.dtype, type(np.dtype("float64")), type(np.dtype("float32")),
+    ]  # fmt: skip
+    try:
+        with torch.serialization.safe_globals(arrays):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except DAMAGED as error:
+        raise ValueError(
+            f"{path}: is no file of weights alone ({unreadable(error)}); fetch it again: "
+            "pipeline weights fetch vggish, or vggish_pca"
+        ) from None
+    if not isinstance(state, dict):
+        raise ValueError(f"{path}: holds {type(state).__name__}, expected a dict of arrays")
+    return state

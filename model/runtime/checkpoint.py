@@ -1,0 +1,127 @@
+"""Checkpoints of a run: plain values and tensors, written whole, read without pickled code."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from model.contract.files import atomic_file
+
+FORMAT = 2
+LAST, BEST = "last.pt", "best.pt"
+
+Parts = Mapping[str, tuple[type, tuple[str, ...]]]
+
+CONTENT: Parts = {
+    "config": (dict, ()),
+    "dataset": (
+        dict, ("name", "window_s", "fields", "build", "source", "untrained", "schema"),
+    ),
+    "data": (dict, ("name", "window_s", "fields")),
+    "codec": (dict, ("id", "source", "note")),
+    "step": (int, ()),
+    "position": (dict, ("epoch", "batch")),
+    "best_mel": (float, ()),
+    "network": (dict, ()),
+    "optimiser": (dict, ()),
+    "adversary": (dict, ("network", "optimiser")),
+    "rng": (dict, ("cpu",)),
+}  # fmt: skip
+"""What a checkpoint holds: each part's type, and the keys within it that are read by name."""
+
+UNFIT = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+"""What torch raises for content that is not as it expects it."""
+DAMAGED = (*UNFIT, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, EOFError, OverflowError)
+DAMAGED += (OSError, MemoryError, struct.error)
+
+
+class Restorable(Protocol):
+    """A module, an optimiser, an adversary: whatever takes its state back."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+def save_torch(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` to `path` by temporary file, fsync and rename."""
+    with atomic_file(path) as file:
+        torch.save({"format": FORMAT, **content}, file)
+
+
+def read_checkpoint(path: Path, parts: Parts = CONTENT) -> dict[str, Any]:
+    """Return a checkpoint's content, on the CPU.
+
+    `parts` is what it must hold: by default, what `model train` writes. Raises FileNotFoundError
+    where there is none and ValueError where it is no checkpoint of ours.
+    """
+    if not path.is_file():
+        if path.name == BEST and path.with_name(LAST).is_file():
+            raise FileNotFoundError(
+                f"{path}: this run had no validation split, or has not validated yet; "
+                "use --checkpoint last"
+            )
+        raise FileNotFoundError(f"{path}: no checkpoint; train first: model train --shards DIR")
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not compare the checksums
+            if any(member.compress_type for member in archive.infolist()):
+                raise ValueError("it is packed, which could unpack to any size")
+            if (bad := archive.testzip()) is not None:
+                raise ValueError(f"checksum of {bad} is wrong")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGED as error:
+        raise ValueError(
+            f"{path}: cannot be read as a checkpoint ({unreadable(error)}); "
+            "copy it again from where it is whole, or train again"
+        ) from None
+    found = content.get("format") if isinstance(content, dict) else None
+    if type(found) is not int or found != FORMAT:
+        raise ValueError(f"{path}: no checkpoint of `model train` (format {FORMAT})")
+    for name, (kind, keys) in parts.items():
+        part = content.get(name)
+        if not isinstance(part, kind):
+            raise ValueError(f"{path}: {name} is {type(part).__name__}, expected {kind.__name__}")
+        if isinstance(part, dict) and (absent := [key for key in keys if key not in part]):
+            raise ValueError(f"{path}: {name} has no {', '.join(absent)}; train it again")
+    return content
+
+
+def unreadable(error: BaseException) -> str:
+    """Return why torch reads no tensors from a file, without its advice to run code in it."""
+    if isinstance(error, pickle.UnpicklingError | EOFError):
+        return "it is cut short, or asks for more than tensors and plain values"
+    return getattr(error, "strerror", None) or _told(error)
+
+
+def load_state(target: Restorable, state: dict[str, Any], what: str) -> None:
+    """Give `target` its state back; ValueError names what of it has no place or the wrong shape."""
+    try:
+        target.load_state_dict(state)
+    except UNFIT as error:
+        raise ValueError(f"{what} does not fit the run's configuration: {_told(error)}") from None
+
+
+def differences(was: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return "NAME was …, is …" for the first few names whose values differ, or ""."""
+    names = [name for name in sorted(was | now) if was.get(name) != now.get(name)]
+    told = [f"{name} was {was.get(name)!r}, is {now.get(name)!r}" for name in names[:3]]
+    return "; ".join(told + [f"and {len(names) - 3} more"] * (len(names) > 3))
+
+
+def tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield every tensor within nested dicts, with its path."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from tensors(inner, f"{name}.{key}")
+
+
+def _told(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,373 @@
+"""Fine-tune a codec's decoder on a data set's sound: the paper's synthesizer, from top to bottom.
+
+The entries of the true codes go in, the true sound is the target, and discriminators of the latent
+ones' design judge sound at several scales. The authors' code for this was not released: the losses
+are those of D2M-GAN's generator that apply to sound, with its weights. Encoder and codebook stay
+as they are, so that all codes stay valid.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.audio import LogMel
+from model.codecs.jukebox import (
+    VQVAE,
+    Codec,
+    find_weights,
+    load_codec,
+    read_weights,
+    write_weights,
+)
+from model.codecs.jukebox.weights import Weights
+from model.contract.dataset import Dataset, load_dataset
+from model.contract.files import write_atomic
+from model.contract.segment import LEVELS
+from model.contract.storage import Place
+from model.data.source import Batch, Source, spread_batches
+from model.data.stream import Position, TrainingStream, training_batches
+from model.families.d2m_gan.discriminators import Adversary, MultiScale
+from model.families.d2m_gan.losses import mel_loss, wave_loss, weighted_total
+from model.runtime.checkpoint import (
+    Parts,
+    differences,
+    load_state,
+    read_checkpoint,
+    save_torch,
+    tensors,
+)
+from model.runtime.optimiser import adam, set_rate
+from model.runtime.run_log import (
+    Progress,
+    RunLog,
+    labels,
+    reported,
+    write_samples,
+)
+from model.runtime.signals import Interrupted, next_unless, stop_requested
+from model.training.finetune_config import FREE, SynthesizerConfig
+from model.training.state import (
+    BEGIN_ANEW,
+    choose_codec,
+    data_facts,
+    other_data,
+)
+
+CHECKPOINT, CODEC = "checkpoint.pt", "codec.safetensors"
+ADVICE = "lower lr_decoder or lr_discriminator, and --resume from the checkpoint before, if any"
+PARTS: Parts = {
+    **{name: (dict, ()) for name in ("config", "data", "decoder", "optimiser")},
+    **{name: (float, ()) for name in ("first_mel", "best_mel")},
+    "step": (int, ()),
+    "codec": (dict, ("id",)),
+    "position": (dict, ("epoch", "batch")),
+    "adversary": (dict, ("network", "optimiser")),
+}
+
+
+@dataclass
+class State:
+    """Everything a run holds: `codec` and `parent`, its file, stay; `decoder` is trained."""
+
+    config: SynthesizerConfig
+    dataset: Dataset
+    codec: Codec
+    parent: Weights
+    device: torch.device
+    decoder: nn.Module
+    adversary: Adversary
+    optimiser: torch.optim.Optimizer
+    log_mel: LogMel
+    step: int = 0
+    position: Position = field(default_factory=Position)
+    first_mel: float = math.nan
+    best_mel: float = math.inf
+
+
+def build(
+    config: SynthesizerConfig, dataset: Dataset, codec: Codec, parent: Weights, device: torch.device
+) -> State:
+    """Make the state of step 0: the codec's decoder, and an adversary from the seed."""
+    torch.manual_seed(config.seed)
+    decoder = copy.deepcopy(codec.decoder(config.level)).requires_grad_(True).train()
+    network = MultiScale(
+        1, config.discriminators, config.d_channels, config.d_max_channels, config.d_layers,
+        config.d_first_stride, audio=True,
+    ).to(device)  # fmt: skip
+    adversary = Adversary(network, "none", config.lr_discriminator, config.betas, config.bf16)
+    optimiser = adam(decoder.parameters(), config.lr_decoder, config.betas)
+    mel = LogMel().to(device)
+    return State(config, dataset, codec, parent, device, decoder, adversary, optimiser, mel)
+
+
+# --- one step ------------------------------------------------------------------------------------
+
+
+def train_step(state: State, batch: Batch) -> dict[str, Tensor]:
+    """Train the adversary, then the decoder, on one batch; return losses by log tag."""
+    fake = decode(state, batch.codes)
+    real = batch.audio[:, : fake.shape[1]]
+    part = judged(state.config, state.step, fake.shape[1])
+    hinge = state.adversary.step(real[:, None, part], fake[:, None, part])
+    losses = decoder_losses(state, real, fake, part)
+    total = weighted_total(losses, state.config.weights)
+    state.optimiser.zero_grad(set_to_none=True)
+    total.backward()
+    state.optimiser.step()
+    state.step += 1
+    logs = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
+    return {**logs, "loss/total": total.detach(), "adversary/hinge": hinge}
+
+
+def decode(state: State, codes: Tensor) -> Tensor:
+    """Map codes (B, L) to sound (B, L * hop) with the decoder in training."""
+    entries = state.codec.lookup(codes, state.config.level)
+    with torch.autocast(state.device.type, torch.bfloat16, enabled=state.config.bf16):
+        return state.decoder(entries).float()
+
+
+def judged(config: SynthesizerConfig, step: int, samples: int) -> slice:
+    """Return the stretch of the sound that the discriminators judge at a step."""
+    length = min(config.judged_samples or samples, samples)
+    start = int(np.random.default_rng((config.seed, step)).integers(samples - length + 1))
+    return slice(start, start + length)
+
+
+def decoder_losses(state: State, real: Tensor, fake: Tensor, part: slice) -> dict[str, Tensor]:
+    """Return the losses that have a weight, by name; `real` and `fake` are sound (B, N)."""
+    weights, losses = state.config.weights, {}
+    if weights["adversarial"] or weights["feature"]:
+        hinge, matching = state.adversary.losses(real[:, None, part], fake[:, None, part])
+        losses |= {"adversarial": hinge, "feature": matching}
+    losses["wave"] = wave_loss(fake, real)
+    losses["mel"] = mel_loss(fake, real, state.log_mel)
+    return {name: loss for name, loss in losses.items() if weights[name]}
+
+
+# --- validate, save, restore ---------------------------------------------------------------------
+
+
+@torch.no_grad()
+def validate(state: State, source: Source) -> dict[str, float]:
+    """Return mel and wave distance of decoded true codes, on segments spread over the split."""
+    sums, count = {"val/mel": 0.0, "val/wave": 0.0}, 0
+    for batch in spread_batches(source, state.config.batch_size, state.config.val_segments):
+        batch = batch.to(state.device)
+        sound = state.decoder(state.codec.lookup(batch.codes, state.config.level))
+        sums["val/mel"] += mel_loss(sound, batch.audio, state.log_mel).item() * len(batch)
+        sums["val/wave"] += wave_loss(sound, batch.audio).item() * len(batch)
+        count += len(batch)
+    return {name: total / count for name, total in sums.items()}
+
+
+@torch.no_grad()
+def listen(state: State, source: Source) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield key and sounds (N,) of segments spread over the split: truth, before, now."""
+    level = state.config.level
+    for batch in spread_batches(source, 1, state.config.sample_segments):
+        batch = batch.to(state.device)
+        before, now = state.codec.decode(batch.codes, level), decode(state, batch.codes)
+        sounds = {"truth": batch.audio, "before": before, "fine-tuned": now}
+        yield batch.keys[0], {name: audio[0].cpu() for name, audio in sounds.items()}
+
+
+def write_codec(state: State, path: Path) -> None:
+    """Write the parent with this decoder; ValueError unless all else in the file is the parent's.
+
+    Encoders and codebooks are compared by hash when the file is written and whenever it is read.
+    """
+    parent, level = state.parent, state.config.level
+    tuned = {
+        f"decoders.{LEVELS[level].index}.{k}": v for k, v in state.decoder.state_dict().items()
+    }
+    with torch.device("meta"):
+        model = VQVAE(parent.hparams, parent.levels)
+    model.load_state_dict(
+        {key: tuned.get(key, value).detach().cpu() for key, value in parent.state.items()},
+        assign=True,
+    )
+    name = parent.name.removesuffix("-tuned") + "-tuned"
+    note = (
+        f"{state.codec.note or parent.id}; decoder of level {level} fine-tuned {state.step} steps "
+        f"on {state.dataset.name}"
+    )
+    write_weights(path, model, name, note, parent)
+
+
+def save(state: State, run: Path) -> None:
+    """Write what `restore` needs; ValueError, and nothing written, for weights not finite."""
+    content: dict[str, Any] = {
+        "config": asdict(state.config),
+        "data": data_facts(state.dataset),
+        "codec": {"id": state.codec.id},
+        "step": state.step,
+        "position": asdict(state.position),
+        "first_mel": state.first_mel,
+        "best_mel": state.best_mel,
+        "decoder": state.decoder.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+        "adversary": state.adversary.state_dict(),
+    }
+    for part in ("decoder", "optimiser", "adversary"):
+        for path, tensor in tensors(content[part], part):
+            if not tensor.isfinite().all():
+                raise ValueError(f"step {state.step}: {path} is not finite; {ADVICE}")
+    save_torch(run / CHECKPOINT, content)
+
+
+def restore(state: State, run: Path) -> None:
+    """Put a checkpoint back into a state built with the same configuration, data and codec."""
+    content = read_checkpoint(run / CHECKPOINT, PARTS)
+
+    def fixed(config: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in config.items() if name not in FREE}
+
+    for what, told in (
+        (
+            "another configuration",
+            differences(fixed(content["config"]), fixed(asdict(state.config))),
+        ),
+        ("other data", other_data(content["data"], data_facts(state.dataset))),
+        ("another codec", differences(content["codec"], {"id": state.codec.id})),
+    ):
+        if told:
+            raise ValueError(
+                f"{run}: cannot resume with {what}: {told}; give the same --shards, --codec, "
+                f"--level and --set as the run began with, or {BEGIN_ANEW}"
+            )
+    load_state(state.decoder, content["decoder"], f"{run}: decoder")
+    load_state(state.optimiser, content["optimiser"], f"{run}: optimiser")
+    load_state(state.adversary, content["adversary"], f"{run}: adversary")
+    set_rate(state.optimiser, state.config.lr_decoder)
+    set_rate(state.adversary.optimiser, state.config.lr_discriminator)
+    state.step, state.position = content["step"], Position(**content["position"])
+    state.first_mel, state.best_mel = content["first_mel"], content["best_mel"]
+
+
+# --- the run -------------------------------------------------------------------------------------
+
+
+def finetune(
+    root: Place,
+    run: Path,
+    config: SynthesizerConfig,
+    codec_source: str | None = None,
+    resume: bool = False,
+    device: torch.device | None = None,
+) -> State:
+    """Fine-tune until `config.steps` and return the state.
+
+    Writes into `run` checkpoint.pt, metrics.jsonl, samples/, TensorBoard events and
+    codec.safetensors: the decoder of the least mel distance on the split `val`, if less than before
+    the first step, or the last one where there is no such split. Raises Interrupted, after saving,
+    on SIGINT or SIGTERM, and ValueError where a loss or a weight is not finite.
+    """
+    device = device or torch.device("cpu")
+    if (run / CHECKPOINT).exists() != resume:
+        raise ValueError(
+            f"{run}: nothing to resume; run without --resume" if resume else
+            f"{run}: holds a run already; go on with --resume, or choose another --out"
+        )  # fmt: skip
+    dataset = load_dataset(root)
+    named = choose_codec(dataset, codec_source, root)
+    codec = load_codec(named, (config.level,), device)
+    source = Source(
+        root, dataset, "train", codec.codes_id, config.level, codec.bins(config.level),
+        use_motion=False, use_visual=False,
+    )  # fmt: skip
+    config = replace(config, batch_size=min(config.batch_size, source.segments))
+    val = replace(source, split="val") if dataset.segments("val") else None
+    state = build(config, dataset, codec, read_weights(find_weights(named)[0]), device)
+    if resume:
+        restore(state, run)
+    else:  # of a run that was stopped before its first checkpoint
+        (run / CODEC).unlink(missing_ok=True)
+    stream = TrainingStream(
+        source, config.batch_size, config.seed, config.shuffle_segments, state.position
+    )
+    announce(state, source, val)
+    write_atomic(run / "config.json", (json.dumps(asdict(config), indent=1) + "\n").encode())
+    pin = device.type == "cuda"
+    loader = training_batches(stream, config.workers, pin, config.worker_timeout_s)
+    with RunLog(run, state.step) as log, stop_requested() as stop, closing(loader) as batches:
+        progress = Progress(state.step, config.steps)
+        sums: dict[str, float] = {}
+        since = 0
+
+        def due(every: int) -> bool:
+            return state.step % every == 0 or state.step == config.steps
+
+        def look() -> None:
+            values = validate(state, val)
+            if values["val/mel"] < state.best_mel:
+                state.best_mel = values["val/mel"]
+                write_codec(state, run / CODEC)
+                save(state, run)
+            log.scalars(state.step, values)
+            progress.validated(state.step, values)
+
+        if val is not None and not resume:
+            values = validate(state, val)
+            log.scalars(0, values)
+            progress.validated(0, values)
+            state.first_mel = state.best_mel = values["val/mel"]
+        elif val is not None and due(config.val_every):
+            if not reported(run, state.step, "val/mel"):  # it failed, or was killed
+                look()
+        while state.step < config.steps:
+            batch = next_unless(stop, batches)
+            if batch is not None:
+                batch = batch.to(device)
+                logs = {name: value.item() for name, value in train_step(state, batch).items()}
+                state.position = stream.after(state.position)
+                if not math.isfinite(logs["loss/total"] + logs["adversary/hinge"]):
+                    raise ValueError(
+                        f"step {state.step}: a loss is not finite; its segments: "
+                        f"{', '.join(batch.keys)}; check these, or {ADVICE}"
+                    )
+                sums, since = {name: sums.get(name, 0) + v for name, v in logs.items()}, since + 1
+            stopping = stop.is_set()
+            if since and (stopping or due(config.log_every)):
+                mean = {name: total / since for name, total in sums.items()}
+                log.scalars(state.step, mean)
+                progress.show(state.step, logs, mean, since)
+                sums, since = {}, 0
+            validating = batch is not None and val is not None and due(config.val_every)
+            if stopping or validating or due(config.save_every):
+                save(state, run)
+            if validating:
+                look()
+            if stopping:
+                raise Interrupted(f"stopped at step {state.step}; go on with --resume")
+        if val is None:
+            write_codec(state, run / CODEC)
+        heard = dict(listen(state, val or source))
+        write_samples(run, log, state.step, heard, state.log_mel.cpu())
+    return state
+
+
+def announce(state: State, source: Source, val: Source | None) -> None:
+    config, codec = state.config, state.codec
+    count = sum(p.numel() for p in state.decoder.parameters())
+    judges = sum(p.numel() for p in state.adversary.network.parameters())
+    print(
+        f"{state.dataset.name}: {source.segments} segments of {state.dataset.window_s} s, batches "
+        f"of {config.batch_size}, {val.segments if val else 'none'} for validation"
+    )
+    print(
+        f"decoder of {codec.id}, level {config.level}: {count / 1e6:.2f} M parameters, "
+        f"discriminators {judges / 1e6:.2f} M; {state.device}; step {state.step} of {config.steps}"
+    )
+    for label in labels(codec.note, []):
+        print(f"note: {label}")

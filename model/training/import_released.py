@@ -1,0 +1,39 @@
+"""Make a run of the authors' released weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from model.codecs.jukebox import load_codec
+from model.contract.dataset import load_dataset
+from model.data.source import codes_of
+from model.families.d2m_gan.config import Config
+from model.families.d2m_gan.released_weights import load_released
+from model.runtime.checkpoint import LAST
+from model.training.state import build, check_window, choose_codec, save
+
+
+def import_released(
+    root: Path, run: Path, config: Config, motion: Path | None, rest: Path, codec_source: str | None
+) -> None:
+    """Write a run at step 0 with the released weights, for the shards (and codec) of `root`.
+
+    Raises ValueError for another `arch` than paper, a folder that holds a run already, and files or
+    shards that do not fit the configuration.
+    """
+    if config.arch != "paper":
+        raise ValueError(
+            f"released weights are of arch paper, the configuration says {config.arch}"
+        )
+    if (run / LAST).exists():
+        raise ValueError(f"{run}: holds a run already; choose another --out")
+    dataset = load_dataset(root)
+    source = choose_codec(dataset, codec_source or config.codec or None, root)
+    codec = load_codec(source, (config.level,))
+    check_window(config, dataset, root)
+    codes_of(dataset, codec.codes_id, root)
+    state = build(config, dataset, codec, torch.device("cpu"))
+    load_released(state.network, motion, rest)
+    save(state, run)

@@ -1,0 +1,50 @@
+"""Find the largest batch that a step has memory for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from model.data.source import Batch
+from model.families.d2m_gan.family import train_step
+from model.runtime.distributed import Team
+from model.training.state import State
+
+
+def step_in_memory(state: State, batch: Batch, team: Team) -> dict[str, Tensor]:
+    """Take a step; where memory runs out, raise ValueError that says which batch size fits."""
+    step = state.step + 1
+    try:
+        return train_step(state, batch)
+    except torch.OutOfMemoryError as error:
+        asked = str(error).partition("\n")[0]
+    # Out of the handler, whose traceback holds the tensors of the step.
+    told = f"step {step}: out of memory on {state.device} with batches of {len(batch)} ({asked})"
+    if team.size > 1 and len(batch) > 1:
+        raise ValueError(f"{told}; start again with --set batch_size={len(batch) // 2}")
+    if not (fits := largest_fit(state, batch) if team.size == 1 else 0):
+        raise ValueError(f"{told}; not even 1 segment fits: use fewer channels, or bf16=true")
+    raise ValueError(
+        f"{told}; a step with {fits} fits, tried just now: start again with "
+        f"--set batch_size={fits} (a run is resumed only with the batch size it began with)"
+    )
+
+
+def largest_fit(state: State, batch: Batch) -> int:
+    """Return the largest half, quarter, … of a batch with which a step fits, 0 if none does.
+
+    Takes steps to find out: the state is for nothing else afterwards.
+    """
+    items = len(batch) // 2
+    while items:
+        for optimiser in (state.optimiser, state.adversary.optimiser):
+            optimiser.zero_grad(set_to_none=True)
+        if state.device.type == "cuda":
+            torch.cuda.empty_cache()
+        try:
+            train_step(state, batch.head(items))
+        except torch.OutOfMemoryError:
+            items //= 2
+        else:
+            return items
+    return 0

@@ -1,0 +1,75 @@
+"""Stages of work, and the engine that runs them in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+from pipeline.engine.timing import StageTime, timed
+
+T = TypeVar("T")
+
+
+class Stage(Protocol):
+    """What an engine schedules."""
+
+    name: str
+    batch: int
+    gpus: float
+    limit_s: float
+
+    def setup(self) -> None: ...
+
+    def __call__(self, items: list[Any]) -> list[Any]: ...
+
+
+Lost = Callable[[Any, str, str, str], Any]
+"""Make the item that stands for `item`, lost in stage `name`: code (`worker_lost` or `timeout`) and
+message of an Outcome."""
+
+
+class LocalEngine:
+    """Every stage in this process, one after the other; `times` are those of its runs so far."""
+
+    def __init__(self) -> None:
+        self.times: list[StageTime] = []
+
+    def run(self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost) -> Iterator[Any]:
+        """Yield what the last stage gives for each item, in order; `lost` is not called.
+
+        Raises what a stage raises: one whose items can fail turns that into an item itself.
+        """
+        if not stages:
+            yield from items
+            return
+        ready = False
+        source = iter(items)
+        times = [StageTime(stage.name) for stage in stages]
+        with timed(times):
+            while group := list(islice(source, max(stage.batch for stage in stages))):
+                if not ready:
+                    self.times += times
+                for stage, spent in zip(stages, times, strict=True):
+                    if not ready:
+                        spent.setup_s = _seconds(stage.setup)[1]
+                    done: list[Any] = []
+                    for start in range(0, len(group), stage.batch):
+                        part = group[start : start + stage.batch]
+                        results, busy_s = _seconds(partial(stage, part))
+                        spent.add(len(part), 0.0, busy_s)
+                        done += results
+                    group = done
+                ready = True
+                yield from group
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _seconds(call: Callable[[], T]) -> tuple[T, float]:
+    """Return what a call gives, and how long it took."""
+    started_s = time.monotonic()
+    return call(), time.monotonic() - started_s

@@ -1,0 +1,259 @@
+"""`pipeline extract-codes`: JukeBox codes of every segment, in tars beside the features' tars.
+
+The unit of work is one video's segments. Its codes are stored under the hash of its sound, so a
+killed run goes on where it was and a shard that was cut differently costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.contract.dataset import Codes, load_dataset, save_dataset
+from model.contract.segment import LEVELS, WAV, split_key
+from model.contract.shards import (
+    check_whole,
+    npy_bytes,
+    read_wav,
+    write_shard,
+)
+from pipeline.engine.base import LocalEngine
+from pipeline.engine.ledger import Ledger, result_key
+from pipeline.engine.outcome import Outcome, attempt
+from pipeline.engine.progress import progress
+from pipeline.engine.ray import RayEngine
+from pipeline.engine.time_limit import ITEM_LIMIT_S
+
+LEVEL_NAMES = tuple(LEVELS)
+NAMES = ("demo", "jukebox-5b")
+"""Codecs that are known by name; any other is a file."""
+EXAMPLES = 3
+"""Failed videos that the error names."""
+
+
+@dataclass(frozen=True)
+class VideoCodes:
+    """One video's segments in one tar: keys, and where their sound lies in the file.
+
+    `result` is the ledger's key once the codes are there; `outcome` says why they are not.
+    """
+
+    shard: Path
+    keys: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]  # offset and bytes of each wav
+    result: str = ""
+    outcome: Outcome | None = None
+
+    def sound(self) -> list[bytes]:
+        """Return each segment's wav file, read from the tar."""
+        with open(self.shard, "rb") as file:
+            return [_read_span(file, *span) for span in self.spans]
+
+
+def extract_codes(
+    root: Path,
+    source: str,
+    levels: Sequence[str] = LEVEL_NAMES,
+    engine: LocalEngine | RayEngine | None = None,
+    limit_s: float = ITEM_LIMIT_S,
+) -> str:
+    """Write `codes/<codec id>/*.tar` for every shard, list them in dataset.json, return the id.
+
+    One video may take `limit_s` seconds (0: no limit). A data set has the codes of all its segments
+    or none: where videos fail, the codes of the others are stored and no tar is written.
+
+    Raises FileNotFoundError or ValueError for what the user must change, OSError, once all videos
+    had their turn, if some could not be encoded, and at once where nothing can be written.
+    """
+    from model.codecs.jukebox import load_codec
+
+    dataset = load_dataset(root)
+    if WAV not in dataset.fields:
+        raise ValueError(f"{root}: built with --no-sound: no sound to encode; build it without")
+    codec = load_codec(source, levels=levels)
+    before = dataset.codecs.get(codec.codes_id)
+    levels = [n for n in LEVEL_NAMES if n in levels or (before and n in before.levels)]
+    results = root.resolve() / ".work" / "results"
+    stage = Encode(str(source), codec.codes_id, tuple(levels), results, limit_s=limit_s)
+    entry = Codes(levels, _recorded(source), codec.note)
+    jobs = {}
+    for shard in (shard for shards in dataset.splits.values() for shard in shards):
+        check_whole(root / shard.name, shard)
+        jobs[shard.name] = video_spans(root / shard.name)
+    total = sum(len(videos) for videos in jobs.values())
+    todo = (video for videos in jobs.values() for video in videos)
+    done = (engine or LocalEngine()).run([stage], todo, _lost)
+    results: dict[tuple[str, tuple[str, ...]], str] = {}
+    failed: list[VideoCodes] = []
+    for video in progress(done, "codes", total, "video"):
+        if video.outcome and video.outcome.code == "no_room":
+            raise OSError(_failures([video], total))
+        if video.outcome:
+            failed.append(video)
+        results[video.shard.name, video.keys] = video.result
+    if failed:
+        raise OSError(_failures(failed, total))
+    folder = root / "codes" / codec.codes_id
+    for split, shards in dataset.splits.items():
+        entry.splits[split] = [
+            write_shard(folder / shard.name, _members(stage, jobs[shard.name], results, levels))
+            for shard in shards
+        ]
+    listed = {shard.name for shards in entry.splits.values() for shard in shards}
+    for path in folder.glob("*.tar"):
+        if path.name not in listed:
+            path.unlink()
+    dataset.codecs[codec.codes_id] = entry
+    save_dataset(root, dataset)
+    return codec.codes_id
+
+
+def _recorded(source: str | Path) -> str:
+    """Return how dataset.json names a codec: by its name, or by a path that holds anywhere."""
+    return str(source) if str(source) in NAMES else str(Path(source).resolve())
+
+
+def _failures(failed: Sequence[VideoCodes], total: int) -> str:
+    """Return how many of `total` videos failed, the first few with their reasons, and what to do.
+
+    The order is that of their keys, whatever the order in which they ended.
+    """
+    first = sorted(failed, key=lambda video: video.keys)[:EXAMPLES]
+    told = "; ".join(f"{v.keys[0]}: {v.outcome.code}: {v.outcome.message}" for v in first)
+    more = f"; and {len(failed) - len(first)} more" if len(failed) > len(first) else ""
+    advice = "run the same command again: what is done is not done again"
+    if any(video.outcome.code == "no_room" for video in failed):
+        advice = "make room where --shards lies and run the same command again"
+    if not all(video.outcome.retryable for video in failed):
+        advice = "some will fail again: mend those inputs or take them away, and build again"
+    return f"no codes of {len(failed)} of {total} videos: {told}{more}; {advice}"
+
+
+def video_spans(path: Path) -> list[VideoCodes]:
+    """Return the videos of a tar in order, each with the places of its segments' sound.
+
+    Raises ValueError, naming the file, where it is no whole tar.
+    """
+    videos: dict[str, list[tuple[str, tuple[int, int]]]] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for info in tar:
+                key, _, suffix = info.name.partition(".")
+                if not info.isreg() or info.issparse() or info.size < 0:
+                    raise ValueError(f"member {info.name!r:.80} is no plain file")
+                if suffix == WAV:
+                    span = (key, (info.offset_data, info.size))
+                    videos.setdefault(split_key(key)[0], []).append(span)
+    except (tarfile.TarError, ValueError, OSError) as error:
+        raise ValueError(f"{path}: not a whole tar ({error}); run the build again") from None
+    return [
+        VideoCodes(path.resolve(), tuple(k for k, _ in found), tuple(span for _, span in found))
+        for found in videos.values()
+    ]
+
+
+@dataclass
+class Encode:
+    """Encode the segments of several videos with one codec; only the levels asked for run."""
+
+    source: str
+    codec_id: str
+    levels: tuple[str, ...]
+    results: Path
+    name: str = "codes"
+    batch: int = 8
+    gpus: float = 1.0
+    limit_s: float = ITEM_LIMIT_S
+    _codec: Any = field(default=None, repr=False)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.results)
+
+    def setup(self) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+
+    def __call__(self, items: list[VideoCodes]) -> list[VideoCodes]:
+        return [self._one(video) for video in items]
+
+    def _one(self, video: VideoCodes) -> VideoCodes:
+        made = attempt("codes", lambda: self._encode(video), self.limit_s)
+        outcome, result = (made, "") if isinstance(made, Outcome) else (None, made)
+        return VideoCodes(video.shard, video.keys, video.spans, result, outcome)
+
+    def _encode(self, video: VideoCodes) -> str:
+        """Store what is missing of a video's codes, uint16 (n, L) a level; return their key."""
+        sound = video.sound()
+        key = hashlib.sha256(b"".join(hashlib.sha256(wav).digest() for wav in sound)).hexdigest()
+        missing = [n for n in self.levels if not self.ledger.read("codes", self.key(key, n))]
+        if missing:
+            audio = np.stack([read_wav(wav) for wav in sound]).astype(np.float32) / 32768
+            for level in missing:
+                arrays = {"codes": self._codes(audio, level)}
+                self.ledger.write("codes", self.key(key, level), arrays, {})
+        return key
+
+    def key(self, sound: str, level: str) -> str:
+        """Return the ledger's key of one video's codes at one level."""
+        return result_key(sound, "codes", {"level": level}, self.codec_id)
+
+    def _codes(self, audio: np.ndarray, level: str) -> np.ndarray:
+        import torch
+
+        codec = self._loaded()
+        return codec.encode(torch.from_numpy(audio), level).cpu().numpy().astype(np.uint16)
+
+    def _loaded(self) -> Any:
+        """Return the codec, loaded at the first video that needs it."""
+        if self._codec is None:
+            import torch
+
+            from model.codecs.jukebox import load_codec
+
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            codec = load_codec(self.source, levels=self.levels, device=device)
+            if codec.codes_id != self.codec_id:
+                raise ValueError(
+                    f"{self.source} is codec {codec.codes_id} here and {self.codec_id} where the "
+                    "command started: give every node the same file"
+                )
+            self._codec = codec
+        return self._codec
+
+
+def _members(
+    stage: Encode,
+    videos: Sequence[VideoCodes],
+    results: dict[tuple[str, tuple[str, ...]], str],
+    levels: Sequence[str],
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    for video in videos:
+        sound = results[video.shard.name, video.keys]
+        codes = [stage.ledger.read("codes", stage.key(sound, level)) for level in levels]
+        for i, key in enumerate(video.keys):
+            yield (
+                key,
+                {
+                    LEVELS[level].suffix: npy_bytes(found.arrays["codes"][i])
+                    for level, found in zip(levels, codes, strict=True)
+                },
+            )
+
+
+def _lost(video: VideoCodes, stage: str, code: str, words: str) -> VideoCodes:
+    outcome = Outcome("failed", stage, code, words)
+    return VideoCodes(video.shard, video.keys, video.spans, "", outcome)
+
+
+def _read_span(file: io.BufferedReader, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)

@@ -1,0 +1,159 @@
+"""2D keypoints from OpenPose's JSON output: BODY_25 at 30 fps."""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from model.contract.segment import is_hidden
+from pipeline.engine.outcome import StageError
+from pipeline.features.motion.body25 import (
+    DIM,
+    FPS,
+    JOINTS,
+    nearest,
+    normalise,
+)
+
+NUMBER = re.compile(r"_(\d+)_keypoints\.json$")
+"""How OpenPose ends its files' names: the frame's number, and what the file is."""
+
+__all__ = ["DIM", "FPS", "cut_motion", "load_clip", "load_people", "main_person"]
+
+
+def load_people(folder: Path) -> list[np.ndarray]:
+    """Return for each frame of `openpose --write_json` float32 (P, 25, 3): x px, y px, confidence.
+
+    Frames are the folder's `*_keypoints.json` in the order of their names, which OpenPose numbers.
+
+    Raises StageError `missing_motion` or `bad_motion`, naming the file.
+    """
+    return [_people(path) for path in _files(folder)]
+
+
+def load_clip(
+    folder: Path,
+    times_s: Sequence[Fraction],
+    span_s: tuple[Fraction, Fraction],
+    box: Sequence[int],
+) -> tuple[list[np.ndarray], list[Fraction]]:
+    """Return the people (P, 25, 3) in the frames of a clip, and when these are shown.
+
+    `folder` is of the whole video, whose frames are shown at `times_s`. Coordinates are from the
+    corner of `box`; joints beyond it are not seen, and who has none inside is left out: blurred
+    side bars show the dancer again.
+
+    Raises StageError as `load_people` and `cut_motion` do.
+    """
+    files = _files(folder)
+    check_files(folder, len(times_s))
+    times_s = times_s[: len(files)]
+    start, stop = (bisect_left(times_s, at_s) for at_s in span_s)
+    x, y, width, height = box
+    people = []
+    for path in files[start:stop]:
+        found = _people(path)
+        found[..., :2] -= (x, y)
+        inside = (found[..., :2] >= 0).all(-1) & (found[..., :2] < (width, height)).all(-1)
+        found = np.where((inside & (found[..., 2] > 0))[..., None], found, np.float32(0))
+        people.append(found[found[..., 2].any(-1)])
+    return people, list(times_s[start:stop])
+
+
+def main_person(people: Sequence[np.ndarray], width_px: int, height_px: int) -> np.ndarray:
+    """Return float32 (F, 75) of one person per frame, normalised.
+
+    The person is the one whose confident joints span the largest box; coordinates become those of
+    `body25.normalise`. A frame without anybody is all zeros.
+    """
+    frames = np.zeros((len(people), JOINTS, 3), dtype=np.float32)
+    for frame, found in zip(frames, people, strict=True):
+        if len(found):
+            frame[:] = found[int(np.argmax([_box_px2(person) for person in found]))]
+    return normalise(frames, width_px, height_px).reshape(len(people), DIM)
+
+
+def cut_motion(
+    poses: np.ndarray,
+    times_s: Sequence[Fraction],
+    starts_s: Sequence[Fraction],
+    window_s: Fraction,
+) -> np.ndarray:
+    """Return (n, T, 75): for each window the poses nearest in time to its T = 30 x window_s frames.
+
+    `times_s` are the timestamps of the frames that the video shows, of which there may be one more
+    or one fewer than poses: programs differ about the last one.
+
+    Raises StageError `bad_motion` where the counts differ by more.
+    """
+    _check_count(len(poses), len(times_s))
+    poses, times_s = poses[: len(times_s)], times_s[: len(poses)]
+    frames = round(FPS * window_s)
+    shown = np.array([float(t) for t in times_s])
+    cut = np.empty((len(starts_s), frames, DIM), dtype=np.float32)
+    for i, start_s in enumerate(starts_s):
+        wanted = float(start_s) + np.arange(frames) / FPS
+        cut[i] = poses[nearest(shown, wanted)]
+    return cut
+
+
+def _files(folder: Path) -> list[Path]:
+    found = folder.glob("*_keypoints.json") if folder.is_dir() else ()
+    files = sorted(path for path in found if not is_hidden(Path(path.name)))
+    if not files:
+        raise StageError("missing_motion", f"{folder.name}: no *_keypoints.json of OpenPose in it")
+    return files
+
+
+def check_files(folder: Path, shown: int) -> None:
+    """Raise StageError where a folder has not a file for each of the `shown` frames of its video.
+
+    One more or one fewer is tolerated: programs differ about a video's last frame.
+    """
+    files = _files(folder)
+    numbers = [int(found[1]) for path in files if (found := NUMBER.search(path.name))]
+    if len(numbers) == len(files) and numbers:
+        absent = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
+        if absent:
+            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+            raise StageError(
+                "bad_motion",
+                f"{folder.name}: no file for frame {', '.join(map(str, absent[:3]))}{more}: some "
+                "were deleted or not copied; copy them again, or run OpenPose again",
+            )
+    _check_count(len(files), shown)
+
+
+def _check_count(poses: int, shown: int) -> None:
+    if abs(poses - shown) > 1:
+        raise StageError(
+            "bad_motion",
+            f"OpenPose wrote {poses} frames, the video shows {shown}: it ran on another or "
+            "a differently cut copy, or was stopped early; run it again on this very file",
+        )
+
+
+def _people(path: Path) -> np.ndarray:
+    try:
+        people = json.loads(path.read_bytes())["people"]
+        with np.errstate(over="ignore"):
+            found = np.array([p["pose_keypoints_2d"] for p in people], dtype=np.float32)
+        found = found.reshape(-1, JOINTS, 3)
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+        raise StageError(
+            "bad_motion", f"{path.name}: not OpenPose BODY_25 JSON: {error!r:.300}"
+        ) from None
+    if not np.isfinite(found).all():
+        raise StageError("bad_motion", f"{path.name}: holds NaN or infinity")
+    return found
+
+
+def _box_px2(person: np.ndarray) -> float:
+    seen = person[person[:, 2] > 0, :2]
+    return float(np.prod(seen.max(0) - seen.min(0))) if len(seen) else -1.0

@@ -1,0 +1,94 @@
+"""Joints of AIST++ annotations: an SMPL body moved by their rotations, 24 places at 60 fps.
+
+AIST++ fits the joint angles, one scale and a path of the root; the body's shape is the model's
+mean (github.com/google/aistplusplus_api, issue 9). A joint is at scale x (SMPL's joint) + path in
+the scene's unit; here, as in the `smpl` layout, all of it is divided by the scale: metres.
+
+Legend: T motion frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.features.motion.smpl_model import load_body_model
+from pipeline.features.motion.smpl_rotations import FPS, JOINTS, read_annotation
+
+__all__ = ["BATCH", "DIM", "FPS", "JOINTS", "SmplJoints"]
+
+DIM = 3 * JOINTS
+BATCH = 64
+"""Frames skinned at once: about 200 MB with SMPL's 6890 vertices."""
+
+
+@dataclass
+class SmplJoints:
+    """Forward kinematics by the smplx package, with the user's own model file."""
+
+    path: Path
+    _body: Any = field(default=None, repr=False)
+
+    def setup(self) -> None:
+        """Load the model; raises FileNotFoundError or ValueError that says what to do."""
+        import torch
+        from smplx import SMPL
+        from smplx.utils import Struct
+
+        torch.set_num_threads(1)
+        model = load_body_model(self.path)
+        data = Struct(
+            v_template=model.template,
+            J_regressor=model.regressor,
+            kintree_table=np.stack([model.parents, np.arange(JOINTS)]),
+            weights=model.weights,
+            posedirs=model.pose_shapes,
+            f=model.faces,
+            # No shape is ever asked for: a view of one zero, as wide as smplx wishes it.
+            shapedirs=np.broadcast_to(0.0, (*model.template.shape, SMPL.SHAPE_SPACE_DIM)),
+        )
+        # smplx adds some vertices to the joints, by their numbers in the full mesh; none is used.
+        face = dict.fromkeys(("nose", "reye", "leye", "rear", "lear"), 0)
+        self._body = SMPL(
+            "",
+            data_struct=data,
+            num_betas=1,
+            create_betas=False,
+            create_body_pose=False,
+            create_global_orient=False,
+            create_transl=False,
+            vertex_ids=face,
+            use_hands=False,
+            use_feet_keypoints=False,
+            dtype=torch.float64,
+        )
+
+    def load_motion(self, path: Path) -> np.ndarray:
+        """Return the joints of an AIST++ pickle, float32 (T, 72): x, y, z of each in metres.
+
+        The root's rest place in the model is part of its place, as SMPL has it. Axes are the
+        annotation's. Raises StageError `missing_motion` or `bad_motion`.
+        """
+        poses, place = read_annotation(path)
+        return self(poses, place).astype(np.float32)
+
+    def __call__(self, poses: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Return (T, 72) for axis-angle rotations (T, 72) in radians and the root's path (T, 3)."""
+        import torch
+
+        joints = np.empty((len(poses), DIM))
+        with torch.inference_mode():
+            for start in range(0, len(poses), BATCH):
+                pose = torch.from_numpy(poses[start : start + BATCH]).double()
+                found = self._body(
+                    betas=torch.zeros(len(pose), 1, dtype=torch.float64),
+                    global_orient=pose[:, :3],
+                    body_pose=pose[:, 3:],
+                    transl=torch.from_numpy(place[start : start + BATCH]).double(),
+                    return_verts=False,
+                ).joints[:, :JOINTS]
+                joints[start : start + BATCH] = found.reshape(len(pose), DIM).numpy()
+        return joints

@@ -1,0 +1,101 @@
+"""SMPL motion of AIST++ annotations: rotations and translation at 60 fps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.engine.outcome import StageError
+from pipeline.features.motion import safe_pickle as plain_pickle
+
+FPS = 60
+JOINTS = 24
+DIM = 3 + 9 * JOINTS
+PARTS = ("poses", "trans", "scaling")
+
+
+def load_motion(path: Path) -> np.ndarray:
+    """Return the motion of an AIST++ pickle as float32 (T, 219) at 60 fps.
+
+    Each row is the root's translation in body units (smpl_trans / smpl_scaling, 3 values), then
+    the 24 joints' rotation matrices, row by row (216 values): the layout of AIST++'s own
+    preprocessing (google/aistplusplus_api, google-research/mint).
+
+    Raises StageError `missing_motion` or `bad_motion`.
+    """
+    poses, place = read_annotation(path)
+    rotations = rotation_matrices(poses.reshape(-1, 3)).reshape(len(poses), 9 * JOINTS)
+    return np.concatenate([place, rotations], axis=1).astype(np.float32)
+
+
+def read_annotation(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return an AIST++ pickle's axis-angle rotations (T, 72) and root's path (T, 3) in body units.
+
+    Raises StageError `missing_motion` or `bad_motion`.
+    """
+    if not path.is_file():
+        raise StageError("missing_motion", f"{path.name}: no such annotation")
+    data = path.read_bytes()
+    try:
+        raw = plain_pickle.load(data)
+    except ValueError as error:
+        raise StageError(
+            "bad_motion", f"{path.name}: not a readable annotation: {error}; get it again"
+        ) from error
+    try:
+        arrays = (plain_pickle.numbers(raw[f"smpl_{name}"]) for name in PARTS)
+        poses, trans, scale = (array.astype(np.float64) for array in arrays)
+        scaling = float(scale.reshape(-1)[0])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise StageError(
+            "bad_motion", f"{path.name}: not an AIST++ annotation: {error!r}"
+        ) from None
+    if poses.ndim != 2 or poses.shape[1] != 3 * JOINTS or trans.shape != (len(poses), 3):
+        raise StageError(
+            "bad_motion",
+            f"{path.name}: smpl_poses {poses.shape} and smpl_trans {trans.shape}, "
+            "expected (T, 72) and (T, 3)",
+        )
+    if not (np.isfinite(poses).all() and np.isfinite(trans).all() and 0 < scaling < np.inf):
+        raise StageError("bad_motion", f"{path.name}: holds NaN, infinity or a scale of {scaling}")
+    with np.errstate(over="ignore"):
+        place = trans / scaling
+    if not np.isfinite(place).all():
+        raise StageError("bad_motion", f"{path.name}: a scale of {scaling} for such a path")
+    return poses, place
+
+
+def rotation_matrices(rotvec: np.ndarray) -> np.ndarray:
+    """Return (n, 3, 3) rotation matrices of (n, 3) axis-angle vectors in radians."""
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_rotvec(rotvec).as_matrix()
+
+
+def cut_motion(
+    motion: np.ndarray, origin_s: Fraction, starts_s: Sequence[Fraction], window_s: Fraction
+) -> np.ndarray:
+    """Return (n, T, D): for each window the T = 60 x window_s frames that it shows.
+
+    `origin_s` is the time of the annotation's frame 0, which is the video's first frame. A frame
+    time between two annotation frames takes the nearer one. A window may want up to 3 frames
+    (50 ms) past the annotation's end, which its last frame then stands for.
+
+    Raises StageError `bad_motion` where the annotation is shorter than the windows.
+    """
+    frames = round(FPS * window_s)
+    cut = np.empty((len(starts_s), frames, motion.shape[1]), dtype=np.float32)
+    for i, start_s in enumerate(starts_s):
+        first = round((start_s - origin_s) * FPS)
+        missing = first + frames - len(motion)
+        if missing > 3:
+            raise StageError(
+                "bad_motion",
+                f"motion has {len(motion)} frames, the windows want {first + frames} "
+                f"at {FPS} fps; get the annotation again",
+            )
+        cut[i] = motion[np.minimum(np.arange(first, first + frames), len(motion) - 1)]
+    return cut

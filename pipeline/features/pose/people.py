@@ -1,0 +1,187 @@
+"""Dancers in one video: found, followed and posed in one pass; then one of them as motion.
+
+`Watch` takes the frames as they are decoded and keeps a few of them at a time. Its result has every
+dancer in every frame, in px of the video's own picture. `motion_of` makes a segment's motion of it:
+choosing again costs no network.
+
+Legend: F frames, N sightings (a dancer in a frame), K joints of the network, T = 30 x window_s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from pipeline.features.motion.body25 import (
+    DIM,
+    FPS,
+    nearest,
+    normalise,
+    to_body25,
+)
+from pipeline.features.pose import tracks
+from pipeline.features.pose.detector_torchvision import MIN_SCORE, Detector
+from pipeline.features.pose.estimator_mmpose import PoseNet, crop, uncrop
+from pipeline.media.windows import MAX_PADDED_S
+
+SHORT_SIDE_PX = 360
+"""Larger pictures are brought to this before anybody is looked for: a dancer is then about as tall
+as the network's input."""
+EVERY = 5
+"""Frames from one detection to the next: a sixth of a second."""
+STEPS = 8
+"""Detection steps whose frames are kept and looked at together."""
+CROPS = 1024
+"""Crops of one video that wait for the network at most, so that a long video fits into memory."""
+MIN_CONFIDENCE = 0.2
+"""A joint less sure than this is not seen."""
+
+LOOKING = {
+    "fps": FPS,
+    "short_side_px": SHORT_SIDE_PX,
+    "every": EVERY,
+    "min_score": MIN_SCORE,
+    "min_iou": tracks.MIN_IOU,
+    "max_steps": tracks.MAX_STEPS,
+}
+CHOOSING = {"min_confidence": MIN_CONFIDENCE, "max_gap_s": tracks.MAX_GAP_S}
+"""What decides the results, for their keys."""
+
+
+def pose_times(shown_s: Sequence[Fraction], start_s: Fraction, stop_s: Fraction) -> list[Fraction]:
+    """Return the times of the shown frames nearest to 30 a second over [start, stop], each once."""
+    count = int((stop_s + MAX_PADDED_S - start_s) * FPS) + 1
+    wanted_s = float(start_s) + np.arange(max(count, 1)) / FPS
+    shown = np.array([float(time_s) for time_s in shown_s])
+    return [shown_s[i] for i in np.unique(nearest(shown, wanted_s))]
+
+
+def small_side_px(width_px: int, height_px: int) -> int:
+    """Return the shorter side of the pictures that are looked at; small videos stay as they are."""
+    return min(SHORT_SIDE_PX, width_px, height_px)
+
+
+@dataclass
+class Watch:
+    """Takes the `frames` frames of one video in order, uint8 (H, W, 3) each.
+
+    Dancers are looked for in every `every`-th; without a network they are boxed and not posed.
+    """
+
+    detector: Detector
+    net: PoseNet | None
+    frames: int
+    size_px: tuple[int, int]
+    every: int = EVERY
+    seen: int = 0
+    _held: dict[int, np.ndarray] = field(default_factory=dict)
+    _due: list[int] = field(default_factory=list)
+    _tracker: tracks.Tracker = field(default_factory=tracks.Tracker)
+    _sightings: list[tracks.Sighting] = field(default_factory=list)
+    _waiting: list[np.ndarray] = field(default_factory=list)
+    _joints: list[np.ndarray] = field(default_factory=list)
+    _scale: np.ndarray = field(default_factory=lambda: np.ones(2))
+
+    def __call__(self, frame: np.ndarray) -> None:
+        """Take the next frame."""
+        self._held[self.seen] = frame
+        if self.seen % self.every == 0 or self.seen == self.frames - 1:
+            self._due.append(self.seen)
+        self.seen += 1
+        if len(self._due) == STEPS or self.seen == self.frames:
+            self._look()
+
+    def crops(self) -> np.ndarray:
+        """Return the crops uint8 (n, h, w, 3) that nobody has posed yet, after the last frame."""
+        width, height = self.net.input_px
+        return np.array(self._waiting, dtype=np.uint8).reshape(-1, height, width, 3)
+
+    def result(self, joints: np.ndarray) -> dict[str, np.ndarray]:
+        """Return all sightings, given the joints (n, K, 3) of the last crops (K is 0 without net).
+
+        `frame` and `track` int32 (N,), `boxes` float32 (N, 4), x0, y0, x1, y1, and `joints` float32
+        (N, K, 3), x, y and score, in px of the video's picture; by frame, then track.
+        """
+        frame = np.array([s.frame for s in self._sightings], dtype=np.int32)
+        track = np.array([s.track for s in self._sightings], dtype=np.int32)
+        boxes = np.array([s.box for s in self._sightings], dtype=np.float64).reshape(-1, 4)
+        posed = np.zeros((len(boxes), 0, 3))
+        if self.net is not None:
+            posed = uncrop(np.concatenate([*self._joints, joints]), boxes, self.net.input_px)
+        scale = self._scale
+        posed[..., :2] = (posed[..., :2] + 0.5) * scale - 0.5
+        boxes = (boxes + 0.5) * np.tile(scale, 2) - 0.5
+        order = np.lexsort((track, frame))
+        return {
+            "frame": frame[order],
+            "track": track[order],
+            "boxes": boxes[order].astype(np.float32),
+            "joints": posed[order].astype(np.float32),
+        }
+
+    def _look(self) -> None:
+        """Detect in the frames that are due, link, and crop what became known."""
+        if not self._due:
+            return
+        high, wide = self._held[self._due[0]].shape[:2]
+        self._scale = np.array([self.size_px[0] / wide, self.size_px[1] / high])
+        found = self.detector(np.stack([self._held[index] for index in self._due]))
+        for index, boxes in zip(self._due, found, strict=True):
+            for sighting in self._tracker.update(index, boxes[:, :4].astype(np.float64)):
+                self._sightings.append(sighting)
+                if self.net is None:
+                    continue
+                picture = self._held[sighting.frame]
+                self._waiting.append(crop(picture, sighting.box[None], self.net.input_px)[0])
+        keep = self._due[-1] - self.every * tracks.MAX_STEPS
+        self._held = {i: image for i, image in self._held.items() if i > keep}
+        self._due = []
+        if len(self._waiting) >= CROPS:
+            full = len(self._waiting) // self.net.batch * self.net.batch
+            self._joints.append(self.net(self.crops()[:full]))
+            self._waiting = self._waiting[full:]
+
+
+def motion_of(
+    pose: Mapping[str, np.ndarray],
+    facts: Mapping[str, Any],
+    starts_s: Sequence[Fraction],
+    window_s: Fraction,
+) -> tuple[np.ndarray, list[int]]:
+    """Return motion float32 (n, T, 75) of each window's main dancer, and how many dancers it shows.
+
+    `pose` is what `Watch.result` gives and `times_s` (F,); `facts` name `joints`, `width_px` and
+    `height_px`. The pose nearest in time stands for each of the T frames. A window without dancers
+    is all zeros.
+    """
+    shown_s, size_px = pose["times_s"], (facts["width_px"], facts["height_px"])
+    cut = np.zeros((len(starts_s), round(FPS * window_s), DIM), dtype=np.float32)
+    dancers, followed = [], {}
+    for i, start_s in enumerate(starts_s):
+        at = nearest(shown_s, float(start_s) + np.arange(cut.shape[1]) / FPS)
+        inside = (pose["frame"] >= at[0]) & (pose["frame"] <= at[-1])
+        frame, track = pose["frame"][inside] - at[0], pose["track"][inside]
+        frames = int(at[-1] - at[0] + 1)
+        dancers.append(tracks.dancers_seen(frame, frames))
+        main = tracks.main_dancer(frame, track, pose["boxes"][inside], frames, size_px)
+        if main is None:
+            continue
+        if main not in followed:
+            followed[main] = _one_dancer(pose, facts, main)
+        cut[i] = followed[main][at]
+    return cut, dancers
+
+
+def _one_dancer(pose: Mapping[str, np.ndarray], facts: Mapping[str, Any], track: int) -> np.ndarray:
+    """Return float32 (F, 75) of one track over the whole video, short gaps bridged."""
+    mine = pose["track"] == track
+    body = np.zeros((len(pose["times_s"]), DIM // 3, 3), dtype=np.float32)
+    joints = pose["joints"][mine]
+    sure = joints[..., 2:] >= MIN_CONFIDENCE
+    body[pose["frame"][mine]] = to_body25(facts["joints"], np.where(sure, joints, 0))
+    body = tracks.bridge(body, pose["times_s"])
+    return normalise(body, facts["width_px"], facts["height_px"]).reshape(len(body), DIM)

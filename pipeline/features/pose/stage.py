@@ -1,0 +1,169 @@
+"""The pose stage: the one decoding of a video's picture that serves 2D pose and I3D."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+import numpy as np
+
+from pipeline.engine.ledger import Result
+from pipeline.engine.outcome import Outcome, StageError, attempt
+from pipeline.features.plan import Settings, Work
+from pipeline.features.pose.detector_torchvision import Detector
+from pipeline.features.pose.estimator_mmpose import PoseNet
+from pipeline.features.pose.people import (
+    Watch,
+    motion_of,
+    pose_times,
+    small_side_px,
+)
+from pipeline.features.visual.stage import (
+    as_clips,
+    clip_parts,
+    clip_request,
+    read_clips,
+)
+from pipeline.sources.manifest import Row
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A video after its decoding: dancers seen, times of the frames, and clips for I3D.
+
+    `late` says that the clips are too many to travel: the visual stage reads them itself.
+    """
+
+    watch: Watch
+    times_s: list[Fraction]
+    cut: Result
+    clips: np.ndarray | None
+    late: bool
+
+
+@dataclass
+class Pose:
+    """Pose the dancers of several videos, the crops of all in one batch, and store each video's.
+
+    A video whose poses are stored already gets its motion from them; networks are loaded when the
+    first one without comes.
+    """
+
+    settings: Settings
+    name: str = "pose"
+    batch: int = 4
+    gpus: float = 0.25
+    _detector: Detector | None = field(default=None, repr=False)
+    _net: PoseNet | None = field(default=None, repr=False)
+
+    @property
+    def limit_s(self) -> float:
+        """Watching a video has the whole limit; so has the network, among others and then alone."""
+        return 3 * self.settings.item_limit_s
+
+    def setup(self) -> None:
+        """Nothing to load before it is needed."""
+
+    def __call__(self, items: list[Work]) -> list[Work]:
+        waiting = [work for work in items if work.outcome is None]
+        done = {work.row.video_id: work for work in self._all(waiting)}
+        return [done.get(work.row.video_id, work) for work in items]
+
+    def _all(self, waiting: list[Work]) -> list[Work]:
+        done, watched = [], []
+        limit_s = self.settings.item_limit_s
+        for work in waiting:
+            result = attempt("pose", lambda w=work: self._one(w), limit_s)
+            if isinstance(result, Watched):
+                watched.append((work, result))
+            else:
+                done.append(self._ended(work, result) if isinstance(result, Outcome) else result)
+        if not watched:
+            return done
+        crops = [result.watch.crops() for _, result in watched]
+        together = attempt("pose", lambda: self._net(np.concatenate(crops)), limit_s * len(watched))
+        ends = np.cumsum([len(part) for part in crops])[:-1]
+        for i, (work, result) in enumerate(watched):
+            if isinstance(together, Outcome):  # one bad video, or too many at once: each alone
+                joints = attempt("pose", lambda c=crops[i]: self._net(c), limit_s)
+            else:
+                joints = np.split(together, ends)[i]
+            done.append(self._finished(work, result, joints))
+        return done
+
+    def _one(self, work: Work) -> Watched | Work:
+        """Watch a video; one whose poses are known gets its motion, and its clips, at once."""
+        ledger, row = self.settings.ledger, work.row
+        cut = ledger.read("cut", self.settings.key("cut", row))
+        if cut is None:
+            raise OSError(f"{row.path}: where its windows are is not stored; run again")
+        clips_wanted = self.settings.visual != "none" and not self._has("visual", row)
+        if not self._has("motion", row):
+            pose = ledger.read("pose", self.settings.key("pose", row))
+            if pose is None:
+                return self._watch(row, cut, clips_wanted)
+            self._store_motion(row, cut, pose)
+        if clips_wanted and clip_parts(self.settings, cut) > 1:
+            return replace(work, late=True)
+        return replace(work, clips=read_clips(self.settings, row, cut) if clips_wanted else None)
+
+    def _watch(self, row: Row, cut: Result, clips_wanted: bool) -> Watched:
+        from pipeline.media.reader import FrameRequest, frame_times, read_frames
+
+        self._load()
+        path, facts = self.settings.root / row.path, cut.facts
+        starts_s = [Fraction(start_s) for start_s in facts["starts_s"]]
+        window_s = Fraction(self.settings.window_s)
+        stop_s = starts_s[-1] + window_s + Fraction(facts["dropped_s"])
+        shown_s = frame_times(path, span_s=row.span_s)
+        times_s = pose_times(shown_s, starts_s[0], stop_s)
+        size_px = (facts["width_px"], facts["height_px"])
+        watch = Watch(self._detector, self._net, len(times_s), size_px)
+        requests = {"pose": FrameRequest(times_s, small_side_px(*size_px), box=row.box)}
+        late = clips_wanted and clip_parts(self.settings, cut) > 1
+        if clips_wanted and not late:
+            requests["visual"] = clip_request(self.settings, row, cut)
+        frames = read_frames(path, requests, each={"pose": watch}, span_s=row.span_s)
+        clips = as_clips(self.settings, frames["visual"]) if "visual" in frames else None
+        return Watched(watch, times_s, cut, clips, late)
+
+    def _finished(self, work: Work, seen: Watched, joints: np.ndarray | Outcome) -> Work:
+        if isinstance(joints, Outcome):
+            return self._ended(work, joints)
+        outcome = attempt("pose", lambda: self._store(work.row, seen, joints))
+        if outcome is not None:
+            return self._ended(work, outcome)
+        return replace(work, clips=seen.clips, late=seen.late)
+
+    def _store(self, row: Row, seen: Watched, joints: np.ndarray) -> None:
+        arrays = seen.watch.result(joints)
+        if not np.isfinite(arrays["joints"]).all():
+            raise StageError("undecodable", f"{row.path}: poses hold NaN or infinity")
+        arrays["times_s"] = np.array([float(time_s) for time_s in seen.times_s])
+        size = {name: seen.cut.facts[name] for name in ("width_px", "height_px")}
+        facts = {"joints": list(self._net.names), **size}
+        self.settings.ledger.write("pose", self.settings.key("pose", row), arrays, facts)
+        self._store_motion(row, seen.cut, Result(arrays, facts))
+
+    def _store_motion(self, row: Row, cut: Result, pose: Result) -> None:
+        starts_s = [Fraction(start_s) for start_s in cut.facts["starts_s"]]
+        window_s = Fraction(self.settings.window_s)
+        motion, dancers = motion_of(pose.arrays, pose.facts, starts_s, window_s)
+        key = self.settings.key("motion", row)
+        self.settings.ledger.write("motion", key, {"motion": motion}, {"dancers_seen": dancers})
+
+    def _ended(self, work: Work, outcome: Outcome) -> Work:
+        """Store how the video ended, and return it as the report tells it."""
+        return replace(work, clips=None, outcome=self.settings.end("motion", work.row, outcome))
+
+    def _has(self, stage: str, row: Row) -> bool:
+        return self.settings.ledger.has(stage, self.settings.key(stage, row))
+
+    def _load(self) -> None:
+        if self._net is not None:
+            return
+        net = PoseNet(self.settings.pose_weights, self.settings.precision)
+        self._detector = Detector(self.settings.detector, self.settings.precision)
+        self._detector.setup()
+        net.setup()
+        self._net = net

@@ -1,0 +1,142 @@
+"""I3D features of a window's frames: the picture as the model sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, ClassVar
+
+import numpy as np
+
+from model.contract.files import sha256_of
+from pipeline.engine.outcome import StageError
+from pipeline.weights.table import find, refusal
+
+FRAMES = 8
+"""Frames per clip of PyTorchVideo's `i3d_r50` (8x8 setting), spread evenly over the window."""
+MEAN, STD = 0.45, 0.225
+
+
+@dataclass
+class I3D:
+    """PyTorchVideo's I3D ResNet-50 without its head: pooled 2048-d features.
+
+    Args:
+        weights: `kinetics` (the zoo's file in the cache folder), `untrained` (seeded random
+            weights: shapes and speed are real, the features mean nothing) or a path.
+        precision: `float32` or `bf16` (autocast; about 0.5 % of the feature scale off).
+        batch: clips per forward pass; every pass has exactly this many (the last is filled up
+            with zeros), because a result must not depend on how inputs were grouped.
+    """
+
+    DIM: ClassVar[int] = 2048
+    SHORT_SIDE_PX: ClassVar[int] = 256
+    CROP_PX: ClassVar[int] = 224
+    VIDEOS: ClassVar[int] = 4
+    """Videos per call."""
+
+    weights: str = "kinetics"
+    precision: str = "float32"
+    batch: int = 0
+    device: str = ""
+    _net: Any = field(default=None, repr=False)
+
+    def clip_frames(self, window_s: Fraction, windows: int) -> int:
+        """Return the frames of one clip, whatever its length."""
+        return FRAMES
+
+    def frame_times(self, start_s: Fraction, window_s: Fraction, windows: int) -> list[Fraction]:
+        """Return the times of the frames that describe one segment: W x 8 of them, mid-interval."""
+        count = windows * FRAMES
+        return [start_s + window_s * (2 * i + 1) / (2 * count) for i in range(count)]
+
+    def check(self, window_s: Fraction, windows: int) -> None:
+        """Raise FileNotFoundError or ValueError, naming the file, where weights are no use."""
+        if self.weights != "untrained":
+            I3D(self.weights, device="cpu").setup()
+
+    def weights_id(self) -> str:
+        """Return what identifies the weights in a result's key: a hash, or the seed's name."""
+        if self.weights == "untrained":
+            return "untrained-seed0"
+        return sha256_of(weights_path(self.weights))
+
+    def setup(self) -> None:
+        """Load the weights and move the network to its device."""
+        import torch
+        from pytorchvideo.models.hub import i3d_r50
+
+        torch.set_num_threads(1)
+        self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.batch = self.batch or (16 if self.device == "cuda" else 1)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            net = i3d_r50(pretrained=False)
+        if self.weights != "untrained":
+            path = weights_path(self.weights)
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+                net.load_state_dict(state.get("model_state", state))
+            except (
+                *(RuntimeError, KeyError, TypeError, AttributeError, EOFError),
+                UnpicklingError,
+            ) as error:
+                raise ValueError(
+                    f"{path}: not weights of i3d_r50 as PyTorchVideo publishes them: "
+                    f"{refusal(error)}; fetch them: pipeline weights fetch i3d_r50"
+                ) from None
+        net.blocks = net.blocks[:-1]
+        self._net = net.eval().requires_grad_(False).to(self.device)
+        self._net = self._net.to(memory_format=torch.channels_last_3d)
+
+    def __call__(self, clips: np.ndarray) -> np.ndarray:
+        """Return float32 (n, 2048) for uint8 RGB clips (n, 8, 224, 224, 3).
+
+        Source: Carreira and Zisserman 2017 (I3D); PyTorchVideo model zoo for mean and deviation.
+        """
+        import torch
+
+        if clips.shape[1:] != (FRAMES, self.CROP_PX, self.CROP_PX, 3):
+            raise ValueError(f"clips have shape {clips.shape}, expected (n, 8, 224, 224, 3)")
+        features = np.empty((len(clips), self.DIM), dtype=np.float32)
+        autocast = torch.autocast(
+            self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16"
+        )
+        with torch.inference_mode(), autocast:
+            for start in range(0, len(clips), self.batch):
+                part = clips[start : start + self.batch]
+                full = np.zeros((self.batch, *clips.shape[1:]), dtype=np.uint8)
+                full[: len(part)] = part
+                x = torch.from_numpy(full).to(self.device).permute(0, 4, 1, 2, 3)
+                x = (x.float() / 255 - MEAN) / STD
+                x = x.contiguous(memory_format=torch.channels_last_3d)
+                for block in self._net.blocks:
+                    x = block(x)
+                pooled = x.float().mean((2, 3, 4)).cpu().numpy()
+                features[start : start + self.batch] = pooled[: len(part)]
+        return features
+
+
+def weights_path(weights: str) -> Path:
+    """Return the weight file that `weights` names, or raise an error that says how to get it."""
+    if weights != "kinetics":
+        path = Path(weights)
+        if not path.is_file():
+            raise FileNotFoundError(f"--weights {weights}: no such file")
+        return path
+    try:
+        return find("i3d_r50")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error}; or name another file with --weights PATH, or build with --weights untrained "
+            "(random features, labelled so)"
+        ) from None
+
+
+def check_features(features: np.ndarray) -> np.ndarray:
+    """Refuse features that are not finite: they would poison training without a word."""
+    if not np.isfinite(features).all():
+        raise StageError("undecodable", "I3D features hold NaN or infinity")
+    return features

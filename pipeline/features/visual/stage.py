@@ -1,0 +1,164 @@
+"""The visual stage: decode the clips a network looks at, run it, store features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.engine.ledger import Result
+from pipeline.engine.outcome import Outcome, attempt
+from pipeline.features.plan import Settings, Work
+from pipeline.sources.manifest import Row
+
+if TYPE_CHECKING:
+    from pipeline.media.reader import FrameRequest
+
+
+MAX_CLIPS_BYTES = 256 << 20
+"""Frames of one video that travel as one array: 7 minutes for i3d_r50, one for i3d_inception. Of a
+longer video the visual stage decodes them itself, so many at a time."""
+
+
+def read_clips(settings: Settings, row: Row, cut: Result) -> np.ndarray:
+    """Decode the frames that the extractor looks at: uint8 (n x W, F, 224, 224, 3)."""
+    from pipeline.media.reader import read_frames
+
+    request = clip_request(settings, row, cut)
+    path = settings.root / row.path
+    frames = read_frames(path, {"visual": request}, span_s=row.span_s)["visual"]
+    return as_clips(settings, frames)
+
+
+def clip_request(settings: Settings, row: Row, cut: Result) -> FrameRequest:
+    """Return which frames the extractor looks at, and how large."""
+    from pipeline.media.reader import FrameRequest
+
+    extractor, window_s = settings.extractor(), Fraction(settings.window_s)
+    windows = settings.visual_windows
+    times_s = [
+        time_s
+        for start in cut.facts["starts_s"]
+        for time_s in extractor.frame_times(Fraction(start), window_s, windows)
+    ]
+    return FrameRequest(times_s, extractor.SHORT_SIDE_PX, extractor.CROP_PX, row.box)
+
+
+def clips_in_part(settings: Settings) -> int:
+    """Return how many clips may be in memory at once."""
+    extractor, window_s = settings.extractor(), Fraction(settings.window_s)
+    frames = extractor.clip_frames(window_s, settings.visual_windows)
+    return max(1, MAX_CLIPS_BYTES // (frames * extractor.CROP_PX**2 * 3))
+
+
+def clip_parts(settings: Settings, cut: Result) -> int:
+    """Return in how many parts a video's clips are read: 1 for all but long ones."""
+    clips = len(cut.facts["starts_s"]) * settings.visual_windows
+    return -(-clips // clips_in_part(settings))
+
+
+def most_parts(settings: Settings) -> int:
+    """Return in how many parts the longest video that is not refused would be read."""
+    from pipeline.media.container import DEFAULTS
+
+    clips = int(DEFAULTS.max_duration_s / Fraction(settings.window_s)) * settings.visual_windows
+    return -(-clips // clips_in_part(settings))
+
+
+def as_clips(settings: Settings, frames: np.ndarray) -> np.ndarray:
+    """Return the frames that `clip_request` asked for as clips, (n x W, F, 224, 224, 3)."""
+    extractor, window_s = settings.extractor(), Fraction(settings.window_s)
+    count = extractor.clip_frames(window_s, settings.visual_windows)
+    return frames.reshape(-1, count, *frames.shape[1:])
+
+
+@dataclass
+class Visual:
+    """Run I3D over the clips of `batch` videos at once and store each video's features."""
+
+    settings: Settings
+    batch: int
+    name: str = "visual"
+    gpus: float = 1.0
+    _net: Any = field(default=None, repr=False)
+
+    @property
+    def limit_s(self) -> float:
+        """A video has the limit among others and once more alone, a long one that for each part."""
+        return max(2, most_parts(self.settings)) * self.settings.item_limit_s
+
+    def setup(self) -> None:
+        self._net = self.settings.extractor()
+        self._net.setup()
+
+    def __call__(self, items: list[Work]) -> list[Work]:
+        waiting = [work for work in items if work.clips is not None]
+        done = {work.row.video_id: work for work in self._features(waiting)}
+        done |= {work.row.video_id: self._late(work) for work in items if work.late}
+        return [done.get(work.row.video_id, work) for work in items]
+
+    def _late(self, work: Work) -> Work:
+        """Decode and describe a video whose frames were too many to travel, part by part."""
+        settings, row = self.settings, work.row
+        cut = settings.ledger.read("cut", settings.key("cut", row))
+        if cut is None:
+            words = f"{row.path}: where its windows are is not stored; run again"
+            return replace(work, late=False, outcome=Outcome("failed", self.name, "io", words))
+        limit_s = settings.item_limit_s * clip_parts(settings, cut)
+        features = attempt(self.name, lambda: self._part_by_part(row, cut), limit_s)
+        if isinstance(features, Outcome):
+            return replace(work, late=False, outcome=settings.end(self.name, row, features))
+        return replace(self._store(work, features), late=False)
+
+    def _part_by_part(self, row: Row, cut: Result) -> np.ndarray:
+        from pipeline.media.reader import read_frames
+
+        held: list[np.ndarray] = []
+        features: list[np.ndarray] = []
+        request = clip_request(self.settings, row, cut)
+        left, most = len(request.times_s), clips_in_part(self.settings)
+        most *= self.settings.extractor().clip_frames(
+            Fraction(self.settings.window_s), self.settings.visual_windows
+        )
+
+        def take(frame: np.ndarray) -> None:
+            nonlocal left
+            held.append(frame)
+            left -= 1
+            if len(held) == most or not left:
+                features.append(self._net(as_clips(self.settings, np.stack(held))))
+                held.clear()
+
+        path = self.settings.root / row.path
+        read_frames(path, {"visual": request}, each={"visual": take}, span_s=row.span_s)
+        return np.concatenate(features)
+
+    def _features(self, waiting: list[Work]) -> list[Work]:
+        if not waiting:
+            return []
+        features = attempt(
+            "visual",
+            lambda: self._net(np.concatenate([w.clips for w in waiting])),
+            self.settings.item_limit_s * len(waiting),
+        )
+        if isinstance(features, Outcome):
+            if len(waiting) > 1:  # one bad video, or too many at once: each on its own
+                return [done for work in waiting for done in self._features([work])]
+            return [replace(waiting[0], clips=None, outcome=features)]
+        ends = np.cumsum([len(work.clips) for work in waiting])[:-1]
+        parts = np.split(features, ends)
+        return [self._store(work, part) for work, part in zip(waiting, parts, strict=True)]
+
+    def _store(self, work: Work, features: np.ndarray) -> Work:
+        from pipeline.features.visual.i3d_r50 import check_features
+
+        ledger, key = self.settings.ledger, self.settings.key("visual", work.row)
+
+        def store() -> None:
+            shape = (-1, self.settings.visual_windows, features.shape[1])
+            ledger.write("visual", key, {"visual": check_features(features).reshape(shape)}, {})
+
+        outcome = attempt("visual", store)
+        return replace(work, clips=None, outcome=outcome)

@@ -1,0 +1,320 @@
+"""Write mp4 files with the ffmpeg program: encode frames and sound, or put new sound on a video.
+
+ffmpeg opens plain files and pipes only, and only the formats named here: a playlist that calls
+itself a video cannot make it read another file or open a socket.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from pipeline.media.program import (
+    BITEXACT,
+    H264,
+    LIMITS,
+    MP4,
+    FfmpegError,
+    binary,
+    said,
+    same_times,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+COPIED = frozenset("h264 hevc av1 vp9 mpeg4 mpeg2video mpeg1video".split())
+"""The codecs whose packets go into an mp4 as they are: players look for no others there, whatever
+ffmpeg can write (ProRes, VVC) or cannot (VP8, H.263)."""
+
+
+def encode(
+    frames: Iterable[np.ndarray],
+    fps: Fraction | int,
+    size_px: tuple[int, int],
+    audio: np.ndarray | None,
+    sample_rate_hz: int,
+    out: Path,
+    *,
+    crf: int = 20,
+    preset: str = "veryfast",
+    audio_bit_rate: str = "192k",
+    options: Mapping[str, str | int] | None = None,
+) -> None:
+    """Encode frames and sound, both starting at 0 s, as H.264 and AAC in an mp4.
+
+    `frames` are (H, W, 3) uint8 RGB, streamed one by one; `size_px` is (W, H), both even, as
+    4:2:0 needs. `audio` is float32 (N,) or (N, C), or None for a silent file without a sound
+    stream. `options` are further output options by ffmpeg's names (`{"bf": 0}`). The same input
+    and program give the same bytes (one encoder thread, no dates). `out` appears whole or not at
+    all. Neither stream is cut to the other's length.
+
+    Raises ValueError for frames or sound of another shape, and FfmpegError where ffmpeg fails.
+    """
+    import ffmpeg
+
+    width, height = size_px
+    if width < 2 or height < 2 or width % 2 or height % 2:
+        raise ValueError(f"{out}: frames of {width}x{height}; H.264 4:2:0 needs even sizes: crop")
+    rate = Fraction(fps)
+    if rate <= 0:
+        raise ValueError(f"{out}: fps is {fps}, expected more than 0")
+    picture = ffmpeg.input(
+        "pipe:0",
+        f="rawvideo",
+        pix_fmt="rgb24",
+        video_size=(width, height),
+        framerate=f"{rate.numerator}/{rate.denominator}",
+        protocol_whitelist=LIMITS["protocol_whitelist"],
+    )
+    coding: dict[str, Any] = {
+        **H264,
+        "crf": crf,
+        "preset": preset,
+        "threads": 1,
+        **BITEXACT,
+        **MP4,
+    }
+    with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
+        streams = [picture["v"]]
+        if audio is not None:
+            wav = Path(folder) / "audio.wav"
+            _write_wav(wav, audio, sample_rate_hz)
+            streams.append(_input(wav, f="wav")["a"])
+            coding |= {"c:a": "aac", "b:a": audio_bit_rate}
+        with _appearing(out) as part:
+            node = ffmpeg.output(*streams, _url(part), **(coding | dict(options or {})))
+            with _running(node, str(out)) as pipe:
+                for data in _raw(frames, (height, width, 3), out):
+                    pipe.write(data)
+
+
+def mux(
+    video: Path, audio: Path, start_s: Fraction | float, out: Path, audio_bit_rate: str = "192k"
+) -> str:
+    """Write an mp4 of `video`'s picture and `audio`'s sound; return the codec it had to change.
+
+    The video stream is copied: the same packets at the same timestamps. That returns "". Of a codec
+    that has no place in an mp4 (`COPIED`) each frame is encoded anew as H.264 (8 bits, 4:2:0) at
+    its own timestamp, upright; even sizes are made by leaving a line out. The sound (a wav file)
+    becomes AAC that starts at `start_s` seconds of the video's own clock and lasts as long as the
+    wav; whatever sound `video` had is dropped, and neither stream is cut to the other's length.
+    AAC starts with 1024 samples of run-in, which come before `start_s`.
+
+    Raises ValueError for a start before 0 or a sound that is no wav file, OSError where a file is
+    not there or `out` cannot be written, and FfmpegError where ffmpeg fails.
+    """
+    import ffmpeg
+
+    if not math.isfinite(start_s) or start_s < 0:
+        raise ValueError(f"{out}: sound starts at {start_s} s, expected 0 or later")
+    coding: dict[str, Any] = {
+        "c:v": "copy",
+        "c:a": "aac",
+        "b:a": audio_bit_rate,
+        "threads": 1,
+        # Without this ffmpeg moves every input's first timestamp to 0.
+        "copyts": None,
+        **BITEXACT,
+        **MP4,
+    }
+    _check_wav(audio)
+    early_s = _early_s(video)
+    codec, tick_s = _codec(video)
+    # V is a video stream that is no cover picture.
+    picture = _input(video, **({"itsoffset": f"{early_s:.6f}"} if early_s else {}))["V:0"]
+    sound = _input(audio, f="wav", itsoffset=f"{float(start_s):.6f}")["a:0"]
+    changed = codec and codec not in COPIED
+    if changed:
+        even = ("trunc(iw/2)*2", "trunc(ih/2)*2")
+        picture = picture.filter("crop", *even, 0, 0, exact=1).filter("scale", out_range="tv")
+        coding |= {**H264, "crf": 18, "preset": "veryfast", **same_times(tick_s)}
+    with _appearing(out) as part:
+        node = ffmpeg.output(picture, sound, _url(part), **coding)
+        what = "the picture, encoded anew" if changed else "a copy of the picture"
+        with _running(node, f"{video}: putting the sound {audio} on {what}"):
+            pass
+    return codec if changed else ""
+
+
+def mux_clip(
+    video: Path,
+    audio: Path,
+    span_s: tuple[float, float],
+    box: tuple[int, ...],
+    out: Path,
+    crf: int = 18,
+    audio_bit_rate: str = "192k",
+) -> None:
+    """Write an mp4 of a part of `video`'s picture and `audio`'s sound, both from 0 s on.
+
+    The part is what is shown in the half-open `span_s`, on the video's own clock, within `box` (x,
+    y, width, height in px of the upright picture; even sizes are made by leaving a line out). As no
+    copy of packets can begin at any frame or be cropped, it is encoded anew. The sound is the wav,
+    whole; neither stream is cut to the other's length.
+
+    Raises ValueError for an empty span or box or a sound that is no wav file, OSError where a file
+    is not there or `out` cannot be written, and FfmpegError where ffmpeg fails.
+    """
+    import ffmpeg
+
+    (start_s, stop_s), (x, y, width, height) = span_s, box
+    if not 0 <= start_s < stop_s < math.inf:
+        raise ValueError(f"{out}: a clip from {start_s} to {stop_s} s, expected 0 <= start < stop")
+    if min(x, y) < 0 or min(width, height) < 2:
+        raise ValueError(f"{out}: the box {box}, expected x, y, width, height of a picture's part")
+    coding: dict[str, Any] = {
+        **H264,
+        "crf": crf,
+        "preset": "veryfast",
+        "c:a": "aac",
+        "b:a": audio_bit_rate,
+        "threads": 1,
+        **BITEXACT,
+        **MP4,
+    }
+    _check_wav(audio)
+    # Half a microsecond earlier: a frame's own time must not be rounded to after it.
+    seek_s = max(0.0, start_s - _early_s(video) - 5e-7)
+    picture = _input(video, seek_timestamp="1", ss=f"{seek_s:.7f}", t=f"{stop_s - start_s:.6f}")
+    part_of = picture["V:0"].filter("crop", width // 2 * 2, height // 2 * 2, x, y, exact=1)
+    with _appearing(out) as part:
+        node = ffmpeg.output(part_of, _input(audio, f="wav")["a:0"], _url(part), **coding)
+        with _running(node, f"{video}: putting the sound {audio} under a part of the picture"):
+            pass
+
+
+def _early_s(video: Path) -> float:
+    """Return by how much ffmpeg takes the picture for earlier than it is (`early_ticks`)."""
+    if not Path(video).is_file():
+        raise FileNotFoundError(f"{video}: no such file, or not a plain one")
+    from pipeline.media.container import early_s
+
+    return float(early_s(Path(video)))
+
+
+def _codec(video: Path) -> tuple[str, Fraction]:
+    """Return the picture's codec by libavcodec's name, and its clock's tick; "" where unreadable.
+
+    ffmpeg then says itself what is wrong with the file.
+    """
+    from pipeline.media.container import (
+        DEFAULTS,
+        MediaError,
+        opened,
+        video_stream,
+    )
+
+    try:
+        with opened(Path(video), DEFAULTS) as container:
+            stream = video_stream(video, container, DEFAULTS)
+            return stream.codec_context.codec.canonical_name, stream.time_base
+    except MediaError:
+        return "", Fraction(1)
+
+
+def _input(path: Path, **options: str) -> Any:
+    import ffmpeg
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file, or not a plain one")
+    return ffmpeg.input(_url(path), **LIMITS, **options)
+
+
+def _check_wav(path: Path) -> None:
+    """Raise ValueError where a file is no wav, before its picture is blamed for it."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file, or not a plain one")
+    with open(path, "rb") as file:
+        head = file.read(12)
+    if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+        raise ValueError(f"{path}: no wav file; convert it, as by ffmpeg -i {path} music.wav")
+
+
+def _url(path: Path) -> str:
+    """Return a name that ffmpeg takes for a file, whatever characters it starts with.
+
+    A character stands for a byte of the name (`_running`): not every name is text, in UTF-8 or as
+    this process reads names, and ffmpeg-python takes text alone.
+    """
+    return "file:" + os.fsencode(Path(path).absolute()).decode("latin-1")
+
+
+def _write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int) -> None:
+    import numpy as np
+    import soundfile
+
+    if audio.ndim not in (1, 2) or not audio.shape[0] or not np.issubdtype(audio.dtype, np.float32):
+        raise ValueError(
+            f"sound has dtype {audio.dtype} and shape {audio.shape}, "
+            "expected float32 (N,) or (N, C), N > 0"
+        )
+    soundfile.write(path, audio, sample_rate_hz, subtype="FLOAT")
+
+
+def _raw(frames: Iterable[np.ndarray], shape: tuple[int, ...], out: Path) -> Iterator[bytes]:
+    index = -1
+    for index, frame in enumerate(frames):
+        if frame.shape != shape or frame.dtype != "uint8":
+            raise ValueError(
+                f"{out}: frame {index} is {frame.dtype} {frame.shape}, expected uint8 {shape}"
+            )
+        yield frame.tobytes()
+    if index < 0:
+        raise ValueError(f"{out}: no frames to encode")
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """Give the path to write to; put it in `out`'s place at the end, or remove it on an error.
+
+    Raises OSError, before anything is made, where nothing can be written there.
+    """
+    part = out.with_name(f"{out.name}.{os.getpid()}.part")
+    if out.is_dir():
+        raise OSError(f"{out}: is a folder; name a file")
+    try:
+        part.touch()
+    except OSError as error:
+        words = f"{out}: cannot be written ({error.strerror}); choose another place"
+        raise OSError(words) from None
+    try:
+        yield part
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _running(node: Any, what: str) -> Iterator[IO[bytes]]:
+    """Run ffmpeg, giving its standard input; raise FfmpegError, naming `what`, if it fails."""
+    words = node.compile(cmd="ffmpeg", overwrite_output=True)[1:]
+    command = [binary(), "-hide_banner", "-loglevel", "error"]
+    command += [word.encode("latin-1") for word in words]
+    with tempfile.TemporaryFile() as stderr:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr
+        )
+        broken = False
+        try:
+            assert process.stdin is not None
+            try:
+                yield process.stdin
+                process.stdin.close()
+            except BrokenPipeError:
+                broken = True
+            code = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        if code or broken:
+            stderr.seek(0)
+            told = said(stderr.read())
+            raise FfmpegError(f"{what}: ffmpeg stopped with code {code} and said: {told}")

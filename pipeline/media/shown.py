@@ -1,0 +1,74 @@
+"""Know which packets of a picture stream owe a frame: not every packet gives one.
+
+What a decoder shows is what counts as a frame. A packet may hold the second field of a frame
+(H.264), a frame that others refer to and nobody sees (VP8), "the same again" (MPEG-4), or a picture
+that an edit list leaves out. And where a stream was cut by copying, the pictures shown before its
+first key frame are predicted from what was cut away: decoders leave them out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import av
+
+from pipeline.media.h264_fields import FieldPairs
+
+NOT_CODED_BYTES = 19
+"""The largest MPEG-4 packet that may say no more than "as before", with no frame to show."""
+
+
+Gives = Literal["frame", "leading frame", "second field", "nothing"]
+
+
+@dataclass
+class ShownPackets:
+    """Judges a stream's packets one by one, in the file's order, from the stream's beginning on.
+
+    `leading` are the timestamps, in the stream's ticks, of the leading frames: those that follow
+    the first key frame in the file and do not come after it on the clock. Only a decoder knows
+    which of them it can show: those from its first frame on. `key` is that key frame's timestamp,
+    `keys` counts the key frames so far. `open_start` says whether there are leading frames at all,
+    shown or left out by an edit list.
+    """
+
+    stream: av.VideoStream
+    leading: list[int] = field(default_factory=list)
+    key: int | None = None
+    keys: int = 0
+    open_start: bool = False
+    _h264: FieldPairs | None = None
+
+    def __post_init__(self) -> None:
+        if self.stream.codec_context.name == "h264":
+            self._h264 = FieldPairs(bytes(self.stream.codec_context.extradata or b""))
+
+    def gives(self, packet: av.Packet) -> Gives:
+        """Return what a packet of an undamaged stream shows; ask in order, once for each."""
+        if self._h264 and not self._h264.only_frames and self._h264.is_second(bytes(packet)):
+            return "second field"
+        leads = self.key is not None and packet.pts <= self.key
+        self.keys += packet.is_keyframe
+        if self.key is None and packet.is_keyframe:
+            self.key = packet.pts
+            self.open_start = self._h264 is not None and not self._h264.refreshes(bytes(packet))
+        if packet.is_discard or self._is_hidden(packet):
+            return "nothing"
+        if leads:
+            self.leading.append(packet.pts)
+        return "leading frame" if leads else "frame"
+
+    def undecodable(self, first: int | None) -> int:
+        """Return how many leading frames a decoder left out that gave `first` first, in ticks."""
+        return sum(not self.is_decodable(at, first) for at in self.leading)
+
+    def is_decodable(self, leading: int, first: int | None) -> bool:
+        """Return whether a decoder that gave `first` first gave a leading frame, too, in ticks."""
+        return first is not None and first != self.key and leading >= first
+
+    def _is_hidden(self, packet: av.Packet) -> bool:
+        name = self.stream.codec_context.name
+        if name == "vp8":  # bit 4 of a frame's tag: show_frame (RFC 6386, section 9.1)
+            return packet.size > 0 and not bytes(packet)[0] >> 4 & 1
+        return name == "mpeg4" and packet.size <= NOT_CODED_BYTES

@@ -1,0 +1,127 @@
+"""Lay decoded sound on the clock: mono, at its own rate, without gaps.
+
+Legend: N samples, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from pipeline.media.container import (
+    Limits,
+    MediaError,
+    check_duration,
+    time_s,
+)
+
+
+@dataclass
+class Placed:
+    """Lays decoded sound on the clock, at its own rate, from the first sample on.
+
+    Where the clock ticks more coarsely than the sound (1 ms in Matroska), the start is the first
+    timestamp, or what is nearest to it that those of the other frames allow: each is rounded by
+    itself, so all of them together mostly know it to a sample.
+    """
+
+    path: Path
+    rate_hz: int
+    time_base: Fraction
+    limits: Limits
+    start: int | None = None  # in ticks of the clock
+    start_s: Fraction | None = None
+    filled: int = 0
+    allowed_s: tuple[Fraction, Fraction] | None = None
+    joined: bool = True
+
+    def __post_init__(self) -> None:
+        self.tick = self.time_base * self.rate_hz  # of the clock, in samples
+        self.slack = int(self.tick) + 1
+
+    def blocks(
+        self, frames: Iterable[av.AudioFrame], declared_stop_s: Fraction | None
+    ) -> Iterator[np.ndarray]:
+        """Yield mono float32 blocks that follow each other without gaps."""
+        held: np.ndarray | None = None
+        for frame in frames:
+            if frame.sample_rate != self.rate_hz:
+                raise MediaError(
+                    "undecodable",
+                    f"{self.path}: sound changes from {self.rate_hz} to {frame.sample_rate} Hz "
+                    f"at {float(time_s(frame)):.3f} s, expected one rate",
+                )
+            if held is not None:
+                yield held
+            silence, held = self._place(frame)
+            while silence:
+                second = np.zeros(min(silence, self.rate_hz), np.float32)
+                yield second
+                silence -= len(second)
+        if held is None:
+            return
+        if declared_stop_s is not None:
+            # The last frame is as long as the codec's frames are; the edit list says how much of
+            # it is sound. A larger difference is no padding, and is left alone.
+            extra = self.filled - round((declared_stop_s - self.start_s) * self.rate_hz)
+            if 0 < extra < len(held):
+                held = held[: len(held) - extra]
+                self.filled -= extra
+        yield held
+        if self.allowed_s:
+            earliest_s, latest_s = self.allowed_s
+            self.start_s = min(max(self.start_s, earliest_s), latest_s)
+
+    def _place(self, frame: av.AudioFrame) -> tuple[int, np.ndarray]:
+        """Return how much silence comes before a frame, and what of the frame is new."""
+        block = _mono(self.path, frame)
+        if self.start is None:
+            self.start, self.start_s = frame.pts, time_s(frame)
+        ticks = frame.pts - self.start
+        check_duration(self.path, ticks, self.time_base, self.limits)
+        late = round(ticks * self.tick) - self.filled
+        # Timestamps are rounded to the stream's time base (1 ms in Matroska): within a tick of it
+        # one frame follows the other.
+        if abs(late) <= self.slack:
+            late = 0
+            if self.filled and self.joined and self.tick > 1:
+                self._narrow(time_s(frame) - Fraction(self.filled, self.rate_hz))
+        else:
+            self.joined = False
+        if late < 0:
+            block = block[-late:]
+        self.filled += max(late, 0) + len(block)
+        return max(late, 0), block
+
+    def _narrow(self, start_s: Fraction) -> None:
+        """Narrow the start down to what one more timestamp allows, until one contradicts."""
+        earliest_s, latest_s = start_s - self.time_base / 2, start_s + self.time_base / 2
+        if self.allowed_s:
+            earliest_s = max(self.allowed_s[0], earliest_s)
+            latest_s = min(self.allowed_s[1], latest_s)
+        self.joined = earliest_s <= latest_s
+        if self.joined:
+            self.allowed_s = earliest_s, latest_s
+
+
+def _mono(path: Path, frame: av.AudioFrame) -> np.ndarray:
+    """Return the mean of a frame's channels: float32 (N,), full scale 1, not clipped."""
+    data = frame.to_ndarray()
+    if not frame.format.is_planar:
+        data = data.reshape(-1, frame.layout.nb_channels).T
+    if data.dtype == np.uint8:
+        data = (data.astype(np.float32) - 128) / 128
+    elif np.issubdtype(data.dtype, np.integer):
+        data = data / -float(np.iinfo(data.dtype).min)
+    mono = data.mean(axis=0, dtype=np.float64).astype(np.float32)
+    if not np.isfinite(mono).all():
+        raise MediaError(
+            "undecodable",
+            f"{path}: sound at {float(time_s(frame)):.3f} s is not finite, expected numbers",
+        )
+    return mono

@@ -1,0 +1,204 @@
+"""Assemble shards: plan every tar from the inputs alone, then write the ones that are not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from model.contract.dataset import Shard
+from model.contract.files import write_atomic
+from model.contract.segment import (
+    META,
+    MOTION,
+    SCHEMA,
+    SPLITS,
+    VISUAL,
+    WAV,
+    segment_key,
+)
+from model.contract.shards import (
+    check_whole,
+    groups,
+    is_shard_name,
+    json_bytes,
+    npy_bytes,
+    shard_name,
+    wav_bytes,
+    write_shard,
+)
+from pipeline.engine.base import LocalEngine
+from pipeline.engine.outcome import Outcome, attempt
+from pipeline.engine.progress import progress
+from pipeline.engine.ray import RayEngine
+from pipeline.features.plan import Settings
+from pipeline.sources.manifest import Row
+
+SEGMENTS_PER_SHARD = 256
+
+
+def write_shards(
+    settings: Settings,
+    rows: Sequence[Row],
+    outcomes: Mapping[str, Outcome],
+    out: Path,
+    engine: LocalEngine | RayEngine,
+) -> dict[str, list[Shard]]:
+    """Write the tars of every split and return what dataset.json says of them.
+
+    Rows are in order of their ids and segments in order of time, so the bytes depend on the
+    inputs alone: not on workers, their order or the engine.
+    """
+    plans = []
+    for split in SPLITS:
+        segments = [
+            (row, index)
+            for row in sorted(rows, key=lambda row: row.video_id)
+            if row.split == split and outcomes[row.video_id].status == "ok"
+            for index in kept(settings, outcomes[row.video_id])
+        ]
+        for number, part in enumerate(groups(segments, SEGMENTS_PER_SHARD)):
+            plans.append(ShardPlan(shard_name(split, number), tuple(part)))
+    stage = WriteShard(settings, out.resolve())
+    written = {plan.name: shard for plan in plans if (shard := stage.stored(plan))}
+    todo = [plan for plan in plans if plan.name not in written]
+    done = engine.run([stage], todo, _lost_shard)
+    for plan, shard in progress(done, "shards", len(todo), "shard"):
+        if isinstance(shard, Outcome):
+            raise OSError(f"{plan.name}: {shard.message}; run the same command again")
+        written[plan.name] = shard
+    for path in out.glob("*.tar"):
+        if path.name not in written and is_shard_name(path.name):
+            path.unlink()
+    return {
+        split: [written[p.name] for p in plans if p.name.startswith(f"{split}-")]
+        for split in SPLITS
+        if any(p.name.startswith(f"{split}-") for p in plans)
+    }
+
+
+def kept(settings: Settings, outcome: Outcome) -> list[int]:
+    """Return which segments of an input, counted from 0, become samples."""
+    dropped = {number - 1 for number in outcome.silent_segments} if settings.drop_silent else set()
+    return [index for index in range(outcome.segments + len(dropped)) if index not in dropped]
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One tar to be: its name and its (row, 0-based segment) pairs, in order."""
+
+    name: str
+    segments: tuple[tuple[Row, int], ...]
+
+
+@dataclass
+class WriteShard:
+    """Write one planned tar from the ledger's results."""
+
+    settings: Settings
+    out: Path
+    name: str = "shards"
+    batch: int = 1
+    gpus: float = 0.0
+    limit_s: float = 0.0
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def __call__(self, items: list[ShardPlan]) -> list[tuple[ShardPlan, Shard | Outcome]]:
+        return [(plan, attempt("shards", lambda p=plan: self._write(p))) for plan in items]
+
+    def stored(self, plan: ShardPlan) -> Shard | None:
+        """Return the tar's entry if it lies there as planned, None otherwise."""
+        note, path = self._note(plan), self.out / plan.name
+        if not note.is_file() or not path.is_file():
+            return None
+        try:
+            stored = json.loads(note.read_text(encoding="utf-8"))
+            shard, plan_digest = Shard(**stored["shard"]), stored["plan"]
+            check_whole(path, shard)
+        except (ValueError, KeyError, TypeError):
+            return None  # a damaged note or tar: written again
+        return shard if plan_digest == self._digest(plan) else None
+
+    def _write(self, plan: ShardPlan) -> Shard:
+        shard = write_shard(self.out / plan.name, self._segments(plan))
+        write_atomic(
+            self._note(plan), json_bytes({"plan": self._digest(plan), "shard": asdict(shard)})
+        )
+        return shard
+
+    def _note(self, plan: ShardPlan) -> Path:
+        return self.settings.work / "shards" / f"{plan.name}.json"
+
+    def _digest(self, plan: ShardPlan) -> str:
+        """Return a hash of everything that decides the tar's bytes."""
+        parts = [SCHEMA, self.settings.untrained()]
+        for row, index in plan.segments:
+            keys = [self.settings.key(stage, row) for stage in self.settings.stages()]
+            parts.append([asdict(row), index, keys])
+        return hashlib.sha256(json_bytes(parts)).hexdigest()
+
+    def _segments(self, plan: ShardPlan) -> Iterator[tuple[str, dict[str, bytes]]]:
+        row, results = None, {}
+        for wanted, index in plan.segments:
+            if wanted is not row:
+                row, results = wanted, self.settings.results(wanted)
+            yield segment_key(row.video_id, index + 1), members(self.settings, row, results, index)
+
+
+def members(
+    settings: Settings, row: Row, results: Mapping[str, Any], index: int
+) -> dict[str, bytes]:
+    """Return the tar members of one segment; raises ValueError where a field is missing."""
+    missing = [stage for stage in settings.stages() if results.get(stage) is None]
+    if missing:
+        raise ValueError(f"{row.video_id}: no stored result of {', '.join(missing)}; run again")
+    cut = results["cut"]
+    made = {} if settings.no_sound else {WAV: wav_bytes(cut.arrays["pcm"][index])}
+    if "visual" in results:
+        made[VISUAL] = npy_bytes(results["visual"].arrays["visual"][index])
+    if "motion" in results:
+        made[MOTION] = npy_bytes(results["motion"].arrays["motion"][index])
+    made[META] = json_bytes(
+        {
+            "video_id": row.video_id,
+            "segment": index + 1,
+            "start_s": float(Fraction(cut.facts["starts_s"][index])),
+            "window_s": float(Fraction(settings.window_s)),
+            "split": row.split,
+            "song": row.song,
+            "genre": row.genre,
+            "dancers": list(row.dancers),
+            **seen_facts(row, results, index),
+            **clip_facts(row),
+            "source": row.path,
+            "source_sha256": row.sha256,
+            "padded_ms": cut.facts["padded_ms"][index],
+            **({} if settings.no_sound else {"gain": cut.facts["gains"][index]}),
+            "untrained": settings.untrained(),
+        }
+    )
+    return made
+
+
+def seen_facts(row: Row, results: Mapping[str, Any], index: int) -> dict[str, int]:
+    """Return how many dancers a segment shows: as the pose stage counted, else as curation did."""
+    seen = results["motion"].facts.get("dancers_seen") if "motion" in results else None
+    counted = seen[index] if seen else row.counted
+    return {} if counted is None else {"dancers_seen": counted}
+
+
+def clip_facts(row: Row) -> dict[str, list]:
+    """Return which span and part of its video's picture a clip is, nothing for a whole video."""
+    if not row.span_s:
+        return {}
+    return {"clip_s": [float(at_s) for at_s in row.span_s], "box_px": list(row.box)}
+
+
+def _lost_shard(plan: ShardPlan, stage: str, code: str, words: str) -> tuple[ShardPlan, Outcome]:
+    return plan, Outcome("failed", stage, code, words)

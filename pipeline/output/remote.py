@@ -1,0 +1,115 @@
+"""A folder behind an address that fsspec knows (`s3://bucket/aist`), to write a data set to.
+
+A file stands under its final name with its last byte or not at all. Object stores see to that
+themselves; elsewhere a file is sent as `<name>.part` and renamed. `put_file` is used and no opened
+file, because fsspec completes an opened one even where writing it has failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.engine.outcome import Outcome, attempt
+
+T = TypeVar("T")
+
+WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"}
+"""Protocols whose stores show an object only when it is complete."""
+PACKAGES = "s3fs for s3://, gcsfs for gs://, adlfs for abfs://"
+CAUSES = {
+    "FileNotFoundError": "no such bucket, container or folder; make it first",
+    "PermissionError": "these credentials may not do that there",
+    "NoCredentialsError": "no credentials; for s3:// set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+}
+"""What an error of a store's client most likely means, by its name."""
+
+
+def reach(address: str, call: Callable[[], T]) -> T:
+    """Return what `call` gives; raise OSError with what to do where the store did not do it.
+
+    Every store's client raises errors of its own, so the one boundary that catches all is used.
+    """
+    done = attempt("store", call)
+    if not isinstance(done, Outcome):
+        return done
+    name, _, words = done.message.partition(": ")
+    cause = CAUSES.get(name, name)
+    raise OSError(f"{address}: {cause} ({words}); then run the same command again")
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folder at `address`; `base` is its path in the file system `fs`."""
+
+    address: str
+    fs: Any
+    base: str
+
+    def sizes(self) -> dict[str, int]:
+        """Return the size of every file, by its name below the folder; none where there is none."""
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.find(self.base, detail=True)
+        except FileNotFoundError:
+            return {}
+        start = len(self.base.rstrip("/")) + 1
+        return {path[start:]: facts["size"] for path, facts in found.items()}
+
+    def read(self, name: str) -> bytes:
+        return reach(f"{self.address}/{name}", lambda: self.fs.cat_file(self._path(name)))
+
+    def put(self, path: Path, name: str) -> None:
+        """Send a file; raise OSError where it did not arrive with all its bytes."""
+        reach(f"{self.address}/{name}", lambda: self._put(path, name))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small file, in one request of an object store."""
+        reach(f"{self.address}/{name}", lambda: self.fs.pipe_file(self._path(name), data))
+
+    def remove(self, name: str) -> None:
+        reach(f"{self.address}/{name}", lambda: self.fs.rm_file(self._path(name)))
+
+    def _put(self, path: Path, name: str) -> None:
+        final, expected_bytes = self._path(name), path.stat().st_size
+        protocols = self.fs.protocol
+        if WHOLE & set([protocols] if isinstance(protocols, str) else protocols):
+            self.fs.put_file(str(path), final)
+        else:
+            self.fs.makedirs(final.rpartition("/")[0], exist_ok=True)
+            self.fs.put_file(str(path), f"{final}.part")
+            self.fs.mv(f"{final}.part", final)
+        self.fs.invalidate_cache()
+        arrived_bytes = self.fs.info(final)["size"]
+        if arrived_bytes != expected_bytes:
+            raise OSError(f"{arrived_bytes} of {expected_bytes} bytes arrived")
+
+    def _path(self, name: str) -> str:
+        return f"{self.base.rstrip('/')}/{name}"
+
+
+def open_store(address: str) -> Store:
+    """Return the folder at an address (or a path); nothing is asked of it yet.
+
+    Raises ValueError for an address of an unknown kind, one that cannot be written, or one that
+    needs a package not installed here.
+    """
+    if address.startswith(("http://", "https://")) or "::" in address:
+        raise ValueError(f"{address}: cannot be written to; name a folder like s3://BUCKET/NAME")
+    import fsspec
+
+    try:
+        fs, base = fsspec.core.url_to_fs(address)
+    except ImportError as error:
+        raise ValueError(
+            f"{address}: needs a package that is not installed here ({error}); install it beside "
+            f"this one: {PACKAGES}"
+        ) from None
+    except ValueError as error:
+        raise ValueError(
+            f"{address}: {error}; expected a folder, or an address like s3://BUCKET/NAME"
+        ) from None
+    return Store(address.rstrip("/"), fs, base)

@@ -1,0 +1,205 @@
+"""Re-read every shard of a data set against its dataset.json."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import numpy as np
+
+from model.contract.dataset import (
+    Codes,
+    Dataset,
+    Shard,
+    load_dataset,
+)
+from model.contract.files import sha256_of
+from model.contract.segment import (
+    LEVELS,
+    META,
+    WAV,
+    is_hidden,
+    split_key,
+)
+from model.contract.shards import (
+    check_whole,
+    is_shard_name,
+    read_npy,
+    read_shard,
+    read_wav,
+)
+from model.contract.storage import open_binary, place
+from pipeline.output.remote import reach
+
+T = TypeVar("T")
+
+
+Place = Path | str
+"""A shard folder, or the address of one (`s3://bucket/aist`)."""
+
+
+def verify(root: Place) -> Iterator[str]:
+    """Yield one line for every shard that is whole; raise ValueError at the first that is not.
+
+    Checked: bytes and SHA-256 of each tar; each member's dtype and shape; finite numbers; keys;
+    that codes have the same keys in the same order; in a folder, that no tar lies there unlisted.
+    From an address one tar after the other is fetched into a temporary file; raises OSError where
+    that fails.
+    """
+    dataset = load_dataset(root) if isinstance(root, Path) else _load(root)
+    if not any(dataset.splits.values()):
+        raise ValueError(f"{root}: no segment in it; see pipeline report --shards {root}")
+    if isinstance(root, Path):
+        _no_others(root, dataset)
+    for split, shards in dataset.splits.items():
+        for shard in shards:
+            keys = _features(root, dataset, split, shard)
+            yield f"{shard.name}: {shard.segments} segments"
+            for codec_id, codes in dataset.codecs.items():
+                entry = next((s for s in codes.splits.get(split, []) if s.name == shard.name), None)
+                if entry is None:
+                    raise ValueError(f"codes/{codec_id}: {shard.name} is missing; extract it again")
+                _codes(root, codec_id, dataset, entry, keys)
+                yield f"codes/{codec_id}/{entry.name}: {entry.segments} segments"
+
+
+def _load(address: str) -> Dataset:
+    """Read dataset.json there; raise OSError where the store cannot be asked."""
+
+    def call() -> Dataset | FileNotFoundError | ValueError:
+        try:
+            return load_dataset(address)
+        except (FileNotFoundError, ValueError) as error:  # these say what to do
+            return error
+
+    found = reach(address, call)
+    if isinstance(found, Dataset):
+        return found
+    raise found
+
+
+def _no_others(root: Path, dataset: Dataset) -> None:
+    listed = {shard.name for shards in dataset.splits.values() for shard in shards}
+    for path in sorted(root.glob("*.tar")):
+        if path.name not in listed and is_shard_name(path.name):
+            raise ValueError(
+                f"{path.name}: in the folder, not in dataset.json; run the build again"
+            )
+    for path in sorted(root.glob("codes/*/*.tar")):
+        if is_hidden(path.relative_to(root)):
+            continue
+        codes = dataset.codecs.get(path.parent.name)
+        if codes is None or path.name not in {s.name for t in codes.splits.values() for s in t}:
+            raise ValueError(f"{path}: not in dataset.json; delete it or extract its codes again")
+
+
+@contextmanager
+def _whole(root: Place, name: str, shard: Shard) -> Iterator[Path]:
+    """Check the bytes of a tar and give its file; from an address a copy, gone afterwards."""
+    if isinstance(root, Path):
+        check_whole(root / name, shard)
+        yield root / name
+        return
+    address = f"{root.rstrip('/')}/{name}"
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / shard.name
+
+        def fetch() -> None:
+            with open_binary(place(address)) as there, open(copy, "wb") as here:
+                shutil.copyfileobj(there, here, 1 << 20)
+
+        reach(address, fetch)
+        size_bytes = copy.stat().st_size
+        if size_bytes != shard.bytes or sha256_of(copy) != shard.sha256:
+            raise ValueError(
+                f"{address}: {size_bytes} bytes do not match dataset.json ({shard.bytes} bytes, "
+                f"sha256 {shard.sha256[:12]}…); delete it there and publish again"
+            )
+        yield copy
+
+
+def _features(root: Place, dataset: Dataset, split: str, shard: Shard) -> list[str]:
+    with _whole(root, shard.name, shard) as path:
+        return _feature_keys(path, dataset, split, shard)
+
+
+def _feature_keys(path: Path, dataset: Dataset, split: str, shard: Shard) -> list[str]:
+    keys = []
+    for key, members in read_shard(path):
+        _named(shard.name, lambda k=key: split_key(k))
+        if members.keys() != dataset.fields.keys() | {META}:
+            raise ValueError(f"{shard.name}: {key} has {sorted(members)}")
+        for suffix, spec in dataset.fields.items():
+            read = read_wav if suffix == WAV else read_npy
+            name = f"{shard.name}: {key}.{suffix}"
+            _array(name, _named(name, lambda r=read, d=members[suffix]: r(d)), spec)
+        said = _named(f"{shard.name}: {key}.{META}", lambda m=members: _split(m[META]))
+        if said != split:
+            raise ValueError(f"{shard.name}: {key} says split {said}, not {split}")
+        keys.append(key)
+    _count(shard, keys)
+    return keys
+
+
+def _codes(root: Place, codec_id: str, dataset: Dataset, shard: Shard, keys: list[str]) -> None:
+    with _whole(root, f"codes/{codec_id}/{shard.name}", shard) as path:
+        _code_keys(path, dataset, dataset.codecs[codec_id], shard, keys)
+
+
+def _code_keys(path: Path, dataset: Dataset, codes: Codes, shard: Shard, keys: list[str]) -> None:
+    found = []
+    for key, members in read_shard(path):
+        if members.keys() != {LEVELS[level].suffix for level in codes.levels}:
+            raise ValueError(f"codes: {shard.name}: {key} has {sorted(members)}")
+        for level in codes.levels:
+            spec = {"dtype": "uint16", "shape": [LEVELS[level].steps(dataset.samples)]}
+            name = f"codes: {shard.name}: {key}.{LEVELS[level].suffix}"
+            data = members[LEVELS[level].suffix]
+            _array(name, _named(name, lambda d=data: read_npy(d)), spec)
+        found.append(key)
+    if found != keys:
+        odd = next((a or b for a, b in _longest(keys, found) if a != b), "")
+        raise ValueError(
+            f"codes: {shard.name}: keys part from the features' at {odd}; extract again"
+        )
+    _count(shard, found)
+
+
+def _split(meta: bytes) -> str:
+    try:
+        return str(json.loads(meta)["split"])
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"it tells no split ({error!r:.80})") from None
+
+
+def _named(name: str, read: Callable[[], T]) -> T:
+    """Read; a ValueError then begins with the name of what was read."""
+    try:
+        return read()
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; run the command that made it again") from None
+
+
+def _array(name: str, array: np.ndarray, spec: Mapping[str, Any]) -> None:
+    if str(array.dtype) != spec["dtype"] or list(array.shape) != list(spec["shape"]):
+        raise ValueError(
+            f"{name}: {array.dtype} {array.shape}, expected {spec['dtype']} {tuple(spec['shape'])}"
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{name}: holds NaN or infinity")
+
+
+def _count(shard: Shard, keys: list[str]) -> None:
+    if len(keys) != shard.segments:
+        raise ValueError(f"{shard.name}: {len(keys)} segments, dataset.json says {shard.segments}")
+
+
+def _longest(a: list[str], b: list[str]) -> Iterator[tuple[str | None, str | None]]:
+    from itertools import zip_longest
+
+    return zip_longest(a, b)

@@ -1,0 +1,239 @@
+"""Segments to look at: a picture with its dancer, the motion in five poses, sound and onsets.
+
+Read from the shards alone, as a trainer reads them; the picture comes from the source video where
+that is there. Everything is bounded: so many segments of a split, whatever its size.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.contract.dataset import Dataset, Shard
+from model.contract.segment import (
+    META,
+    MOTION,
+    SPLITS,
+    WAV,
+)
+from model.contract.shards import read_npy, read_shard, read_wav
+from pipeline.engine.outcome import Outcome, attempt
+from pipeline.features.motion.body25 import BODY_25, BONES, LEAST
+from pipeline.report.spectrogram import onsets_s, picture_of
+from pipeline.sources.manifest import leaves
+from pipeline.sources.synthetic.body import PARENTS, axis_angles, forward_kinematics
+
+PER_SPLIT = 4
+LIMIT_S = 20.0
+"""Seconds that one segment's drawing may take; the page then says so in its place."""
+SHORT_SIDE_PX = 180
+POSES = 5
+
+Points = tuple[np.ndarray, list[tuple[int, int]]]
+"""Joints (T, J, 2) with x right and y down, NaN where not seen, and the pairs that bones join."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One segment as the shards hold it: facts, and PCM (N,) and motion (T, D) where there are."""
+
+    key: str
+    facts: dict[str, Any]
+    pcm: np.ndarray | None
+    motion: np.ndarray | None
+
+
+def figures(root: Path, dataset: Dataset) -> dict[str, list[str]]:
+    """Return some segments of every split as HTML; what cannot be drawn says why in its place."""
+    drawn: dict[str, list[str]] = {}
+    for split in (split for split in SPLITS if split in dataset.splits):
+        shards = dataset.splits[split]
+        found = attempt("page", lambda s=shards: list(pick(root, s)), LIMIT_S)
+        if isinstance(found, Outcome):
+            drawn[split] = [_note(f"segments cannot be read: {found.message}")]
+        else:
+            drawn[split] = [_figure(dataset, example) for example in found]
+    return drawn
+
+
+def pick(root: Path, shards: Sequence[Shard], count: int = PER_SPLIT) -> Iterator[Example]:
+    """Yield up to `count` segments, spread evenly over a split.
+
+    Raises ValueError or OSError where a shard cannot be read.
+    """
+    total = sum(shard.segments for shard in shards)
+    count = min(count, total)
+    places = {(2 * k + 1) * total // (2 * count) for k in range(count)}
+    first = 0
+    for shard in shards:
+        wanted = {place - first for place in places if first <= place < first + shard.segments}
+        first += shard.segments
+        if not wanted:
+            continue
+        with closing(read_shard(root / shard.name)) as segments:
+            for index, (key, members) in enumerate(segments):
+                if index in wanted:
+                    motion = read_npy(members[MOTION]) if MOTION in members else None
+                    pcm = read_wav(members[WAV]) if WAV in members else None
+                    yield Example(key, json.loads(members[META]), pcm, motion)
+                if index == max(wanted):
+                    break
+
+
+def thumbnail(source: Path, facts: dict[str, Any]) -> np.ndarray:
+    """Return the frame in the middle of a segment: uint8 (H, W, 3), of a clip its own box.
+
+    Raises what `read_frames` raises, ValueError for a path that leaves the source.
+    """
+    from pipeline.media.reader import FrameRequest, read_frames
+
+    if leaves(facts["source"]):
+        raise ValueError(f"{facts['source']}: leaves the source folder")
+    start_s, window_s = Fraction(facts["start_s"]), Fraction(facts["window_s"])
+    box = tuple(facts.get("box_px", ()))
+    request = FrameRequest([start_s + window_s / 2], SHORT_SIDE_PX, box=box)
+    span_s = (start_s, start_s + window_s)
+    return read_frames(source / facts["source"], {"look": request}, span_s=span_s)["look"][0]
+
+
+def points_of(motion: np.ndarray) -> Points:
+    """Return a stored motion (T, D) as it looks from the front.
+
+    2D joints stay where they are, in heights of the picture from its centre. SMPL's are seen from
+    where its z axis points from, without perspective; rotations move bones of our own lengths.
+
+    Raises ValueError for another width.
+    """
+    width = motion.shape[-1]
+    if width == 3 * len(BODY_25):
+        joints = motion.reshape(len(motion), -1, 3).astype(np.float64)
+        points = np.where(joints[..., 2:] >= LEAST, joints[..., :2], np.nan)
+        return points, [tuple(map(BODY_25.index, bone.split())) for bone in BONES]
+    bones = [(parent, joint) for joint, parent in enumerate(PARENTS) if parent >= 0]
+    if width == 3 * len(PARENTS):
+        joints = motion.reshape(len(motion), -1, 3)
+    elif width == 3 + 9 * len(PARENTS):
+        turns = motion[:, 3:].reshape(len(motion), -1, 3, 3)
+        poses = axis_angles(turns).reshape(len(motion), -1)
+        joints = forward_kinematics(poses, motion[:, :3])
+    else:
+        raise ValueError(f"motion has {width} values a frame: no layout that is known here")
+    return joints[..., :2] * (1, -1), bones
+
+
+def lines(points: np.ndarray, bones: Sequence[tuple[int, int]]) -> str:
+    """Return one pose (J, 2) as SVG lines; bones with an end that is not seen are left out."""
+    drawn = []
+    for a, b in bones:
+        (x1, y1), (x2, y2) = points[a], points[b]
+        if np.isfinite([x1, y1, x2, y2]).all():
+            drawn.append(f'<line x1="{x1:.3f}" y1="{y1:.3f}" x2="{x2:.3f}" y2="{y2:.3f}"/>')
+    return "".join(drawn)
+
+
+def strip(points: np.ndarray, bones: Sequence[tuple[int, int]]) -> str:
+    """Return five poses from the first to the last frame, side by side, in one scale; SVG."""
+    poses = points[np.linspace(0, len(points) - 1, POSES).round().astype(int)]
+    seen = [pose[np.isfinite(pose).all(1)] for pose in poses]
+    if not any(map(len, seen)):
+        return _note("no joint is seen in this segment")
+    low = min(pose[:, 1].min() for pose in seen if len(pose))
+    high = max(pose[:, 1].max() for pose in seen if len(pose))
+    step = 1.05 * max(np.ptp(pose[:, 0]) for pose in seen if len(pose))
+    step = max(step, 0.45 * (high - low), 1e-3)
+    parts = []
+    for k, (pose, there) in enumerate(zip(poses, seen, strict=True)):
+        if len(there):
+            middle = (there[:, 0].min() + there[:, 0].max()) / 2
+            parts.append(f"<g>{lines(pose - (middle - (k + 0.5) * step, 0), bones)}</g>")
+    margin = 0.04 * max(high - low, 1e-3)
+    box = f"0 {low - margin:.3f} {POSES * step:.3f} {high - low + 2 * margin:.3f}"
+    return f'<svg class="poses" role="img" viewBox="{box}">{"".join(parts)}</svg>'
+
+
+def _figure(dataset: Dataset, example: Example) -> str:
+    parts = [
+        attempt("page", lambda: _picture(dataset, example), LIMIT_S),
+        attempt("page", lambda: _motion(dataset, example), LIMIT_S),
+        attempt("page", lambda: _sound(example), LIMIT_S),
+    ]
+    shown = [_note(p.message) if isinstance(p, Outcome) else p for p in parts]
+    words = attempt("page", lambda: _caption(example))
+    words = words.message if isinstance(words, Outcome) else words
+    caption = f"<b>{escape(example.key)}</b><br>{escape(words)}"
+    return f'<figure class="segment">{"".join(shown)}<figcaption>{caption}</figcaption></figure>'
+
+
+def _picture(dataset: Dataset, example: Example) -> str:
+    import cv2
+
+    source = Path(dataset.source)
+    if not (source / example.facts["source"]).is_file():
+        return _note("the source video is not here: no picture")
+    image = thumbnail(source, example.facts)
+    high, wide = image.shape[:2]
+    over = ""
+    if example.motion is not None and example.motion.shape[-1] == 3 * len(BODY_25):
+        points, bones = points_of(example.motion[[len(example.motion) // 2]])
+        box = f"{-wide / high / 2:.4f} -0.5 {wide / high:.4f} 1"
+        over = f'<svg viewBox="{box}">{lines(points[0], bones)}</svg>'
+    jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 75])[1]
+    return f'<div class="look">{_image("jpeg", jpeg.tobytes(), "the middle frame")}{over}</div>'
+
+
+def _motion(dataset: Dataset, example: Example) -> str:
+    if example.motion is None:
+        return ""
+    points, bones = points_of(example.motion)
+    made = dataset.fields.get(MOTION, {})
+    words = f"motion ({made.get('kind', '?')}), first to last frame"
+    if any("poses by" in note or "dancers found" in note for note in dataset.untrained):
+        words += ": UNTRAINED, it means nothing"
+    return f'<div class="motion">{strip(points, bones)}<small>{escape(words)}</small></div>'
+
+
+def _sound(example: Example) -> str:
+    import cv2
+
+    if example.pcm is None:
+        return ""
+    sound = example.pcm.astype(np.float32) / 32768
+    bands = picture_of(sound)
+    colours = cv2.applyColorMap(np.uint8(bands[::-1] * 255), cv2.COLORMAP_MAGMA)
+    image = _image("png", cv2.imencode(".png", colours)[1].tobytes(), "spectrogram")
+    window_s = float(example.facts["window_s"])
+    found = onsets_s(sound)
+    ticks = "".join(f'<path d="M{at:.3f} 0V1"/>' for at in found)
+    over = f'<svg viewBox="0 0 {window_s:g} 1" preserveAspectRatio="none">{ticks}</svg>'
+    words = f"{window_s:g} s of sound, {len(found)} onsets"
+    return f'<div class="sound"><div class="bands">{image}{over}</div><small>{words}</small></div>'
+
+
+def _caption(example: Example) -> str:
+    facts = example.facts
+    start_s = float(facts["start_s"])
+    words = [
+        f"{facts['source']}, {start_s:.2f} to {start_s + float(facts['window_s']):.2f} s",
+        f"song {facts['song']}" if facts["song"] else "",
+        f"genre {facts['genre']}" if facts["genre"] else "",
+        f"{facts['dancers_seen']} dancers seen" if "dancers_seen" in facts else "",
+        f"gain {20 * np.log10(facts['gain']):+.1f} dB" if facts.get("gain", 0) > 0 else "",
+    ]
+    return "; ".join(word for word in words if word)
+
+
+def _image(kind: str, data: bytes, words: str) -> str:
+    return f'<img alt="{words}" src="data:image/{kind};base64,{b64encode(data).decode()}">'
+
+
+def _note(words: str) -> str:
+    return f'<p class="missing">{escape(words)}</p>'

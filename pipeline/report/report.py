@@ -1,0 +1,258 @@
+"""What became of every input: report.json, and the table the command prints."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from model.contract.dataset import Dataset, load_dataset
+from model.contract.files import atomic_file
+from model.contract.segment import SPLITS
+from pipeline.engine.outcome import (
+    FILTERED,
+    PERMANENT,
+    RETRYABLE,
+    Outcome,
+)
+from pipeline.engine.timing import StageTime
+from pipeline.sources.listing import others_words
+from pipeline.sources.manifest import Row
+
+SCHEMA = 1
+EXAMPLES = 3
+"""Inputs named for each way to end, in report.json's `ends`; `rows` has them all."""
+MEANINGS = {"filtered": FILTERED, "failed": PERMANENT | RETRYABLE}
+
+
+@dataclass
+class Report:
+    """Every input's end. `rows` holds one entry per input; all counts come from it.
+
+    `stopped` says why a build ended before its last input, "" where it did not. `untrained` says
+    what was made with random weights, `codecs` maps codec ids to their notes. `stages` are the
+    times of the command that wrote the report: what was done before it is not in them. `others`
+    counts by suffix the files in the source folder that were not taken for videos; `notes` are
+    sentences on the inputs.
+    """
+
+    rows: list[dict[str, Any]]
+    segments: dict[str, int] = field(default_factory=dict)
+    untrained: list[str] = field(default_factory=list)
+    codecs: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    stopped: str = ""
+    window_s: str = ""
+    stages: list[StageTime] = field(default_factory=list)
+    others: Mapping[str, int] = field(default_factory=dict)
+    drop_silent: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        outcomes: Mapping[str, Outcome | None],
+        inputs: Sequence[Row],
+        dataset: Dataset | None = None,
+        seconds: float = 0.0,
+        stopped: str = "",
+        stages: Sequence[StageTime] = (),
+        others: Mapping[str, int] | None = None,
+    ) -> Report:
+        """Make the report of a build; raises ValueError if an input has no end."""
+        rows = []
+        for row in inputs:
+            outcome = outcomes.get(row.video_id)
+            if outcome is None and dataset is not None:
+                raise ValueError(f"{row.video_id}: no outcome; inputs and outcomes do not add up")
+            facts = asdict(outcome) if outcome else {"status": "left" if stopped else "listed"}
+            known = {name: getattr(row, name) for name in ("path", "split", "song", "genre")}
+            rows.append({"video_id": row.video_id, **known, **facts})
+        common = {"seconds": seconds, "stages": list(stages), "others": dict(others or {})}
+        if dataset is None:
+            return cls(rows, stopped=stopped, **common)
+        segments = {split: dataset.segments(split) for split in dataset.splits}
+        codecs = {name: codes.note for name, codes in dataset.codecs.items()}
+        common |= {"drop_silent": bool(dataset.build.get("drop_silent"))}
+        report = cls(rows, segments, dataset.untrained, codecs, window_s=dataset.window_s, **common)
+        if sum(segments.values()) != sum(row["segments"] for row in rows):
+            raise ValueError("shards and report do not add up; run the build again")
+        return report
+
+    @property
+    def counts(self) -> Counter[str]:
+        return Counter(row["status"] for row in self.rows)
+
+    @property
+    def failed_share(self) -> float:
+        """How many failed of those that were wanted: what is filtered out counts for neither."""
+        return self.counts["failed"] / max(1, len(self.rows) - self.counts["filtered"])
+
+    @property
+    def ends(self) -> list[dict[str, Any]]:
+        """What failed or was left out, by status, stage and code, the most frequent first."""
+        groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        for row in self.rows:
+            if row.get("code"):
+                groups.setdefault((row["status"], row["stage"], row["code"]), []).append(row)
+        return [
+            {
+                "status": status,
+                "stage": stage,
+                "code": code,
+                "meaning": MEANINGS[status].get(code, ""),
+                "retryable": code in RETRYABLE,
+                "count": len(rows),
+                "examples": [
+                    {name: row[name] for name in ("video_id", "path", "message")}
+                    for row in rows[:EXAMPLES]
+                ],
+            }
+            for (status, stage, code), rows in sorted(
+                groups.items(), key=lambda group: (group[0][0], -len(group[1]), group[0])
+            )
+        ]
+
+    @property
+    def material(self) -> dict[str, dict[str, Any]]:
+        """What each split holds: videos, segments, hours of them, songs, segments by genre."""
+        held = {}
+        for split in (split for split in SPLITS if split in self.segments):
+            segments = self.segments[split]
+            rows = [row for row in self.rows if row["status"] == "ok" and row["split"] == split]
+            genres: Counter[str] = Counter()
+            for row in rows:
+                genres[row.get("genre", "")] += row["segments"]
+            held[split] = {
+                "inputs": len(rows),
+                "segments": segments,
+                "hours": round(float(segments * Fraction(self.window_s or 0) / 3600), 4),
+                "songs": len({row["song"] for row in rows if row.get("song")}),
+                "genres": {name: genres[name] for name in sorted(genres) if name},
+            }
+        return held
+
+    @property
+    def silent(self) -> dict[str, Any]:
+        """How many segments have no sound, of how many inputs, and whether they were left out."""
+        counts = [len(row.get("silent_segments", ())) for row in self.rows]
+        return {
+            "segments": sum(counts),
+            "inputs": sum(count > 0 for count in counts),
+            "left_out": self.drop_silent,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return report.json's content; docs/pipeline.md says what its keys mean."""
+        reasons = Counter(f"{row['status']}: {row['code']}" for row in self.rows if row.get("code"))
+        return {
+            "schema": SCHEMA,
+            "inputs": len(self.rows),
+            "others": dict(self.others),
+            "notes": self.notes,
+            "counts": dict(sorted(self.counts.items())),
+            "reasons": dict(sorted(reasons.items())),
+            "ends": self.ends,
+            "segments": self.segments,
+            "window_s": self.window_s,
+            "material": self.material,
+            "silent": self.silent,
+            "several_audio_tracks": sum(row.get("audio_tracks", 1) > 1 for row in self.rows),
+            "dropped_tail_s": round(sum(row.get("dropped_s", 0.0) for row in self.rows), 3),
+            "untrained": self.untrained,
+            "codecs": self.codecs,
+            "seconds": round(self.seconds, 1),
+            "stopped": self.stopped,
+            "stages": [stage.as_dict() for stage in self.stages],
+            "rows": self.rows,
+        }
+
+    def dumps(self) -> str:
+        return json.dumps(self.as_dict(), indent=1, sort_keys=True) + "\n"
+
+    def save(self, out: Path) -> None:
+        """Write what `dumps` gives, piece by piece: whole, its pieces take nine times its size."""
+        encoder = json.JSONEncoder(indent=1, sort_keys=True)
+        with atomic_file(out / "report.json") as file:
+            for piece in encoder.iterencode(self.as_dict()):
+                file.write(piece.encode())
+            file.write(b"\n")
+
+    @classmethod
+    def load(cls, out: Path) -> Report:
+        """Read report.json; raises FileNotFoundError with what to do where there is none."""
+        path = out / "report.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: not found; run pipeline build --out {out} first")
+        try:
+            raw = json.loads(path.read_bytes())
+            stopped = raw.get("stopped", "")
+            stages = [StageTime.of(stage) for stage in raw.get("stages", [])]
+            report = cls(
+                *(raw[name] for name in ("rows", "segments", "untrained")), {}, raw["seconds"],
+                stopped, stages=stages, others=raw.get("others", {}), notes=raw.get("notes", []),
+            )  # fmt: skip
+            report.table()
+            if not math.isfinite(report.seconds + report.as_dict()["dropped_tail_s"]):
+                raise ValueError("its seconds are no numbers")
+            good = [row for row in report.rows if row["status"] == "ok"]
+            if not all(row["segments"] >= 0 <= row["dropped_s"] for row in good):
+                raise ValueError("an input gave less than nothing")
+        except (
+            *(ValueError, LookupError, TypeError, AttributeError, RecursionError),
+            ArithmeticError,
+        ) as error:
+            raise ValueError(
+                f"{path}: not a report of pipeline build ({error!r:.300}); run it again"
+            ) from None
+        if stopped:
+            return report
+        dataset = load_dataset(out)
+        codecs = {name: codes.note for name, codes in dataset.codecs.items()}
+        drop_silent = bool(dataset.build.get("drop_silent"))
+        return replace(report, codecs=codecs, window_s=dataset.window_s, drop_silent=drop_silent)
+
+    def table(self) -> str:
+        """Return the printed form: every line's number adds up to the inputs."""
+        facts = self.as_dict()
+        lines = [f"{'inputs':<28}{facts['inputs']:>8}"]
+        for status in ("ok", "filtered", "failed", "left", "listed"):
+            if count := self.counts[status]:
+                lines.append(f"  {status:<26}{count:>8}")
+            for reason, number in facts["reasons"].items():
+                if reason.startswith(f"{status}:"):
+                    lines.append(f"    {reason.split(': ')[1]:<24}{number:>8}")
+        for split, number in self.segments.items():
+            lines.append(f"segments, {split:<18}{number:>8}")
+        if self.segments:
+            lines.append(f"{'tail dropped, s':<28}{facts['dropped_tail_s']:>8}")
+        silent = facts["silent"]
+        if silent["segments"]:
+            kept = "in the shards; --drop-silent leaves them out"
+            dropped = "left out" if silent["left_out"] else kept
+            lines.append(f"{'silent segments':<28}{silent['segments']:>8}  ({dropped})")
+            lines.append(f"{'  in so many inputs':<28}{silent['inputs']:>8}")
+        if facts["several_audio_tracks"]:
+            lines.append(
+                f"{'several sound tracks':<28}{facts['several_audio_tracks']:>8}  "
+                "(inputs; --audio-track N chooses, else the default track is read)"
+            )
+        failed = [row for row in self.rows if row["status"] == "failed"]
+        for row in sorted(failed, key=lambda row: row["stage"] == "manifest")[:10]:
+            lines.append(f"failed: {row['video_id']}: {row['stage']}: {row['message']}")
+        lines += self.notes
+        lines += [words] if (words := others_words(self.others)) else []
+        lines += [f"STOPPED {self.stopped}"] if self.stopped else []
+        lines += [f"UNTRAINED {note}" for note in self.untrained]
+        lines += [f"CODEC {name}: {note}" for name, note in self.codecs.items() if note]
+        return "\n".join(map(printable, lines))
+
+
+def printable(text: str) -> str:
+    """Return a line whose control characters are spelt out: file names come from strangers."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,134 @@
+"""The clips that curation kept, as inputs of a build."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from pipeline.sources import manifest
+from pipeline.sources.folder import list_folder
+from pipeline.sources.listing import Listing
+from pipeline.sources.manifest import NAME_LENGTH, Row, checked
+from pipeline.sources.song_split import with_val
+from pipeline.sources.tables import parquet_rows
+
+TABLE = Path("data/curated/tiktok")
+
+
+LONGEST = NAME_LENGTH + 13
+"""Of a name in a tar, 100 bytes, the segment's number and the suffix take 19."""
+
+
+CLOCK_HZ = 1_000_000
+"""Time bases of containers divide this, or differ from what does by less than a nanosecond."""
+
+
+def covers(table: Path, source: Path) -> bool:
+    """Return whether any video that the table is made of lies under `source`."""
+    rows, _ = manifest.load(table / "tiktok.inputs.parquet")
+    root = source if source.is_dir() else source.parent
+    return any((root / row.path).is_file() for row in rows)
+
+
+def list_curated(table: Path, source: Path | None, motion: str, motion_dir: Path | None) -> Listing:
+    """List every clip of the table, kept or not, and every video that has none.
+
+    A rejected clip ends as `rejected_<reason>`; a video that gave no clip as curation says; one in
+    the folder that curation has not seen as `not_curated`.
+    """
+    clips = read_clips(table / "tiktok.parquet")
+    inputs, root = manifest.load(table / "tiktok.inputs.parquet")
+    if source is None and not Path(root or table / "unknown").is_dir():
+        where = root or "a folder that it does not name"
+        raise FileNotFoundError(f"{table} was made of {where}: say --source DIR if it has moved")
+    here = list_folder(source or Path(root), motion, motion_dir)
+    annotations = {row.path: row.motion for row in here.rows}
+    rows = [clip_row(clip, annotations.get(clip["source"], "")) for clip in clips]
+    rows += barren(table, inputs, {clip["video_id"] for clip in clips})
+    seen = {row.path for row in inputs}
+    for row in here.rows:
+        if row.path not in seen:
+            rows.append(replace(row, split="", motion="", ended=row.ended or "not_curated"))
+    kept = [clip for clip in clips if clip["decision"] == "keep"]
+    rows = with_val(rows, {clip["song"]: clip.get("family") or clip["song"] for clip in kept})
+    note = f"curated: {len(kept)} of {len(clips)} clips kept, from {len(inputs)} videos ({table})"
+    return Listing(here.root, here.motion_root, rows, note, here.others, here.notes)
+
+
+def read_clips(path: Path) -> list[dict[str, Any]]:
+    """Return the table's rows; ValueError, naming the file, where one is no clip of curation."""
+    clips, _ = parquet_rows(path)
+    for clip in clips:
+        try:
+            checked(clip_row(clip, ""))
+            text = [clip["video_id"], clip["decision"], clip.get("family") or ""]
+            if not all(isinstance(value, str) for value in text):
+                raise ValueError(f"{text} are no texts")
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise ValueError(
+                f"{path}: {clip.get('id')!r:.80}: no clip as pipeline curate writes it "
+                f"({error!r:.300}); run it again"
+            ) from None
+    return clips
+
+
+def clip_row(clip: Mapping[str, Any], motion: str) -> Row:
+    """Return a row of the table as an input of the build."""
+    kept = clip["decision"] == "keep"
+    return Row(
+        video_id=clip_id(clip["id"]),
+        path=clip["source"],
+        split=clip["split"],
+        song=clip["song"],
+        motion=motion if kept else "",
+        ended="" if kept else f"rejected_{clip['reason']}",
+        sha256=clip["sha256"],
+        start_s=str(Fraction(clip["start_s"]).limit_denominator(CLOCK_HZ)),
+        stop_s=str(Fraction(clip["end_s"]).limit_denominator(CLOCK_HZ)),
+        box=tuple(clip["box"]),
+        counted=clip["dancers"],
+        why="" if kept else f"clip of {clip['source']}: {clip['detail']}",
+    )
+
+
+def clip_id(name: str) -> str:
+    """Return a clip's id in the table, `<video id>_c<NNN>`, short enough for a key in a tar."""
+    if len(name) <= LONGEST:
+        return name
+    video, _, number = name.rpartition("_c")
+    digits = hashlib.sha256(video.encode()).hexdigest()[:12]
+    return f"{video[: LONGEST - len(number) - len(digits) - 3]}-{digits}_c{number}"
+
+
+def barren(table: Path, inputs: Sequence[Row], with_clips: set[str]) -> list[Row]:
+    """Return rows for the videos that gave no clip, ended as curation's report has it."""
+    path = table / "report.json"
+    try:
+        report = json.loads(path.read_bytes())
+        ends = {
+            row["video_id"]: {name: str(row[name]) for name in ("status", "code", "message")}
+            for row in report["rows"]
+        }
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: no report of pipeline curate ({error!r:.300}); run it again"
+        ) from None
+    rows = []
+    for row in inputs:
+        if row.video_id in with_clips:
+            continue
+        end = ends.get(row.video_id, {"status": "ok"})
+        if end["status"] == "ok":
+            raise ValueError(
+                f"{path} and tiktok.parquet disagree on {row.path}; run pipeline curate again"
+            )
+        try:
+            rows.append(checked(replace(row, split="", ended=end["code"], why=end["message"])))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; run pipeline curate again") from None
+    return rows

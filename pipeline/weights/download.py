@@ -1,0 +1,221 @@
+"""Download one file over HTTP so that a dropped connection costs only what was in flight.
+
+What has arrived lies in `<file>.part`; `<file>.part.json` says which version of which URL it is, by
+the server's validator (a strong ETag, else Last-Modified). A further request asks for the rest with
+Range and If-Range (RFC 9110, sections 13.1.5 and 14.2), and believes only an answer that starts
+where the part ends and is of the same version and length. All else starts from the first byte.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import os
+import re
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from model.contract.lock import HeldError, held
+from pipeline.engine.progress import byte_progress
+
+CHUNK_BYTES = 1 << 20
+MAX_BYTES = 4 << 30
+"""No file asked for is larger: a server that sends without end does not fill the disk."""
+TIMEOUT_S = 30.0
+PASSING = {408, 429, 500, 502, 503, 504}
+"""HTTP statuses worth another try."""
+
+
+class DownloadError(OSError):
+    """The file could not be had from its URL; what has arrived is kept."""
+
+
+class _DroppedError(Exception):
+    """This try ended early; another may go on."""
+
+
+class _UnreachableError(_DroppedError):
+    """There was no connection at all."""
+
+
+@dataclass(frozen=True)
+class _Version:
+    """Which bytes a part holds the beginning of."""
+
+    url: str
+    validator: str
+    total_bytes: int | None
+
+
+class _SameSecurity(urllib.request.HTTPRedirectHandler):
+    """Follow redirects between web addresses, never from https to anything weaker."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
+        if new != old and new != "https":
+            raise DownloadError(f"{req.full_url} redirects from {old} to {newurl}: not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def download(
+    url: str,
+    path: Path,
+    size_bytes: int | None = None,
+    tries: int = 5,
+    pause_s: float = 1.0,
+) -> Path:
+    """Fetch `url` and return `<path>.part`, complete; the caller checks it and puts it in place.
+
+    Args:
+        url: http or https.
+        path: the final place; its folder is made.
+        size_bytes: the exact size, where known; another one is refused before anything is sent.
+        tries: consecutive tries that bring no further byte before this gives up.
+        pause_s: pause before the second try; it doubles up to 30 s.
+
+    Raises:
+        DownloadError: no connection, no answer, an HTTP error, another size, or too many drops.
+            What has arrived stays; the next call goes on from there where the server allows it.
+    """
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise DownloadError(f"{url}: expected an http or https address")
+    part = path.with_name(path.name + ".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as holding:
+        try:
+            holding.enter_context(held(part))
+        except HeldError as error:
+            who = f" ({error})" if str(error) else ""
+            raise DownloadError(
+                f"{part}: another download of this file is under way{who}"
+            ) from None
+        file = holding.enter_context(open(part, "ab"))
+        farthest, fruitless, answered = file.tell(), 0, False
+        while True:
+            try:
+                _attempt(url, file, part, size_bytes)
+                break
+            except _DroppedError as drop:
+                answered |= not isinstance(drop, _UnreachableError)
+                fruitless = 0 if file.tell() > farthest else fruitless + 1
+                farthest = max(farthest, file.tell())
+                if fruitless >= tries or not answered:
+                    kept = f"{file.tell():,} bytes are kept in {part}, to go on from"
+                    raise DownloadError(f"{url}: {drop}; {kept}") from None
+                time.sleep(min(30.0, pause_s * 2 ** max(0, fruitless - 1)))
+        os.fsync(file.fileno())
+    return part
+
+
+def place(part: Path, path: Path) -> None:
+    """Give a complete part its final name; from then on there is nothing to go on with."""
+    os.replace(part, path)
+    _facts(part).unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # disks without it
+            raise
+    finally:
+        os.close(folder)
+
+
+def _attempt(url: str, file: IO[bytes], part: Path, size_bytes: int | None) -> None:
+    """Bring `file` to its end by one request, or raise _DroppedError; what arrived stays in it."""
+    start, held = file.seek(0, os.SEEK_END), _held(part, url)
+    if start and held and start == held.total_bytes:
+        return
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
+    if start and held:
+        request.add_header("Range", f"bytes={start}-")
+        request.add_header("If-Range", held.validator)
+    opener = urllib.request.build_opener(_SameSecurity)
+    try:
+        with opener.open(request, timeout=TIMEOUT_S) as answer:
+            span = _span(answer, start, held)
+            if span is None:
+                _facts(part).unlink(missing_ok=True)
+                raise _DroppedError(f"the server's answer does not continue byte {start:,}")
+            start, total_bytes = span
+            if size_bytes and total_bytes not in (None, size_bytes):
+                raise DownloadError(
+                    f"{url}: has {total_bytes:,} bytes there, expected {size_bytes:,}; not fetched"
+                )
+            file.truncate(start)
+            file.seek(start)
+            version = _Version(url, _validator(answer.headers), total_bytes)
+            _facts(part).write_text(json.dumps(asdict(version)), encoding="utf-8")
+            for chunk in byte_progress(_chunks(answer), part.stem, total_bytes, start):
+                file.write(chunk)
+                if file.tell() > MAX_BYTES:
+                    raise DownloadError(f"{url}: sends more than {MAX_BYTES:,} bytes; given up")
+            if total_bytes is not None and file.tell() < total_bytes:
+                raise _DroppedError(
+                    f"the connection ended after {file.tell():,} of {total_bytes:,} bytes"
+                )
+    except urllib.error.HTTPError as error:
+        if error.code == 416:
+            _facts(part).unlink(missing_ok=True)
+        elif error.code not in PASSING:
+            raise DownloadError(f"{url}: HTTP status {error.code} ({error.reason})") from None
+        raise _DroppedError(f"HTTP status {error.code} ({error.reason})") from None
+    except urllib.error.URLError as error:
+        raise _UnreachableError(f"no connection ({error.reason})") from None
+    except (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
+        raise _DroppedError(f"the connection broke ({error!r})") from None
+    finally:
+        file.flush()
+
+
+def _span(
+    answer: http.client.HTTPResponse, start: int, held: _Version | None
+) -> tuple[int, int | None] | None:
+    """Return where the answer's first byte belongs and the file's size, which may not be told.
+
+    None for a partial answer that does not go on where the part ends, or is of another version.
+    """
+    if answer.status != 206:
+        length = answer.headers.get("Content-Length", "")
+        return 0, int(length) if length.isdigit() else None
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
+    if match is None or held is None:
+        return None
+    first, last, total_bytes = map(int, match.groups())
+    same = held.validator == _validator(answer.headers) and held.total_bytes in (None, total_bytes)
+    return (start, total_bytes) if same and (first, last) == (start, total_bytes - 1) else None
+
+
+def _chunks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    while chunk := answer.read1(CHUNK_BYTES):
+        yield chunk
+
+
+def _validator(headers: http.client.HTTPMessage) -> str:
+    """Return what names this version of the file to If-Range; a weak ETag does not qualify."""
+    etag = headers.get("ETag", "")
+    return etag if etag.startswith('"') else headers.get("Last-Modified", "")
+
+
+def _facts(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _held(part: Path, url: str) -> _Version | None:
+    """Return the version whose beginning the part is; None where it cannot be gone on with."""
+    if not _facts(part).is_file():
+        return None
+    try:
+        version = _Version(**json.loads(_facts(part).read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        return None
+    return version if version.url == url and version.validator else None
