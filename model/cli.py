@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.contract.exit_codes import CODES, UsageError, exits
-from model.contract.terminal import Version, print_anything
+from model.contract.terminal import add_version, print_anything
 
 if TYPE_CHECKING:
     from model.contract.dataset import Dataset
+
+
+PACKAGES = ("torch", "numpy", "librosa", "soundfile", "webdataset", "fsspec")
+"""What results depend on, for `--version`."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,10 +36,7 @@ def parser() -> argparse.ArgumentParser:
         prog="model", description="Train D2M-GAN on shards and generate music for dance.",
         epilog=CODES,
     )  # fmt: skip
-    top.add_argument(
-        "--version", action=Version, nargs=0, dest=argparse.SUPPRESS, default=argparse.SUPPRESS,
-        help="print the versions of this and of what it uses",
-    )  # fmt: skip
+    add_version(top, PACKAGES)
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_generate(commands)

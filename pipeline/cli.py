@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from model.contract.terminal import add_version, print_anything
 from pipeline.arguments import (
     UsageError,
     folder_or_address,
@@ -20,12 +21,15 @@ from pipeline.arguments import (
     share,
 )
 from pipeline.engine.time_limit import ITEM_LIMIT_S
-from pipeline.terminal import Version, print_anything
 
 EXIT_CODES = (
     "exit codes: 0 done; 1 error; 2 wrong usage; 3 finished, but more failed than --max-failed "
     "allows, or nothing was made; 130 interrupted"
 )
+
+
+PACKAGES = ("av", "imageio-ffmpeg", "numpy", "pyarrow", "ray", "torch", "torchvision", "yt-dlp")
+"""What results depend on, for `--version`."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -61,10 +65,7 @@ def parser() -> argparse.ArgumentParser:
         description="Turn dance videos into WebDataset shards.",
         epilog=EXIT_CODES,
     )
-    top.add_argument(
-        "--version", action=Version, nargs=0, dest=argparse.SUPPRESS, default=argparse.SUPPRESS,
-        help="print the versions of this and of what it uses",
-    )  # fmt: skip
+    add_version(top, PACKAGES, _ffmpeg_version)
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_build(commands)
     _add_fetch(commands)
@@ -76,6 +77,16 @@ def parser() -> argparse.ArgumentParser:
     _add_mux(commands)
     _add_weights(commands)
     return top
+
+
+def _ffmpeg_version() -> list[str]:
+    from pipeline.media.program import FfmpegError, binary, version
+
+    try:
+        program = binary()
+    except FfmpegError as error:
+        return [f"ffmpeg none to use: {error}"]
+    return [f"ffmpeg {version(program)} ({program})"]
 
 
 def _add_build(commands: argparse._SubParsersAction) -> None:

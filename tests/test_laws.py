@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,45 @@ def test_pipeline_knows_of_model_only_the_codec_and_the_record(path):
     names = {name for name in imported(path) if name.split(".")[0] == "model"}
     allowed = ("model.codecs", "model.contract")
     assert all(name.startswith(allowed) for name in names), names
+
+
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
+
+
+def test_every_file_that_a_document_links_to_is_there():
+    documents = [path for path in ROOT.rglob("*.md") if ".venv" not in path.parts]
+    assert len(documents) > 10
+    linked = [(p, link) for p in documents for link in LINK.findall(p.read_text(encoding="utf-8"))]
+    assert not [(p.name, link) for p, link in linked if not (p.parent / link).exists()]
+
+
+def test_no_room_imports_another_in_a_circle():
+    """Imports at the top of modules; those inside functions wait until both are there."""
+    graph: dict[str, set[str]] = {}
+    for path in (path for package in ("model", "pipeline") for path in files(package)):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        graph[name] = set()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                graph[name] |= {node.module} | inner
+    order: list[str] = []
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join((*above, name))
+        if name not in order:
+            for other in sorted(graph[name] & graph.keys()):
+                visit(other, (*above, name))
+            order.append(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_few_modules_lie_loose_beside_the_rooms():
+    for package in ("model", "pipeline"):
+        assert len(list((ROOT / package).glob("*.py"))) <= 5
 
 
 def test_ray_appears_in_the_engine_alone():

@@ -1,0 +1,1 @@
+"""What generated music is compared with."""

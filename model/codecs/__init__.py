@@ -1,0 +1,1 @@
+"""Codecs that turn music into codes and back."""

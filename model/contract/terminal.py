@@ -1,4 +1,4 @@
-"""What the command does for any terminal: print whatever its encoding, and tell versions."""
+"""What both commands do for any terminal: print whatever its encoding, and list versions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import argparse
 import io
 import platform
 import sys
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-
-PACKAGES = ("torch", "numpy", "librosa", "soundfile", "webdataset", "fsspec")
 
 
 def print_anything() -> None:
@@ -22,13 +21,29 @@ def print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-class Version(argparse.Action):
-    """`--version`: of the project, and of the packages that its results depend on."""
+def add_version(
+    parser: argparse.ArgumentParser,
+    packages: Sequence[str],
+    more: Callable[[], list[str]] = list,
+) -> None:
+    """Add `--version`: the project, Python, `packages`, and the lines of `more`."""
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        const=(packages, more),
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="print the versions of this and of what it uses",
+    )
 
+
+class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        packages, more = self.const
         lines = [f"dance2music {_version('dance2music')}", f"python {platform.python_version()}"]
-        lines += [f"{package} {_version(package)}" for package in PACKAGES]
-        print("\n".join(lines))
+        lines += [f"{package} {_version(package)}" for package in packages]
+        print("\n".join([*lines, *more()]))
         parser.exit()
 
 

@@ -1,0 +1,1 @@
+"""Families of generators: dance in, codes out."""

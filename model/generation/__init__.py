@@ -1,0 +1,1 @@
+"""Music for a video, or for a split of shards."""

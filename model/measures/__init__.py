@@ -1,0 +1,1 @@
+"""Measures of music, each a function of arrays: rhythm, pitch, distance, genre."""

@@ -1,0 +1,1 @@
+"""What every long run needs: settings, checkpoints, logs, signals, several processes."""

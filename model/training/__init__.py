@@ -1,0 +1,1 @@
+"""The trainers' loops, states and validation."""

@@ -1,0 +1,1 @@
+"""Run stages over many inputs, in this process or on Ray, and keep their results."""

@@ -23,11 +23,11 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
+from model.contract.terminal import print_anything
 from pipeline.arguments import UsageError
 from pipeline.engine.base import LocalEngine, Lost, Stage, _seconds
 from pipeline.engine.outcome import attempt, timeout_words
 from pipeline.engine.timing import StageTime, timed
-from pipeline.terminal import print_anything
 
 GRACE_S = 60.0
 """A worker stops an item by itself when its time is over; so much later it is killed."""

@@ -1,0 +1,1 @@
+"""What is computed of a segment: sound, picture, motion, codes."""

@@ -1,0 +1,1 @@
+"""Read strangers' video files on one clock, and write mp4 files."""

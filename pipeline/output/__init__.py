@@ -1,0 +1,1 @@
+"""Shard folders: write, verify, publish."""

@@ -1,0 +1,1 @@
+"""What became of every input: report.json, the printed table, the page."""

@@ -1,0 +1,1 @@
+"""Data sets, each a list of inputs."""

@@ -1,0 +1,1 @@
+"""Published weights: which there are, and how they are fetched."""

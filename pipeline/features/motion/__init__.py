@@ -1,0 +1,1 @@
+"""Motion from annotations: SMPL and OpenPose."""

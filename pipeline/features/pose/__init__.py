@@ -1,0 +1,1 @@
+"""Motion from the picture: find the dancers, pose them, follow the main one."""

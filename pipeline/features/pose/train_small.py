@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from model.contract.terminal import print_anything
 from pipeline.sources.synthetic.body import J
 from pipeline.sources.synthetic.stills import stills
-from pipeline.terminal import print_anything
 
 JOINTS = {"nose": "head", "left_big_toe": "left_foot", "right_big_toe": "right_foot"} | {
     f"{side}_{part}": f"{side}_{part}"

@@ -1,0 +1,1 @@
+"""Visual features: the picture of a segment as numbers."""

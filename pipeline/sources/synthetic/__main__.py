@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.contract.segment import SPLITS
+from model.contract.terminal import print_anything
 from pipeline.sources.synthetic import (
     plan,
     write_annotations,
@@ -14,7 +15,6 @@ from pipeline.sources.synthetic import (
     write_video,
 )
 from pipeline.sources.synthetic.jobs import write_each
-from pipeline.terminal import print_anything
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 
 from model.contract.files import write_atomic
 from model.contract.segment import GENRES
+from model.contract.terminal import print_anything
 from pipeline.sources.synthetic.dance import MOTION_FPS, choreograph
 from pipeline.sources.synthetic.decorate import (
     BARS,
@@ -34,7 +35,6 @@ from pipeline.sources.synthetic.music import (
     compose,
 )
 from pipeline.sources.synthetic.speech import loudness, speech
-from pipeline.terminal import print_anything
 
 MADE_BY = 1
 """Raise this when the same seed gives other files: what an older version made is made again."""
