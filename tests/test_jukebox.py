@@ -258,7 +258,16 @@ def test_long_audio_in_chunks_gives_the_codes_of_one_pass(level):
 def test_three_minutes_in_chunks_give_the_codes_of_one_pass(level):
     codec = load_codec("demo", (level,))
     audio = torch.randn(1, 22050 * 180, generator=torch.Generator().manual_seed(2)) * 0.2
-    assert torch.equal(codec.encode_long(audio, level), codec.encode(audio, level))
+    chunks, whole = codec.encode_long(audio, level)[0], codec.encode(audio, level)[0]
+    # Convolutions of another length round otherwise on some processors: two entries of the
+    # codebook that are equally near (to 1 in 10,000) may then change places.
+    apart = torch.nonzero(chunks != whole)[:, 0]
+    assert len(apart) <= 3
+    rows = codec.latents(audio, level)[0].T[apart]
+    near, far = (
+        (rows - codec.codebook(level)[codes[apart]]).norm(dim=1) for codes in (whole, chunks)
+    )
+    torch.testing.assert_close(near, far, rtol=1e-4, atol=0)
 
 
 @needs_data
