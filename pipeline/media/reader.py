@@ -115,7 +115,8 @@ def probe(path: Path, limits: Limits = DEFAULTS, audio_track: int = 0) -> Probe:
         video = _Span(path, limits, picture.time_base)
         audio = _Span(path, limits, sound.time_base) if sound else None
         first: av.VideoFrame | None = None
-        shown, ahead = ShownPackets(picture), []
+        shown = ShownPackets(picture)
+        leading: list[tuple[int, int]] = []  # times and durations, until the first frame is known
         early, run_in_s = early_ticks(path, container, picture), ZERO_S
         streams = [stream for stream in (picture, sound) if stream is not None]
         for packet in on_time(container.demux(streams), early):
@@ -128,18 +129,20 @@ def probe(path: Path, limits: Limits = DEFAULTS, audio_track: int = 0) -> Probe:
                 continue
             if not is_end(packet):
                 check_packet(path, packet)
-                ahead.append((packet, shown.gives(packet)))
+                gives = shown.gives(packet)
+                if gives == "frame":
+                    video.add(packet)
+                elif gives == "second field":
+                    video.extend(packet)
+                elif gives == "leading frame":
+                    leading.append((packet.pts, packet.duration or 0))
             if first is None:
                 first = next(iter(decode(path, packet, shown)), None)
             if first is not None:
-                for held, gives in ahead:
-                    if gives == "second field":
-                        video.extend(held)
-                    elif gives == "frame" or (
-                        gives == "leading frame" and shown.is_decodable(held.pts, first.pts)
-                    ):
-                        video.add(held)
-                ahead.clear()
+                for at, duration in leading:
+                    if shown.is_decodable(at, first.pts):
+                        video.count(at, duration)
+                leading.clear()
     if first is None or not video.frames:
         raise MediaError("empty", f"{path}: the video stream shows no frame, expected at least one")
     if video.frames > 1 and video.last_s <= video.start_s:
@@ -334,9 +337,11 @@ class _Span:
         if is_end(packet):
             return
         check_packet(self.path, packet)
-        if packet.is_discard:
-            return
-        at, duration = packet.pts, packet.duration or 0
+        if not packet.is_discard:
+            self.count(packet.pts, packet.duration or 0, skipped_s)
+
+    def count(self, at: int, duration: int, skipped_s: Fraction = ZERO_S) -> None:
+        """Count a frame, or a packet of sound, by its time and duration in ticks."""
         self.frames += 1
         if self.frames == 1:
             self.first = self.last = at

@@ -29,8 +29,8 @@ class ShownPackets:
     `leading` are the timestamps, in the stream's ticks, of the leading frames: those that follow
     the first key frame in the file and do not come after it on the clock. Only a decoder knows
     which of them it can show: those from its first frame on. `key` is that key frame's timestamp,
-    `keys` counts the key frames so far. `open_start` says whether there are leading frames at all,
-    shown or left out by an edit list.
+    `keys` counts the key frames so far. `open_start` says of H.264 that frames behind the first key
+    frame may refer to what came before it, which a cut took away.
     """
 
     stream: av.VideoStream
@@ -48,7 +48,7 @@ class ShownPackets:
         """Return what a packet of an undamaged stream shows; ask in order, once for each."""
         if self._h264 and not self._h264.only_frames and self._h264.is_second(bytes(packet)):
             return "second field"
-        leads = self.key is not None and packet.pts <= self.key
+        leads = self.keys == 1 and packet.pts <= self.key
         self.keys += packet.is_keyframe
         if self.key is None and packet.is_keyframe:
             self.key = packet.pts
