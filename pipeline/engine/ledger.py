@@ -26,7 +26,7 @@ import numpy as np
 from model.contract.files import write_atomic
 from pipeline.engine.outcome import Outcome
 
-MADE_BY = {"cut": 2, "motion": 1, "pose": 1, "visual": 1, "codes": 1, "curate": 2, "people": 1}
+MADE_BY = {"cut": 2, "motion": 2, "pose": 1, "visual": 2, "codes": 1, "curate": 2, "people": 1}
 """Raise a stage's number when its code gives other results: the older ones are made again."""
 JUDGED_BY = 2
 """Raise it when files that failed may pass now: failures stored before are tried again."""

@@ -143,7 +143,7 @@ def _all_before(file: BinaryIO, header: tuple[int, int] | None, at: int) -> bool
                 inner for outer in spans for inner in boxes_named(file, name, *outer)
             ):
                 file.seek(start + 8)  # behind version, flags and count
-                offsets = file.read(stop - start - 8)
+                offsets = file.read(max(0, stop - start - 8))
                 starts += np.frombuffer(
                     offsets[: len(offsets) // width * width], f">u{width}"
                 ).tolist()

@@ -1,8 +1,8 @@
 """Know which packets of a picture stream owe a frame: not every packet gives one.
 
 What a decoder shows is what counts as a frame. A packet may hold the second field of a frame
-(H.264), a frame that others refer to and nobody sees (VP8), "the same again" (MPEG-4), or a picture
-that an edit list leaves out. And where a stream was cut by copying, the pictures shown before its
+(H.264), a frame that others refer to and nobody sees (VP8), or a picture that an edit list leaves
+out. And where a stream was cut by copying, the pictures shown before its
 first key frame are predicted from what was cut away: decoders leave them out.
 """
 
@@ -14,10 +14,6 @@ from typing import Literal
 import av
 
 from pipeline.media.h264_fields import FieldPairs
-
-NOT_CODED_BYTES = 19
-"""The largest MPEG-4 packet that may say no more than "as before", with no frame to show."""
-
 
 Gives = Literal["frame", "leading frame", "second field", "nothing"]
 
@@ -68,7 +64,7 @@ class ShownPackets:
         return first is not None and first != self.key and leading >= first
 
     def _is_hidden(self, packet: av.Packet) -> bool:
-        name = self.stream.codec_context.name
-        if name == "vp8":  # bit 4 of a frame's tag: show_frame (RFC 6386, section 9.1)
-            return packet.size > 0 and not bytes(packet)[0] >> 4 & 1
-        return name == "mpeg4" and packet.size <= NOT_CODED_BYTES
+        """Return whether a VP8 frame is hidden: bit 4 of its tag (RFC 6386, section 9.1)."""
+        if self.stream.codec_context.name != "vp8":
+            return False
+        return packet.size > 0 and not bytes(packet)[0] >> 4 & 1

@@ -7,6 +7,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import chain, islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -119,12 +120,15 @@ def check_files(folder: Path, shown: int) -> None:
     files = _files(folder)
     numbers = [int(found[1]) for path in files if (found := NUMBER.search(path.name))]
     if len(numbers) == len(files) and numbers:
-        absent = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
-        if absent:
-            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        there = sorted(set(numbers))
+        count = there[-1] - there[0] + 1 - len(there)
+        if count:
+            gaps = (range(a + 1, b) for a, b in pairwise(there) if b > a + 1)
+            absent = list(islice(chain.from_iterable(gaps), 3))
+            more = f" and {count - 3} more" if count > 3 else ""
             raise StageError(
                 "bad_motion",
-                f"{folder.name}: no file for frame {', '.join(map(str, absent[:3]))}{more}: some "
+                f"{folder.name}: no file for frame {', '.join(map(str, absent))}{more}: some "
                 "were deleted or not copied; copy them again, or run OpenPose again",
             )
     _check_count(len(files), shown)
