@@ -42,34 +42,13 @@ from model.contract.terminal import print_anything
 from model.evaluate.score import PEAK
 from model.generation.denoise import denoise, removed_share
 from model.measures.align import beat_align, kinematic_beats_s
-from model.measures.beats import (
-    onset_f,
-    onset_scores,
-    onsets_s,
-    with_onsets,
-)
-from model.measures.bootstrap import (
-    interval,
-    mean_interval,
-    pair_with_other_group,
-    sign_flip_p,
-)
+from model.measures.beats import onset_f, onset_scores, onsets_s, with_onsets
+from model.measures.bootstrap import interval, mean_interval, pair_with_other_group, sign_flip_p
 from model.measures.codes import code_accuracy, perplexity
-from model.measures.embeddings import (
-    EMBEDDINGS,
-    MEL_STATISTICS,
-    Embedding,
-    load_embedding,
-)
+from model.measures.embeddings import EMBEDDINGS, MEL_STATISTICS, Embedding, load_embedding
 from model.measures.fad import feature_kl, frechet, paired_kl
 from model.measures.genre import Database, genre_right
-from model.measures.rhythm import (
-    beat_scores,
-    beats_s,
-    loris_onsets_s,
-    loris_scores,
-    spread,
-)
+from model.measures.rhythm import beat_scores, beats_s, loris_onsets_s, loris_scores, spread
 from model.measures.skeleton import joints_of
 from pipeline.sources.synthetic.body import rotations
 from pipeline.sources.synthetic.dance import MOTION_FPS, choreograph

@@ -20,21 +20,11 @@ import numpy as np
 from model.contract.terminal import print_anything
 from pipeline.features.motion.body25 import BODY_25, to_body25
 from pipeline.features.pose.detector_torchvision import Detector
-from pipeline.features.pose.estimator_mmpose import (
-    PoseNet,
-    crop,
-    load,
-    uncrop,
-)
+from pipeline.features.pose.estimator_mmpose import PoseNet, crop, load, uncrop
 from pipeline.features.pose.people import Watch, pose_times, small_side_px
 from pipeline.features.pose.tracks import dancers_seen, main_dancer
 from pipeline.features.pose.train_small import JOINTS, truth_of
-from pipeline.media.reader import (
-    FrameRequest,
-    frame_times,
-    probe,
-    read_frames,
-)
+from pipeline.media.reader import FrameRequest, frame_times, probe, read_frames
 from pipeline.sources.synthetic.body import J
 from pipeline.sources.synthetic.stills import Still, stills
 

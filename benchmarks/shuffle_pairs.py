@@ -12,12 +12,7 @@ import shutil
 from pathlib import Path
 
 from model.contract.dataset import load_dataset, save_dataset
-from model.contract.segment import (
-    META,
-    MOTION,
-    VISUAL,
-    split_key,
-)
+from model.contract.segment import META, MOTION, VISUAL, split_key
 from model.contract.shards import read_shard, write_shard
 from model.contract.terminal import print_anything
 from model.measures.bootstrap import pair_with_other_group

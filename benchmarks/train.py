@@ -33,12 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.codecs.jukebox import JUKEBOX_5B, Codec, random_codec
 from model.contract.dataset import Dataset
-from model.contract.segment import (
-    MOTION,
-    SAMPLE_RATE_HZ,
-    VISUAL,
-    WAV,
-)
+from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL, WAV
 from model.contract.terminal import print_anything
 from model.data.source import Batch
 from model.families.d2m_gan.config import load_config

@@ -17,12 +17,7 @@ import numpy as np
 import torch
 
 from model.codecs.jukebox import Codec
-from model.contract.dataset import (
-    Codes,
-    Dataset,
-    Shard,
-    save_dataset,
-)
+from model.contract.dataset import Codes, Dataset, Shard, save_dataset
 from model.contract.files import write_atomic
 from model.contract.segment import (
     GENRES,

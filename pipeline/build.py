@@ -11,20 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.contract.dataset import (
-    Dataset,
-    Shard,
-    load_dataset,
-    save_dataset,
-)
-from model.contract.segment import (
-    MOTION,
-    VISUAL,
-    WAV,
-    WINDOW_MAX_S,
-    WINDOW_MIN_S,
-    window_samples,
-)
+from model.contract.dataset import Dataset, Shard, load_dataset, save_dataset
+from model.contract.segment import MOTION, VISUAL, WAV, WINDOW_MAX_S, WINDOW_MIN_S, window_samples
 from pipeline.arguments import UsageError
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.outcome import Outcome, attempt
@@ -35,12 +23,7 @@ from pipeline.features.extract import Extract
 from pipeline.features.plan import Settings, Work, settings_record
 from pipeline.features.visual.stage import Visual
 from pipeline.output.assemble import write_shards
-from pipeline.output.folder import (
-    changes,
-    dataset_before,
-    keep_codes,
-    locked,
-)
+from pipeline.output.folder import changes, dataset_before, keep_codes, locked
 from pipeline.report.report import Report
 from pipeline.sources import manifest
 from pipeline.sources.listing import Listing

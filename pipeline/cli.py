@@ -26,8 +26,6 @@ EXIT_CODES = (
     "exit codes: 0 done; 1 error; 2 wrong usage; 3 finished, but more failed than --max-failed "
     "allows, or nothing was made; 130 interrupted"
 )
-
-
 PACKAGES = ("av", "imageio-ffmpeg", "numpy", "pyarrow", "ray", "torch", "torchvision", "yt-dlp")
 """What results depend on, for `--version`."""
 

@@ -23,12 +23,7 @@ from clips import clicks, ffmpeg, peaks
 
 from model.contract.segment import SAMPLE_RATE_HZ, segment_key
 from model.contract.shards import read_shard, read_wav
-from pipeline.build import (
-    BuildOptions,
-    build,
-    list_inputs,
-    make_settings,
-)
+from pipeline.build import BuildOptions, build, list_inputs, make_settings
 from pipeline.features.extract import Extract
 from pipeline.features.plan import Work
 from pipeline.features.visual.stage import clip_request

@@ -14,12 +14,7 @@ import pytest
 import torch
 
 from model.cli import main
-from model.codecs.jukebox import (
-    TINY,
-    load_codec,
-    random_codec,
-    write_weights,
-)
+from model.codecs.jukebox import TINY, load_codec, random_codec, write_weights
 from model.codecs.jukebox.command import how, train
 from model.codecs.jukebox.config import CodecConfig, LossWeights, override
 from model.codecs.jukebox.corpus import Corpus, read_folder, read_shards
@@ -35,13 +30,7 @@ from model.codecs.jukebox.losses import (
     spectral_convergence,
     straight_through,
 )
-from model.codecs.jukebox.train import (
-    CHECKPOINT,
-    CODEC,
-    build,
-    pick_device,
-    train_step,
-)
+from model.codecs.jukebox.train import CHECKPOINT, CODEC, build, pick_device, train_step
 from model.contract.storage import place
 from model.fake_dataset import write_fake_dataset
 

@@ -21,12 +21,7 @@ from model.contract.shards import read_npy, read_shard, read_wav
 from pipeline.build import build
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.outcome import Outcome
-from pipeline.features.codes import (
-    Encode,
-    VideoCodes,
-    _failures,
-    extract_codes,
-)
+from pipeline.features.codes import Encode, VideoCodes, _failures, extract_codes
 from pipeline.output.verify import verify
 
 

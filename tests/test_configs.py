@@ -8,12 +8,7 @@ import pytest
 from model.cli import main
 from model.codecs.jukebox import random_codec, write_weights
 from model.fake_dataset import write_fake_dataset
-from model.families.d2m_gan.config import (
-    PRESETS,
-    Config,
-    load_config,
-    to_dict,
-)
+from model.families.d2m_gan.config import PRESETS, Config, load_config, to_dict
 from model.runtime.run_log import read_metrics
 
 FOLDER = Path(__file__).parent.parent / "configs"

@@ -15,12 +15,7 @@ from pipeline.curate.decide import REASONS, decide, read_overrides
 from pipeline.curate.run import CurateOptions, Curation, curate
 from pipeline.curate.scores import Clip, Likeness
 from pipeline.curate.settings import load_settings
-from pipeline.sources.synthetic.compilations import (
-    ClipSpec,
-    CompilationSpec,
-    plan,
-    truth_of,
-)
+from pipeline.sources.synthetic.compilations import ClipSpec, CompilationSpec, plan, truth_of
 from pipeline.sources.synthetic.compilations import write_compilation as write
 
 LIMITS = load_settings().decide

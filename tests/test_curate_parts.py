@@ -11,12 +11,7 @@ from model.contract.segment import SAMPLE_RATE_HZ
 from pipeline.curate.decide import joining
 from pipeline.curate.duplicates import RATE_HZ, distance, frame_hashes
 from pipeline.curate.frames import some_frames, tiny_frames
-from pipeline.curate.groups import (
-    Joining,
-    families,
-    group,
-    song_id,
-)
+from pipeline.curate.groups import Joining, families, group, song_id
 from pipeline.curate.music import sound_scores
 from pipeline.curate.picture import PictureSettings, find_picture
 from pipeline.curate.settings import load_settings

@@ -17,13 +17,7 @@ from pipeline import cli
 from pipeline.curate.frames import paced_frames, some_frames
 from pipeline.curate.measure import Measure
 from pipeline.curate.page import save_page
-from pipeline.curate.people import (
-    Networks,
-    People,
-    mean_speed,
-    people_scores,
-    whole_bodies,
-)
+from pipeline.curate.people import Networks, People, mean_speed, people_scores, whole_bodies
 from pipeline.curate.run import Curation
 from pipeline.curate.scores import Clip, Figure, Material
 from pipeline.curate.settings import load_settings

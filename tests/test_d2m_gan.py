@@ -10,22 +10,11 @@ import model
 from model.audio import LogMel, mel_filters
 from model.codecs.jukebox import random_codec
 from model.contract.dataset import Dataset
-from model.contract.segment import (
-    LEVELS,
-    MOTION,
-    VISUAL,
-    WAV,
-    window_samples,
-)
+from model.contract.segment import LEVELS, MOTION, VISUAL, WAV, window_samples
 from model.contract.wav import decode_wav, encode_wav
 from model.data.inputs import Inputs, InputSpec
 from model.data.source import Batch
-from model.families.d2m_gan.config import (
-    LOSSES,
-    Config,
-    load_config,
-    override,
-)
+from model.families.d2m_gan.config import LOSSES, Config, load_config, override
 from model.families.d2m_gan.discriminators import arrange, build_adversary
 from model.families.d2m_gan.encoders import Standardise
 from model.families.d2m_gan.family import generator_losses, train_step

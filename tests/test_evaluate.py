@@ -17,22 +17,9 @@ from model.codecs.jukebox import load_codec
 from model.contract.dataset import load_dataset
 from model.data.clips import Clip, read_clips
 from model.data.source import Source
-from model.evaluate.command import (
-    NAME,
-    folder_of,
-    genre_notes,
-    load,
-    load_sets,
-    to_show,
-)
+from model.evaluate.command import NAME, folder_of, genre_notes, load, load_sets, to_show
 from model.evaluate.paper import FULL, TABLES, row_of
-from model.evaluate.score import (
-    OF_CLIPS,
-    OF_SEGMENTS,
-    OF_SETS,
-    Judge,
-    plain_scores,
-)
+from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, Judge, plain_scores
 from model.evaluate.tables import (
     TITLES,
     beside_the_paper,

@@ -45,12 +45,7 @@ from model.contract.segment import SPLITS
 from model.contract.wav import decode_pcm, encode_wav
 from model.data.source import Source
 from model.fake_dataset import write_fake_dataset
-from model.families.d2m_gan.config import (
-    PRESETS,
-    Config,
-    load_config,
-    to_dict,
-)
+from model.families.d2m_gan.config import PRESETS, Config, load_config, to_dict
 from model.families.d2m_gan.released_weights import read_state
 from model.listening.clips import System, read_system
 from model.runtime.checkpoint import CONTENT, read_checkpoint, save_torch

@@ -13,14 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.codecs.jukebox import (
-    JUKEBOX_5B,
-    TINY,
-    VQVAE,
-    load_codec,
-    random_codec,
-    write_weights,
-)
+from model.codecs.jukebox import JUKEBOX_5B, TINY, VQVAE, load_codec, random_codec, write_weights
 from model.codecs.jukebox.bottleneck import full_float32, nearest
 from model.codecs.jukebox.weights import read_weights
 

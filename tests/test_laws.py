@@ -85,6 +85,16 @@ def test_few_modules_lie_loose_beside_the_rooms():
         assert len(list((ROOT / package).glob("*.py"))) <= 5
 
 
+def test_what_both_sides_agree_on_needs_no_torch():
+    script = "import sys\nfor name in sys.argv[1:]: __import__(name)\nprint('torch' in sys.modules)"
+    names = [f"model.contract.{path.stem}" for path in (ROOT / "model" / "contract").glob("*.py")]
+    run = subprocess.run(
+        [sys.executable, "-c", script, *names],
+        capture_output=True, encoding="utf-8", check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert run.stdout == "False\n"
+
+
 def test_ray_appears_in_the_engine_alone():
     users = [
         path.name

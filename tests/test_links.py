@@ -16,14 +16,7 @@ from clips import clicks, write
 
 from pipeline import cli
 from pipeline.curate import links
-from pipeline.curate.links import (
-    CAUSES,
-    Fetched,
-    Fetching,
-    cause_of,
-    fetch_links,
-    read_links,
-)
+from pipeline.curate.links import CAUSES, Fetched, Fetching, cause_of, fetch_links, read_links
 from pipeline.sources.listing import source_files
 
 pytest.importorskip("yt_dlp", reason="yt-dlp is not installed here (the project's extra `links`)")

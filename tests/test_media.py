@@ -17,14 +17,7 @@ import soundfile
 from clips import HEIGHT, WIDTH, clicks, ffmpeg, frames, number, numbered, peaks, write
 
 from pipeline.media.ffmpeg import FfmpegError, encode, mux
-from pipeline.media.reader import (
-    FrameRequest,
-    Limits,
-    MediaError,
-    probe,
-    read_audio,
-    read_frames,
-)
+from pipeline.media.reader import FrameRequest, Limits, MediaError, probe, read_audio, read_frames
 from pipeline.media.windows import cut, cut_audio
 
 RATES_FPS = [Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60000, 1001), Fraction(60)]

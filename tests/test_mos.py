@@ -38,12 +38,7 @@ from model.generation.denoise import denoise
 from model.generation.generate import write_pieces
 from model.generation.pipeline_process import mux
 from model.listening.clips import Settings
-from model.listening.design import (
-    balanced_orders,
-    insert_checks,
-    repeats,
-    williams,
-)
+from model.listening.design import balanced_orders, insert_checks, repeats, williams
 from model.listening.plan import (
     ANCHOR,
     CHECK,
@@ -60,12 +55,7 @@ from model.listening.plan import (
 from model.listening.prepare import make_orders, prepare
 from model.listening.report import lines, report
 from model.listening.serve import STOP_S, addresses, create_app
-from model.listening.sounds import (
-    beeps,
-    level,
-    modulated_noise,
-    rms,
-)
+from model.listening.sounds import beeps, level, modulated_noise, rms
 from model.listening.stats import alpha, interval
 from model.listening.store import IDLE_S, Store
 

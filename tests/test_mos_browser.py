@@ -16,14 +16,7 @@ import pytest
 from mos_sets import make_set, start_server
 
 from model.contract.segment import SAMPLE_RATE_HZ
-from model.listening.plan import (
-    ANCHOR,
-    CHECK,
-    TEST,
-    TRUTH,
-    Key,
-    load_plan,
-)
+from model.listening.plan import ANCHOR, CHECK, TEST, TRUTH, Key, load_plan
 from model.listening.report import report
 
 playwright = pytest.importorskip(

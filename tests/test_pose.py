@@ -26,12 +26,7 @@ from pipeline.sources.synthetic import plan, write_video
 from pipeline.sources.synthetic.body import J
 from pipeline.sources.synthetic.compilations import write_compilation
 from pipeline.sources.synthetic.dance import choreograph
-from pipeline.sources.synthetic.render import (
-    dress,
-    place_camera,
-    render,
-    stage,
-)
+from pipeline.sources.synthetic.render import dress, place_camera, render, stage
 from pipeline.sources.synthetic.stills import SIZES_PX
 
 pytest.importorskip(

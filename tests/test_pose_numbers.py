@@ -13,21 +13,10 @@ from clips import clicks, write
 
 from pipeline import cli
 from pipeline.features.motion import openpose
-from pipeline.features.motion.body25 import (
-    BODY_25,
-    COCO,
-    COCO_WHOLEBODY,
-    normalise,
-    to_body25,
-)
+from pipeline.features.motion.body25 import BODY_25, COCO, COCO_WHOLEBODY, normalise, to_body25
 from pipeline.features.plan import Settings
 from pipeline.features.pose.people import Watch, motion_of, pose_times
-from pipeline.features.pose.tracks import (
-    Tracker,
-    bridge,
-    dancers_seen,
-    main_dancer,
-)
+from pipeline.features.pose.tracks import Tracker, bridge, dancers_seen, main_dancer
 from pipeline.media.reader import FrameRequest, read_frames
 from pipeline.sources.manifest import Row
 

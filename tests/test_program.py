@@ -10,13 +10,7 @@ import imageio_ffmpeg
 import pytest
 
 from pipeline.cli import main
-from pipeline.media.program import (
-    VARIABLES,
-    FfmpegError,
-    binary,
-    lack,
-    version,
-)
+from pipeline.media.program import VARIABLES, FfmpegError, binary, lack, version
 
 BUNDLED = imageio_ffmpeg.get_ffmpeg_exe()
 Stub = Callable[[str, str], Path]

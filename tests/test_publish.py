@@ -23,12 +23,7 @@ from model.contract.dataset import load_dataset, save_dataset
 from model.fake_dataset import write_fake_dataset
 from model.runtime.run_log import read_metrics
 from pipeline import cli
-from pipeline.output.publish import (
-    LAST,
-    MARK,
-    Published,
-    publish,
-)
+from pipeline.output.publish import LAST, MARK, Published, publish
 from pipeline.output.remote import open_store
 from pipeline.output.verify import verify
 from pipeline.report.report import Report

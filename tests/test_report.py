@@ -22,21 +22,10 @@ from pipeline import cli
 from pipeline.build import build
 from pipeline.engine.timing import StageTime
 from pipeline.features.motion.body25 import BODY_25
-from pipeline.report.examples import (
-    Example,
-    lines,
-    pick,
-    points_of,
-    strip,
-)
+from pipeline.report.examples import Example, lines, pick, points_of, strip
 from pipeline.report.html import page, save_page
 from pipeline.report.report import Report
-from pipeline.report.spectrogram import (
-    HOP,
-    decibels,
-    onsets_s,
-    picture_of,
-)
+from pipeline.report.spectrogram import HOP, decibels, onsets_s, picture_of
 
 EVIL = "<script>alert(1)</script> & <img src=x onerror=y>.mp4"
 """The slash makes it a folder and a file in it: each a legal name."""

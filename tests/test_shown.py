@@ -19,13 +19,7 @@ from test_build import ends, options
 
 from pipeline.build import build
 from pipeline.curate.run import CurateOptions, curate
-from pipeline.media.container import (
-    DEFAULTS,
-    decoded,
-    opened,
-    time_s,
-    video_stream,
-)
+from pipeline.media.container import DEFAULTS, decoded, opened, time_s, video_stream
 from pipeline.media.ffmpeg import encode
 from pipeline.media.h264_fields import FieldPairs
 from pipeline.media.reader import (

@@ -16,13 +16,7 @@ from pipeline.build import build, list_inputs
 from pipeline.curate.run import CurateOptions, curate
 from pipeline.features.motion.openpose import load_people
 from pipeline.report.report import Report
-from pipeline.sources.aist import (
-    IGNORE_LIST,
-    dance,
-    list_aist,
-    official_split,
-    read_ignore_list,
-)
+from pipeline.sources.aist import IGNORE_LIST, dance, list_aist, official_split, read_ignore_list
 from pipeline.sources.manifest import Row, find, hash_inputs
 from pipeline.sources.tiktok import list_published
 

@@ -13,13 +13,7 @@ import pytest
 import torch
 
 from model.cli import main
-from model.codecs.jukebox import (
-    VQVAE,
-    load_codec,
-    random_codec,
-    read_weights,
-    write_weights,
-)
+from model.codecs.jukebox import VQVAE, load_codec, random_codec, read_weights, write_weights
 from model.contract.dataset import load_dataset
 from model.data.source import Source, spread_batches
 from model.fake_dataset import write_fake_dataset
@@ -29,14 +23,7 @@ from model.runtime.checkpoint import read_checkpoint
 from model.runtime.run_log import read_metrics
 from model.training import finetune_decoder as synthesizer
 from model.training.finetune_config import SynthesizerConfig
-from model.training.finetune_decoder import (
-    CHECKPOINT,
-    CODEC,
-    PARTS,
-    build,
-    finetune,
-    train_step,
-)
+from model.training.finetune_decoder import CHECKPOINT, CODEC, PARTS, build, finetune, train_step
 
 CPU = torch.device("cpu")
 SMALL = SynthesizerConfig(

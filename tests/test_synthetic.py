@@ -13,41 +13,14 @@ import numpy as np
 import pytest
 
 from model.contract.segment import GENRES
-from pipeline.sources.synthetic import (
-    plan,
-    write_annotations,
-    write_music,
-    write_video,
-)
+from pipeline.sources.synthetic import plan, write_annotations, write_music, write_video
 from pipeline.sources.synthetic.__main__ import main
-from pipeline.sources.synthetic.body import (
-    JOINTS,
-    OFFSETS_M,
-    PARENTS,
-    J,
-    forward_kinematics,
-)
+from pipeline.sources.synthetic.body import JOINTS, OFFSETS_M, PARENTS, J, forward_kinematics
 from pipeline.sources.synthetic.dance import choreograph, kinematic_beats
 from pipeline.sources.synthetic.jobs import write_each
-from pipeline.sources.synthetic.moves import (
-    CONTROLS,
-    GENRE_MOVES,
-    mirror,
-    parse,
-)
-from pipeline.sources.synthetic.music import (
-    PEAK,
-    SAMPLE_RATE_HZ,
-    STYLES,
-    compose,
-    tempo_of,
-)
-from pipeline.sources.synthetic.render import (
-    dress,
-    place_camera,
-    render,
-    stage,
-)
+from pipeline.sources.synthetic.moves import CONTROLS, GENRE_MOVES, mirror, parse
+from pipeline.sources.synthetic.music import PEAK, SAMPLE_RATE_HZ, STYLES, compose, tempo_of
+from pipeline.sources.synthetic.render import dress, place_camera, render, stage
 from pipeline.sources.synthetic.write import perform, spec_hash
 
 

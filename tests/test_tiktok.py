@@ -31,24 +31,11 @@ from pipeline.engine.outcome import FILTERED, REASONS
 from pipeline.features.motion.openpose import load_clip
 from pipeline.features.sound import cut_sound
 from pipeline.media.ffmpeg import mux_clip
-from pipeline.media.reader import (
-    Audio,
-    FrameRequest,
-    Probe,
-    frame_times,
-    probe,
-    read_frames,
-)
+from pipeline.media.reader import Audio, FrameRequest, Probe, frame_times, probe, read_frames
 from pipeline.sources import manifest
 from pipeline.sources.curated import LONGEST, clip_id, list_curated
 from pipeline.sources.manifest import Row
-from pipeline.sources.song_split import (
-    TEST_SHARE,
-    VAL_SHARE,
-    split_of,
-    val_songs,
-    with_val,
-)
+from pipeline.sources.song_split import TEST_SHARE, VAL_SHARE, split_of, val_songs, with_val
 from pipeline.sources.synthetic.compilations import _sound, write_compilation
 from pipeline.sources.tiktok import list_tiktok
 

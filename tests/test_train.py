@@ -31,12 +31,7 @@ from model.families.d2m_gan.config import load_config
 from model.families.d2m_gan.family import train_step
 from model.generation.generate import load_run, read_pieces
 from model.generation.pipeline_process import find_video
-from model.runtime.checkpoint import (
-    BEST,
-    LAST,
-    read_checkpoint,
-    save_torch,
-)
+from model.runtime.checkpoint import BEST, LAST, read_checkpoint, save_torch
 from model.runtime.run_log import RunLog, read_metrics
 from model.runtime.signals import Interrupted
 from model.training.loop import stop_if_bad, train

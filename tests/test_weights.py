@@ -25,16 +25,7 @@ from pipeline.features.visual import inception
 from pipeline.features.visual.i3d_r50 import I3D, weights_path
 from pipeline.features.visual.optical_flow import Flow
 from pipeline.weights.download import DownloadError, _SameSecurity, download
-from pipeline.weights.table import (
-    TABLE,
-    Weight,
-    check,
-    fetch,
-    find,
-    git_blob_of,
-    lookup,
-    verify,
-)
+from pipeline.weights.table import TABLE, Weight, check, fetch, find, git_blob_of, lookup, verify
 
 BODY = b"PK\x03\x04" + bytes(i * i % 251 for i in range(300_000))
 

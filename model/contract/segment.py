@@ -12,29 +12,15 @@ from fractions import Fraction
 from pathlib import Path
 
 SCHEMA = 1
-
-
 SAMPLE_RATE_HZ = 22_050
-
-
 WINDOW_MIN_S, WINDOW_MAX_S = 2, 20
-
-
 SPLITS = ("train", "val", "test")
-
-
 DTYPES = ("int16", "uint16", "float32")
 """Of members of a segment, and of codes."""
-
-
 GENRES = ("BR", "PO", "LO", "MH", "LH", "HO", "WA", "KR", "JS", "JB")
 """AIST++ genres, in the order of the reference code's genre index."""
-
-
 WAV, VISUAL, MOTION, META = "wav", "visual.npy", "motion.npy", "json"
 """Suffixes of a segment's members in a tar: `<key>.<suffix>`."""
-
-
 BINS = frozenset(
     (
         "$recycle.bin recycler recycled @eadir #recycle @recycle @recently-snapshot #snapshot "
@@ -42,8 +28,6 @@ BINS = frozenset(
     ).split()
 ) | {"system volume information", "network trash folder", "temporary items"}
 """Folders, in lower case, that systems keep beside the user's own (names with a dot go alone)."""
-
-
 _KEY = re.compile(r"^(?P<video>[A-Za-z0-9_\-]+)_seg(?P<index>\d{4,})$")
 
 

@@ -6,12 +6,15 @@ import io
 import struct
 import wave
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PCM_SCALE = 32768.0
 

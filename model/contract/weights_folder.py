@@ -8,11 +8,7 @@ from pathlib import Path
 from model.contract.files import sha256_of
 
 JUKEBOX_5B_FILE = "vqvae.pth.tar"
-
-
 VGGISH_FILE = "vggish-10086976.pth"
-
-
 VGGISH_PCA_FILE = "vggish_pca_params-970ea276.pth"
 
 

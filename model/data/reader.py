@@ -19,12 +19,8 @@ from model.contract.wav import decode_pcm
 
 Raw = dict[str, Any]
 """A sample as read: `__key__`, `__url__` and the bytes of each member by suffix."""
-
-
 NO_ARRAY = (ValueError, EOFError, OSError, MemoryError, SyntaxError, TypeError, TokenError)
 """What numpy raises for bytes that are none of its files, or claim more than there is memory."""
-
-
 STREAM_BYTES = 1 << 18
 """Read at a time from what cannot seek."""
 

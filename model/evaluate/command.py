@@ -59,12 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser, place: Callable[[str], object
 
 def run(arguments: argparse.Namespace, device: Callable[[str], torch.device]) -> int:
     """Evaluate a run, or print tables of evaluated ones."""
-    from model.evaluate.tables import (
-        beside_the_paper,
-        compared,
-        one_run,
-        opinions,
-    )
+    from model.evaluate.tables import beside_the_paper, compared, one_run, opinions
     from model.listening.report import report
 
     if arguments.all:

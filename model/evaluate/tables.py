@@ -8,21 +8,8 @@ from typing import Any
 import numpy as np
 
 from model.contract.segment import LEVELS
-from model.evaluate.paper import (
-    AIST,
-    OTHERS,
-    TABLES,
-    TIKTOK,
-    Row,
-    row_of,
-)
-from model.evaluate.score import (
-    OF_CLIPS,
-    OF_SEGMENTS,
-    OF_SETS,
-    PAPER,
-    set_figures,
-)
+from model.evaluate.paper import AIST, OTHERS, TABLES, TIKTOK, Row, row_of
+from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, PAPER, set_figures
 from model.families.d2m_gan.config import FREE, Config, to_dict
 from model.listening.report import PAPER as OPINIONS
 from model.measures.bootstrap import paired_difference, set_difference, sign_flip_p

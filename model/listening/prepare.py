@@ -22,13 +22,7 @@ from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.storage import Place
 from model.contract.wav import write_wav
 from model.generation.pipeline_process import mux
-from model.listening.clips import (
-    Clip,
-    Settings,
-    check_names,
-    choose_clips,
-    read_system,
-)
+from model.listening.clips import Clip, Settings, check_names, choose_clips, read_system
 from model.listening.design import balanced_orders, insert_checks
 from model.listening.plan import (
     ANCHOR,

@@ -24,14 +24,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from model.listening.plan import (
-    PARTS,
-    Plan,
-    answers_file,
-    load_plan,
-    media,
-    minutes,
-)
+from model.listening.plan import PARTS, Plan, answers_file, load_plan, media, minutes
 from model.listening.store import NotNow, NotYours, Store
 
 BODY_BYTES = 1024

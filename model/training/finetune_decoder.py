@@ -22,14 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from model.audio import LogMel
-from model.codecs.jukebox import (
-    VQVAE,
-    Codec,
-    find_weights,
-    load_codec,
-    read_weights,
-    write_weights,
-)
+from model.codecs.jukebox import VQVAE, Codec, find_weights, load_codec, read_weights, write_weights
 from model.codecs.jukebox.weights import Weights
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
@@ -48,21 +41,10 @@ from model.runtime.checkpoint import (
     tensors,
 )
 from model.runtime.optimiser import adam, set_rate
-from model.runtime.run_log import (
-    Progress,
-    RunLog,
-    labels,
-    reported,
-    write_samples,
-)
+from model.runtime.run_log import Progress, RunLog, labels, reported, write_samples
 from model.runtime.signals import Interrupted, next_unless, stop_requested
 from model.training.finetune_config import FREE, SynthesizerConfig
-from model.training.state import (
-    BEGIN_ANEW,
-    choose_codec,
-    data_facts,
-    other_data,
-)
+from model.training.state import BEGIN_ANEW, choose_codec, data_facts, other_data
 
 CHECKPOINT, CODEC = "checkpoint.pt", "codec.safetensors"
 ADVICE = "lower lr_decoder or lr_discriminator, and --resume from the checkpoint before, if any"

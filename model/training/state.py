@@ -22,13 +22,7 @@ from model.data.stream import Position
 from model.families.d2m_gan.config import FREE, Config, to_dict
 from model.families.d2m_gan.discriminators import Adversary, build_adversary
 from model.families.d2m_gan.generator import build_generator, input_specs
-from model.runtime.checkpoint import (
-    LAST,
-    differences,
-    load_state,
-    save_torch,
-    tensors,
-)
+from model.runtime.checkpoint import LAST, differences, load_state, save_torch, tensors
 from model.runtime.distributed import Team
 from model.runtime.optimiser import adam, set_rate
 

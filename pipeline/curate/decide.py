@@ -6,13 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.curate.groups import (
-    Joining,
-    connected,
-    families,
-    group,
-    song_id,
-)
+from pipeline.curate.groups import Joining, connected, families, group, song_id
 from pipeline.curate.scores import Clip, Likeness
 from pipeline.curate.songs import Pair
 from pipeline.engine.outcome import REASONS

@@ -14,14 +14,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from pipeline.media.container import (
-    Limits,
-    MediaError,
-    decoded,
-    opened,
-    time_s,
-    video_stream,
-)
+from pipeline.media.container import Limits, MediaError, decoded, opened, time_s, video_stream
 from pipeline.media.hdr import to_rgb
 from pipeline.media.picture import Turn
 

@@ -16,12 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.curate.frames import paced_frames
-from pipeline.curate.measure import (
-    Measure,
-    Work,
-    shown_places,
-    thumbnail,
-)
+from pipeline.curate.measure import Measure, Work, shown_places, thumbnail
 from pipeline.curate.scores import Clip, Figure, Material
 from pipeline.engine.ledger import Result, result_key
 from pipeline.engine.outcome import Outcome, StageError, attempt

@@ -14,12 +14,7 @@ import numpy as np
 from model.contract.files import write_atomic
 from pipeline.arguments import UsageError
 from pipeline.build import locked
-from pipeline.curate.decide import (
-    REASONS,
-    Verdict,
-    decide,
-    read_overrides,
-)
+from pipeline.curate.decide import REASONS, Verdict, decide, read_overrides
 from pipeline.curate.duplicates import distance
 from pipeline.curate.measure import NAME, Measure, Work
 from pipeline.curate.page import save_page

@@ -31,19 +31,11 @@ from pipeline.engine.timing import StageTime, timed
 
 GRACE_S = 60.0
 """A worker stops an item by itself when its time is over; so much later it is killed."""
-
-
 CHECK_S = 5.0
-
-
 SOCKET = "session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 """The longest name of a socket in Ray's folder: a path has room for about 100 bytes."""
-
-
 FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 """Short ones, for a folder of Ray's in place of one that cannot hold its sockets."""
-
-
 ADDRESS = re.compile(r"auto|local|(ray://)?[^/\s]+:\d+")
 
 

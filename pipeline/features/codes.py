@@ -18,12 +18,7 @@ import numpy as np
 
 from model.contract.dataset import Codes, load_dataset, save_dataset
 from model.contract.segment import LEVELS, WAV, split_key
-from model.contract.shards import (
-    check_whole,
-    npy_bytes,
-    read_wav,
-    write_shard,
-)
+from model.contract.shards import check_whole, npy_bytes, read_wav, write_shard
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.ledger import Ledger, result_key
 from pipeline.engine.outcome import Outcome, attempt

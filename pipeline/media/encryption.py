@@ -14,6 +14,8 @@ from pipeline.media.mp4_boxes import (
     EBML,
     MP4_BOXES,
     SEGMENT,
+    TABLES,
+    boxes_at,
     boxes_named,
     ebml_size,
 )
@@ -32,7 +34,10 @@ def is_encrypted(path: Path) -> bool:
         head = file.read(8)
         if head[4:] in MP4_BOXES:
             return any(
-                _is_encrypted(file, *header) for header in boxes_named(file, b"moov", 0, size_bytes)
+                True
+                for start, stop in boxes_at(file, (*TABLES, b"stsd"), 0, size_bytes)
+                for name in ENTRIES  # version, flags and count come before them
+                for _ in boxes_named(file, name, start + 8, stop)
             )
         if int.from_bytes(head[:4], "big") == EBML:
             file.seek(4)
@@ -42,17 +47,6 @@ def is_encrypted(path: Path) -> bool:
                 for name in (SEGMENT, TRACKS, TRACK, ENCODINGS, ENCODING, ENCRYPTION):
                     spans = [inner for span in spans for inner in _elements(file, name, *span)]
                 return bool(spans)
-    return False
-
-
-def _is_encrypted(file: BinaryIO, start: int, stop: int) -> bool:
-    for track in boxes_named(file, b"trak", start, stop):
-        spans = [track]
-        for name in (b"mdia", b"minf", b"stbl", b"stsd"):
-            spans = [inner for span in spans for inner in boxes_named(file, name, *span)]
-        for begin, end in spans:  # version, flags and count come before the entries
-            if any(True for name in ENTRIES for _ in boxes_named(file, name, begin + 8, end)):
-                return True
     return False
 
 

@@ -205,12 +205,7 @@ def _codec(video: Path) -> tuple[str, Fraction]:
 
     ffmpeg then says itself what is wrong with the file.
     """
-    from pipeline.media.container import (
-        DEFAULTS,
-        MediaError,
-        opened,
-        video_stream,
-    )
+    from pipeline.media.container import DEFAULTS, MediaError, opened, video_stream
 
     try:
         with opened(Path(video), DEFAULTS) as container:

@@ -8,7 +8,7 @@ Only the headers are read, by Rec. ITU-T H.264, sections 7.3.2.1.1 (sequence par
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 SLICES, IDR, SPS = (1, 2, 5), 5, 7
@@ -102,6 +102,7 @@ class FieldPairs:
 
     extradata: bytes
     _sequence: Sequence | None = None
+    _parameters: bytes = b""
     _length_bytes: int = 0
     _first: tuple[int, int] | None = field(default=None, repr=False)
 
@@ -115,7 +116,7 @@ class FieldPairs:
                 self._sequence = Sequence.read(data[at + 2 : end])
                 at = end
         else:
-            self._read_parameters(data)
+            self._read_parameters(self._units(data))
 
     @property
     def only_frames(self) -> bool:
@@ -129,8 +130,9 @@ class FieldPairs:
 
     def is_second(self, packet: bytes) -> bool:
         """Return whether a packet is the second field of the frame that the one before began."""
-        self._read_parameters(packet)
-        fields = {found for unit in self._units(packet) if (found := self._field(unit))}
+        units = list(self._units(packet))
+        self._read_parameters(units)
+        fields = {found for unit in units if (found := self._field(unit))}
         first, self._first = self._first, None
         if len(fields) != 1:  # a frame, or both fields of one
             return False
@@ -152,10 +154,12 @@ class FieldPairs:
         number = bits.u(sequence.frame_num_bits)
         return (number, bits.u(1)) if bits.u(1) else None
 
-    def _read_parameters(self, data: bytes) -> None:
-        for unit in self._units(data):
-            if unit and unit[0] & 31 == SPS:
-                self._sequence = Sequence.read(unit)
+    def _read_parameters(self, units: Iterable[bytes]) -> None:
+        """Read the last parameter set of a packet: once, however often a stream repeats it."""
+        found = [unit for unit in units if unit and unit[0] & 31 == SPS]
+        if found and found[-1] != self._parameters:
+            self._parameters = found[-1]
+            self._sequence = Sequence.read(found[-1])
 
     def _units(self, data: bytes) -> Iterator[bytes]:
         """Yield the NAL units of a packet, behind their lengths or between start codes."""

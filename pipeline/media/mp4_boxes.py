@@ -8,7 +8,7 @@ mp4 cut exactly between two fragments cannot be told from a whole one. Bytes beh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +24,8 @@ COMPRESSED = b"dcomzlib"
 SEARCHED_BYTES = 1 << 20
 BIG = b"\x08"
 """The first byte of a box's size from 128 MB on: no fragment's, hence a text's or another tag's."""
+TABLES = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
+"""The boxes that lead to a track's tables of samples."""
 MAX_NAMED = 1024
 """Boxes looked at on each level of a file's header."""
 MAX_BOXES = 4_000_000
@@ -133,21 +135,24 @@ def _all_before(file: BinaryIO, header: tuple[int, int] | None, at: int) -> bool
     """Return whether every chunk of samples that a header (`moov`) lists begins before `at`."""
     if header is None:
         return False
-    starts = []
-    for span in boxes_named(file, b"moov", *header):
-        spans = [span]
-        for name in (b"trak", b"mdia", b"minf", b"stbl"):
-            spans = [inner for outer in spans for inner in boxes_named(file, name, *outer)]
-        for name, width in ((b"stco", 4), (b"co64", 8)):
-            for start, stop in (
-                inner for outer in spans for inner in boxes_named(file, name, *outer)
-            ):
-                file.seek(start + 8)  # behind version, flags and count
-                offsets = file.read(max(0, stop - start - 8))
-                starts += np.frombuffer(
-                    offsets[: len(offsets) // width * width], f">u{width}"
-                ).tolist()
-    return bool(starts) and max(starts) < at
+    last = -1
+    for name, width in ((b"stco", 4), (b"co64", 8)):
+        for start, stop in boxes_at(file, (*TABLES, name), *header):
+            file.seek(start + 8)  # behind version, flags and count
+            offsets = file.read(max(0, stop - start - 8))
+            starts = np.frombuffer(offsets[: len(offsets) // width * width], f">u{width}")
+            last = max(last, int(starts.max(initial=0)) if len(starts) else -1)
+    return 0 <= last < at
+
+
+def boxes_at(
+    file: BinaryIO, names: Sequence[bytes], start: int, stop: int
+) -> list[tuple[int, int]]:
+    """Return where the bodies of all boxes begin and end that a path of names leads to."""
+    spans = [(start, stop)]
+    for name in names:
+        spans = [inner for outer in spans for inner in boxes_named(file, name, *outer)]
+    return spans
 
 
 def boxes_named(file: BinaryIO, name: bytes, start: int, stop: int) -> Iterator[tuple[int, int]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.media.mp4_boxes import MP4_BOXES, boxes_named
+from pipeline.media.mp4_boxes import MP4_BOXES, boxes_at
 
 MAX_BOXES = 1024
 """Boxes looked at on each level of a file's header."""
@@ -26,13 +26,11 @@ def unplayable_edits(path: Path) -> str | None:
     with open(path, "rb") as file:
         if file.read(8)[4:] not in MP4_BOXES:
             return None
-        for header in boxes_named(file, b"moov", 0, path.stat().st_size):
-            for track in boxes_named(file, b"trak", *header):
-                if _handler(file, track) in (b"vide", b"soun"):
-                    for edits in boxes_named(file, b"edts", *track):
-                        for start, stop in boxes_named(file, b"elst", *edits):
-                            if words := _wrong(file, start, stop):
-                                return words
+        for track in boxes_at(file, (b"moov", b"trak"), 0, path.stat().st_size):
+            if _handler(file, track) in (b"vide", b"soun"):
+                for start, stop in boxes_at(file, (b"edts", b"elst"), *track):
+                    if words := _wrong(file, start, stop):
+                        return words
     return None
 
 
@@ -56,8 +54,7 @@ def _wrong(file: BinaryIO, start: int, stop: int) -> str | None:
 
 def _handler(file: BinaryIO, track: tuple[int, int]) -> bytes:
     """Return what a track holds: `vide`, `soun` or something else."""
-    for media in boxes_named(file, b"mdia", *track):
-        for start, _ in boxes_named(file, b"hdlr", *media):
-            file.seek(start + 8)
-            return file.read(4)
+    for start, _ in boxes_at(file, (b"mdia", b"hdlr"), *track):
+        file.seek(start + 8)
+        return file.read(4)
     return b""

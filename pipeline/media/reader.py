@@ -53,8 +53,6 @@ __all__ = [
     "read_audio",
     "read_frames",
 ]
-
-
 ZERO_S = Fraction(0)
 MAX_SAMPLE_RATE_HZ = 768_000
 MIN_FPS, MAX_FPS = 1, 2000

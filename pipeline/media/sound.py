@@ -13,12 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline.media.container import (
-    Limits,
-    MediaError,
-    check_duration,
-    time_s,
-)
+from pipeline.media.container import Limits, MediaError, check_duration, time_s
 
 
 @dataclass

@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.contract.segment import (
-    SAMPLE_RATE_HZ,
-    WINDOW_MAX_S,
-    WINDOW_MIN_S,
-    window_samples,
-)
+from model.contract.segment import SAMPLE_RATE_HZ, WINDOW_MAX_S, WINDOW_MIN_S, window_samples
 
 if TYPE_CHECKING:
     from pipeline.media.reader import Audio

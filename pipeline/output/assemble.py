@@ -12,15 +12,7 @@ from typing import Any
 
 from model.contract.dataset import Shard
 from model.contract.files import write_atomic
-from model.contract.segment import (
-    META,
-    MOTION,
-    SCHEMA,
-    SPLITS,
-    VISUAL,
-    WAV,
-    segment_key,
-)
+from model.contract.segment import META, MOTION, SCHEMA, SPLITS, VISUAL, WAV, segment_key
 from model.contract.shards import (
     check_whole,
     groups,

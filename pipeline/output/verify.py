@@ -12,33 +12,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from model.contract.dataset import (
-    Codes,
-    Dataset,
-    Shard,
-    load_dataset,
-)
+from model.contract.dataset import Codes, Dataset, Shard, load_dataset
 from model.contract.files import sha256_of
-from model.contract.segment import (
-    LEVELS,
-    META,
-    WAV,
-    is_hidden,
-    split_key,
-)
-from model.contract.shards import (
-    check_whole,
-    is_shard_name,
-    read_npy,
-    read_shard,
-    read_wav,
-)
+from model.contract.segment import LEVELS, META, WAV, is_hidden, split_key
+from model.contract.shards import check_whole, is_shard_name, read_npy, read_shard, read_wav
 from model.contract.storage import open_binary, place
 from pipeline.output.remote import reach
 
 T = TypeVar("T")
-
-
 Place = Path | str
 """A shard folder, or the address of one (`s3://bucket/aist`)."""
 

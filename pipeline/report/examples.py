@@ -19,12 +19,7 @@ from typing import Any
 import numpy as np
 
 from model.contract.dataset import Dataset, Shard
-from model.contract.segment import (
-    META,
-    MOTION,
-    SPLITS,
-    WAV,
-)
+from model.contract.segment import META, MOTION, SPLITS, WAV
 from model.contract.shards import read_npy, read_shard, read_wav
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.features.motion.body25 import BODY_25, BONES, LEAST

@@ -14,12 +14,7 @@ from typing import Any
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import atomic_file
 from model.contract.segment import SPLITS
-from pipeline.engine.outcome import (
-    FILTERED,
-    PERMANENT,
-    RETRYABLE,
-    Outcome,
-)
+from pipeline.engine.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome
 from pipeline.engine.timing import StageTime
 from pipeline.sources.listing import others_words
 from pipeline.sources.manifest import Row

@@ -14,15 +14,7 @@ from pathlib import Path
 
 import manifests
 from model.contract.segment import SPLITS
-from pipeline.sources.listing import (
-    Listing,
-    annotations,
-    by_name,
-    home,
-    source_files,
-    twice,
-    utf8,
-)
+from pipeline.sources.listing import Listing, annotations, by_name, home, source_files, twice, utf8
 from pipeline.sources.manifest import Row, video_id
 from pipeline.sources.tables import csv_rows
 

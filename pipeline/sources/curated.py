@@ -18,12 +18,8 @@ from pipeline.sources.song_split import with_val
 from pipeline.sources.tables import parquet_rows
 
 TABLE = Path("data/curated/tiktok")
-
-
 LONGEST = NAME_LENGTH + 13
 """Of a name in a tar, 100 bytes, the segment's number and the suffix take 19."""
-
-
 CLOCK_HZ = 1_000_000
 """Time bases of containers divide this, or differ from what does by less than a nanosecond."""
 

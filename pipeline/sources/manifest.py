@@ -15,12 +15,7 @@ from typing import Any
 
 from model.contract.files import sha256_of, write_atomic
 from model.contract.segment import SPLITS, is_hidden
-from pipeline.engine.outcome import (
-    FILTERED,
-    PERMANENT,
-    RETRYABLE,
-    Outcome,
-)
+from pipeline.engine.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome
 from pipeline.sources.tables import parquet_rows
 
 ENDED = {

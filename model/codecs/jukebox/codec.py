@@ -12,12 +12,7 @@ import torch
 from torch import Tensor
 
 from model.codecs.jukebox.bottleneck import full_float32
-from model.codecs.jukebox.hparams import (
-    LEVEL_NAME,
-    TINY,
-    HParams,
-    level_index,
-)
+from model.codecs.jukebox.hparams import LEVEL_NAME, TINY, HParams, level_index
 from model.codecs.jukebox.vqvae import VQVAE, Decoder
 from model.codecs.jukebox.weights import Weights, read_weights, select
 from model.contract.segment import SAMPLE_RATE_HZ

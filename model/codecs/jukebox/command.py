@@ -54,12 +54,7 @@ def train(
     Raises FileNotFoundError and ValueError where there is no music, before anything is begun.
     """
     from model.codecs.jukebox.corpus import check_music
-    from model.codecs.jukebox.train import (
-        CHECKPOINT,
-        CODEC,
-        merge,
-        train_level,
-    )
+    from model.codecs.jukebox.train import CHECKPOINT, CODEC, merge, train_level
 
     check_music(audio, shards)
     begun = {level for level in config.levels if (out / level / CHECKPOINT).exists()}

@@ -15,12 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from model.contract.dataset import Dataset, load_dataset
-from model.contract.segment import (
-    SAMPLE_RATE_HZ,
-    WAV,
-    is_hidden,
-    split_key,
-)
+from model.contract.segment import SAMPLE_RATE_HZ, WAV, is_hidden, split_key
 from model.contract.storage import Place
 from model.contract.wav import decode_pcm
 from model.data.reader import read_tar

@@ -16,12 +16,7 @@ from torch import Tensor
 from model.codecs.jukebox.bottleneck import nearest
 from model.codecs.jukebox.codec import find_weights
 from model.codecs.jukebox.config import CodecConfig
-from model.codecs.jukebox.corpus import (
-    Corpus,
-    normalised,
-    read_folder,
-    read_shards,
-)
+from model.codecs.jukebox.corpus import Corpus, normalised, read_folder, read_shards
 from model.codecs.jukebox.ema import CodebookEMA
 from model.codecs.jukebox.hparams import LEVEL_NAME, level_index
 from model.codecs.jukebox.losses import (

@@ -9,13 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.families.d2m_gan.layers import (
-    Conv,
-    Down,
-    hold_time,
-    resample_time,
-    residuals,
-)
+from model.families.d2m_gan.layers import Conv, Down, hold_time, resample_time, residuals
 
 MOTION_RATE_HZ = 16.0
 """The motion encoder halves the frame rate until it is at most this."""

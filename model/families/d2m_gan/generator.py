@@ -11,12 +11,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from model.contract.dataset import Dataset
-from model.contract.segment import (
-    GENRES,
-    LEVELS,
-    MOTION,
-    VISUAL,
-)
+from model.contract.segment import GENRES, LEVELS, MOTION, VISUAL
 from model.data.inputs import Inputs, InputSpec
 from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.encoders import Standardise

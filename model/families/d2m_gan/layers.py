@@ -11,8 +11,6 @@ from torch.nn.utils.parametrizations import weight_norm
 
 SLOPE = 0.2
 """Of every leaky ReLU (paper, section 4.1)."""
-
-
 GAIN = (2 / (1 + SLOPE**2)) ** 0.5
 """Keeps the variance of a signal through a leaky ReLU and the convolution after it."""
 

@@ -13,12 +13,7 @@ from model.contract.segment import SAMPLE_RATE_HZ
 from model.data.inputs import Inputs, given
 from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.encoders import MotionEncoder, VisualModule
-from model.families.d2m_gan.layers import (
-    SLOPE,
-    Conv,
-    Up,
-    residuals,
-)
+from model.families.d2m_gan.layers import SLOPE, Conv, Up, residuals
 
 COARSE_HZ = 25.0
 """The generator works its way up from the first rate at or below this, by doublings."""

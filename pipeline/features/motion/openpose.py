@@ -14,13 +14,7 @@ import numpy as np
 
 from model.contract.segment import is_hidden
 from pipeline.engine.outcome import StageError
-from pipeline.features.motion.body25 import (
-    DIM,
-    FPS,
-    JOINTS,
-    nearest,
-    normalise,
-)
+from pipeline.features.motion.body25 import DIM, FPS, JOINTS, nearest, normalise
 
 NUMBER = re.compile(r"_(\d+)_keypoints\.json$")
 """How OpenPose ends its files' names: the frame's number, and what the file is."""
@@ -53,7 +47,7 @@ def load_clip(
     Raises StageError as `load_people` and `cut_motion` do.
     """
     files = _files(folder)
-    check_files(folder, len(times_s))
+    _check_count(len(files), len(times_s))
     times_s = times_s[: len(files)]
     start, stop = (bisect_left(times_s, at_s) for at_s in span_s)
     x, y, width, height = box

@@ -16,13 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.features.motion.body25 import (
-    DIM,
-    FPS,
-    nearest,
-    normalise,
-    to_body25,
-)
+from pipeline.features.motion.body25 import DIM, FPS, nearest, normalise, to_body25
 from pipeline.features.pose import tracks
 from pipeline.features.pose.detector_torchvision import MIN_SCORE, Detector
 from pipeline.features.pose.estimator_mmpose import PoseNet, crop, uncrop

@@ -12,18 +12,8 @@ from pipeline.engine.outcome import Outcome, StageError, attempt
 from pipeline.features.plan import Settings, Work
 from pipeline.features.pose.detector_torchvision import Detector
 from pipeline.features.pose.estimator_mmpose import PoseNet
-from pipeline.features.pose.people import (
-    Watch,
-    motion_of,
-    pose_times,
-    small_side_px,
-)
-from pipeline.features.visual.stage import (
-    as_clips,
-    clip_parts,
-    clip_request,
-    read_clips,
-)
+from pipeline.features.pose.people import Watch, motion_of, pose_times, small_side_px
+from pipeline.features.visual.stage import as_clips, clip_parts, clip_request, read_clips
 from pipeline.sources.manifest import Row
 
 

@@ -61,14 +61,7 @@ def train_joints(
     """Train the small HRNet to draw each joint as a Gaussian; return it and its facts."""
     import torch
 
-    from pipeline.features.pose.estimator_mmpose import (
-        MEAN,
-        SMALL,
-        STD,
-        build,
-        load,
-        small_hrnet,
-    )
+    from pipeline.features.pose.estimator_mmpose import MEAN, SMALL, STD, build, load, small_hrnet
 
     crops, places = crops_of(pictures, seed)
     net = load(str(start))[0] if start else build(small_hrnet(list(JOINTS), INPUT_PX))
@@ -94,12 +87,7 @@ def train_persons(
     """Train the small FCOS to box dancers; return it and its facts."""
     import torch
 
-    from pipeline.features.pose.detector_torchvision import (
-        PERSON,
-        SMALL,
-        load,
-        small_fcos,
-    )
+    from pipeline.features.pose.detector_torchvision import PERSON, SMALL, load, small_fcos
 
     seen = list(stills(pictures, seed))
     net = (load(str(start)) if start else small_fcos()).train()

@@ -8,12 +8,7 @@ from pathlib import Path
 
 from model.contract.segment import SPLITS
 from model.contract.terminal import print_anything
-from pipeline.sources.synthetic import (
-    plan,
-    write_annotations,
-    write_music,
-    write_video,
-)
+from pipeline.sources.synthetic import plan, write_annotations, write_music, write_video
 from pipeline.sources.synthetic.jobs import write_each
 
 

@@ -21,19 +21,8 @@ from model.contract.files import write_atomic
 from model.contract.segment import GENRES
 from model.contract.terminal import print_anything
 from pipeline.sources.synthetic.dance import MOTION_FPS, choreograph
-from pipeline.sources.synthetic.decorate import (
-    BARS,
-    Box,
-    canvases,
-    face,
-    watermark,
-)
-from pipeline.sources.synthetic.music import (
-    SAMPLE_RATE_HZ,
-    SONG_S,
-    SONGS_PER_GENRE,
-    compose,
-)
+from pipeline.sources.synthetic.decorate import BARS, Box, canvases, face, watermark
+from pipeline.sources.synthetic.music import SAMPLE_RATE_HZ, SONG_S, SONGS_PER_GENRE, compose
 from pipeline.sources.synthetic.speech import loudness, speech
 
 MADE_BY = 1
@@ -273,12 +262,7 @@ def _pictures(spec: CompilationSpec, clip: ClipSpec, times_s: np.ndarray) -> Ite
     """Yield a clip's pictures (h, w, 3) at times counted from the start of its material."""
     import cv2
 
-    from pipeline.sources.synthetic.render import (
-        dress,
-        place_camera,
-        render,
-        stage,
-    )
+    from pipeline.sources.synthetic.render import dress, place_camera, render, stage
 
     _, _, w, h = clip.box
     margin = [round(clip.crop * side) for side in (h, w)]

@@ -14,12 +14,7 @@ import numpy as np
 from model.contract.segment import GENRES
 from pipeline.sources.synthetic.body import J
 from pipeline.sources.synthetic.dance import choreograph
-from pipeline.sources.synthetic.render import (
-    dress,
-    place_camera,
-    render,
-    stage,
-)
+from pipeline.sources.synthetic.render import dress, place_camera, render, stage
 
 SIZES_PX = ((320, 240), (240, 320), (250, 250), (216, 384), (384, 216), (231, 307))
 SKIN_PX_M = 0.12

@@ -17,12 +17,7 @@ from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ, SPLITS
 from pipeline.sources.synthetic.body import JOINTS
 from pipeline.sources.synthetic.dance import MOTION_FPS, Motion, choreograph
-from pipeline.sources.synthetic.music import (
-    SONG_S,
-    Song,
-    compose,
-    tempo_of,
-)
+from pipeline.sources.synthetic.music import SONG_S, Song, compose, tempo_of
 from pipeline.sources.synthetic.plan import VideoSpec
 
 MADE_BY = 2
@@ -73,12 +68,7 @@ def write_video(spec: VideoSpec, root: Path) -> None:
     Each file appears whole or not at all, the truth last; nothing is done where `is_written`.
     """
     from pipeline.media.ffmpeg import encode
-    from pipeline.sources.synthetic.render import (
-        dress,
-        place_camera,
-        render,
-        stage,
-    )
+    from pipeline.sources.synthetic.render import dress, place_camera, render, stage
 
     if is_written(spec, root):
         return
