@@ -182,6 +182,19 @@ def test_without_a_home_the_folder_of_weights_is_asked_for(monkeypatch: pytest.M
         weights_folder()
 
 
+def test_a_link_to_nothing_in_a_holder_s_place_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    (tmp_path / "lock.held").symlink_to(tmp_path / "nothing")
+    with pytest.raises(HeldError, match=r"lock\.held is there and names no process"):
+        with lock.held(tmp_path / "lock"):
+            pass
+
+
 @pytest.mark.parametrize("kind", ["too long", "missing", "a file", "relative", "empty"])
 def test_where_tmpdir_holds_no_socket_ray_gets_a_private_folder(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -270,6 +270,37 @@ def test_bytes_behind_a_whole_mp4_are_harmless(tmp_path: Path, flags: str) -> No
             decoded_times(path)
 
 
+def test_a_cut_mp4_with_a_box_of_another_name_is_still_found_out(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    coding = ("-bf", "0", "-c:a", "aac", "-movflags", "+faststart")
+    write(path, Fraction(25), 100, clicks(4 * 22050, [900]), 22050, *coding)
+    whole = path.read_bytes()
+    assert whole.index(b"free") < whole.index(b"mdat")
+    with av.open(str(path)) as container:
+        cut_at = [packet.pos for packet in container.demux() if packet.size][100]
+    to_the_end = whole.index(b"mdat") - 4
+    for data in (
+        whole.replace(b"free", b"abcd", 1),
+        whole[:to_the_end] + bytes(4) + whole[to_the_end + 4 :],
+    ):
+        path.write_bytes(data)
+        assert probe(path).frames == 100
+        path.write_bytes(data[:cut_at])
+        with pytest.raises(MediaError, match="cut short"):
+            probe(path)
+
+
+def test_a_short_table_of_samples_is_no_error_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "short.mp4"
+    for body in (b"", bytes(4), bytes(7)):
+        table = box(b"stco", body)
+        for name in (b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+            table = box(name, table)
+        path.write_bytes(box(b"ftyp", b"isom") + table + struct.pack(">I4s", 900, b"mdat"))
+        with pytest.raises(MediaError, match="cut short"):
+            probe(path)
+
+
 def test_a_still_or_slide_show_is_said_to_be_no_moving_picture(tmp_path: Path) -> None:
     path = tmp_path / "slides.mp4"
     for fps, count in ((Fraction(1, 3), 4), (Fraction(1, 9), 1)):

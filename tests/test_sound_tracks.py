@@ -6,6 +6,7 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -143,8 +144,20 @@ def test_music_for_a_video_is_as_long_as_its_picture_whatever_its_sound(tmp_path
     late = tmp_path / "late.mkv"
     sound = clicks(round(4.2 * RATE_HZ), [900])
     write(late, Fraction(30), 126, sound, RATE_HZ, "-c:a", "flac", sound_late_s=1.0)
+    far = tmp_path / "far.mkv"  # whose last sound is hours behind its picture
+    with av.open(str(late)) as source, av.open(str(far), "w") as target:
+        streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "audio" and packet.pts * packet.time_base > 3:
+                packet.pts = packet.dts = packet.pts + int(20_000 / packet.time_base)
+            packet.stream = streams[packet.stream.index]
+            target.mux(packet)
+    with pytest.raises(MediaError):
+        probe(far)
     wanted = {"motion": "none", "visual": "none", "window_s": "2"}
-    for path in (whole, silent, early, late):
+    for path in (whole, silent, early, late, far):
         out = tmp_path / path.stem
         build_features(path, wanted, out)
         (tar,) = out.glob("train-*.tar")

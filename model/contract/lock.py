@@ -77,10 +77,10 @@ def _clear(path: Path) -> None:
     while content == b"" and time.monotonic() < deadline_s:
         time.sleep(0.05)
         content = _content(path)
-    if content is None:
+    if content is None and not path.is_symlink():
         return
     try:
-        there = json.loads(content)
+        there = json.loads(content or b"")  # a link to nothing names no process either
         pid, host, machine, start = (there[name] for name in ("pid", "host", "machine", "start"))
         started = _start(int(pid)) if machine == _machine() else ""
     except (ValueError, TypeError, KeyError, OverflowError):

@@ -81,7 +81,8 @@ class Extract:
 
         window_s, track = Fraction(self.settings.window_s), self.settings.audio_track
         if self.settings.no_sound:
-            return cut_sound(row, probe(self.settings.root / row.path), None, window_s)
+            seen = probe(self.settings.root / row.path, with_sound=False)
+            return cut_sound(row, seen, None, window_s)
         if self._heard is None or self._heard[0] != row.sha256:
             self._heard = None
             path = self.settings.root / row.path

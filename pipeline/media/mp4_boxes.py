@@ -110,7 +110,11 @@ def _mp4(file: BinaryIO, size_bytes: int) -> str | None:
         if not short and length == 1:
             length = int.from_bytes(head[8:16], "big")
         if not short and (length == 0 or name not in MP4_BOXES):
-            return None  # a box up to the end of the file, or something appended to the video
+            # A box up to the end of the file, one that is not known here, or something appended.
+            whole = header_span is None or b"moof" in seen
+            if whole or _all_before(file, header_span, size_bytes):
+                return None
+            return f"its header lists samples behind its {size_bytes} bytes"
         if short or length < 8 or at + length > size_bytes:
             if b"moof" in seen:  # its index, where there is one, comes last
                 appended = b"mfra" in seen or (short and head[:1] >= BIG)

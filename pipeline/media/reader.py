@@ -98,17 +98,20 @@ class Audio:
         return self.start_s + Fraction(len(self.samples), SAMPLE_RATE_HZ)
 
 
-def probe(path: Path, limits: Limits = DEFAULTS, audio_track: int = 0) -> Probe:
+def probe(
+    path: Path, limits: Limits = DEFAULTS, audio_track: int = 0, with_sound: bool = True
+) -> Probe:
     """Read the timestamps of every packet of the picture and one sound stream, and one frame.
 
-    `audio_track` chooses the sound as `container.audio_stream` does.
+    `audio_track` chooses the sound as `container.audio_stream` does; not `with_sound`, it is not
+    read.
 
     Raises MediaError (no_audio only for a track that is not there; without any sound the audio
     fields are None).
     """
     with opened(path, limits) as container:
         picture = video_stream(path, container, limits)
-        sound = audio_stream(path, container, audio_track)
+        sound = audio_stream(path, container, audio_track) if with_sound else None
         tracks = len(container.streams.audio)
         video = _Span(path, limits, picture.time_base)
         audio = _Span(path, limits, sound.time_base) if sound else None
