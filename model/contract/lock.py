@@ -52,7 +52,7 @@ def held(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Hold a place by the file `path`, which names the holder and goes with it."""
+    """Hold a place by the file `path`, which names the holder, and is deleted at the end."""
     ours = json.dumps(_holder(os.getpid())).encode()
     while True:
         try:
@@ -85,7 +85,7 @@ def _clear(path: Path) -> None:
         started = _start(int(pid)) if machine == _machine() else ""
     except (ValueError, TypeError, KeyError, OverflowError):
         raise HeldError(
-            f"{path} is there and names no process; if none writes, delete it"
+            f"{path} is there and names no process; if no other command writes there, delete it"
         ) from None
     if machine != _machine():
         raise HeldError(
@@ -93,7 +93,8 @@ def _clear(path: Path) -> None:
         )
     if started == start:
         raise HeldError(f"process {pid} on this machine")
-    # Of several that see this at once one alone can rename it, but it may be a newer file by now.
+    # Where several processes see this at once, only one can rename the file; by then it may be
+    # another process's new one, which is put back.
     aside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         os.rename(path, aside)

@@ -133,7 +133,7 @@ class Settings:
         return end
 
     def cut_outcome(self, row: Row, facts: dict[str, Any]) -> Outcome:
-        """Return the end of an input that everything went well with, by what its cut found."""
+        """Return how an input ends if no stage fails: `ok`, or `silent` where all is dropped."""
         silent = tuple(facts["silent_segments"])
         known = {"silent_segments": silent, "audio_tracks": facts["audio_tracks"]}
         segments = len(facts["starts_s"]) - (len(silent) if self.drop_silent else 0)

@@ -21,7 +21,7 @@ PEAK = 0.95
 MAX_GAIN = 32.0
 """30 dB: silence stays silence."""
 SILENT_PEAK = 1e-3
-"""-60 dB of full scale: what no sample of a segment exceeds holds no music: a muted track."""
+"""-60 dB of full scale: a segment whose every sample is below it is silent, as of a muted track."""
 
 
 def cut_sound(

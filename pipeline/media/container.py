@@ -353,8 +353,8 @@ def decode(
 ) -> list[av.VideoFrame] | list[av.AudioFrame]:
     """Decode one packet; `picture` has judged it and those before it, None is for sound.
 
-    Where a stream was cut by copying, H.264 decoders complain of references that were cut away,
-    also behind frames that they give whole. That is no damage.
+    Where a file was cut without encoding it anew, H.264 decoders report missing references to the
+    pictures that the cut removed, even where they show every frame whole. That is no damage.
 
     Raises av.error.FFmpegError for damage.
     """

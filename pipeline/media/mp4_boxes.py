@@ -23,7 +23,8 @@ COMPRESSED = b"dcomzlib"
 """What QuickTime's compressed header (`cmov`) holds before the size it claims to unpack to."""
 SEARCHED_BYTES = 1 << 20
 BIG = b"\x08"
-"""The first byte of a box's size from 128 MB on: no fragment's, hence a text's or another tag's."""
+"""The first byte of the size of a box of 128 MB: no fragment is as large, so bytes from this one on
+begin no box but something that was appended, such as a text."""
 TABLES = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 """The boxes that lead to a track's tables of samples."""
 MAX_NAMED = 1024
@@ -116,7 +117,7 @@ def _mp4(file: BinaryIO, size_bytes: int) -> str | None:
                 return None
             return f"its header lists samples behind its {size_bytes} bytes"
         if short or length < 8 or at + length > size_bytes:
-            if b"moof" in seen:  # its index, where there is one, comes last
+            if b"moof" in seen:  # in pieces; `mfra`, where there is one, lies behind the last
                 appended = b"mfra" in seen or (short and head[:1] >= BIG)
             else:
                 appended = _all_before(file, header_span, at)

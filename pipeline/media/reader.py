@@ -330,7 +330,7 @@ class _Span:
     last_has_no_end: bool = False
 
     def extend(self, packet: av.Packet) -> None:
-        """Let the frame before last as long as its second field does."""
+        """Count a second field: the frame that the packet before it began ends with it."""
         if not packet.is_discard:
             self.stop = max(self.stop, packet.pts + (packet.duration or 0))
 

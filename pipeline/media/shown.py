@@ -1,9 +1,9 @@
-"""Know which packets of a picture stream owe a frame: not every packet gives one.
+"""Tell which packets of a picture stream a decoder shows as a frame: not all of them.
 
-What a decoder shows is what counts as a frame. A packet may hold the second field of a frame
-(H.264), a frame that others refer to and nobody sees (VP8), or a picture that an edit list leaves
-out. And where a stream was cut by copying, the pictures shown before its
-first key frame are predicted from what was cut away: decoders leave them out.
+A packet may hold the second field of a frame (H.264), a frame that only other frames refer to
+(VP8), or a picture that an edit list leaves out. And where a file was cut without encoding it anew,
+the pictures shown before its first key frame need pictures that the cut removed: decoders leave
+them out.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Gives = Literal["frame", "leading frame", "second field", "nothing"]
 class ShownPackets:
     """Judges a stream's packets one by one, in the file's order, from the stream's beginning on.
 
-    `leading` are the timestamps, in the stream's ticks, of the leading frames: those that follow
-    the first key frame in the file and do not come after it on the clock. Only a decoder knows
-    which of them it can show: those from its first frame on. `key` is that key frame's timestamp,
-    `keys` counts the key frames so far. `open_start` says of H.264 that frames behind the first key
-    frame may refer to what came before it, which a cut took away.
+    `leading` are the timestamps, in the stream's ticks, of the leading frames: those that lie
+    behind the first key frame in the file, but are shown before it. Only a decoder knows which of
+    them it can show: those from the first frame that it gives on. `key` is that key frame's
+    timestamp, `keys` counts the key frames so far. `open_start` says of H.264 that frames behind
+    the first key frame may refer to what came before it, which a cut took away.
     """
 
     stream: av.VideoStream
@@ -56,11 +56,11 @@ class ShownPackets:
         return "leading frame" if leads else "frame"
 
     def undecodable(self, first: int | None) -> int:
-        """Return how many leading frames a decoder left out that gave `first` first, in ticks."""
+        """Return how many leading frames a decoder left out; `first` is its first frame's time."""
         return sum(not self.is_decodable(at, first) for at in self.leading)
 
     def is_decodable(self, leading: int, first: int | None) -> bool:
-        """Return whether a decoder that gave `first` first gave a leading frame, too, in ticks."""
+        """Return whether a decoder, whose first frame's time is `first`, showed a leading frame."""
         return first is not None and first != self.key and leading >= first
 
     def _is_hidden(self, packet: av.Packet) -> bool:

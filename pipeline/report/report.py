@@ -231,11 +231,11 @@ class Report:
             kept = "in the shards; --drop-silent leaves them out"
             dropped = "left out" if silent["left_out"] else kept
             lines.append(f"{'silent segments':<28}{silent['segments']:>8}  ({dropped})")
-            lines.append(f"{'  in so many inputs':<28}{silent['inputs']:>8}")
+            lines.append(f"{'  inputs that have some':<28}{silent['inputs']:>8}")
         if facts["several_audio_tracks"]:
             lines.append(
                 f"{'several sound tracks':<28}{facts['several_audio_tracks']:>8}  "
-                "(inputs; --audio-track N chooses, else the default track is read)"
+                "(inputs that have them; the default track is read, another by --audio-track N)"
             )
         failed = [row for row in self.rows if row["status"] == "failed"]
         for row in sorted(failed, key=lambda row: row["stage"] == "manifest")[:10]:
