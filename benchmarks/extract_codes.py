@@ -39,7 +39,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         write_songs(Path(folder), arguments.segments)
         ray.init(address="local", include_dashboard=False, logging_level="ERROR")
-        with Watch() as watch:
+        with PersonCollector() as watch:
             extract_codes(Path(folder), arguments.codec, engine=RayEngine())
         ray.shutdown()
     steady = watch.rows[round(START_S / EVERY_S) : -1]
@@ -76,10 +76,10 @@ def write_songs(root: Path, segments: int) -> None:
     save_dataset(root, Dataset("songs", "2", fields, {}, {"train": shards}))
 
 
-class Watch:
+class PersonCollector:
     """Samples /proc twice a second: share of the cores in use, memory of Ray's workers."""
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> PersonCollector:
         self.rows: list[tuple[float, float]] = []
         self._stop, self._began_s = threading.Event(), time.monotonic()
         self._thread = threading.Thread(target=self._run)

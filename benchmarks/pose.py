@@ -21,7 +21,7 @@ from model.contract.terminal import print_anything
 from pipeline.features.motion.body25 import BODY_25, to_body25
 from pipeline.features.pose.detector_torchvision import Detector
 from pipeline.features.pose.estimator_mmpose import PoseNet, crop, load, uncrop
-from pipeline.features.pose.people import Watch, pose_times, small_side_px
+from pipeline.features.pose.people import PersonCollector, pose_times, small_side_px
 from pipeline.features.pose.tracks import dancers_seen, main_dancer
 from pipeline.features.pose.train_small import JOINTS, truth_of
 from pipeline.media.reader import FrameRequest, frame_times, probe, read_frames
@@ -135,7 +135,7 @@ def watched(path: Path, detector: Detector, net: PoseNet) -> dict[str, np.ndarra
     """Return what the pose stage stores of a whole video, and the index of each pose's frame."""
     seen, shown_s = probe(path), frame_times(path)
     times_s = pose_times(shown_s, shown_s[0], shown_s[-1])
-    watch = Watch(detector, net, len(times_s), (seen.width, seen.height))
+    watch = PersonCollector(detector, net, len(times_s), (seen.width, seen.height))
     request = FrameRequest(times_s, small_side_px(seen.width, seen.height))
     read_frames(path, {"pose": request}, each={"pose": watch})
     found = watch.result(net(watch.crops()))

@@ -76,9 +76,9 @@ class ReferenceStep:
         self.state, self.vqvae = state, state.codec.model
         config = state.config
         betas = (config.betas[0], config.betas[1])
-        self.generator, self.judge = plain(state.network), plain(state.adversary.network)
+        self.generator, self.scorer = plain(state.network), plain(state.adversary.network)
         self.adam = torch.optim.Adam(self.generator.parameters(), config.lr_generator, betas)
-        self.judge_adam = torch.optim.Adam(self.judge.parameters(), config.lr_discriminator, betas)
+        self.judge_adam = torch.optim.Adam(self.scorer.parameters(), config.lr_discriminator, betas)
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Take one step and return its losses, unweighted."""
@@ -130,4 +130,4 @@ class ReferenceStep:
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _judge(self, latents: Tensor) -> list[list[Tensor]]:
-        return self.judge(arrange(latents, self.state.config.reshape))
+        return self.scorer(arrange(latents, self.state.config.reshape))

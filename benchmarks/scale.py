@@ -138,7 +138,7 @@ def build(source: Path, out: Path, visual: str, clips: int) -> Build:
             [sys.executable, "-m", "pipeline", *map(str, words)],
             cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=log, stderr=log,
         )  # fmt: skip
-        with Watch(process.pid) as watch:
+        with PersonCollector(process.pid) as watch:
             code = process.wait()
         whole_s = time.monotonic() - started_s
         if code:
@@ -161,14 +161,14 @@ def build(source: Path, out: Path, visual: str, clips: int) -> Build:
     return Build(clips, whole_s, stages, warm_s, watch.peak_mb, busy, others)
 
 
-class Watch:
+class PersonCollector:
     """Samples /proc: a process's peak memory, and the ticks that it and all below it have used."""
 
     def __init__(self, pid: int) -> None:
         self._pid, self.peak_mb = pid, 0.0
         self._rows: list[tuple[float, float, float]] = []  # time, ticks of ours, of all
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> PersonCollector:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()

@@ -20,7 +20,7 @@ import torch
 
 from model.codecs.jukebox import random_codec
 from model.contract.dataset import load_dataset
-from model.contract.storage import Place, place
+from model.contract.storage import Location, to_location
 from model.contract.terminal import print_anything
 from model.data.source import Source
 from model.data.stream import Position, TrainingStream, training_batches
@@ -61,7 +61,7 @@ def made_up(root: Path, segments: int) -> Path:
     return root
 
 
-def measure(root: Place, arguments: argparse.Namespace, workers: int) -> tuple[float, float]:
+def measure(root: Location, arguments: argparse.Namespace, workers: int) -> tuple[float, float]:
     """Return segments per second of the clock and of processor time, from warm files."""
     dataset = load_dataset(root)
     (codec_id,) = dataset.codecs

@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("train", help="train the generator on a shard folder")
-    sub.add_argument("--shards", type=_place, help="folder (or address) with dataset.json")
+    sub.add_argument("--shards", type=to_location, help="folder (or address) with dataset.json")
     sub.add_argument("--level", choices=["high", "low"], help="of the codes (default high)")
     sub.add_argument("--preset", default="paper", choices=["paper", "code", "tiny"])
     sub.add_argument("--config", type=Path, help="YAML file of settings, over the preset")
@@ -71,7 +71,7 @@ def _add_generate(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--run", dest="run_folder", type=Path, required=True)
     what = sub.add_mutually_exclusive_group(required=True)
     what.add_argument("--video", type=Path, help="any video; its features are made as in training")
-    what.add_argument("--shards", type=_place)
+    what.add_argument("--shards", type=to_location)
     sub.add_argument("--split", default="test", help="with --shards (default test)")
     sub.add_argument("--out", type=Path, required=True)
     sub.add_argument("--checkpoint", default="last", choices=["last", "best"])
@@ -89,7 +89,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     from model.evaluate import command
 
     sub = commands.add_parser("evaluate", help="score a run beside controls, or print all runs")
-    command.add_arguments(sub, _place)
+    command.add_arguments(sub, to_location)
     sub.set_defaults(
         run=lambda arguments: command.run(arguments, _device),
         lower="take a split of shorter videos, or --device cpu",
@@ -105,7 +105,9 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
 
 def _add_import_released(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("import-released", help="make a run of the authors' released weights")
-    sub.add_argument("--shards", type=_place, required=True, help="the data set to use them on")
+    sub.add_argument(
+        "--shards", type=to_location, required=True, help="the data set to use them on"
+    )
     sub.add_argument("--level", choices=["high", "low"], help="of the codes (default high)")
     sub.add_argument("--motion-encoder", type=Path, help="mencoder.pt (none with use_motion=false)")
     sub.add_argument("--generator", type=Path, required=True, help="netG.pt")
@@ -122,13 +124,15 @@ def _add_train_codec(commands: argparse._SubParsersAction) -> None:
     from model.codecs.jukebox import command
 
     sub = commands.add_parser("train-codec", help="train a JukeBox VQ-VAE")
-    command.add_arguments(sub, _place)
+    command.add_arguments(sub, to_location)
     sub.set_defaults(run=command.run, lower=command.LOWER)
 
 
 def _add_finetune_synthesizer(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("finetune-synthesizer", help="fine-tune a codec's decoder on shards")
-    sub.add_argument("--shards", type=_place, required=True, help="with dataset.json and codes")
+    sub.add_argument(
+        "--shards", type=to_location, required=True, help="with dataset.json and codes"
+    )
     sub.add_argument("--codec", help="demo, jukebox-5b or PATH (default: the codes' own)")
     sub.add_argument("--level", choices=["high", "low"], help="of the decoder (default high)")
     sub.add_argument("--steps", type=int, help="in all (default 10000)")
@@ -144,7 +148,7 @@ def _add_finetune_synthesizer(commands: argparse._SubParsersAction) -> None:
 def _add_mos(commands: argparse._SubParsersAction) -> None:
     from model.listening import command
 
-    command.add_arguments(commands.add_parser("mos", help="the listening test"), _place)
+    command.add_arguments(commands.add_parser("mos", help="the listening test"), to_location)
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -160,7 +164,7 @@ def _train(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.preset, arguments.config, settings)
     dataset = load_dataset(arguments.shards)
 
-    from model.runtime.distributed import Elsewhere, launched
+    from model.runtime.distributed import PeerFailed, launched
     from model.runtime.signals import Interrupted
     from model.training.loop import train
 
@@ -169,7 +173,7 @@ def _train(arguments: argparse.Namespace) -> int:
     device = _device(arguments.device)
     try:
         train(arguments.shards, run, config, arguments.codec, arguments.resume, device)
-    except Elsewhere as gone:
+    except PeerFailed as gone:
         if str(gone):
             print(f"{run}: {gone}", file=sys.stderr)
         return 1
@@ -353,11 +357,11 @@ def _generate_command(run: object, shards: object, dataset: Dataset) -> str:
     return f"model generate --run {run} --shards {shards} --split {dataset.last_split} --out DIR"
 
 
-def _place(text: str):
+def to_location(text: str):
     """Return a folder, or the address of one."""
-    from model.contract.storage import place
+    from model.contract.storage import to_location
 
-    return place(text)
+    return to_location(text)
 
 
 def _device(name: str):

@@ -1,4 +1,4 @@
-"""What the options of `pipeline` take, and the error of a command line that cannot be meant."""
+"""What the options of `pipeline` take, and the error of a contradictory command line."""
 
 from __future__ import annotations
 

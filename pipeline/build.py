@@ -74,7 +74,7 @@ class BuildOptions:
 def build(options: BuildOptions) -> Report:
     """Build the data set and return its report.
 
-    Raises UsageError for options that cannot be meant, then ValueError or FileNotFoundError for
+    Raises UsageError for contradictory options, then ValueError or FileNotFoundError for
     what else the user must change before any work starts: the inputs first, then the models.
     """
     check_usage(options)
@@ -152,7 +152,7 @@ def _tell(listing: Listing) -> None:
 
 
 def check_usage(options: BuildOptions) -> None:
-    """Raise UsageError for options that cannot be meant, whatever the data is."""
+    """Raise UsageError for contradictory options; raised before any data is read."""
     if options.dataset == "folder" and options.source is None:
         raise UsageError("--dataset folder needs --source DIR (a folder of videos, or one video)")
     if options.dataset != "tiktok" and (options.curated or options.published):
@@ -239,7 +239,7 @@ def list_inputs(options: BuildOptions, engine: LocalEngine | RayEngine | None) -
         return Listing(source / "videos", source / "motions", rows)
     rows = listing.rows
     if options.limit is not None:  # an official list names far more than a folder may hold
-        there = (r for r in rows if manifest.find(listing.root, r).ended != "missing_file")
+        there = (r for r in rows if manifest.find(listing.root, r).known_code != "missing_file")
         rows = list(islice(there, options.limit))
     return replace(listing, motion_root=options.motion_dir or listing.motion_root, rows=rows)
 

@@ -82,7 +82,7 @@ def source(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def quiet(source, tmp_path_factory) -> dict[str, bytes]:
+def eval_mode(source, tmp_path_factory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("quiet")
     build(options(source, out))
     return shards(out)

@@ -31,7 +31,7 @@ from model.codecs.jukebox.losses import (
     straight_through,
 )
 from model.codecs.jukebox.train import CHECKPOINT, CODEC, build, pick_device, train_step
-from model.contract.storage import place
+from model.contract.storage import to_location
 from model.fake_dataset import write_fake_dataset
 
 DATA = Path(os.environ.get("D2M_TEST_DATA", "absent")) / "jukebox_conformance"
@@ -274,7 +274,7 @@ def test_a_folder_that_is_not_there_is_told_once_before_any_level_begins(tmp_pat
 
 def test_a_dataset_of_a_train_split_alone_holds_out_each_twentieth_video(tmp_path, capsys):
     write_fake_dataset(tmp_path / "s", random_codec(), videos={"train": 20}, segments=2)
-    corpus = read_shards(place(f"file://{tmp_path}/s"), 2048)
+    corpus = read_shards(to_location(f"file://{tmp_path}/s"), 2048)
     assert (len(corpus.train), len(corpus.held_out)) == (38, 2)
     whole = {item.tobytes() for item in corpus.train}
     assert not whole & {item.tobytes() for item in corpus.held_out}

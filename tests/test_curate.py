@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.curate.decide import REASONS, decide, read_overrides
 from pipeline.curate.run import CurateOptions, Curation, curate
-from pipeline.curate.scores import Clip, Likeness
+from pipeline.curate.scores import Clip, SongMatch
 from pipeline.curate.settings import load_settings
 from pipeline.sources.synthetic.compilations import ClipSpec, CompilationSpec, plan, truth_of
 from pipeline.sources.synthetic.compilations import write_compilation as write
@@ -164,7 +164,7 @@ def test_every_reason_and_every_override(reason: str, changes: dict) -> None:
 
 def test_duplicates_go_and_songs_stay_on_one_side() -> None:
     clips = [clip("a"), clip("b", end_s=6.0), clip("c"), clip("d")]
-    alike = [Likeness(0, 1, 0.9, 0.05), Likeness(1, 2, 0.9, 0.45), Likeness(0, 2, 0.9, 0.4)]
+    alike = [SongMatch(0, 1, 0.9, 0.05), SongMatch(1, 2, 0.9, 0.45), SongMatch(0, 2, 0.9, 0.4)]
     verdicts = decide(clips, alike, LIMITS, {})
     assert [v.reason for v in verdicts] == ["duplicate", "", "", ""]
     assert verdicts[0].duplicate_of == "b"

@@ -19,7 +19,7 @@ from pipeline.curate.measure import Measure
 from pipeline.curate.page import save_page
 from pipeline.curate.people import Networks, People, mean_speed, people_scores, whole_bodies
 from pipeline.curate.run import Curation
-from pipeline.curate.scores import Clip, Figure, Material
+from pipeline.curate.scores import Clip, ClipData, Figure
 from pipeline.curate.settings import load_settings
 from pipeline.engine.base import Stage
 from pipeline.engine.ledger import Ledger
@@ -199,7 +199,7 @@ def test_the_page_draws_boxes_and_bones_that_are_sure(tmp_path: Path) -> None:
     from pipeline.curate.decide import Verdict
 
     verdict = Verdict("keep", song="s", split="train")
-    material = Material(np.zeros((0, 144)), np.zeros((0, 3)), b"", figures)
+    material = ClipData(np.zeros((0, 144)), np.zeros((0, 3)), b"", figures)
     save_page(tmp_path / "p.html", "t", "counted by me", [clip], [material], [verdict], [])
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert '<g class="main"><rect x="1.250" y="0.100" width="0.500" height="0.800"/>' in page

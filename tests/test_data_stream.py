@@ -25,7 +25,7 @@ import torch
 
 from model.codecs.jukebox import random_codec
 from model.contract.dataset import load_dataset, save_dataset
-from model.contract.storage import Place, Url, place
+from model.contract.storage import Location, Url, to_location
 from model.contract.wav import decode_pcm, encode_wav
 from model.data.reader import read_tar
 from model.data.source import Source, spread_batches
@@ -45,7 +45,7 @@ def root(codec, tmp_path):
     return tmp_path
 
 
-def source_of(root: Place, codec, split: str = "train", level: str = "high") -> Source:
+def source_of(root: Location, codec, split: str = "train", level: str = "high") -> Source:
     return Source(root, load_dataset(root), split, codec.id, level, codec.bins(level))
 
 
@@ -424,7 +424,7 @@ def test_an_address_gives_what_the_folder_gives(root, codec, served, kind, worke
         "memory": in_memory(root),
         "filecache": f"filecache::file://{root}",
     }[kind]
-    there = place(address)
+    there = to_location(address)
     assert isinstance(there, Url)
     start = Position(0, 2)
     here = keys_of(stream_of(source_of(root, codec), start), 5)
@@ -441,7 +441,7 @@ def test_an_address_gives_what_the_folder_gives(root, codec, served, kind, worke
 
 
 def test_a_file_missing_or_cut_short_behind_an_address_is_named(root, codec, served):
-    source = source_of(place(served), codec)
+    source = source_of(to_location(served), codec)
     path = root / "train-000001.tar"
     path.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(ValueError, match=rf"{served}/train-000001.tar: damaged tar"):
@@ -479,11 +479,11 @@ def test_a_connection_that_breaks_names_the_file(root, codec):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Breaking) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        source = source_of(place(address), codec)
+        source = source_of(to_location(address), codec)
         with pytest.raises((OSError, ValueError), match=rf"{address}/train-000000.tar: "):
             list(source.raw(0))
         with pytest.raises(OSError, match=rf"{address}/codes/.*503"):
-            list(read_tar(place(address) / "codes" / codec.id / "train-000000.tar"))
+            list(read_tar(to_location(address) / "codes" / codec.id / "train-000000.tar"))
         server.shutdown()
     with pytest.raises(OSError, match=rf"{address}/dataset.json: .*refused"):
         load_dataset(address)

@@ -44,7 +44,7 @@ from pipeline.engine.time_limit import ITEM_LIMIT_S
 from pipeline.features.codes import Encode, extract_codes
 from pipeline.features.extract import Extract
 from pipeline.features.plan import Settings, Work
-from pipeline.features.pose.stage import Pose, Watched
+from pipeline.features.pose.stage import Collected, Pose
 from pipeline.features.visual.stage import Visual
 from pipeline.output.verify import verify
 from pipeline.report.report import Report
@@ -680,7 +680,7 @@ def test_a_network_that_hangs_ends_as_timeout():
     pose = Pose(settings)
     pose._net = hangs
     watch = SimpleNamespace(crops=lambda: np.zeros((1, 4, 4, 3)))
-    pose._one = lambda work: Watched(watch, [], None, None, False)
+    pose._one = lambda work: Collected(watch, [], None, None, False)
     assert [work.outcome.code for work in pose(items)] == ["timeout", "timeout"]
 
 

@@ -19,7 +19,7 @@ from model.data.clips import Clip, read_clips
 from model.data.source import Source
 from model.evaluate.command import NAME, folder_of, genre_notes, load, load_sets, to_show
 from model.evaluate.paper import FULL, TABLES, row_of
-from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, Judge, plain_scores
+from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, Scorer, plain_scores
 from model.evaluate.tables import (
     TITLES,
     beside_the_paper,
@@ -83,10 +83,10 @@ def clips(shards):
 
 
 @pytest.fixture(scope="module")
-def judge(clips, shards) -> Judge:
+def scorer(clips, shards) -> Scorer:
     embedding = load_embedding("mel-statistics")
     training = read_training(source_of(shards, "train"), clips, embedding)
-    return Judge(clips, embedding, training.database, 60.0, 1024)
+    return Scorer(clips, embedding, training.database, 60.0, 1024)
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -224,9 +224,9 @@ def test_codes_of_joined_segments_sound_in_their_places(clips):
     assert np.allclose(sound[middle], alone[middle], atol=1e-4)
 
 
-def test_a_clip_without_an_onset_has_no_score_and_the_means_leave_it_out(judge, clips):
+def test_a_clip_without_an_onset_has_no_score_and_the_means_leave_it_out(scorer, clips):
     silent = [replace(clips[0], segments=np.zeros_like(clips[0].segments)), *clips[1:]]
-    other = Judge(silent, None, None, None, 1024)
+    other = Scorer(silent, None, None, None, 1024)
     scores = other.scores(Music("x", [clip.audio for clip in clips]))
     rows = {"x": {"each": plain_scores(scores)}}
     (told,) = unscored({"rows": rows})
@@ -238,28 +238,28 @@ def test_a_clip_without_an_onset_has_no_score_and_the_means_leave_it_out(judge, 
     assert "align" not in scores
 
 
-def test_one_song_has_no_interval(judge, clips):
-    alone = Judge(clips[:1], None, None, 60.0, 1024)
+def test_one_song_has_no_interval(scorer, clips):
+    alone = Scorer(clips[:1], None, None, 60.0, 1024)
     found = alone.summary(alone.scores(Music("x", [clips[0].audio], [clips[0].codes])))
     assert found["onset_f"].value == 1
     assert math.isnan(found["onset_f"].low)
     assert cell({"value": 1.0, "low": None, "high": None, "groups": 1}, "onset_f") == "1.000"
 
 
-def test_loudness_of_a_segment_does_not_change_its_embedding(judge, clips):
-    loud = judge.scores(Music("x", [clip.audio for clip in clips]))
-    quiet = judge.scores(Music("x", [0.1 * clip.audio for clip in clips]))
+def test_loudness_of_a_segment_does_not_change_its_embedding(scorer, clips):
+    loud = scorer.scores(Music("x", [clip.audio for clip in clips]))
+    quiet = scorer.scores(Music("x", [0.1 * clip.audio for clip in clips]))
     assert np.allclose(loud["patches"], quiet["patches"], atol=1e-3)
 
 
 def test_distances_of_sets_are_of_all_patches(clips):
     quarters = Embedding("quarters", lambda x: np.log1p(np.abs(x[:44100]).reshape(4, 3, -1)).sum(2))
-    judge = Judge(clips, quarters, None, None, 1024)
+    scorer = Scorer(clips, quarters, None, None, 1024)
     ours = [0.5 * clip.audio + 0.1 * clip.audio**2 for clip in clips]
-    scores = judge.scores(Music("x", ours))
-    assert scores["patches"].shape == (len(judge.segment_songs), 4, 3)
-    wanted = frechet(judge.patches.reshape(-1, 3), scores["patches"].reshape(-1, 3))
-    assert judge.summary(scores)["frechet"].value == pytest.approx(wanted)
+    scores = scorer.scores(Music("x", ours))
+    assert scores["patches"].shape == (len(scorer.segment_songs), 4, 3)
+    wanted = frechet(scorer.patches.reshape(-1, 3), scores["patches"].reshape(-1, 3))
+    assert scorer.summary(scores)["frechet"].value == pytest.approx(wanted)
 
 
 def test_settings_unlike_the_papers_are_told():
@@ -350,14 +350,14 @@ def test_runs_that_the_paper_has_no_row_for_come_last(evaluated):
     assert "| network of the paper |" in told
 
 
-def test_segments_without_a_genre_have_no_score_and_the_others_keep_theirs(judge, clips):
+def test_segments_without_a_genre_have_no_score_and_the_others_keep_theirs(scorer, clips):
     some = [replace(clips[0], piece=replace(clips[0].piece, genre="")), *clips[1:]]
-    other = Judge(some, judge.embedding, judge.database, None, 1024)
+    other = Scorer(some, scorer.embedding, scorer.database, None, 1024)
     found = other.scores(Music("x", [clip.audio for clip in clips]))["genre"]
     assert np.isnan(found).tolist() == [True] * 2 + [False] * 4
     assert genre_notes(other, "train") == ["2 of 6 segments have no genre"]
-    own = replace(judge.database, songs=(clips[1].song,) * len(judge.database.songs))
-    found = Judge(clips, judge.embedding, own, None, 1024)
+    own = replace(scorer.database, songs=(clips[1].song,) * len(scorer.database.songs))
+    found = Scorer(clips, scorer.embedding, own, None, 1024)
     found = found.scores(Music("x", [clip.audio for clip in clips]))["genre"]
     assert np.isnan(found).tolist() == [False] * 2 + [True] * 2 + [False] * 2
 

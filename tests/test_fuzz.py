@@ -383,8 +383,8 @@ CLIPS = [CLIP, CLIP | {"id": "a_c001", "decision": "reject", "reason": "silent",
                        "split": "", "detail": "-70 dBFS", "dancers": None}]  # fmt: skip
 ROWS = [
     Row("a", "a.mp4", song="s", dancers=("d01",), motion="a.pkl", sha256="0" * 64, bytes=9),
-    Row("b", "b.mp4", start_s="1/2", stop_s="7/2", box=(0, 0, 90, 60), counted=1),
-    Row("c", "c.mp4", split="", ended="rejected_silent", why="clip of c.mp4: silent"),
+    Row("b", "b.mp4", start_s="1/2", stop_s="7/2", box=(0, 0, 90, 60), dancers_seen=1),
+    Row("c", "c.mp4", split="", known_code="rejected_silent", why="clip of c.mp4: silent"),
 ]
 KEYPOINTS = {"version": 1.3, "people": [{"pose_keypoints_2d": [float(k) for k in range(75)]}] * 2}
 REPORT = {"inputs": 2, "rows": [{"video_id": "a", "status": "failed", "code": "empty",

@@ -474,7 +474,7 @@ def test_a_row_outside_its_root_is_never_opened(tmp_path, where):
     manifest.save(tmp_path / "rows.parquet", rows)
     rows, _ = manifest.load(tmp_path / "rows.parquet")
     rows = manifest.hash_inputs(tmp_path / "in", tmp_path / "in", rows)
-    assert [row.ended for row in rows] == ["", "outside_root", "outside_root"]
+    assert [row.known_code for row in rows] == ["", "outside_root", "outside_root"]
     assert [bool(row.sha256) for row in rows] == [True, False, False]
     settings = Settings(tmp_path / "in", tmp_path / "in", tmp_path / "work", visual="none")
     outcomes = pipeline.build.extract(settings, rows, LocalEngine(), 1.0)

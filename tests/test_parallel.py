@@ -287,11 +287,11 @@ def test_one_process_is_a_team_that_changes_nothing():
     team.seed_noise(0)
     assert torch.equal(before, torch.get_rng_state())
     assert not optimiser._optimizer_step_pre_hooks
-    assert (team.any(True), team.any(False), team.least(3), team.gather("a")) == (
+    assert (team.any(True), team.any(False), team.min(3), team.gather("a")) == (
         True, False, 3, ["a"],
     )  # fmt: skip
     assert team.mean({"a": 1.0}) == {"a": 1.0}
-    with pytest.raises(KeyError), team.together():
+    with pytest.raises(KeyError), team.all_or_none():
         raise KeyError
 
 

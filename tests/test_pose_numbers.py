@@ -15,7 +15,7 @@ from pipeline import cli
 from pipeline.features.motion import openpose
 from pipeline.features.motion.body25 import BODY_25, COCO, COCO_WHOLEBODY, normalise, to_body25
 from pipeline.features.plan import Settings
-from pipeline.features.pose.people import Watch, motion_of, pose_times
+from pipeline.features.pose.people import PersonCollector, motion_of, pose_times
 from pipeline.features.pose.tracks import Tracker, bridge, dancers_seen, main_dancer
 from pipeline.media.reader import FrameRequest, read_frames
 from pipeline.sources.manifest import Row
@@ -204,7 +204,7 @@ class Centre:
 @pytest.mark.parametrize("frames", [1, 4, 41, 93])
 @pytest.mark.parametrize("scale", [1, 3])
 def test_a_moving_block_is_followed_in_px_of_the_videos_own_picture(frames, scale):
-    watch = Watch(Wall(), Centre(), frames, (200 * scale, 120 * scale))
+    watch = PersonCollector(Wall(), Centre(), frames, (200 * scale, 120 * scale))
     for index in range(frames):
         picture = np.zeros((120, 200, 3), np.uint8)
         picture[30:91, 20 + index : 41 + index] = 255
@@ -221,7 +221,7 @@ def test_a_moving_block_is_followed_in_px_of_the_videos_own_picture(frames, scal
 
 def test_a_long_video_does_not_keep_its_crops(monkeypatch):
     monkeypatch.setattr("pipeline.features.pose.people.CROPS", 20)
-    watch = Watch(Wall(), Centre(), 93, (200, 120))
+    watch = PersonCollector(Wall(), Centre(), 93, (200, 120))
     for index in range(93):
         picture = np.zeros((120, 200, 3), np.uint8)
         picture[30:91, 20 + index : 41 + index] = 255
@@ -234,7 +234,7 @@ def test_a_long_video_does_not_keep_its_crops(monkeypatch):
 
 
 def test_nobody_in_sight_is_a_motion_of_zeros():
-    watch = Watch(Wall(), Centre(), 7, (200, 120))
+    watch = PersonCollector(Wall(), Centre(), 7, (200, 120))
     for _ in range(7):
         watch(np.zeros((120, 200, 3), np.uint8))
     pose = watch.result(np.zeros((0, 1, 3), np.float32)) | {"times_s": np.arange(7) / 30}

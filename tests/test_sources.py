@@ -100,7 +100,7 @@ def aist_rows(source: Path, tmp_path: Path, **changes: object) -> tuple[Report, 
     listing = list_inputs(asked, engine=None)
     rows = [find(listing.root, row) for row in listing.rows]
     assert len(report.rows) == len(rows) == sum(report.counts.values())
-    return report, {row.path: row for row in rows if row.ended != "missing_file"}
+    return report, {row.path: row for row in rows if row.known_code != "missing_file"}
 
 
 def test_aist_files_are_found_by_name_in_folders_and_in_any_case(tmp_path: Path) -> None:
@@ -112,11 +112,11 @@ def test_aist_files_are_found_by_name_in_folders_and_in_any_case(tmp_path: Path)
     for name in motions | {f"x/._{dance(VAL)}.pkl"}:
         put(source / name)
     report, rows = aist_rows(source, tmp_path)
-    assert {row.video_id: row.split for row in rows.values() if not row.ended} == {
+    assert {row.video_id: row.split for row in rows.values() if not row.known_code} == {
         TRAINED: "train", VAL: "val",
     }  # fmt: skip
-    assert {row.motion for row in rows.values() if not row.ended} == motions
-    assert rows["extra/holiday.mp4"].ended == "not_in_split"
+    assert {row.motion for row in rows.values() if not row.known_code} == motions
+    assert rows["extra/holiday.mp4"].known_code == "not_in_split"
     assert len(report.rows) == 1020 + 1 and not report.notes
     moved = tmp_path / "elsewhere" / "sub"
     put(moved / f"{dance(VAL)}.pkl")
@@ -133,7 +133,7 @@ def test_of_two_files_of_one_name_the_same_one_is_always_taken_and_told(tmp_path
         put(source / name / f"{dance(TRAINED)}.pkl")
     report, rows = aist_rows(source, tmp_path)
     assert rows.pop(f"{TRAINED}.mp4").video_id == TRAINED
-    assert {row.ended for row in rows.values()} == {"same_name"} and len(rows) == 3
+    assert {row.known_code for row in rows.values()} == {"same_name"} and len(rows) == 3
     ends = {row["path"]: row for row in report.rows if row.get("code") == "same_name"}
     assert ends[names[0]]["stage"] == "manifest"
     assert f"{TRAINED}.mp4 is taken for the listed {TRAINED}" in ends[names[0]]["message"]
@@ -150,7 +150,7 @@ def test_listed_videos_beside_the_folder_videos_are_found(tmp_path: Path) -> Non
     assert list_aist(source, official_split("aist"), "none").root == source / "videos"
     put(source / "more" / f"{VAL}.mp4")
     _, rows = aist_rows(source, tmp_path)
-    assert [row.video_id for row in rows.values() if not row.ended] == [VAL, TRAINED]
+    assert [row.video_id for row in rows.values() if not row.known_code] == [VAL, TRAINED]
 
 
 def test_what_aist_advises_to_ignore_is_told_and_left_out_where_asked(tmp_path: Path) -> None:
@@ -163,13 +163,17 @@ def test_what_aist_advises_to_ignore_is_told_and_left_out_where_asked(tmp_path: 
         put(source / f"{name}.mp4")
     report, rows = aist_rows(source, tmp_path)
     assert "1 of 2 listed videos here are of dances that AIST++ advises to ignore" in report.table()
-    assert rows[f"{IGNORED}.mp4"].ended == ""
+    assert rows[f"{IGNORED}.mp4"].known_code == ""
     report, rows = aist_rows(source, tmp_path, ignore_list=IGNORE_LIST)
-    assert rows[f"{IGNORED}.mp4"].ended == "ignored" and rows[f"{TRAINED}.mp4"].ended == ""
+    assert (
+        rows[f"{IGNORED}.mp4"].known_code == "ignored" and rows[f"{TRAINED}.mp4"].known_code == ""
+    )
     assert report.as_dict()["reasons"]["filtered: ignored"] == 28 and not report.notes
     own = put(tmp_path / "own.txt", f"# mine\r\n{dance(TRAINED)} \r\n\r\n".encode())
     report, rows = aist_rows(source, tmp_path, ignore_list=own)
-    assert rows[f"{TRAINED}.mp4"].ended == "ignored" and rows[f"{IGNORED}.mp4"].ended == ""
+    assert (
+        rows[f"{TRAINED}.mp4"].known_code == "ignored" and rows[f"{IGNORED}.mp4"].known_code == ""
+    )
     with pytest.raises(ValueError, match="line 1: 'what' is no name of an AIST dance"):
         aist_rows(source, tmp_path, ignore_list=put(own, b"what\n"))
 
@@ -200,7 +204,7 @@ def test_published_tiktok_videos_are_found_by_name_in_folders(tmp_path: Path) ->
         put(source / name)
     (source / "poses" / "x" / "000000_0_1").mkdir(parents=True)
     listing = list_published(source, "openpose", source / "poses")
-    ended = {row.path: row.ended for row in listing.rows if (source / row.path).is_file()}
+    ended = {row.path: row.known_code for row in listing.rows if (source / row.path).is_file()}
     assert ended == {
         "a/000000_0_0.MP4": "same_name", "b/000000_0_0.mp4": "", "b/000000_0_1.mov": "",
         "stranger.mp4": "not_in_split",

@@ -23,7 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from model.cli import main
 from model.codecs.jukebox import load_codec, random_codec, write_weights
 from model.contract.dataset import load_dataset, save_dataset
-from model.contract.exit_codes import told
+from model.contract.exit_codes import short_repr
 from model.data.pieces import Piece
 from model.data.stream import Position, TrainingStream
 from model.fake_dataset import tones, write_fake_dataset, write_tar
@@ -609,10 +609,10 @@ def test_an_error_of_the_system_is_told_without_its_number(tmp_path):
     ):
         with pytest.raises(OSError) as caught:
             fails()
-        assert words in told(caught.value)
-        assert "Errno" not in told(caught.value)
-    assert told(OSError(28, "No space left on device")) == "No space left on device"
-    assert told(OSError("address: HTTP 500")) == "address: HTTP 500"
+        assert words in short_repr(caught.value)
+        assert "Errno" not in short_repr(caught.value)
+    assert short_repr(OSError(28, "No space left on device")) == "No space left on device"
+    assert short_repr(OSError("address: HTTP 500")) == "address: HTTP 500"
 
 
 @pytest.mark.slow

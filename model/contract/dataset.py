@@ -21,7 +21,7 @@ from model.contract.segment import (
     WINDOW_MIN_S,
     window_samples,
 )
-from model.contract.storage import Url, open_binary, place
+from model.contract.storage import Url, open_binary, to_location
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def load_dataset(root: str | os.PathLike[str] | Url) -> Dataset:
     Raises FileNotFoundError where there is none and ValueError where it does not fit the schema;
     both say what to do.
     """
-    path = place(root) / "dataset.json"
+    path = to_location(root) / "dataset.json"
     try:
         with open_binary(path) as file:
             text = file.read()
@@ -146,7 +146,7 @@ def save_dataset(root: str | os.PathLike[str], dataset: Dataset) -> None:
     write_atomic(Path(root) / "dataset.json", dataset.dumps().encode())
 
 
-def told(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """Return a value for a message: a few lines of YAML can stand for gigabytes."""
     try:
         return reprlib.repr(value)[:200]

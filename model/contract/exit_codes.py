@@ -27,7 +27,7 @@ def exits(lower: str) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except (ValueError, OSError) as error:
-        print(f"error: {told(error)}", file=sys.stderr)
+        print(f"error: {error_text(error)}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
     except (MemoryError, RuntimeError) as error:
         if str(error).startswith("cannot cache function"):  # numba's words
@@ -53,7 +53,7 @@ def _out_of_memory(error: Exception) -> bool:
     return named or "can't allocate memory" in str(error)
 
 
-def told(error: ValueError | OSError) -> str:
+def error_text(error: ValueError | OSError) -> str:
     """Return an error in words: our own as they are, the system's without its number."""
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)

@@ -83,7 +83,7 @@ def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
                     raise ValueError(f"{path.name}: member {info.name!r} stands twice")
                 members[suffix] = tar.extractfile(info).read()
     except tarfile.TarError as error:
-        raise ValueError(f"{path}: not a whole tar after key {key!r}: {error}") from None
+        raise ValueError(f"{path}: truncated or invalid tar after key {key!r}: {error}") from None
     if members:
         yield key, members
 

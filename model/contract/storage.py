@@ -38,17 +38,17 @@ class Url:
         return Url(self.address.rstrip("/").rpartition("/")[0])
 
 
-Place = Path | Url
+Location = Path | Url
 
 
-def place(text: str | os.PathLike[str] | Url) -> Place:
+def to_location(text: str | os.PathLike[str] | Url) -> Location:
     """Return an address (anything with `://`) as Url, the rest as Path."""
     if isinstance(text, str) and "://" in text:
         return Url(text)
     return text if isinstance(text, Url) else Path(text)
 
 
-def open_binary(where: Place) -> BinaryIO:
+def open_binary(where: Location) -> BinaryIO:
     """Open a file to read its bytes from beginning to end.
 
     Raises FileNotFoundError where there is none, another OSError where it cannot be reached, and

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from model.contract.segment import GENRES, META, WAV, split_key
-from model.contract.storage import UNREADABLE, Place, open_binary
+from model.contract.storage import UNREADABLE, Location, open_binary
 from model.contract.wav import decode_pcm
 
 Raw = dict[str, Any]
@@ -25,7 +25,7 @@ STREAM_BYTES = 1 << 18
 """Read at a time from what cannot seek."""
 
 
-def read_tar(path: Place, wanted: Container[int] | None = None) -> Iterator[Raw]:
+def read_tar(path: Location, wanted: Container[int] | None = None) -> Iterator[Raw]:
     """Yield the samples of one tar in order; ValueError names a damaged file.
 
     Of samples that are not `wanted` (by number from 0) the key is right and the members are None:
@@ -40,8 +40,8 @@ def read_tar(path: Place, wanted: Container[int] | None = None) -> Iterator[Raw]
                 try:
                     yield from group_by_keys(_members(tar, str(path), wanted))
                 except (ValueError, MemoryError) as error:  # a member twice, or beyond all memory
-                    told = next(iter(error.args), type(error).__name__)
-                    raise tarfile.ReadError(f"{told!s:.300}") from None
+                    message = next(iter(error.args), type(error).__name__)
+                    raise tarfile.ReadError(f"{message!s:.300}") from None
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: listed in dataset.json, but not there; build it again"
@@ -51,8 +51,8 @@ def read_tar(path: Place, wanted: Container[int] | None = None) -> Iterator[Raw]
             f"{path}: damaged tar ({error}); see: pipeline verify --shards {path.parent}"
         ) from None
     except UNREADABLE as error:
-        told = getattr(error, "strerror", None) or error
-        raise OSError(f"{path}: cannot be read ({told})") from None
+        message = getattr(error, "strerror", None) or error
+        raise OSError(f"{path}: cannot be read ({message})") from None
 
 
 def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> Iterator[Raw]:
@@ -75,7 +75,7 @@ def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> I
 
 
 def paired(
-    features: Place, codes: Place, segments: int, wanted: Container[int] | None = None
+    features: Location, codes: Location, segments: int, wanted: Container[int] | None = None
 ) -> Iterator[Raw]:
     """Yield the samples, or the `wanted` ones, of two tars with the same keys in order, as one.
 
@@ -121,8 +121,8 @@ def member(raw: Raw, suffix: str, specs: dict[str, dict[str, Any]], url: str) ->
         try:
             array = np.load(io.BytesIO(raw[suffix]), allow_pickle=False)
         except NO_ARRAY as error:
-            told = f"{url}: {name}: no array ({error!s:.300}); build the shards again"
-            raise ValueError(told) from None
+            message = f"{url}: {name}: no array ({error!s:.300}); build the shards again"
+            raise ValueError(message) from None
     if str(array.dtype) != spec["dtype"] or list(array.shape) != list(spec["shape"]):
         raise ValueError(
             f"{url}: {name} is {array.dtype} {array.shape}, expected {spec['dtype']} "

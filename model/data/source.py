@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.contract.dataset import Codes, Dataset
 from model.contract.segment import LEVELS, MOTION, VISUAL, WAV
-from model.contract.storage import Place
+from model.contract.storage import Location
 from model.contract.wav import PCM_SCALE
 from model.data.reader import Raw, genre_index, member, meta_of, paired, pcm_of
 
@@ -71,7 +71,7 @@ class Batch:
 class Source:
     """One split of a shard folder, as training reads it. `bins` are the codebook's entries."""
 
-    root: Place
+    root: Location
     dataset: Dataset
     split: str
     codec_id: str
@@ -155,7 +155,7 @@ class Source:
         return Batch(list(keys), audio, codes, stack(MOTION), stack(VISUAL), stack("genre"))
 
 
-def codes_of(dataset: Dataset, codec_id: str, root: Place) -> Codes:
+def codes_of(dataset: Dataset, codec_id: str, root: Location) -> Codes:
     """Return the entry of the loaded codec; codes of any other codec are refused, naming both."""
     if not dataset.codecs:
         raise ValueError(

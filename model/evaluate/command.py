@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from model.evaluate.score import Judge
+    from model.evaluate.score import Scorer
     from model.measures.embeddings import Embedding
 
 from model.contract.dataset import Dataset
@@ -28,10 +28,10 @@ def folder_of(run_folder: Path, split: str = "test") -> Path:
     return run_folder / ("evaluation" if split == "test" else f"evaluation-{split}")
 
 
-def add_arguments(parser: argparse.ArgumentParser, place: Callable[[str], object]) -> None:
-    """Add the options; `place` reads a folder or the address of one."""
+def add_arguments(parser: argparse.ArgumentParser, to_location: Callable[[str], object]) -> None:
+    """Add the options; `to_location` reads a folder or the address of one."""
     parser.add_argument("--run", dest="run_folder", type=Path)
-    parser.add_argument("--shards", type=place, help="with true music and codes")
+    parser.add_argument("--shards", type=to_location, help="with true music and codes")
     parser.add_argument("--split", default="test", help="to evaluate on (default test)")
     parser.add_argument("--train-split", default="train", metavar="SPLIT",
                         help="that genres and the nearest dance are looked up in")  # fmt: skip
@@ -120,7 +120,7 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     from model.data.clips import read_clips
     from model.data.source import Source
     from model.evaluate.page import write_page
-    from model.evaluate.score import Judge, plain, plain_scores
+    from model.evaluate.score import Scorer, plain, plain_scores
     from model.evaluate.systems import rows
     from model.evaluate.training_split import Training, read_training
     from model.families.d2m_gan.config import to_dict
@@ -147,28 +147,28 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     if embedding is not None or not arguments.alone:
         looked_up = source(arguments.train_split)
         training = read_training(looked_up, clips, embedding, dances=not arguments.alone)
-    judge = Judge(clips, embedding, training.database, clips[0].motion_fps, codec.bins(level))
+    scorer = Scorer(clips, embedding, training.database, clips[0].motion_fps, codec.bins(level))
     shown = to_show([clip.song for clip in clips], arguments.clips)
     notes = labels(codec.note, sorted({*dataset.untrained, *trained.dataset.untrained}))
     if embedding is not None:
         notes += [embedding.note] if embedding.note else []
-        notes += genre_notes(judge, arguments.train_split)
-    told: dict[str, Any] = {}
+        notes += genre_notes(scorer, arguments.train_split)
+    scored: dict[str, Any] = {}
     heard: list[Music] = []
     whole = load_codec(codec.source, dataset.codecs[codec.codes_id].levels, device)
     for music in rows(
         trained, whole, clips, training, arguments.denoise, arguments.seed, arguments.alone
     ):
         print(f"  {music.name}", flush=True)
-        scores = judge.scores(music)
-        told[music.name] = {"scores": plain(judge.summary(scores)), "each": plain_scores(scores)}
+        scores = scorer.scores(music)
+        scored[music.name] = {"scores": plain(scorer.summary(scores)), "each": plain_scores(scores)}
         notes += [music.note] if music.note else []
         heard.append(Music(music.name, [music.audio[i] for i in shown]))
         if music.name == f"D2M-GAN, {level}":
             sets = {"codes": scores["of codes"].astype(np.uint16)}
             if embedding is not None:
-                sets |= {"patches": scores["patches"], "truth": judge.patches}
-    if not arguments.alone and "shuffled pairing" not in told:
+                sets |= {"patches": scores["patches"], "truth": scorer.patches}
+    if not arguments.alone and "shuffled pairing" not in scored:
         notes.append("one song has more than half of the clips: no rows of other songs' music")
     found = {
         "run": str(arguments.run_folder),
@@ -189,10 +189,10 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
         "embedding": embedding.name if embedding is not None else "none",
         "labels": notes,
         "songs": [clip.song for clip in clips],
-        "segment_songs": judge.segment_songs,
+        "segment_songs": scorer.segment_songs,
         "segments": [f"{clip.piece.video_id}/{clip.piece.first + i}"
                      for clip in clips for i in range(len(clip.segments))],
-        "rows": told,
+        "rows": scored,
     }  # fmt: skip
     folder = folder_of(arguments.run_folder, arguments.split)
     write_page(folder, found, [clips[i] for i in shown], heard)
@@ -209,12 +209,12 @@ def data_id(dataset: Dataset, split: str) -> str:
     return hashlib.sha256(listed.encode()).hexdigest()[:12] if listed else ""
 
 
-def genre_notes(judge: Judge, train_split: str) -> list[str]:
+def genre_notes(scorer: Scorer, train_split: str) -> list[str]:
     """Say where genre accuracy has nothing to go by."""
-    if judge.database is None:
+    if scorer.database is None:
         return [f"split {train_split} has no genres: no genre accuracy"]
-    missing = sum(genre not in GENRES for genre in judge.genres)
-    return [f"{missing} of {len(judge.genres)} segments have no genre"] if missing else []
+    missing = sum(genre not in GENRES for genre in scorer.genres)
+    return [f"{missing} of {len(scorer.genres)} segments have no genre"] if missing else []
 
 
 def find_embedding(arguments: argparse.Namespace, device: torch.device) -> Embedding | None:

@@ -43,7 +43,7 @@ SetFigure = tuple[np.ndarray, Callable[[np.ndarray, np.ndarray], float]]
 """What a figure of a set is computed of (S, …), and how, from some of it and their indices."""
 
 
-class Judge:
+class Scorer:
     """Knows a split's true music; scores other music against it.
 
     Rhythm is judged on whole clips (a tracker needs more than 2 s), the paper's scores on segments
@@ -100,13 +100,13 @@ class Judge:
 
         Of fewer than two songs there is none: low and high are NaN.
         """
-        told = {
+        found = {
             name: _mean(scores[name], self.songs if name in OF_CLIPS else self.segment_songs)
             for name in (*OF_SEGMENTS, *OF_CLIPS)
             if name in scores
         }
         figures = set_figures(scores, self.patches, self.bins)
-        return told | {n: _figure(*f, self.segment_songs) for n, f in figures.items()}
+        return found | {n: _figure(*f, self.segment_songs) for n, f in figures.items()}
 
     def _of_clip(self, i: int, audio: np.ndarray) -> dict[str, float]:
         beats, motion = beats_s(audio), self.clips[i].piece.motion

@@ -10,7 +10,7 @@ import numpy as np
 from model.contract.segment import LEVELS
 from model.evaluate.paper import AIST, OTHERS, TABLES, TIKTOK, Row, row_of
 from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, PAPER, set_figures
-from model.families.d2m_gan.config import FREE, Config, to_dict
+from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, Config, to_dict
 from model.listening.report import PAPER as OPINIONS
 from model.measures.bootstrap import paired_difference, set_difference, sign_flip_p
 
@@ -51,8 +51,8 @@ def unscored(evaluation: Evaluation) -> list[str]:
             if count := each.count(None):
                 unit = "clips" if name in OF_CLIPS else "segments"
                 missing.setdefault(f"{count} of {len(each)} {unit}", set()).add(TITLES[name])
-    told = "; ".join(f"{', '.join(sorted(names))}: {of}" for of, names in sorted(missing.items()))
-    return [f"Without a score, as it is not defined there, and left out: {told}."] if told else []
+    found = "; ".join(f"{', '.join(sorted(names))}: {of}" for of, names in sorted(missing.items()))
+    return [f"Without a score, as it is not defined there, and left out: {found}."] if found else []
 
 
 def cell(found: Mapping[str, Any] | None, name: str) -> str:
@@ -202,12 +202,12 @@ def _row(row: Row, runs: Mapping[str, Sequence[Evaluation]]) -> list[str]:
 
 
 def _ours(runs: Iterable[Evaluation]) -> str:
-    told = []
+    found = []
     for e in runs:
         scores = e["rows"][e["row"]]["scores"]
         names = PAPER[:-1] if e["dataset"] == "tiktok" else PAPER
-        told.append(" / ".join(cell(scores.get(name), name) for name in names))
-    return "; ".join(told) or "–"
+        found.append(" / ".join(cell(scores.get(name), name) for name in names))
+    return "; ".join(found) or "–"
 
 
 def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -246,7 +246,7 @@ def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
 
 def unlike_the_paper(config: Mapping[str, Any]) -> list[str]:
     """Return the settings that decide what a model is and are not the default, the paper's."""
-    said = FREE | {"level", "seed", "arch", "batch_size"}
+    said = MAY_CHANGE_ON_RESUME | {"level", "seed", "arch", "batch_size"}
     ours, papers = (
         {k: v for k, v in {**c, **c["weights"]}.items() if k not in {*said, "weights"}}
         for c in (config, to_dict(Config()))

@@ -180,7 +180,7 @@ def write_pieces(
     pieces, without their features, and their files.
     """
     untrained = sorted({*untrained, *trained.dataset.untrained})
-    told = labels(trained.codec.note, untrained)
+    notes = labels(trained.codec.note, untrained)
     written: list[tuple[Piece, Path]] = []
     rows = []
     for piece in pieces:
@@ -222,10 +222,10 @@ def write_pieces(
             if getattr(trained.generator, name) is not None
         ],
         "denoised": denoised,
-        "labels": told,
+        "labels": notes,
         "generated": rows,
     }
     write_atomic(out / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
-    for label in told:
+    for label in notes:
         print(f"note: {label}")
     return written

@@ -16,7 +16,7 @@ import numpy as np
 
 from model.contract.dataset import load_dataset
 from model.contract.segment import SAMPLE_RATE_HZ, split_key
-from model.contract.storage import Place
+from model.contract.storage import Location
 from model.contract.wav import decode_wav
 from model.data.reader import meta_of, pcm_of, read_tar
 from model.generation.generate import SUMMARY
@@ -109,7 +109,7 @@ def read_system(name: str, folder: Path) -> System:
 
 
 def choose_clips(
-    shards: Place, split: str, systems: dict[str, System], settings: Settings, rng: random.Random
+    shards: Location, split: str, systems: dict[str, System], settings: Settings, rng: random.Random
 ) -> tuple[list[Clip], Clip, list[str]]:
     """Return the clips, one more to practise on, and notes; songs take turns.
 
@@ -167,7 +167,7 @@ def music_start_s(folder: Path, piece: dict[str, Any]) -> float:
 
 
 def read_truth(
-    shards: Place, split: str, spans: Iterable[Span]
+    shards: Location, split: str, spans: Iterable[Span]
 ) -> tuple[dict[Span, np.ndarray], dict[Span, str]]:
     """Return the true music (N,) of each span, and the name of its song."""
     dataset = load_dataset(shards)

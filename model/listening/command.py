@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def add_arguments(parser: argparse.ArgumentParser, place: Callable[[str], object]) -> None:
+def add_arguments(parser: argparse.ArgumentParser, to_location: Callable[[str], object]) -> None:
     """Add the three commands; `place` reads a folder or the address of one."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     sub = commands.add_parser("prepare", help="make a blinded set of generated and true music")
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser, place: Callable[[str], object
         "--system", dest="systems", type=_system, action="append", required=True,
         metavar="NAME=DIR", help="what model generate --out DIR wrote; once for each system",
     )  # fmt: skip
-    sub.add_argument("--shards", type=place, required=True, help="the true music's data set")
+    sub.add_argument("--shards", type=to_location, required=True, help="the true music's data set")
     sub.add_argument("--split", default="test", help="that was generated from (default test)")
     sub.add_argument("--out", type=Path, required=True, help="the set's folder, to be made")
     sub.add_argument("--parts", type=_parts, default=("coherence", "quality"), metavar="PART,…",

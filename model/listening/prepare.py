@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from model.contract.segment import SAMPLE_RATE_HZ
-from model.contract.storage import Place
+from model.contract.storage import Location
 from model.contract.wav import write_wav
 from model.generation.pipeline_process import mux
 from model.listening.clips import Clip, Settings, check_names, choose_clips, read_system
@@ -61,7 +61,7 @@ class Sound:
 
 
 def prepare(
-    shards: Place, split: str, folders: dict[str, Path], out: Path, settings: Settings
+    shards: Location, split: str, folders: dict[str, Path], out: Path, settings: Settings
 ) -> Key:
     """Write the set `out`, whole or not at all; return its key.
 
@@ -88,11 +88,11 @@ def prepare(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         part_folder = Path(folder) / "set"
         items = write_media(media(part_folder), by_name, notes)
-        told = {**asdict(settings), "shards": str(shards), "split": split, "level_db": LEVEL_DB,
+        found = {**asdict(settings), "shards": str(shards), "split": split, "level_db": LEVEL_DB,
                 "anchor_q_db": ANCHOR_Q_DB}  # fmt: skip
         facts = {name: system.facts for name, system in systems.items()}
         set_id = secrets.token_hex(8)
-        key = Key(set_id, seed, facts, told, meanings, notes)
+        key = Key(set_id, seed, facts, found, meanings, notes)
         save(part_folder, Plan(set_id, items, orders, settings.checks > 0), key)
         os.rename(part_folder, out)
     return key

@@ -203,8 +203,8 @@ def outline(plan: Plan, order: list[str]) -> dict[str, Any]:
     """Return what a listener may know of the whole: how many clips, how long, what of."""
     items = [plan.items[name] for name in order]
     parts = [part for part in PARTS if any(item.part == part for item in items)]
-    told = {"total": len(items), "minutes": minutes(plan, order), "parts": parts}
-    return {**told, "beeps": plan.beeps}
+    found = {"total": len(items), "minutes": minutes(plan, order), "parts": parts}
+    return {**found, "beeps": plan.beeps}
 
 
 def describe(plan: Plan, done: int, following: str | None, heard: bool) -> dict[str, Any]:
@@ -255,8 +255,8 @@ def serve(folder: Path, host: str, port: int) -> None:
             shown = f"[{address}]" if ":" in address else address
             link = f"http://{shown}:{number}/?invitation={app.state.store.invitation}"
             print(f"{'or' if count else 'give listeners this link:'} {link}")
-        told = f"answers: {answers_file(folder)}; stop with Ctrl-C, go on with the same command"
-        print(told, flush=True)
+        found = f"answers: {answers_file(folder)}; stop with Ctrl-C, go on with the same command"
+        print(found, flush=True)
         options = uvicorn.Config(
             app, access_log=False, log_level="warning", server_header=False,
             timeout_graceful_shutdown=STOP_S,

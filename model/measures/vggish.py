@@ -113,12 +113,12 @@ def load_vggish(path: Path) -> VGGish:
     with torch.device("meta"):
         network = VGGish()
     state, wanted = _read(path), network.state_dict()
-    told = {name: tuple(value.shape) for name, value in state.items() if hasattr(value, "shape")}
+    found = {name: tuple(value.shape) for name, value in state.items() if hasattr(value, "shape")}
     expected = {name: tuple(value.shape) for name, value in wanted.items()}
-    if told != expected:
-        odd = sorted(told.items() ^ expected.items())
+    if found != expected:
+        odd = sorted(found.items() ^ expected.items())
         raise ValueError(
-            f"{path}: {odd[0][0]} is {told.get(odd[0][0])}, VGGish has {expected.get(odd[0][0])} "
+            f"{path}: {odd[0][0]} is {found.get(odd[0][0])}, VGGish has {expected.get(odd[0][0])} "
             f"({len({name for name, _ in odd})} differ); see `pipeline weights fetch vggish`"
         )
     floats = {name: torch.as_tensor(value).float() for name, value in state.items()}

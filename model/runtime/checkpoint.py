@@ -96,7 +96,7 @@ def unreadable(error: BaseException) -> str:
     """Return why torch reads no tensors from a file, without its advice to run code in it."""
     if isinstance(error, pickle.UnpicklingError | EOFError):
         return "it is cut short, or asks for more than tensors and plain values"
-    return getattr(error, "strerror", None) or _told(error)
+    return getattr(error, "strerror", None) or _one_line(error)
 
 
 def load_state(target: Restorable, state: dict[str, Any], what: str) -> None:
@@ -104,7 +104,9 @@ def load_state(target: Restorable, state: dict[str, Any], what: str) -> None:
     try:
         target.load_state_dict(state)
     except UNFIT as error:
-        raise ValueError(f"{what} does not fit the run's configuration: {_told(error)}") from None
+        raise ValueError(
+            f"{what} does not fit the run's configuration: {_one_line(error)}"
+        ) from None
 
 
 def differences(was: dict[str, Any], now: dict[str, Any]) -> str:
@@ -123,5 +125,5 @@ def tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
             yield from tensors(inner, f"{name}.{key}")
 
 
-def _told(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__

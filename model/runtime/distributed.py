@@ -27,18 +27,18 @@ TIMEOUT_S = 3600
 """How long the others wait for one, which may validate or save alone."""
 
 
-class Elsewhere(Exception):
+class PeerFailed(Exception):
     """Another process of the run failed, and says why itself; the text, if any, is of this one."""
 
 
 @contextmanager
 def _meeting() -> Iterator[None]:
-    """Raise Elsewhere where the others cannot be met: one that fails in a step leaves at once."""
+    """Raise PeerFailed where the others cannot be met: one that fails in a step leaves at once."""
     try:
         yield
     except RuntimeError as error:
         words = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise Elsewhere(f"another process of the run cannot be reached ({words:.200})") from None
+        raise PeerFailed(f"another process of the run cannot be reached ({words:.200})") from None
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Team:
     size: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Leave the block well in all processes, or in none: there Elsewhere is raised."""
+    def all_or_none(self) -> Iterator[None]:
+        """Exit the block on every process, or raise PeerFailed on every one."""
         well = False
         try:
             yield
@@ -65,13 +65,13 @@ class Team:
         finally:
             others = self.any(not well)
         if others:
-            raise Elsewhere
+            raise PeerFailed
 
     def any(self, flag: bool) -> bool:
         """Return whether any process says so."""
-        return self.least(0 if flag else 1) == 0
+        return self.min(0 if flag else 1) == 0
 
-    def least(self, value: int) -> int:
+    def min(self, value: int) -> int:
         """Return the least of the processes' values."""
         if self.size == 1:
             return value
@@ -123,7 +123,7 @@ class Team:
 
     def seed_noise(self, seed: int) -> None:
         """Give each process random numbers of its own; process 0 keeps those of a run alone."""
-        if not self.first:
+        if not self.is_main:
             state = np.random.SeedSequence((seed, self.rank)).generate_state(1, np.uint64)
             torch.manual_seed(int(state[0]))
 

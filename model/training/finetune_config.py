@@ -1,4 +1,4 @@
-"""What a fine-tuning of the decoder can be told."""
+"""The settings of a fine-tuning of the decoder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from model.contract.segment import LEVELS
 
-FREE = ("steps", "lr_decoder", "lr_discriminator", "workers", "worker_timeout_s",
+MAY_CHANGE_ON_RESUME = ("steps", "lr_decoder", "lr_discriminator", "workers", "worker_timeout_s",
         "log_every", "save_every", "val_every", "val_segments", "sample_segments")  # fmt: skip
 """Settings that may change when a run is resumed."""
 

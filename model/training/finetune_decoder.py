@@ -27,7 +27,7 @@ from model.codecs.jukebox.weights import Weights
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
 from model.contract.segment import LEVELS
-from model.contract.storage import Place
+from model.contract.storage import Location
 from model.data.source import Batch, Source, spread_batches
 from model.data.stream import Position, TrainingStream, training_batches
 from model.families.d2m_gan.discriminators import Adversary, MultiScale
@@ -43,7 +43,7 @@ from model.runtime.checkpoint import (
 from model.runtime.optimiser import adam, set_rate
 from model.runtime.run_log import Progress, RunLog, labels, reported, write_samples
 from model.runtime.signals import Interrupted, next_unless, stop_requested
-from model.training.finetune_config import FREE, SynthesizerConfig
+from model.training.finetune_config import MAY_CHANGE_ON_RESUME, SynthesizerConfig
 from model.training.state import BEGIN_ANEW, choose_codec, data_facts, other_data
 
 CHECKPOINT, CODEC = "checkpoint.pt", "codec.safetensors"
@@ -154,7 +154,7 @@ def validate(state: State, source: Source) -> dict[str, float]:
 
 
 @torch.no_grad()
-def listen(state: State, source: Source) -> Iterator[tuple[str, dict[str, Tensor]]]:
+def samples(state: State, source: Source) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Yield key and sounds (N,) of segments spread over the split: truth, before, now."""
     level = state.config.level
     for batch in spread_batches(source, 1, state.config.sample_segments):
@@ -213,9 +213,9 @@ def restore(state: State, run: Path) -> None:
     content = read_checkpoint(run / CHECKPOINT, PARTS)
 
     def fixed(config: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in config.items() if name not in FREE}
+        return {name: value for name, value in config.items() if name not in MAY_CHANGE_ON_RESUME}
 
-    for what, told in (
+    for what, message in (
         (
             "another configuration",
             differences(fixed(content["config"]), fixed(asdict(state.config))),
@@ -223,9 +223,9 @@ def restore(state: State, run: Path) -> None:
         ("other data", other_data(content["data"], data_facts(state.dataset))),
         ("another codec", differences(content["codec"], {"id": state.codec.id})),
     ):
-        if told:
+        if message:
             raise ValueError(
-                f"{run}: cannot resume with {what}: {told}; give the same --shards, --codec, "
+                f"{run}: cannot resume with {what}: {message}; give the same --shards, --codec, "
                 f"--level and --set as the run began with, or {BEGIN_ANEW}"
             )
     load_state(state.decoder, content["decoder"], f"{run}: decoder")
@@ -241,7 +241,7 @@ def restore(state: State, run: Path) -> None:
 
 
 def finetune(
-    root: Place,
+    root: Location,
     run: Path,
     config: SynthesizerConfig,
     codec_source: str | None = None,
@@ -334,7 +334,7 @@ def finetune(
                 raise Interrupted(f"stopped at step {state.step}; go on with --resume")
         if val is None:
             write_codec(state, run / CODEC)
-        heard = dict(listen(state, val or source))
+        heard = dict(samples(state, val or source))
         write_samples(run, log, state.step, heard, state.log_mel.cpu())
     return state
 

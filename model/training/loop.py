@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.codecs.jukebox import load_codec
 from model.contract.dataset import load_dataset
-from model.contract.storage import Place
+from model.contract.storage import Location
 from model.data.integrity import check_shards
 from model.data.source import Source
 from model.data.stream import TrainingStream, training_batches
@@ -49,7 +49,7 @@ from model.training.validate import sample, validate
 
 
 def train(
-    root: Place,
+    root: Location,
     run: Path,
     config: Config,
     codec_source: str | None = None,
@@ -63,11 +63,11 @@ def train(
     ValueError where a loss or a weight is not finite, naming the step and the segments or weight,
     or where memory runs out, naming a batch size that fits.
     Under torchrun all processes train one model, and stop at the same step; where one fails, the
-    others raise Elsewhere.
+    others raise PeerFailed.
     """
     device = own_device(device or torch.device("cpu"))
     with team_of(device) as team:
-        with team.together():
+        with team.all_or_none():
             state, stream, val = prepare(root, run, config, codec_source, resume, device, team)
         join(state, team, resume)
         loop(state, stream, val, run, team)
@@ -75,7 +75,7 @@ def train(
 
 
 def prepare(
-    root: Place,
+    root: Location,
     run: Path,
     config: Config,
     codec_source: str | None,
@@ -103,20 +103,20 @@ def prepare(
         config.use_motion, config.use_visual, config.use_genre,
     )  # fmt: skip
     run.mkdir(parents=True, exist_ok=True)
-    if team.first:
+    if team.is_main:
         check_shards(source)
     config = fit_batch(config, source, team)
     state = build(config, dataset, codec, device)
     if resume:
         restore(state, read_checkpoint(run / LAST), run, team)
-    elif config.normalise_inputs and team.first:
+    elif config.normalise_inputs and team.is_main:
         measure_inputs(state, source)
     stream = TrainingStream(
         source, config.batch_size, config.seed, config.shuffle_segments, state.position,
         team.rank, team.size,
     )  # fmt: skip
     val = replace(source, split="val") if dataset.segments("val") else None
-    if team.first:
+    if team.is_main:
         announce(state, stream, val)
     return state, stream, val
 
@@ -141,7 +141,7 @@ def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, te
     pin = device.type == "cuda"
     loader = training_batches(stream, config.workers, pin, config.worker_timeout_s)
     with (
-        RunLog(run, state.step) if team.first else nullcontext() as log,
+        RunLog(run, state.step) if team.is_main else nullcontext() as log,
         stop_requested(again=team.size == 1) as stop,
         closing(loader) as batches,
     ):
@@ -170,8 +170,8 @@ def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, te
 
         if state.step > 0:
             _, *peers = team.gather(random_state(device))
-            with team.together():
-                if team.first:
+            with team.all_or_none():
+                if team.is_main:
                     validated = val is None or reported(run, state.step, "val/mel")
                     sampled = (samples_folder(run, state.step) / SPECTROGRAMS).is_file()
                     look(
@@ -181,7 +181,7 @@ def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, te
                     )
         while state.step < config.max_steps:
             began_s = time.perf_counter()
-            with team.together():
+            with team.all_or_none():
                 # Of several processes all must stop at one step: there a signal waits for it.
                 batch = next_unless(stop, batches) if team.size == 1 else next(batches)
                 stepping = batch is not None
@@ -210,8 +210,8 @@ def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, te
                 now["data/wait_s"], mean["data/wait_s"] = waits_s[-1], sum(waits_s) / len(waits_s)
                 mean = team.mean(mean)
             _, *peers = team.gather(random_state(device))
-            with team.together():
-                if team.first:
+            with team.all_or_none():
+                if team.is_main:
                     if recent:
                         log.scalars(state.step, mean)
                         progress.show(state.step, now, mean, len(recent))
@@ -233,7 +233,7 @@ def fit_batch(config: Config, source: Source, team: Team) -> Config:
     most = max(1, source.segments // team.size)
     if most >= config.batch_size:
         return config
-    if team.first:
+    if team.is_main:
         print(f"batches of {most}, not {config.batch_size}: the split has no more segments")
     return replace(config, batch_size=most)
 
@@ -270,8 +270,8 @@ def stop_together(first_bad: int, steps_before: int, recent: list[list[str]], te
     `first_bad` counts half-steps, the adversary's and the generator's, or is -1: with the averaged
     gradients what is not finite spreads to the others' adversary first, then to their generator.
     """
-    earliest = team.least(first_bad if first_bad >= 0 else 2 * len(recent))
-    with team.together():
+    earliest = team.min(first_bad if first_bad >= 0 else 2 * len(recent))
+    with team.all_or_none():
         stop_if_bad(first_bad // 2 if first_bad == earliest else -1, steps_before, recent)
 
 

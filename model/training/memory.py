@@ -19,13 +19,13 @@ def step_in_memory(state: State, batch: Batch, team: Team) -> dict[str, Tensor]:
     except torch.OutOfMemoryError as error:
         asked = str(error).partition("\n")[0]
     # Out of the handler, whose traceback holds the tensors of the step.
-    told = f"step {step}: out of memory on {state.device} with batches of {len(batch)} ({asked})"
+    message = f"step {step}: out of memory on {state.device} with batches of {len(batch)} ({asked})"
     if team.size > 1 and len(batch) > 1:
-        raise ValueError(f"{told}; start again with --set batch_size={len(batch) // 2}")
+        raise ValueError(f"{message}; start again with --set batch_size={len(batch) // 2}")
     if not (fits := largest_fit(state, batch) if team.size == 1 else 0):
-        raise ValueError(f"{told}; not even 1 segment fits: use fewer channels, or bf16=true")
+        raise ValueError(f"{message}; not even 1 segment fits: use fewer channels, or bf16=true")
     raise ValueError(
-        f"{told}; a step with {fits} fits, tried just now: start again with "
+        f"{message}; a step with {fits} fits, tried just now: start again with "
         f"--set batch_size={fits} (a run is resumed only with the batch size it began with)"
     )
 

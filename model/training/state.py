@@ -15,11 +15,11 @@ from model.audio import LogMel
 from model.codecs.jukebox import Codec
 from model.contract.dataset import Dataset
 from model.contract.segment import window_samples
-from model.contract.storage import Place
+from model.contract.storage import Location
 from model.data.inputs import Inputs
 from model.data.source import Source, codes_of, spread_batches
 from model.data.stream import Position
-from model.families.d2m_gan.config import FREE, Config, to_dict
+from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, Config, to_dict
 from model.families.d2m_gan.discriminators import Adversary, build_adversary
 from model.families.d2m_gan.generator import build_generator, input_specs
 from model.runtime.checkpoint import LAST, differences, load_state, save_torch, tensors
@@ -55,7 +55,7 @@ class State:
     best_mel: float = math.inf
 
 
-def choose_codec(dataset: Dataset, asked: str | None, root: Place) -> str:
+def choose_codec(dataset: Dataset, asked: str | None, root: Location) -> str:
     """Return the codec to load: the one asked for, else the only one the codes were made with.
 
     Raises ValueError where there are no codes, or codes of several codecs.
@@ -70,7 +70,7 @@ def choose_codec(dataset: Dataset, asked: str | None, root: Place) -> str:
     return next(iter(dataset.codecs.values())).source
 
 
-def check_window(config: Config, dataset: Dataset, root: Place) -> None:
+def check_window(config: Config, dataset: Dataset, root: Location) -> None:
     """Raise ValueError for shards of another window than the configuration asks for."""
     if config.window_s and window_samples(config.window_s) != dataset.samples:
         raise ValueError(
@@ -179,8 +179,8 @@ def other_data(was: dict[str, Any], now: dict[str, Any]) -> str:
         counts = [shard[0] for shard in shards if shard and isinstance(shard[0], int)]
         return {**kind, "segments to train on": sum(counts)}
 
-    told = differences(plain(was), plain(now))
-    return told or ("as many segments to train on, but other ones" if was != now else "")
+    message = differences(plain(was), plain(now))
+    return message or ("as many segments to train on, but other ones" if was != now else "")
 
 
 def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team()) -> None:  # noqa: B008
@@ -190,15 +190,15 @@ def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team(
     the run began with.
     """
     config = state.config
-    fixed = {k: v for k, v in to_dict(config).items() if k not in FREE}
-    before = {k: v for k, v in content["config"].items() if k not in FREE}
-    for what, told in (
+    fixed = {k: v for k, v in to_dict(config).items() if k not in MAY_CHANGE_ON_RESUME}
+    before = {k: v for k, v in content["config"].items() if k not in MAY_CHANGE_ON_RESUME}
+    for what, message in (
         ("another configuration", differences(before, fixed)),
         ("other data", other_data(content["data"], data_facts(state.dataset))),
     ):
-        if told:
+        if message:
             raise ValueError(
-                f"{run}: cannot resume with {what}: {told}; give the same --shards, --level, "
+                f"{run}: cannot resume with {what}: {message}; give the same --shards, --level, "
                 f"--preset, --config and --set as the run began with, or {BEGIN_ANEW}"
             )
     if content["codec"]["id"] != state.codec.id:

@@ -24,7 +24,7 @@ def validate(state: State, source: Source) -> dict[str, float]:
     config, level = state.config, state.config.level
     sums: dict[str, float] = {}
     clips: list[dict[str, float]] = []
-    with quiet(state):
+    with eval_mode(state):
         for batch in spread_batches(source, config.batch_size, config.val_segments):
             batch = batch.to(state.device)
             real = state.codec.lookup(batch.codes, level)
@@ -55,7 +55,7 @@ def validate(state: State, source: Source) -> dict[str, float]:
 def sample(state: State, source: Source) -> dict[str, dict[str, Tensor]]:
     """Return, by key, audio (N,) as recorded ("truth"), through the codec, and generated."""
     found = {}
-    with quiet(state):
+    with eval_mode(state):
         for batch in spread_batches(source, 1, state.config.sample_segments):
             batch, level = batch.to(state.device), state.config.level
             steps = batch.codes.shape[1]
@@ -71,7 +71,7 @@ def sample(state: State, source: Source) -> dict[str, dict[str, Tensor]]:
 
 
 @contextmanager
-def quiet(state: State) -> Iterator[None]:
+def eval_mode(state: State) -> Iterator[None]:
     """Evaluate without touching the run: same noise every time, random numbers put back after."""
     devices = [state.device] if state.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

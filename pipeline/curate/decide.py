@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.curate.groups import Joining, connected, families, group, song_id
-from pipeline.curate.scores import Clip, Likeness
+from pipeline.curate.scores import Clip, SongMatch
 from pipeline.curate.songs import Pair
 from pipeline.engine.outcome import REASONS
 from pipeline.sources.song_split import split_of
@@ -60,7 +60,7 @@ class Verdict:
 
 def decide(
     clips: Sequence[Clip],
-    alike: Sequence[Likeness],
+    alike: Sequence[SongMatch],
     thresholds: Thresholds,
     overrides: Mapping[str, str],
 ) -> list[Verdict]:
@@ -147,7 +147,7 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
 
 def _duplicates(
     clips: Sequence[Clip],
-    alike: Sequence[Likeness],
+    alike: Sequence[SongMatch],
     limits: Thresholds,
     reasons: Sequence[tuple[str, str]],
     overrides: Mapping[str, str],
@@ -173,7 +173,7 @@ def _duplicates(
 
 def _songs(
     clips: Sequence[Clip],
-    alike: Sequence[Likeness],
+    alike: Sequence[SongMatch],
     limits: Thresholds,
     kept: Sequence[int],
     overrides: Mapping[str, str],

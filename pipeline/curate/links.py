@@ -41,7 +41,7 @@ CAUSES = {
     "network": "no connection, or it broke too often",
     "unknown": "another error; its words are in links.json",
 }
-PASSING = ("refused", "busy", "unavailable", "not_read", "network", "unknown")
+TRANSIENT = ("refused", "busy", "unavailable", "not_read", "network", "unknown")
 """The next run tries these again; all others are remembered as dead."""
 WORDS = (
     ("busy", r"HTTP Error (408|429|5\d\d)|rate.?limit|too many requests|try again later|captcha|"
@@ -211,13 +211,13 @@ def cause_of(error: BaseException) -> str:
             return "busy" if link.status in (408, 429) or link.status >= 500 else "refused"
     if any(isinstance(link, TransportError | ConnectionError | TimeoutError) for link in chain):
         return "network"
-    return _told(str(error))
+    return _cause_of_words(str(error))
 
 
-def _told(words: str) -> str:
+def _cause_of_words(words: str) -> str:
     """Return the cause by an error's words alone."""
     plain = words.replace("\u2019", "'")  # as sites' pages write it
-    return next((cause for cause, told in WORDS if re.search(told, plain, re.I)), "unknown")
+    return next((cause for cause, pattern in WORDS if re.search(pattern, plain, re.I)), "unknown")
 
 
 def _each(options: Fetching, links: list[Link]) -> Iterator[End]:
@@ -362,10 +362,10 @@ def _archive(options: Fetching) -> dict[tuple[str, str], End]:
 def _settled(options: Fetching, end: End) -> bool:
     if end.cause == "too_long" and options.max_duration_s > end.limit_s:
         return False
-    if end.cause in ("removed", "private") and _told(end.words) in PASSING:
+    if end.cause in ("removed", "private") and _cause_of_words(end.words) in TRANSIENT:
         return False  # told by older words for it
     if end.cause:
-        return end.cause not in PASSING and not options.dead_too
+        return end.cause not in TRANSIENT and not options.dead_too
     path = options.out / end.file
     return path.is_file() and path.stat().st_size == end.bytes
 

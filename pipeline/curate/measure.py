@@ -15,7 +15,7 @@ from pipeline.curate.duplicates import RATE_HZ, frame_hashes
 from pipeline.curate.frames import LIMITS, some_frames, tiny_frames
 from pipeline.curate.music import sound_scores
 from pipeline.curate.picture import FRAMES, PictureSettings, find_picture
-from pipeline.curate.scores import Clip, Material
+from pipeline.curate.scores import Clip, ClipData
 from pipeline.curate.shots import Shot, ShotSettings, find_shots
 from pipeline.curate.songs import fingerprint
 from pipeline.engine.ledger import Ledger, Result, result_key
@@ -76,7 +76,7 @@ class Measure:
         tracks = result.facts.get("audio_tracks", 1)
         return Outcome("ok", segments=len(result.facts["clips"]), audio_tracks=tracks)
 
-    def clips(self, row: Row) -> list[tuple[Clip, Material]]:
+    def clips(self, row: Row) -> list[tuple[Clip, ClipData]]:
         """Return what was measured of one video, with the names it has now."""
         result = self.ledger.read(NAME, self.key(row))
         if result is None or result.outcome is not None:
@@ -214,7 +214,7 @@ def shown_places(count: int) -> list[int]:
     return [round(share * (count - 1)) for share in (0.25, 0.5, 0.75)]
 
 
-def _named(row: Row, k: int, result: Result) -> tuple[Clip, Material]:
+def _named(row: Row, k: int, result: Result) -> tuple[Clip, ClipData]:
     facts = dict(result.facts["clips"][k])
     facts["box"] = tuple(facts["box"])
     clip = Clip(
@@ -225,4 +225,4 @@ def _named(row: Row, k: int, result: Result) -> tuple[Clip, Material]:
         **facts,
     )
     print_, hashes, thumb = (result.arrays[f"{n}_{k}"] for n in ("print", "hashes", "thumb"))
-    return clip, Material(print_, hashes, thumb.tobytes())
+    return clip, ClipData(print_, hashes, thumb.tobytes())

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from model.contract.files import write_atomic
 from pipeline.curate.decide import REASONS, Verdict
-from pipeline.curate.scores import Clip, Figure, Material
-from pipeline.features.motion.body25 import BODY_25, BONES, LEAST
+from pipeline.curate.scores import Clip, ClipData, Figure
+from pipeline.features.motion.body25 import BODY_25, BONES, MIN_CONFIDENCE
 
 STYLE = """
 body { font: 14px/1.4 sans-serif; margin: 1.5em; background: #fafafa; color: #222 }
@@ -31,7 +31,7 @@ def save_page(
     title: str,
     people: str,
     clips: Sequence[Clip],
-    materials: Sequence[Material],
+    materials: Sequence[ClipData],
     verdicts: Sequence[Verdict],
     failures: Sequence[str],
 ) -> None:
@@ -72,7 +72,7 @@ def _section(title: str, kind: str, figures: list[str]) -> str:
     return f'<section class="{kind}"><h2>{escape(title)}</h2>{"".join(figures)}</section>'
 
 
-def _figure(clip: Clip, material: Material, verdict: Verdict) -> str:
+def _figure(clip: Clip, material: ClipData, verdict: Verdict) -> str:
     data = base64.b64encode(material.thumbnail).decode()
     lines = [
         clip.clip_id,
@@ -100,7 +100,7 @@ def _drawn(figure: Figure) -> str:
     parts = [f"<rect {box}/>"]
     for bone in BONES if figure.body is not None else ():
         a, b = (figure.body[BODY_25.index(name)] for name in bone.split())
-        if min(a[2], b[2]) >= LEAST:
+        if min(a[2], b[2]) >= MIN_CONFIDENCE:
             side = next((s for s in ("left", "right") if s in bone), "middle")
             ends = f'x1="{figure.picture + a[0]:.3f}" y1="{a[1]:.3f}"'
             ends += f' x2="{figure.picture + b[0]:.3f}" y2="{b[1]:.3f}"'

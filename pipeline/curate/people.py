@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.curate.frames import paced_frames
 from pipeline.curate.measure import Measure, Work, shown_places, thumbnail
-from pipeline.curate.scores import Clip, Figure, Material
+from pipeline.curate.scores import Clip, ClipData, Figure
 from pipeline.engine.ledger import Result, result_key
 from pipeline.engine.outcome import Outcome, StageError, attempt
 from pipeline.engine.time_limit import ITEM_LIMIT_S
@@ -25,7 +25,7 @@ from pipeline.features.motion.body25 import to_body25
 from pipeline.features.pose import tracks
 from pipeline.features.pose.detector_torchvision import MIN_SCORE, Detector
 from pipeline.features.pose.estimator_mmpose import PoseNet
-from pipeline.features.pose.people import MIN_CONFIDENCE, Watch
+from pipeline.features.pose.people import MIN_CONFIDENCE, PersonCollector
 from pipeline.sources.manifest import Row
 
 NAME = "people"
@@ -35,7 +35,7 @@ LONGEST_S = 40.0
 SHORT_SIDE_PX = 360
 EDGE = 0.015
 """A box this near to the picture's upper or lower side, in heights, is cut off by it."""
-WHOLE = (("nose",), ("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"),
+BODY_PARTS = (("nose",), ("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"),
          ("left_knee", "right_knee"), ("left_ankle", "right_ankle"))  # fmt: skip
 """A body is whole where a joint of each group is seen: from the side the others hide."""
 LOOKING = {
@@ -109,7 +109,7 @@ class People:
             return replace(result.outcome, message=f"{row.path}: {result.outcome.message}")
         return Outcome("ok", segments=result.facts["clips"])
 
-    def clips(self, row: Row) -> list[tuple[Clip, Material]]:
+    def clips(self, row: Row) -> list[tuple[Clip, ClipData]]:
         """Return what was measured of one video, people included."""
         clips = self.measured.clips(row)
         result = self.measured.ledger.read(NAME, self.key(row))
@@ -137,7 +137,7 @@ def look(
     """Return of every clip k `times_s_<k>` (n,), the sightings and a thumbnail.
 
     `frame_<k>`, `track_<k>` (N,), `boxes_<k>` (N, 4) and `joints_<k>` (N, K, 3) are those of
-    `Watch.result`, in px of the video, counted from the corner of the clip's box.
+    `PersonCollector.result`, in px of the video, counted from the corner of the clip's box.
 
     Raises MediaError or StageError.
     """
@@ -145,7 +145,7 @@ def look(
     cuts = [(clip.start_frame, clip.end_frame, clip.box) for clip in clips]
     seen = paced_frames(path, cuts, RATE_HZ, LONGEST_S, SHORT_SIDE_PX)
     for k, (clip, (times_s, pictures)) in enumerate(zip(clips, seen, strict=True)):
-        watch = Watch(detector, net, len(pictures), clip.box[2:], every=1)
+        watch = PersonCollector(detector, net, len(pictures), clip.box[2:], every=1)
         for picture in pictures:
             watch(picture)
         joints = np.zeros((0, 0, 3)) if net is None else net(watch.crops())
@@ -198,11 +198,11 @@ def whole_bodies(
     """Return for each sighting (N, 4), (N, K, 3) whether the whole body is seen, bool (N,).
 
     A box that the picture's upper or lower side cuts off is not; nor is a body without a joint of
-    each of the groups in WHOLE.
+    each of the groups in BODY_PARTS.
     """
     height = size_px[1]
     whole = (boxes[:, 1] > EDGE * height) & (boxes[:, 3] < (1 - EDGE) * height)
-    for group in WHOLE:
+    for group in BODY_PARTS:
         at = [names.index(name) for name in group if name in names]
         if at:
             whole &= (joints[:, at, 2] >= MIN_CONFIDENCE).any(1)
@@ -217,7 +217,7 @@ def mean_speed(points: np.ndarray, times_s: np.ndarray) -> float:
     return float(speed[sure].mean()) if sure.any() else 0.0
 
 
-def _peopled(clip: Clip, material: Material, k: int, result: Result) -> tuple[Clip, Material]:
+def _peopled(clip: Clip, material: ClipData, k: int, result: Result) -> tuple[Clip, ClipData]:
     """Return a clip and its material with the scores and the figures of its people."""
     kinds = ("times_s", "frame", "track", "boxes", "joints")
     seen = {kind: result.arrays[f"{kind}_{k}"] for kind in kinds}

@@ -19,7 +19,7 @@ from pipeline.curate.duplicates import distance
 from pipeline.curate.measure import NAME, Measure, Work
 from pipeline.curate.page import save_page
 from pipeline.curate.people import Networks, People
-from pipeline.curate.scores import Clip, Likeness, Material
+from pipeline.curate.scores import Clip, ClipData, SongMatch
 from pipeline.curate.settings import DEFAULT, Settings, load_settings
 from pipeline.curate.songs import compare
 from pipeline.curate.table import save_table
@@ -183,7 +183,7 @@ def _decided(
     rows: Sequence[Row],
     outcomes: dict[str, Outcome],
 ) -> Curation:
-    found: list[tuple[Clip, Material]] = []
+    found: list[tuple[Clip, ClipData]] = []
     for row in rows:
         if outcomes[row.video_id].status == "ok":
             found += (people or stage).clips(row)
@@ -224,8 +224,8 @@ def _people_words(networks: Networks | None) -> str:
 
 
 def likenesses(
-    ledger: Ledger, clips: Sequence[Clip], materials: Sequence[Material]
-) -> list[Likeness]:
+    ledger: Ledger, clips: Sequence[Clip], materials: Sequence[ClipData]
+) -> list[SongMatch]:
     """Return the pairs of clips that sound alike, from the ledger where these were compared."""
     if not clips:
         return []
@@ -252,8 +252,10 @@ def likenesses(
         ledger.write(NAME, key, columns, {})
     else:
         columns = stored.arrays
-    names = [field.name for field in fields(Likeness)]
-    return [Likeness(*row) for row in zip(*(columns[name].tolist() for name in names), strict=True)]
+    names = [field.name for field in fields(SongMatch)]
+    return [
+        SongMatch(*row) for row in zip(*(columns[name].tolist() for name in names), strict=True)
+    ]
 
 
 def _lost(work: Work, stage: str, code: str, words: str) -> Work:

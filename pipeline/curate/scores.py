@@ -60,7 +60,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Material:
+class ClipData:
     """What a clip is compared and shown by.
 
     `fingerprint` uint8 (T, 252) and `hashes` uint64 (n, 3) are those of songs.py and duplicates.py;
@@ -74,7 +74,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class SongMatch:
     """Two clips, by their places in a list, that sound alike: `song` is the score of songs.Pair,
     `lag_s`, `overlap_s` and `differs` are its own.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from model.contract.dataset import told
+from model.contract.dataset import short_repr
 from pipeline.curate.decide import Thresholds
 from pipeline.curate.picture import PictureSettings
 from pipeline.curate.shots import ShotSettings
@@ -58,24 +58,26 @@ def _part(path: Path, name: str, given: dict[str, Any], kind: type) -> Any:
     for key, value in given.items():
         numbers = value if isinstance(value, list) else [value]
         if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-            raise ValueError(f"{path}: {name}.{key} is {told(value)}, expected a number")
+            raise ValueError(f"{path}: {name}.{key} is {short_repr(value)}, expected a number")
         if not all(abs(n) <= sys.float_info.max for n in numbers):  # so no NaN either
-            raise ValueError(f"{path}: {name}.{key} is {told(value)}, expected a finite number")
+            raise ValueError(
+                f"{path}: {name}.{key} is {short_repr(value)}, expected a finite number"
+            )
         values[key] = tuple(map(float, value)) if isinstance(value, list) else float(value)
         count = LISTS.get(key, 1)
         if isinstance(value, list) != (key in LISTS) or len(numbers) != count:
             words = f"{count} numbers in brackets" if key in LISTS else "one number"
-            raise ValueError(f"{path}: {name}.{key} is {told(value)}, expected {words}")
+            raise ValueError(f"{path}: {name}.{key} is {short_repr(value)}, expected {words}")
     return kind(**values)
 
 
 def _known(path: Path, prefix: str, given: Any, known: list[str]) -> None:
     if not isinstance(given, dict):
         where = prefix or "the file"
-        raise ValueError(f"{path}: {where} holds {told(given)}, expected keys {known}")
+        raise ValueError(f"{path}: {where} holds {short_repr(given)}, expected keys {known}")
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1) if isinstance(key, str) else []
             guess = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}"
-            name = key if isinstance(key, str) else told(key)
+            name = key if isinstance(key, str) else short_repr(key)
             raise ValueError(f"{path}: unknown key {prefix}{name:.80}; {guess}")

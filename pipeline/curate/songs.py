@@ -26,10 +26,10 @@ FLOOR_DB = 60.0
 SPEEDS, SHIFTS = (0.98, 1.0, 1.02), (-1, 0, 1)
 COARSE = (4, 3)
 """Frames and steps that the first comparison takes together: 0.19 s, a semitone."""
-LEAST_COARSE, LEAST_FINE = 0.65, 0.7
+MIN_COARSE, MIN_FINE = 0.65, 0.7
 """Pairs below these (`_best`) are left out: no threshold would join them."""
 NEAREST = 3
-LEAST_OVERLAP_S = 1.0
+MIN_OVERLAP_S = 1.0
 ALIKE_DB, LOUD_DB = 6.0, 30.0
 
 
@@ -75,7 +75,7 @@ def compare(prints: Sequence[np.ndarray]) -> list[Pair]:
     Of each clip those with the three others roughly most like it are among them, whatever the
     score. The rough comparison of all with all takes 2 K² bytes.
     """
-    places = [k for k, print_ in enumerate(prints) if len(print_) * FRAME_S >= LEAST_OVERLAP_S]
+    places = [k for k, print_ in enumerate(prints) if len(print_) * FRAME_S >= MIN_OVERLAP_S]
     if len(places) < 2:
         return []
     used = [prints[k] for k in places]
@@ -83,7 +83,7 @@ def compare(prints: Sequence[np.ndarray]) -> list[Pair]:
     rough = [_coarse(each) for each in notes]
     size = _size(rough)
     held = _transform(rough, size)
-    least = LEAST_OVERLAP_S / (COARSE[0] * FRAME_S)
+    least = MIN_OVERLAP_S / (COARSE[0] * FRAME_S)
     likely = np.zeros((len(places), len(places)), np.float16)
     for row in range(len(places) - 1):
         rest = tuple(part[row + 1 :] for part in held)
@@ -98,7 +98,7 @@ def compare(prints: Sequence[np.ndarray]) -> list[Pair]:
         others = (
             row
             + 1
-            + np.flatnonzero(nearest[row, row + 1 :] | (likely[row, row + 1 :] >= LEAST_COARSE))
+            + np.flatnonzero(nearest[row, row + 1 :] | (likely[row, row + 1 :] >= MIN_COARSE))
         )
         for other, good, numbers in _closely(row, others, notes, used):
             if good or nearest[row, other]:
@@ -122,7 +122,7 @@ def differing(first: np.ndarray, second: np.ndarray, lag: float, speed: float, s
     """
     at = (np.arange(len(second)) + lag) * speed
     there = (at >= 0) & (at <= len(first) - 1.001)
-    if there.sum() * FRAME_S < LEAST_OVERLAP_S / 2:
+    if there.sum() * FRAME_S < MIN_OVERLAP_S / 2:
         return 1.0
     low = at[there].astype(int)
     part = (at[there] - low)[:, None].astype(np.float32)
@@ -152,7 +152,7 @@ def _closely(
     ways = []
     for speed in SPEEDS:
         mine = _transform([_at_speed(notes[row], speed)], size)
-        ways.append(_best(*_slid(mine, theirs, SHIFTS, size, LEAST_OVERLAP_S / FRAME_S), 1))
+        ways.append(_best(*_slid(mine, theirs, SHIFTS, size, MIN_OVERLAP_S / FRAME_S), 1))
     best, score, lag, frames, shift = (np.stack(part) for part in zip(*ways, strict=True))
     for k, other in enumerate(others):
         way = int(best[:, k].argmax())
@@ -163,7 +163,7 @@ def _closely(
             for steps in {0, SHIFTS[shift[way, k]]}
         )
         numbers = score[way, k], at * FRAME_S, frames[way, k] * FRAME_S, differs
-        yield other, best[way, k] >= LEAST_FINE, tuple(round(float(n), 4) for n in numbers)
+        yield other, best[way, k] >= MIN_FINE, tuple(round(float(n), 4) for n in numbers)
 
 
 def _size(prints: Sequence[np.ndarray]) -> int:

@@ -26,7 +26,15 @@ import numpy as np
 from model.contract.files import write_atomic
 from pipeline.engine.outcome import Outcome
 
-MADE_BY = {"cut": 2, "motion": 2, "pose": 1, "visual": 2, "codes": 1, "curate": 2, "people": 1}
+STAGE_VERSIONS = {
+    "cut": 2,
+    "motion": 2,
+    "pose": 1,
+    "visual": 2,
+    "codes": 1,
+    "curate": 2,
+    "people": 1,
+}
 """Raise a stage's number when its code gives other results: the older ones are made again."""
 JUDGED_BY = 2
 """Raise it when files that failed may pass now: failures stored before are tried again."""
@@ -101,5 +109,5 @@ class Ledger:
 
 def result_key(inputs: str, stage: str, config: Mapping[str, Any], weights: str = "") -> str:
     """Return the key of a result: 32 hex digits over input hash, stage, configuration, weights."""
-    text = json.dumps([MADE_BY[stage], inputs, stage, dict(config), weights], sort_keys=True)
+    text = json.dumps([STAGE_VERSIONS[stage], inputs, stage, dict(config), weights], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

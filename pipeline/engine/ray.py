@@ -129,7 +129,7 @@ class RayEngine:
                             pool.waiting.append((item, item))
                     before = pools[:i]
                     more = (i > 0 and not exhausted) or any(
-                        p.waiting or p.again or p.running for p in before
+                        p.waiting or p.retries or p.running for p in before
                     )
                     call = pool.submit(wait_for_more=more)
                     if call is None:
@@ -152,8 +152,8 @@ class RayEngine:
                 message = timeout_words(pool.stage.limit_s)
                 yield lost(call.pairs[0][0], pool.stage.name, "timeout", message)
                 continue
-            if words and not call.second:
-                pool.again.extend(call.pairs)  # a neighbour may be to blame: each alone, once
+            if words and not call.is_retry:
+                pool.retries.extend(call.pairs)  # a neighbour may be to blame: each alone, once
                 continue
             if words:
                 yield lost(call.pairs[0][0], pool.stage.name, "worker_lost", words)
@@ -182,13 +182,13 @@ class RayEngine:
 
 
 @dataclass(eq=False)
-class _Seat:
+class _Runner:
     """An actor with its calls, the one it works on first, and since when it has been on that."""
 
     actor: Any
     ready: Any  # the ref that says it is set up
     calls: deque[_Call]
-    home: str | None  # the node it was meant for
+    node_id: str | None  # the node it was meant for
     since_s: float = 0.0
 
 
@@ -196,15 +196,15 @@ class _Seat:
 class _Call:
     """One call under way: its items with the refs it was given, and the refs of what it gives.
 
-    `second` says that its one item was in a call that failed before, `hung` that its worker was
+    `is_retry` says that its one item was in a call that failed before, `hung` that its worker was
     killed for it.
     """
 
-    seat: _Seat
+    worker: _Runner
     pairs: list[tuple[Any, Any]]
     ended: Any
     results: list[Any]
-    second: bool
+    is_retry: bool
     hung: bool = False
 
 
@@ -224,65 +224,65 @@ class _Pool:
             "max_restarts": -1,
             "max_task_retries": 2,
         }
-        homes = [None] * max(1, int(resources["GPU"] / gpus)) if gpus else _cores(ray)
-        self.seats = [self._seat(home) for home in homes]
-        self.free = deque(self.seats * 2)  # one call running and one queued per actor
-        self.capacity = len(homes) * stage.batch
+        node_ids = [None] * max(1, int(resources["GPU"] / gpus)) if gpus else _cores(ray)
+        self.workers = [self._start_worker(node_id) for node_id in node_ids]
+        self.free = deque(self.workers * 2)  # one call running and one queued per actor
+        self.capacity = len(node_ids) * stage.batch
         self.waiting: deque[tuple[Any, Any]] = deque()  # item as it came in, its latest ref
-        self.again: deque[tuple[Any, Any]] = deque()  # the same, for a second chance alone
+        self.retries: deque[tuple[Any, Any]] = deque()  # the same, for a second chance alone
         self.running = 0
         self.retrying = False
-        self.time = StageTime(stage.name, len(self.seats))
+        self.time = StageTime(stage.name, len(self.workers))
 
     def submit(self, wait_for_more: bool) -> _Call | None:
         """Start a call on a full batch, or on what there is if no more will come."""
-        if self.again and not self.retrying:
-            seat = next((seat for seat in self.free if self.free.count(seat) == 2), None)
-            if seat is None:
+        if self.retries and not self.retrying:
+            worker = next((worker for worker in self.free if self.free.count(worker) == 2), None)
+            if worker is None:
                 return None  # one actor becomes free first
             self.retrying = True  # one at a time, on an actor of its own: none pays for another
-            self.free.remove(seat)
-            pairs, second = [self.again.popleft()], True
+            self.free.remove(worker)
+            pairs, is_retry = [self.retries.popleft()], True
         elif not self.waiting or (wait_for_more and len(self.waiting) < self.stage.batch):
             return None
         else:
             count = min(self.stage.batch, len(self.waiting))
-            pairs, second = [self.waiting.popleft() for _ in range(count)], False
-            seat = self.free[0]
-        self.free.remove(seat)
+            pairs, is_retry = [self.waiting.popleft() for _ in range(count)], False
+            worker = self.free[0]
+        self.free.remove(worker)
         given = [latest for _, latest in pairs]
-        ended, *results = seat.actor.call.options(num_returns=1 + len(given)).remote(*given)
+        ended, *results = worker.actor.call.options(num_returns=1 + len(given)).remote(*given)
         self.running += 1
-        call = _Call(seat, pairs, ended, results, second)
-        if not seat.calls:
-            seat.since_s = time.monotonic()
-        seat.calls.append(call)
+        call = _Call(worker, pairs, ended, results, is_retry)
+        if not worker.calls:
+            worker.since_s = time.monotonic()
+        worker.calls.append(call)
         return call
 
     def finish(self, call: _Call) -> str:
         """Take the actor back; return why the call failed, "" if it did not."""
-        seat = call.seat
-        seat.calls.remove(call)
-        seat.since_s = time.monotonic()
-        if seat in self.seats:
-            self.free.extend([seat] * (2 if call.second else 1))
+        worker = call.worker
+        worker.calls.remove(call)
+        worker.since_s = time.monotonic()
+        if worker in self.workers:
+            self.free.extend([worker] * (2 if call.is_retry else 1))
         self.running -= 1
-        self.retrying = self.retrying and not call.second
+        self.retrying = self.retrying and not call.is_retry
         try:
             self.time.add(len(call.pairs), *self._ray.get(call.ended))
         except self._ray.exceptions.RayError as error:
-            if isinstance(error, self._ray.exceptions.RayActorError) and seat in self.seats:
+            if isinstance(error, self._ray.exceptions.RayActorError) and worker in self.workers:
                 # Where its node has died Ray may not know yet; a new actor waits until it does.
-                self._replace(seat)
+                self._replace(worker)
             return _last_words(error)
         return ""
 
-    def _replace(self, seat: _Seat) -> None:
+    def _replace(self, worker: _Runner) -> None:
         """Kill an actor and start another in its place."""
-        self._ray.kill(seat.actor)
-        new = self._seat(seat.home)
-        self.seats[self.seats.index(seat)] = new
-        self.free = deque(s for s in self.free if s is not seat)
+        self._ray.kill(worker.actor)
+        new = self._start_worker(worker.node_id)
+        self.workers[self.workers.index(worker)] = new
+        self.free = deque(s for s in self.free if s is not worker)
         self.free.extend([new] * 2)
 
     def kill_hung(self) -> None:
@@ -290,29 +290,29 @@ class _Pool:
         if not self.stage.limit_s:
             return
         now_s = time.monotonic()
-        for seat in list(self.seats):
-            if seat.calls and not self._ray.wait([seat.ready], timeout=0)[0]:
-                seat.since_s = now_s  # it waits for a place in the cluster, or loads a model
-            limit_s = self.stage.limit_s * len(seat.calls[0].pairs) if seat.calls else 0.0
-            if not seat.calls or now_s - seat.since_s < limit_s + GRACE_S:
+        for worker in list(self.workers):
+            if worker.calls and not self._ray.wait([worker.ready], timeout=0)[0]:
+                worker.since_s = now_s  # it waits for a place in the cluster, or loads a model
+            limit_s = self.stage.limit_s * len(worker.calls[0].pairs) if worker.calls else 0.0
+            if not worker.calls or now_s - worker.since_s < limit_s + GRACE_S:
                 continue
-            seat.calls[0].hung = True
-            self._replace(seat)
+            worker.calls[0].hung = True
+            self._replace(worker)
 
     def close(self) -> None:
         if self._ray.is_initialized():  # not where its node has died
-            for seat in self.seats:
-                self._ray.kill(seat.actor)
+            for worker in self.workers:
+                self._ray.kill(worker.actor)
 
-    def _seat(self, home: str | None) -> _Seat:
+    def _start_worker(self, node_id: str | None) -> _Runner:
         """Start an actor on a node, on another where that one has died; None: wherever fits."""
         where = "DEFAULT"
-        if home is not None:
+        if node_id is not None:
             strategies = self._ray.util.scheduling_strategies
-            where = strategies.NodeAffinitySchedulingStrategy(home, soft=True)
+            where = strategies.NodeAffinitySchedulingStrategy(node_id, soft=True)
         options = self._options | {"scheduling_strategy": where}
-        actor = self._ray.remote(_Worker).options(**options).remote(self.stage)
-        return _Seat(actor, actor.ready.remote(), deque(), home)
+        actor = self._ray.remote(_Runner).options(**options).remote(self.stage)
+        return _Runner(actor, actor.ready.remote(), deque(), node_id)
 
 
 def _folder_for_sockets() -> str | None:
@@ -363,7 +363,7 @@ def _cores(ray: Any) -> list[str | None]:
     """
     ends = [node for node in ray.nodes() if node["Alive"]]
     cores = [[node["NodeID"]] * int(node["Resources"].get("CPU", 0)) for node in ends]
-    return [home for turn in zip_longest(*cores) for home in turn if home] or [None]
+    return [node_id for turn in zip_longest(*cores) for node_id in turn if node_id] or [None]
 
 
 def _environment() -> dict[str, Any]:
@@ -382,7 +382,7 @@ def _last_words(error: Exception) -> str:
     return lines[-1] if lines else repr(error)
 
 
-class _Worker:
+class _Runner:
     """An actor's body: one thread per worker, one set-up, then calls."""
 
     def __init__(self, stage: Stage) -> None:

@@ -48,11 +48,11 @@ class StageTime:
     def as_dict(self) -> dict[str, Any]:
         """Return what report.json says of it: seconds to a millisecond, the rest from these."""
         seconds = {name: round(getattr(self, name), 3) for name in ("setup_s", "busy_s", "wall_s")}
-        told = replace(self, **seconds)
+        rounded = replace(self, **seconds)
         counted = {"workers": self.workers, "items": self.items, "calls": self.calls}
         spent = {name: seconds[name] for name in ("wall_s", "setup_s", "busy_s")}
-        rate = round(self.items / told.wall_s, 3) if told.wall_s else 0.0
-        derived = {"idle_s": round(told.idle_s, 3), "items_per_s": rate}
+        rate = round(self.items / rounded.wall_s, 3) if rounded.wall_s else 0.0
+        derived = {"idle_s": round(rounded.idle_s, 3), "items_per_s": rate}
         return {"stage": self.stage, **counted, **spent, **derived}
 
 

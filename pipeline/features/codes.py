@@ -121,14 +121,14 @@ def _failures(failed: Sequence[VideoCodes], total: int) -> str:
     The order is that of their keys, whatever the order in which they ended.
     """
     first = sorted(failed, key=lambda video: video.keys)[:EXAMPLES]
-    told = "; ".join(f"{v.keys[0]}: {v.outcome.code}: {v.outcome.message}" for v in first)
+    message = "; ".join(f"{v.keys[0]}: {v.outcome.code}: {v.outcome.message}" for v in first)
     more = f"; and {len(failed) - len(first)} more" if len(failed) > len(first) else ""
     advice = "run the same command again: what is done is not done again"
     if any(video.outcome.code == "no_room" for video in failed):
         advice = "make room where --shards lies and run the same command again"
     if not all(video.outcome.retryable for video in failed):
         advice = "some will fail again: mend those inputs or take them away, and build again"
-    return f"no codes of {len(failed)} of {total} videos: {told}{more}; {advice}"
+    return f"no codes of {len(failed)} of {total} videos: {message}{more}; {advice}"
 
 
 def video_spans(path: Path) -> list[VideoCodes]:
@@ -147,7 +147,9 @@ def video_spans(path: Path) -> list[VideoCodes]:
                     span = (key, (info.offset_data, info.size))
                     videos.setdefault(split_key(key)[0], []).append(span)
     except (tarfile.TarError, ValueError, OSError) as error:
-        raise ValueError(f"{path}: not a whole tar ({error}); run the build again") from None
+        raise ValueError(
+            f"{path}: truncated or invalid tar ({error}); run the build again"
+        ) from None
     return [
         VideoCodes(path.resolve(), tuple(k for k, _ in found), tuple(span for _, span in found))
         for found in videos.values()

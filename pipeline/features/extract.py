@@ -33,7 +33,7 @@ class Extract:
     batch: int = 1
     gpus: float = 0.0
     _load_smpl: Callable[[Path], np.ndarray] | None = field(default=None, repr=False)
-    _heard: tuple[str, Probe, Audio] | None = field(default=None, repr=False)
+    _audio_cache: tuple[str, Probe, Audio] | None = field(default=None, repr=False)
 
     @property
     def limit_s(self) -> float:
@@ -70,7 +70,7 @@ class Extract:
         if self.settings.visual == "none" or self._has("visual", work.row):
             return work
         if clip_parts(self.settings, cut) > 1:
-            return replace(work, late=True)
+            return replace(work, deferred=True)
         clips = attempt("frames", lambda: read_clips(self.settings, work.row, cut), limit_s)
         if isinstance(clips, Outcome):
             return replace(work, outcome=self.settings.end("visual", work.row, clips))
@@ -83,14 +83,14 @@ class Extract:
         if self.settings.no_sound:
             seen = probe(self.settings.root / row.path, with_sound=False)
             return cut_sound(row, seen, None, window_s)
-        if self._heard is None or self._heard[0] != row.sha256:
-            self._heard = None
+        if self._audio_cache is None or self._audio_cache[0] != row.sha256:
+            self._audio_cache = None
             path = self.settings.root / row.path
             seen, sound = probe(path, audio_track=track), read_audio(path, audio_track=track)
-            self._heard = (row.sha256, seen, sound)
-        _, seen, sound = self._heard
+            self._audio_cache = (row.sha256, seen, sound)
+        _, seen, sound = self._audio_cache
         if not row.span_s:
-            self._heard = None
+            self._audio_cache = None
         return cut_sound(row, seen, sound, window_s)
 
     def _has(self, stage: str, row: Row) -> bool:
@@ -113,7 +113,7 @@ class Extract:
         result = attempt(stage, made, self.settings.item_limit_s)
         if isinstance(result, Outcome):
             return self.settings.end(stage, row, result)
-        return self.settings.named(row, result.outcome) if result.outcome else result
+        return self.settings.add_path(row, result.outcome) if result.outcome else result
 
 
 def _motion(

@@ -55,7 +55,7 @@ class Settings:
     def key(self, stage: str, row: Row) -> str:
         """Return the key of one stage's result for one input."""
         cut = {"window_s": self.window_s, "rate_hz": SAMPLE_RATE_HZ, "peak": PEAK, "gain": MAX_GAIN}
-        cut |= row.part
+        cut |= row.clip_key
         cut |= {"audio_track": self.audio_track} if self.audio_track else {}
         cut |= {"no_sound": True} if self.no_sound else {}
         if stage == "cut":
@@ -63,7 +63,7 @@ class Settings:
         if stage == "pose" or (stage == "motion" and self.motion == "mmpose"):
             from pipeline.features.pose.people import CHOOSING, LOOKING
 
-            config = LOOKING | {"precision": self.precision} | row.part
+            config = LOOKING | {"precision": self.precision} | row.clip_key
             config |= cut | CHOOSING | {"motion": self.motion} if stage == "motion" else {}
             return result_key(row.sha256, stage, config, f"{self.pose_id} {self.detector_id}")
         if stage == "motion":
@@ -98,21 +98,21 @@ class Settings:
             made.append("motion: dancers found by a network with random weights")
         return made
 
-    def unnamed(self, row: Row, outcome: Outcome) -> Outcome:
+    def strip_path(self, row: Row, outcome: Outcome) -> Outcome:
         """Return an outcome without the input's name: equal content elsewhere ends the same way."""
         words = outcome.message.replace(str(self.root / row.path), INPUT).replace(row.path, INPUT)
         return replace(outcome, message=words)
 
-    def named(self, row: Row, outcome: Outcome) -> Outcome:
+    def add_path(self, row: Row, outcome: Outcome) -> Outcome:
         """Return a stored outcome with the name that its input has now."""
         return replace(outcome, message=outcome.message.replace(INPUT, row.path))
 
     def end(self, stage: str, row: Row, outcome: Outcome) -> Outcome:
         """Store how a stage ended for an input and return it as the report tells it."""
-        outcome = self.unnamed(row, outcome)
+        outcome = self.strip_path(row, outcome)
         key = self.key(stage, row)
         error = attempt("ledger", lambda: self.ledger.write(stage, key, {}, {}, outcome))
-        return self.named(row, error or outcome)
+        return self.add_path(row, error or outcome)
 
     def results(self, row: Row) -> dict[str, Result | None]:
         """Return what the ledger holds for one input, by stage."""
@@ -129,7 +129,7 @@ class Settings:
             if result is None:
                 return None
             if result.outcome is not None:
-                return self.named(row, result.outcome)
+                return self.add_path(row, result.outcome)
         return end
 
     def cut_outcome(self, row: Row, facts: dict[str, Any]) -> Outcome:
@@ -148,13 +148,13 @@ class Work:
     """A row on its way through the stages.
 
     `clips` are frames that wait for the visual stage, uint8 (windows x W, F, 224, 224, 3), F being
-    what the extractor looks at: 8 for i3d_r50. `late` says that they are too many to travel.
+    what the extractor looks at: 8 for i3d_r50. `deferred` says that they are too many to travel.
     """
 
     row: Row
     clips: np.ndarray | None = field(default=None, repr=False)
     outcome: Outcome | None = None
-    late: bool = False
+    deferred: bool = False
 
 
 def settings_record(settings: Settings) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from av.stream import Disposition
 
 from pipeline.media.encryption import is_encrypted
 from pipeline.media.formats import FORMATS
-from pipeline.media.mp4_boxes import compressed_header, missing
+from pipeline.media.mp4_boxes import compressed_header, truncation
 from pipeline.media.mp4_edits import unplayable_edits
 from pipeline.media.shown import ShownPackets
 
@@ -71,7 +71,7 @@ def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
         raise FileNotFoundError(f"{path}: no such file, or not a plain one")
     if not path.stat().st_size:
         raise MediaError("empty", f"{path}: the file has 0 bytes")
-    lost = missing(path)
+    lost = truncation(path)
     if lost:
         raise MediaError("undecodable", f"{path}: cut short: {lost}; fetch it again")
     if compressed_header(path):

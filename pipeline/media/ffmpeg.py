@@ -311,5 +311,5 @@ def _running(node: Any, what: str) -> Iterator[IO[bytes]]:
             process.wait()
         if code or broken:
             stderr.seek(0)
-            told = said(stderr.read())
-            raise FfmpegError(f"{what}: ffmpeg stopped with code {code} and said: {told}")
+            message = said(stderr.read())
+            raise FfmpegError(f"{what}: ffmpeg stopped with code {code} and said: {message}")

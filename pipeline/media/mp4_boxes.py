@@ -33,7 +33,7 @@ MAX_BOXES = 4_000_000
 """A three-hour stream with a fragment for each frame has 1.3 million; more is an attack."""
 
 
-def missing(path: Path) -> str | None:
+def truncation(path: Path) -> str | None:
     """Return how a file is shorter than it says, or None where nothing tells of it.
 
     Knows mp4 and mov (top-level boxes), Matroska and WebM (the segment), and RIFF.

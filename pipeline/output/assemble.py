@@ -181,7 +181,7 @@ def members(
 def seen_facts(row: Row, results: Mapping[str, Any], index: int) -> dict[str, int]:
     """Return how many dancers a segment shows: as the pose stage counted, else as curation did."""
     seen = results["motion"].facts.get("dancers_seen") if "motion" in results else None
-    counted = seen[index] if seen else row.counted
+    counted = seen[index] if seen else row.dancers_seen
     return {} if counted is None else {"dancers_seen": counted}
 
 

@@ -16,7 +16,7 @@ from pipeline.engine.outcome import Outcome, attempt
 
 T = TypeVar("T")
 
-WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"}
+ATOMIC_PROTOCOLS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"}
 """Protocols whose stores show an object only when it is complete."""
 PACKAGES = "s3fs for s3://, gcsfs for gs://, adlfs for abfs://"
 CAUSES = {
@@ -76,7 +76,7 @@ class Store:
     def _put(self, path: Path, name: str) -> None:
         final, expected_bytes = self._path(name), path.stat().st_size
         protocols = self.fs.protocol
-        if WHOLE & set([protocols] if isinstance(protocols, str) else protocols):
+        if ATOMIC_PROTOCOLS & set([protocols] if isinstance(protocols, str) else protocols):
             self.fs.put_file(str(path), final)
         else:
             self.fs.makedirs(final.rpartition("/")[0], exist_ok=True)

@@ -16,15 +16,15 @@ from model.contract.dataset import Codes, Dataset, Shard, load_dataset
 from model.contract.files import sha256_of
 from model.contract.segment import LEVELS, META, WAV, is_hidden, split_key
 from model.contract.shards import check_whole, is_shard_name, read_npy, read_shard, read_wav
-from model.contract.storage import open_binary, place
+from model.contract.storage import open_binary, to_location
 from pipeline.output.remote import reach
 
 T = TypeVar("T")
-Place = Path | str
+Location = Path | str
 """A shard folder, or the address of one (`s3://bucket/aist`)."""
 
 
-def verify(root: Place) -> Iterator[str]:
+def verify(root: Location) -> Iterator[str]:
     """Yield one line for every shard that is whole; raise ValueError at the first that is not.
 
     Checked: bytes and SHA-256 of each tar; each member's dtype and shape; finite numbers; keys;
@@ -80,7 +80,7 @@ def _no_others(root: Path, dataset: Dataset) -> None:
 
 
 @contextmanager
-def _whole(root: Place, name: str, shard: Shard) -> Iterator[Path]:
+def _whole(root: Location, name: str, shard: Shard) -> Iterator[Path]:
     """Check the bytes of a tar and give its file; from an address a copy, gone afterwards."""
     if isinstance(root, Path):
         check_whole(root / name, shard)
@@ -91,7 +91,7 @@ def _whole(root: Place, name: str, shard: Shard) -> Iterator[Path]:
         copy = Path(folder) / shard.name
 
         def fetch() -> None:
-            with open_binary(place(address)) as there, open(copy, "wb") as here:
+            with open_binary(to_location(address)) as there, open(copy, "wb") as here:
                 shutil.copyfileobj(there, here, 1 << 20)
 
         reach(address, fetch)
@@ -104,7 +104,7 @@ def _whole(root: Place, name: str, shard: Shard) -> Iterator[Path]:
         yield copy
 
 
-def _features(root: Place, dataset: Dataset, split: str, shard: Shard) -> list[str]:
+def _features(root: Location, dataset: Dataset, split: str, shard: Shard) -> list[str]:
     with _whole(root, shard.name, shard) as path:
         return _feature_keys(path, dataset, split, shard)
 
@@ -127,7 +127,7 @@ def _feature_keys(path: Path, dataset: Dataset, split: str, shard: Shard) -> lis
     return keys
 
 
-def _codes(root: Place, codec_id: str, dataset: Dataset, shard: Shard, keys: list[str]) -> None:
+def _codes(root: Location, codec_id: str, dataset: Dataset, shard: Shard, keys: list[str]) -> None:
     with _whole(root, f"codes/{codec_id}/{shard.name}", shard) as path:
         _code_keys(path, dataset, dataset.codecs[codec_id], shard, keys)
 

@@ -22,7 +22,7 @@ from model.contract.dataset import Dataset, Shard
 from model.contract.segment import META, MOTION, SPLITS, WAV
 from model.contract.shards import read_npy, read_shard, read_wav
 from pipeline.engine.outcome import Outcome, attempt
-from pipeline.features.motion.body25 import BODY_25, BONES, LEAST
+from pipeline.features.motion.body25 import BODY_25, BONES, MIN_CONFIDENCE
 from pipeline.report.spectrogram import onsets_s, picture_of
 from pipeline.sources.manifest import leaves
 from pipeline.sources.synthetic.body import PARENTS, axis_angles, forward_kinematics
@@ -111,7 +111,7 @@ def points_of(motion: np.ndarray) -> Points:
     width = motion.shape[-1]
     if width == 3 * len(BODY_25):
         joints = motion.reshape(len(motion), -1, 3).astype(np.float64)
-        points = np.where(joints[..., 2:] >= LEAST, joints[..., :2], np.nan)
+        points = np.where(joints[..., 2:] >= MIN_CONFIDENCE, joints[..., :2], np.nan)
         return points, [tuple(map(BODY_25.index, bone.split())) for bone in BONES]
     bones = [(parent, joint) for joint, parent in enumerate(PARENTS) if parent >= 0]
     if width == 3 * len(PARENTS):

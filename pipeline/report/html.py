@@ -61,13 +61,13 @@ svg line { stroke: #2c6db0; stroke-width: 2px; stroke-linecap: round;
 """.strip()
 
 NICE_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
-MOST_COLUMNS = 20
+MAX_COLUMNS = 20
 
 
 def save_page(out: Path, report: Report) -> Path | None:
     """Write `out`/report.html and return its path, None where it could not be written.
 
-    The report and the shards are there already: a page that fails is told, and fails nothing.
+    The report and the shards are there already: a failed page is reported; the build succeeds.
     """
     path = out / "report.html"
     try:
@@ -193,8 +193,8 @@ def _durations(facts: Mapping[str, Any]) -> str:
     lengths_s = [row["segments"] * window_s + row["dropped_s"] for row in ok]
     if not lengths_s:
         return ""
-    wide_s = next((s for s in NICE_S if max(lengths_s) / s < MOST_COLUMNS), None)
-    wide_s = wide_s or 3600 * math.ceil(max(lengths_s) / 3600 / MOST_COLUMNS)
+    wide_s = next((s for s in NICE_S if max(lengths_s) / s < MAX_COLUMNS), None)
+    wide_s = wide_s or 3600 * math.ceil(max(lengths_s) / 3600 / MAX_COLUMNS)
     counts = [0] * (int(max(lengths_s) / wide_s) + 1)
     for length_s in lengths_s:
         counts[int(length_s / wide_s)] += 1

@@ -12,8 +12,8 @@ from model.contract.segment import SAMPLE_RATE_HZ
 FFT, HOP, BANDS = 1024, 256, 64
 LOW_HZ, FLOOR_DB = 30.0, 80.0
 NEAR_S, AROUND_S = 0.035, 0.12
-LEAST = 0.12
-MOST_COLUMNS = 600
+MIN_RISE = 0.12
+MAX_COLUMNS = 600
 
 
 def decibels(sound: np.ndarray) -> np.ndarray:
@@ -38,7 +38,7 @@ def decibels(sound: np.ndarray) -> np.ndarray:
 def picture_of(sound: np.ndarray) -> np.ndarray:
     """Return the mel bands of sound (N,) as 0 (quiet) to 1: (64, columns), low bands first."""
     bands = decibels(sound) / FLOOR_DB + 1
-    each = -(-len(bands) // MOST_COLUMNS)
+    each = -(-len(bands) // MAX_COLUMNS)
     return np.stack([part.max(0) for part in np.split(bands, range(each, len(bands), each))], 1)
 
 
@@ -55,7 +55,7 @@ def onsets_s(sound: np.ndarray) -> np.ndarray:
     near, around = (round(s * SAMPLE_RATE_HZ / HOP) for s in (NEAR_S, AROUND_S))
     mean = np.convolve(rise, np.ones(2 * around + 1) / (2 * around + 1), "same")
     shown = np.lib.stride_tricks.sliding_window_view(np.pad(rise, near), 2 * near + 1)
-    peaks = (rise == shown.max(1)) & (rise > mean + LEAST * rise.max())
+    peaks = (rise == shown.max(1)) & (rise > mean + MIN_RISE * rise.max())
     # Equal neighbours are one peak: the first of them.
     peaks[1:] &= ~peaks[:-1]
     return np.flatnonzero(peaks) * HOP / SAMPLE_RATE_HZ

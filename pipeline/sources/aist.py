@@ -80,7 +80,7 @@ def list_aist(
         if one.motion in motions:
             one = replace(one, motion=str(motions[one.motion][0]))
         if ignore_list and dance(name) in ignored:
-            one = replace(one, ended="ignored")
+            one = replace(one, known_code="ignored")
         rows.append(one)
     rows += further(files, paths)
     notes = twice(files, "listed videos") + twice(motions, "motions")
@@ -104,7 +104,7 @@ def further(files: Mapping[str, Sequence[Path]], paths: Sequence[Path]) -> list[
         text, _ = utf8(path)
         if name := named.get(path):
             why = f"{files[name][0]} is taken for the listed {name}; remove or rename one of them"
-            rows.append(Row(video_id(path), text, split="", ended="same_name", why=why))
+            rows.append(Row(video_id(path), text, split="", known_code="same_name", why=why))
         else:
             rows.append(row(video_id(path), text, "", ""))
     return rows
@@ -148,7 +148,7 @@ def row(name: str, path: str, split: str, motion: str) -> Row:
         genre=match["genre"] if match else "",
         dancers=tuple(match["dancers"].split("-")) if match else (),
         motion=_annotation(name, motion),
-        ended="" if split else "not_in_split",
+        known_code="" if split else "not_in_split",
     )
 
 

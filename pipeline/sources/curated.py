@@ -45,11 +45,13 @@ def list_curated(table: Path, source: Path | None, motion: str, motion_dir: Path
     here = list_folder(source or Path(root), motion, motion_dir)
     annotations = {row.path: row.motion for row in here.rows}
     rows = [clip_row(clip, annotations.get(clip["source"], "")) for clip in clips]
-    rows += barren(table, inputs, {clip["video_id"] for clip in clips})
+    rows += without_clips(table, inputs, {clip["video_id"] for clip in clips})
     seen = {row.path for row in inputs}
     for row in here.rows:
         if row.path not in seen:
-            rows.append(replace(row, split="", motion="", ended=row.ended or "not_curated"))
+            rows.append(
+                replace(row, split="", motion="", known_code=row.known_code or "not_curated")
+            )
     kept = [clip for clip in clips if clip["decision"] == "keep"]
     rows = with_val(rows, {clip["song"]: clip.get("family") or clip["song"] for clip in kept})
     note = f"curated: {len(kept)} of {len(clips)} clips kept, from {len(inputs)} videos ({table})"
@@ -82,12 +84,12 @@ def clip_row(clip: Mapping[str, Any], motion: str) -> Row:
         split=clip["split"],
         song=clip["song"],
         motion=motion if kept else "",
-        ended="" if kept else f"rejected_{clip['reason']}",
+        known_code="" if kept else f"rejected_{clip['reason']}",
         sha256=clip["sha256"],
         start_s=str(Fraction(clip["start_s"]).limit_denominator(CLOCK_HZ)),
         stop_s=str(Fraction(clip["end_s"]).limit_denominator(CLOCK_HZ)),
         box=tuple(clip["box"]),
-        counted=clip["dancers"],
+        dancers_seen=clip["dancers"],
         why="" if kept else f"clip of {clip['source']}: {clip['detail']}",
     )
 
@@ -101,7 +103,7 @@ def clip_id(name: str) -> str:
     return f"{video[: LONGEST - len(number) - len(digits) - 3]}-{digits}_c{number}"
 
 
-def barren(table: Path, inputs: Sequence[Row], with_clips: set[str]) -> list[Row]:
+def without_clips(table: Path, inputs: Sequence[Row], with_clips: set[str]) -> list[Row]:
     """Return rows for the videos that gave no clip, ended as curation's report has it."""
     path = table / "report.json"
     try:
@@ -124,7 +126,7 @@ def barren(table: Path, inputs: Sequence[Row], with_clips: set[str]) -> list[Row
                 f"{path} and tiktok.parquet disagree on {row.path}; run pipeline curate again"
             )
         try:
-            rows.append(checked(replace(row, split="", ended=end["code"], why=end["message"])))
+            rows.append(checked(replace(row, split="", known_code=end["code"], why=end["message"])))
         except ValueError as error:
             raise ValueError(f"{path}: {error}; run pipeline curate again") from None
     return rows

@@ -51,7 +51,7 @@ def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Li
         names = _annotations(path, motion, stems[path.stem] == 1) if not ended else []
         found = next((name for name in names if (motion_root / name).exists()), "")
         annotation = found or (names or [""])[0]
-        rows.append(Row(video_id(path), text, motion=annotation, ended=ended))
+        rows.append(Row(video_id(path), text, motion=annotation, known_code=ended))
         if names and not found and stems[path.stem] == 1:
             lost[text] = {Path(name).name for name in names}
     notes: list[str] = []

@@ -119,9 +119,9 @@ def twice(found: Mapping[str, Sequence[Path]], what: str) -> list[str]:
     many = [paths for _, paths in sorted(found.items()) if len(paths) > 1]
     if not many:
         return []
-    told = "; ".join(f"{paths[0]} is taken, not {paths[1]}" for paths in many[:3])
+    message = "; ".join(f"{paths[0]} is taken, not {paths[1]}" for paths in many[:3])
     more = "; …" if len(many) > 3 else ""
-    return [f"{what} that are in the folder more than once: {len(many)} ({told}{more})"]
+    return [f"{what} that are in the folder more than once: {len(many)} ({message}{more})"]
 
 
 def _is_aside(folder: Path) -> bool:
@@ -135,12 +135,12 @@ def others_words(others: Mapping[str, int]) -> str:
         return ""
     kinds = sorted(others, key=lambda kind: (kind != HIDDEN, -others[kind], kind))
     names = {HIDDEN: "hidden or in a recycle bin", "": "no suffix"}
-    told = ", ".join(f"{names.get(kind, kind)} {others[kind]}" for kind in kinds[:5])
+    message = ", ".join(f"{names.get(kind, kind)} {others[kind]}" for kind in kinds[:5])
     files, are = ("file", "is") if count == 1 else ("files", "are")
     hidden = "hidden, thrown away or " if HIDDEN in others else ""
     return (
         f"{count} other {files} in the source folder {are} {hidden}not named like videos "
-        f"({told}{', …' if len(kinds) > 5 else ''})"
+        f"({message}{', …' if len(kinds) > 5 else ''})"
     )
 
 

@@ -30,6 +30,8 @@ ENDED = {
     "same_name": "another file has its name",
 }
 """Why an input ends before any work, for a message."""
+OLD_NAMES = {"ended": "known_code", "counted": "dancers_seen"}
+"""What columns were called in manifests of earlier versions, and are called now."""
 NAME_LENGTH = 64
 """Tar names hold 100 bytes: a longer name is cut, and gets its hash."""
 
@@ -39,11 +41,11 @@ class Row:
     """One input, a video or a clip of one, and what is known of it before it is opened.
 
     `path` and `motion` are relative to the source folder; `motion` is the annotation (a file, or a
-    folder of per-frame files), "" where there is none. `ended` is the code that ends the input
+    folder of per-frame files), "" where there is none. `known_code` is the code that ends the input
     before any work (`missing_file`, `not_in_split`, …), "" for all others; `why` are the words for
     it where the listing or curation had them. A clip is the half-open span from `start_s` to
     `stop_s`, exact fractions on the video's clock, and `box`, its picture's x, y, width and height
-    in px of the upright frame; both are empty for a whole video. `counted` is how many dancers
+    in px of the upright frame; both are empty for a whole video. `dancers_seen` is how many dancers
     curation saw. A `sha256` that is there before hashing is what the video must have.
     """
 
@@ -54,14 +56,14 @@ class Row:
     genre: str = ""
     dancers: tuple[str, ...] = ()
     motion: str = ""
-    ended: str = ""
+    known_code: str = ""
     bytes: int = 0
     sha256: str = ""
     motion_sha256: str = ""
     start_s: str = ""
     stop_s: str = ""
     box: tuple[int, ...] = ()
-    counted: int | None = None
+    dancers_seen: int | None = None
     why: str = ""
 
     @property
@@ -70,7 +72,7 @@ class Row:
         return (Fraction(self.start_s), Fraction(self.stop_s)) if self.stop_s else None
 
     @property
-    def part(self) -> dict[str, Any]:
+    def clip_key(self) -> dict[str, Any]:
         """What of the video a result is made from, for the result's key; nothing for all of it."""
         if not self.stop_s:
             return {}
@@ -106,7 +108,7 @@ def hash_inputs(root: Path, motion_root: Path, rows: Sequence[Row], threads: int
                 f"{paths[row.video_id]} and {row.path} have one id: rename one of them"
             )
         paths[row.video_id] = row.path
-    alive = [row for row in rows if not find(root, row).ended]
+    alive = [row for row in rows if not find(root, row).known_code]
     files = sorted({root / row.path for row in alive})
     notes = sorted({motion_root / row.motion for row in alive if row.motion})
     with ThreadPoolExecutor(threads) as pool:
@@ -124,7 +126,7 @@ def save(path: Path, rows: Sequence[Row], root: str = "") -> None:
     columns["dancers"] = [list(row.dancers) for row in rows]
     columns["box"] = [list(row.box) for row in rows]
     types = {"dancers": pa.list_(pa.string()), "box": pa.list_(pa.int32())}
-    types |= {"bytes": pa.int64(), "counted": pa.int64()}
+    types |= {"bytes": pa.int64(), "dancers_seen": pa.int64()}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in columns])
     schema = schema.with_metadata({"root": os.fsencode(root)} if root else None)
     buffer = BytesIO()
@@ -133,7 +135,7 @@ def save(path: Path, rows: Sequence[Row], root: str = "") -> None:
 
 
 def load(path: Path) -> tuple[list[Row], str]:
-    """Return the rows that `save` wrote, and their `root` ("" where it was not told).
+    """Return the rows that `save` wrote, and their `root` ("" where it has none).
 
     Raises ValueError, naming the file, where it holds anything else.
     """
@@ -141,6 +143,7 @@ def load(path: Path) -> tuple[list[Row], str]:
     try:
         rows = []
         for row in found:
+            row = {OLD_NAMES.get(name, name): value for name, value in row.items()}
             lists = {name: tuple(row[name]) for name in ("dancers", "box") if name in row}
             rows.append(checked(Row(**row | lists)))
         return rows, os.fsdecode(metadata.get(b"root", b""))
@@ -155,8 +158,8 @@ def checked(row: Row) -> Row:
     plain = Row("", "")
     for field in fields(Row):
         value = getattr(row, field.name)
-        kind = int if field.name == "counted" else type(getattr(plain, field.name))
-        if type(value) is not kind and not (field.name == "counted" and value is None):
+        kind = int if field.name == "dancers_seen" else type(getattr(plain, field.name))
+        if type(value) is not kind and not (field.name == "dancers_seen" and value is None):
             raise ValueError(f"{row.video_id!r:.80}: {field.name} is {value!r:.80}")
     wrong = {
         "video_id": not re.fullmatch(r"[A-Za-z0-9_\-]+", row.video_id),
@@ -164,27 +167,28 @@ def checked(row: Row) -> Row:
         "split": row.split not in ("", *SPLITS),
         "dancers": not all(type(name) is str for name in row.dancers),
         "box": len(row.box) not in (0, 4) or not all(type(n) is int and n >= 0 for n in row.box),
-        "ended": bool(row.ended)
+        "known_code": bool(row.known_code)
         and (
-            row.ended not in FILTERED | PERMANENT | RETRYABLE or not (row.why or row.ended in ENDED)
+            row.known_code not in FILTERED | PERMANENT | RETRYABLE
+            or not (row.why or row.known_code in ENDED)
         ),
         "start_s": bool(row.start_s) != bool(row.stop_s),
         "stop_s": row.span_s is not None and not 0 <= row.span_s[0] < row.span_s[1],
     }
     if names := [name for name, is_wrong in wrong.items() if is_wrong]:
-        told = ", ".join(f"{name} is {getattr(row, name)!r:.80}" for name in names)
-        raise ValueError(f"{row.video_id!r:.80}: {told}")
+        message = ", ".join(f"{name} is {getattr(row, name)!r:.80}" for name in names)
+        raise ValueError(f"{row.video_id!r:.80}: {message}")
     return row
 
 
 def ended_early(row: Row) -> Outcome | None:
     """Return the outcome of a row that no stage will see, None for one that has work."""
-    if not row.ended:
+    if not row.known_code:
         return None
-    status = "filtered" if row.ended in FILTERED else "failed"
-    stage = "curate" if row.why and row.ended != "same_name" else "manifest"
-    why = row.why or ENDED[row.ended]
-    return Outcome(status, stage, row.ended, why if row.path in why else f"{row.path}: {why}")
+    status = "filtered" if row.known_code in FILTERED else "failed"
+    stage = "curate" if row.why and row.known_code != "same_name" else "manifest"
+    why = row.why or ENDED[row.known_code]
+    return Outcome(status, stage, row.known_code, why if row.path in why else f"{row.path}: {why}")
 
 
 def find(root: Path, row: Row) -> Row:
@@ -192,11 +196,11 @@ def find(root: Path, row: Row) -> Row:
 
     A path with `..`, or an absolute one, ends it as `outside_root` before anything is opened.
     """
-    if not row.ended and (leaves(row.path) or leaves(row.motion)):
-        return replace(row, ended="outside_root")
-    if row.ended or (root / row.path).is_file():
+    if not row.known_code and (leaves(row.path) or leaves(row.motion)):
+        return replace(row, known_code="outside_root")
+    if row.known_code or (root / row.path).is_file():
         return row
-    return replace(row, ended="missing_file")
+    return replace(row, known_code="missing_file")
 
 
 def leaves(path: str) -> bool:
@@ -209,14 +213,14 @@ def _with_hashes(
     root: Path, motion_root: Path, row: Row, hashed: Mapping[Path, tuple[int, str] | None]
 ) -> Row:
     row = find(root, row)
-    if row.ended:
+    if row.known_code:
         return row
     video = hashed.get(root / row.path)
     motion = hashed.get(motion_root / row.motion) if row.motion else (0, "")
     if video is None or motion is None:
-        return replace(row, ended="io")
+        return replace(row, known_code="io")
     if row.sha256 and row.sha256 != video[1]:
-        return replace(row, ended="changed")
+        return replace(row, known_code="changed")
     return replace(row, bytes=video[0], sha256=video[1], motion_sha256=motion[1])
 
 

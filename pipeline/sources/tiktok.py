@@ -66,7 +66,7 @@ def list_published(source: Path, motion: str, motion_dir: Path | None) -> Listin
     """
     members = published("tiktok")
     here = list_folder(home(source, members), motion, motion_dir)
-    rows_at = {Path(row.path): row for row in here.rows if not row.ended}
+    rows_at = {Path(row.path): row for row in here.rows if not row.known_code}
     files = by_name(rows_at, members)
     if not files:
         return None
@@ -76,7 +76,7 @@ def list_published(source: Path, motion: str, motion_dir: Path | None) -> Listin
         known = {"video_id": name, "split": member["split"], "song": member["song_id"]}
         rows.append(replace(row, **known))
     rows += further(files, list(rows_at))
-    rows += [replace(row, split="") for row in here.rows if row.ended]
+    rows += [replace(row, split="") for row in here.rows if row.known_code]
     rows.sort(key=lambda row: row.video_id)
     note = f"published list: {len(files)} of its {len(members)} videos in {here.root}"
     notes = [*twice(files, "listed videos"), *here.notes]

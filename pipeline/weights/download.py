@@ -31,7 +31,7 @@ CHUNK_BYTES = 1 << 20
 MAX_BYTES = 4 << 30
 """No file asked for is larger: a server that sends without end does not fill the disk."""
 TIMEOUT_S = 30.0
-PASSING = {408, 429, 500, 502, 503, 504}
+TRANSIENT = {408, 429, 500, 502, 503, 504}
 """HTTP statuses worth another try."""
 
 
@@ -166,7 +166,7 @@ def _attempt(url: str, file: IO[bytes], part: Path, size_bytes: int | None) -> N
     except urllib.error.HTTPError as error:
         if error.code == 416:
             _facts(part).unlink(missing_ok=True)
-        elif error.code not in PASSING:
+        elif error.code not in TRANSIENT:
             raise DownloadError(f"{url}: HTTP status {error.code} ({error.reason})") from None
         raise _DroppedError(f"HTTP status {error.code} ({error.reason})") from None
     except urllib.error.URLError as error:

@@ -251,9 +251,9 @@ def fetch(
         tell(f"LICENCE {weight.name}: {weight.licence}; {weight.restricted}")
     path = weight.path
     if path.is_file():
-        told = check(weight, path)
-        again = "; delete it to fetch it again" if told.startswith(DIFFERS) else ""
-        tell(f"{path}: is there already; {told}{again}")
+        message = check(weight, path)
+        again = "; delete it to fetch it again" if message.startswith(DIFFERS) else ""
+        tell(f"{path}: is there already; {message}{again}")
         return path
     url = url or weight.url
     size_bytes = None if weight.doubt else weight.size_bytes
@@ -374,8 +374,8 @@ def verify(name: str = "") -> tuple[list[str], bool]:
             lines.append(f"{weight.name}: not there")
             continue
         try:
-            lines.append(f"{weight.name}: {(told := check(weight, weight.path))}")
-            right &= not told.startswith(DIFFERS)
+            lines.append(f"{weight.name}: {(message := check(weight, weight.path))}")
+            right &= not message.startswith(DIFFERS)
         except ValueError as error:
             lines.append(f"{weight.name}: WRONG {error}")
             right = False

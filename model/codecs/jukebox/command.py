@@ -15,16 +15,18 @@ from model.contract.exit_codes import UsageError, exits
 from model.runtime.signals import next_unless, stop_requested
 
 if TYPE_CHECKING:
-    from model.contract.storage import Place
+    from model.contract.storage import Location
 
 LOWER = "lower batch or crop_samples (--set KEY=VALUE)"
 """What takes less memory."""
 
 
-def add_arguments(parser: argparse.ArgumentParser, place: Callable[[str], object]) -> None:
-    """Add the options; `place` reads a folder or the address of one."""
+def add_arguments(parser: argparse.ArgumentParser, to_location: Callable[[str], object]) -> None:
+    """Add the options; `to_location` reads a folder or the address of one."""
     music = parser.add_mutually_exclusive_group(required=True)
-    music.add_argument("--shards", type=place, metavar="DIR", help="a built dataset: its music")
+    music.add_argument(
+        "--shards", type=to_location, metavar="DIR", help="a built dataset: its music"
+    )
     music.add_argument("--audio", type=Path, metavar="DIR", help="a folder of music files")
     parser.add_argument("--levels", nargs="+", choices=("high", "low", "bottom"), metavar="LEVEL",
                         help="high, low, bottom (default: high low)")  # fmt: skip
@@ -45,7 +47,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train(
-    config: CodecConfig, audio: Path | None, shards: Place | None, out: Path, resume: bool = False
+    config: CodecConfig,
+    audio: Path | None,
+    shards: Location | None,
+    out: Path,
+    resume: bool = False,
 ) -> Path:
     """Train each level on its own and return the path of the codec of all of them.
 

@@ -1,4 +1,4 @@
-"""What a codec training run can be told."""
+"""The settings of a codec training run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model.contract.exit_codes import UsageError
 
 C = TypeVar("C")
 
-LEAST = {
+MIN_VALUES = {
     **dict.fromkeys(("width", "depth", "l_bins", "steps", "batch", "log_every", "save_every"), 1),
     **dict.fromkeys(("init_tokens", "warmup_steps", "decay_steps", "threads", "seed"), 0),
 }
@@ -81,7 +81,7 @@ class CodecConfig:
     def __post_init__(self) -> None:
         for level in self.levels:
             level_index(level)
-        for name, least in LEAST.items():
+        for name, least in MIN_VALUES.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
         for name, value in asdict(self).items():

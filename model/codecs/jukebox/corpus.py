@@ -16,7 +16,7 @@ import numpy as np
 
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.segment import SAMPLE_RATE_HZ, WAV, is_hidden, split_key
-from model.contract.storage import Place
+from model.contract.storage import Location
 from model.contract.wav import decode_pcm
 from model.data.reader import read_tar
 
@@ -62,7 +62,7 @@ def normalised(segment: np.ndarray) -> np.ndarray:
     return segment * (PEAK / peak) if peak > SILENCE else segment
 
 
-def check_music(audio: Path | None, shards: Place | None) -> None:
+def check_music(audio: Path | None, shards: Location | None) -> None:
     """Raise what reading either would, where nothing is there; say what shards have held out."""
     if audio is not None:
         music_files(audio)
@@ -122,7 +122,7 @@ def read_folder(folder: Path, samples: int) -> Corpus:
     return Corpus(train, held)
 
 
-def read_shards(root: Place, samples: int) -> Corpus:
+def read_shards(root: Location, samples: int) -> Corpus:
     """Read the music of a dataset: its train split to train on, val (or test) held out.
 
     Where both are empty, each twentieth video of train is held out, or the last one. Raises
@@ -149,7 +149,7 @@ def read_shards(root: Place, samples: int) -> Corpus:
 
 
 def _read_split(
-    root: Place, dataset: Dataset, split: str, samples: int
+    root: Location, dataset: Dataset, split: str, samples: int
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield video id and music (N,) int16 of each segment."""
     for shard in dataset.splits.get(split, []):

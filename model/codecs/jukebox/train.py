@@ -30,7 +30,7 @@ from model.codecs.jukebox.vqvae import VQVAE
 from model.codecs.jukebox.weights import read_weights, select, write_weights
 from model.contract.files import atomic_file, write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
-from model.contract.storage import Place
+from model.contract.storage import Location
 from model.runtime.checkpoint import DAMAGED, unreadable
 from model.runtime.run_log import table
 
@@ -56,7 +56,7 @@ def train_level(
     config: CodecConfig,
     level: str,
     audio: Path | None,
-    shards: Place | None,
+    shards: Location | None,
     out: Path,
     resume: bool = False,
 ) -> Path:
@@ -97,7 +97,7 @@ def train_level(
     return out / CODEC
 
 
-def read_corpus(audio: Path | None, shards: Place | None, samples: int) -> Corpus:
+def read_corpus(audio: Path | None, shards: Location | None, samples: int) -> Corpus:
     """Read the music of a folder or of a dataset: items (N,) int16, N at least `samples`.
 
     Raises ValueError where not exactly one is given, or its music does not fit.

@@ -1,4 +1,4 @@
-"""What a training run can be told: one dataclass, three sources (preset, YAML file, --set)."""
+"""The settings of a training run: one dataclass, three sources (preset, YAML file, --set)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from model.contract.dataset import told
+from model.contract.dataset import short_repr
 from model.contract.exit_codes import UsageError
 from model.contract.segment import LEVELS
 
@@ -27,7 +27,7 @@ CHOICES = {
     "reshape": ("time", "channel", "none"),
 }
 
-FREE = frozenset(
+MAY_CHANGE_ON_RESUME = frozenset(
     "max_steps lr_generator lr_discriminator workers worker_timeout_s log_every checkpoint_every "
     "val_every val_segments sample_every sample_segments codec".split()
 )
@@ -257,12 +257,14 @@ def override(config: Config, values: Mapping[str, Any], source: str) -> Config:
     changes: dict[str, Any] = {}
     for key, value in values.items():
         if not isinstance(key, str):
-            raise ValueError(f"{source}: {told(key)} is no config key; expected `key: value` lines")
+            raise ValueError(
+                f"{source}: {short_repr(key)} is no config key; expected `key: value` lines"
+            )
         if key == "weights" or key.startswith("weights."):
             named = value if key == "weights" else {key.removeprefix("weights."): value}
             if not isinstance(named, Mapping):
                 raise ValueError(
-                    f"{source}: weights is {told(named)}; expected loss names and numbers"
+                    f"{source}: weights is {short_repr(named)}; expected loss names and numbers"
                 )
             weights = dict(changes.get("weights", config.weights))
             for name, weight in named.items():
@@ -288,7 +290,7 @@ def _known(name: Any, names: Iterable[str], what: str, source: str) -> None:
     if name not in names:
         close = difflib.get_close_matches(name, names, 1) if isinstance(name, str) else []
         guess = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
-        raise ValueError(f"{source}: unknown {what} {told(name)}{guess}")
+        raise ValueError(f"{source}: unknown {what} {short_repr(name)}{guess}")
 
 
 def _parse(text: str) -> Any:
@@ -322,5 +324,5 @@ def _typed(key: str, value: Any, like: Any, source: str) -> Any:
         fits = isinstance(value, str)
     if not fits:
         kind = f"a list like {list(like)}" if isinstance(like, tuple) else type(like).__name__
-        raise ValueError(f"{source}: {key} is {told(value)}; expected {kind}")
+        raise ValueError(f"{source}: {key} is {short_repr(value)}; expected {kind}")
     return value

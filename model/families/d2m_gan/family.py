@@ -72,13 +72,13 @@ def generator_losses(
         losses["latent"] = codebook_loss(fake, raw, state.scale)
     if weights["wave"] or weights["mel"]:
         items = state.config.audio_items or len(batch)
-        audio, target = hear(state, fake[:items]), batch.audio[:items]
+        audio, target = decode_straight_through(state, fake[:items]), batch.audio[:items]
         losses["wave"] = wave_loss(audio, target)
         losses["mel"] = mel_loss(audio, target, state.log_mel)
     return {name: losses[name] for name in LOSSES if weights[name]}
 
 
-def hear(state: State, latents: Tensor) -> Tensor:
+def decode_straight_through(state: State, latents: Tensor) -> Tensor:
     """Decode the nearest entries to audio (B, L * hop); the gradient goes straight to `latents`."""
     codec, level = state.codec, state.config.level
     entries = codec.lookup(codec.quantise(latents.detach(), level), level)

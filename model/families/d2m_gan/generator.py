@@ -40,7 +40,7 @@ class Generator(Protocol):
     ) -> Tensor:
         """Map motion (B, T, D), visual (B, W, D) and genre (B,) to latents (B, C, length)."""
 
-    def start_at(self, codebook: Tensor) -> None:
+    def init_output_to(self, codebook: Tensor) -> None:
         """Let the first outputs have the codebook's (K, C) mean and spread."""
 
 
@@ -57,7 +57,7 @@ def build_generator(config: Config, inputs: Inputs, codebook: Tensor) -> Generat
     sigma = config.sigma or 1.25 * codebook.abs().max().item()
     hop = LEVELS[config.level].hop
     generator = GENERATORS[config.arch](config, inputs, hop, codebook.shape[1], sigma)
-    generator.start_at(codebook)
+    generator.init_output_to(codebook)
     return generator
 
 

@@ -157,7 +157,7 @@ class ReferenceGenerator(nn.Module):
         return torch.tanh(self.stretch(x).float()) * self.sigma
 
     @torch.no_grad()
-    def start_at(self, codebook: Tensor) -> None:
+    def init_output_to(self, codebook: Tensor) -> None:
         """Let the first outputs have the codebook's (K, C) mean and spread.
 
         A linear layer behind it begins as interpolation over positions, which keeps both.

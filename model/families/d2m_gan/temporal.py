@@ -93,7 +93,7 @@ class TemporalGenerator(nn.Module):
         return ceil(length / 2**self.doublings)
 
     @torch.no_grad()
-    def start_at(self, codebook: Tensor) -> None:
+    def init_output_to(self, codebook: Tensor) -> None:
         """Set the last layer so that its first outputs have the codebook's (K, C) mean and spread.
 
         tanh * sigma otherwise begins far above or below the entries, whose scale is the codec's.

@@ -96,5 +96,5 @@ BONES = (
     *("left_hip left_knee", "left_knee left_ankle", "left_ankle left_big_toe"),
     "right_ankle right_big_toe",
 )
-LEAST = 0.2
+MIN_CONFIDENCE = 0.2
 """A joint less sure than this is not drawn."""

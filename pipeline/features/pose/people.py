@@ -1,8 +1,8 @@
 """Dancers in one video: found, followed and posed in one pass; then one of them as motion.
 
-`Watch` takes the frames as they are decoded and keeps a few of them at a time. Its result has every
-dancer in every frame, in px of the video's own picture. `motion_of` makes a segment's motion of it:
-choosing again costs no network.
+`PersonCollector` takes the frames as they are decoded and keeps a few of them at a time. Its result
+has every dancer in every frame, in px of the video's own picture. `motion_of` makes the motion of a
+segment from it: choosing another dancer later runs no network.
 
 Legend: F frames, N sightings (a dancer in a frame), K joints of the network, T = 30 x window_s.
 """
@@ -60,7 +60,7 @@ def small_side_px(width_px: int, height_px: int) -> int:
 
 
 @dataclass
-class Watch:
+class PersonCollector:
     """Takes the `frames` frames of one video in order, uint8 (H, W, 3) each.
 
     Dancers are looked for in every `every`-th; without a network they are boxed and not posed.
@@ -148,9 +148,9 @@ def motion_of(
 ) -> tuple[np.ndarray, list[int]]:
     """Return motion float32 (n, T, 75) of each window's main dancer, and how many dancers it shows.
 
-    `pose` is what `Watch.result` gives and `times_s` (F,); `facts` name `joints`, `width_px` and
-    `height_px`. The pose nearest in time stands for each of the T frames. A window without dancers
-    is all zeros.
+    `pose` is what `PersonCollector.result` gives and `times_s` (F,); `facts` name `joints`,
+    `width_px` and `height_px`. The pose nearest in time stands for each of the T frames. A window
+    without dancers is all zeros.
     """
     shown_s, size_px = pose["times_s"], (facts["width_px"], facts["height_px"])
     cut = np.zeros((len(starts_s), round(FPS * window_s), DIM), dtype=np.float32)

@@ -12,23 +12,23 @@ from pipeline.engine.outcome import Outcome, StageError, attempt
 from pipeline.features.plan import Settings, Work
 from pipeline.features.pose.detector_torchvision import Detector
 from pipeline.features.pose.estimator_mmpose import PoseNet
-from pipeline.features.pose.people import Watch, motion_of, pose_times, small_side_px
+from pipeline.features.pose.people import PersonCollector, motion_of, pose_times, small_side_px
 from pipeline.features.visual.stage import as_clips, clip_parts, clip_request, read_clips
 from pipeline.sources.manifest import Row
 
 
 @dataclass(frozen=True)
-class Watched:
+class Collected:
     """A video after its decoding: dancers seen, times of the frames, and clips for I3D.
 
-    `late` says that the clips are too many to travel: the visual stage reads them itself.
+    `deferred` says that the clips are too many to travel: the visual stage reads them itself.
     """
 
-    watch: Watch
+    watch: PersonCollector
     times_s: list[Fraction]
     cut: Result
     clips: np.ndarray | None
-    late: bool
+    deferred: bool
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Pose:
         limit_s = self.settings.item_limit_s
         for work in waiting:
             result = attempt("pose", lambda w=work: self._one(w), limit_s)
-            if isinstance(result, Watched):
+            if isinstance(result, Collected):
                 watched.append((work, result))
             else:
                 done.append(self._ended(work, result) if isinstance(result, Outcome) else result)
@@ -81,7 +81,7 @@ class Pose:
             done.append(self._finished(work, result, joints))
         return done
 
-    def _one(self, work: Work) -> Watched | Work:
+    def _one(self, work: Work) -> Collected | Work:
         """Watch a video; one whose poses are known gets its motion, and its clips, at once."""
         ledger, row = self.settings.ledger, work.row
         cut = ledger.read("cut", self.settings.key("cut", row))
@@ -94,10 +94,10 @@ class Pose:
                 return self._watch(row, cut, clips_wanted)
             self._store_motion(row, cut, pose)
         if clips_wanted and clip_parts(self.settings, cut) > 1:
-            return replace(work, late=True)
+            return replace(work, deferred=True)
         return replace(work, clips=read_clips(self.settings, row, cut) if clips_wanted else None)
 
-    def _watch(self, row: Row, cut: Result, clips_wanted: bool) -> Watched:
+    def _watch(self, row: Row, cut: Result, clips_wanted: bool) -> Collected:
         from pipeline.media.reader import FrameRequest, frame_times, read_frames
 
         self._load()
@@ -108,24 +108,24 @@ class Pose:
         shown_s = frame_times(path, span_s=row.span_s)
         times_s = pose_times(shown_s, starts_s[0], stop_s)
         size_px = (facts["width_px"], facts["height_px"])
-        watch = Watch(self._detector, self._net, len(times_s), size_px)
+        watch = PersonCollector(self._detector, self._net, len(times_s), size_px)
         requests = {"pose": FrameRequest(times_s, small_side_px(*size_px), box=row.box)}
-        late = clips_wanted and clip_parts(self.settings, cut) > 1
-        if clips_wanted and not late:
+        deferred = clips_wanted and clip_parts(self.settings, cut) > 1
+        if clips_wanted and not deferred:
             requests["visual"] = clip_request(self.settings, row, cut)
         frames = read_frames(path, requests, each={"pose": watch}, span_s=row.span_s)
         clips = as_clips(self.settings, frames["visual"]) if "visual" in frames else None
-        return Watched(watch, times_s, cut, clips, late)
+        return Collected(watch, times_s, cut, clips, deferred)
 
-    def _finished(self, work: Work, seen: Watched, joints: np.ndarray | Outcome) -> Work:
+    def _finished(self, work: Work, seen: Collected, joints: np.ndarray | Outcome) -> Work:
         if isinstance(joints, Outcome):
             return self._ended(work, joints)
         outcome = attempt("pose", lambda: self._store(work.row, seen, joints))
         if outcome is not None:
             return self._ended(work, outcome)
-        return replace(work, clips=seen.clips, late=seen.late)
+        return replace(work, clips=seen.clips, deferred=seen.deferred)
 
-    def _store(self, row: Row, seen: Watched, joints: np.ndarray) -> None:
+    def _store(self, row: Row, seen: Collected, joints: np.ndarray) -> None:
         arrays = seen.watch.result(joints)
         if not np.isfinite(arrays["joints"]).all():
             raise StageError("undecodable", f"{row.path}: poses hold NaN or infinity")

@@ -96,21 +96,21 @@ class Visual:
     def __call__(self, items: list[Work]) -> list[Work]:
         waiting = [work for work in items if work.clips is not None]
         done = {work.row.video_id: work for work in self._features(waiting)}
-        done |= {work.row.video_id: self._late(work) for work in items if work.late}
+        done |= {work.row.video_id: self._deferred(work) for work in items if work.deferred}
         return [done.get(work.row.video_id, work) for work in items]
 
-    def _late(self, work: Work) -> Work:
+    def _deferred(self, work: Work) -> Work:
         """Decode and describe a video whose frames were too many to travel, part by part."""
         settings, row = self.settings, work.row
         cut = settings.ledger.read("cut", settings.key("cut", row))
         if cut is None:
             words = f"{row.path}: where its windows are is not stored; run again"
-            return replace(work, late=False, outcome=Outcome("failed", self.name, "io", words))
+            return replace(work, deferred=False, outcome=Outcome("failed", self.name, "io", words))
         limit_s = settings.item_limit_s * clip_parts(settings, cut)
         features = attempt(self.name, lambda: self._part_by_part(row, cut), limit_s)
         if isinstance(features, Outcome):
-            return replace(work, late=False, outcome=settings.end(self.name, row, features))
-        return replace(self._store(work, features), late=False)
+            return replace(work, deferred=False, outcome=settings.end(self.name, row, features))
+        return replace(self._store(work, features), deferred=False)
 
     def _part_by_part(self, row: Row, cut: Result) -> np.ndarray:
         from pipeline.media.reader import read_frames

@@ -25,7 +25,7 @@ from pipeline.sources.synthetic.decorate import BARS, Box, canvases, face, water
 from pipeline.sources.synthetic.music import SAMPLE_RATE_HZ, SONG_S, SONGS_PER_GENRE, compose
 from pipeline.sources.synthetic.speech import loudness, speech
 
-MADE_BY = 1
+RENDER_VERSION = 1
 """Raise this when the same seed gives other files: what an older version made is made again."""
 
 KINDS = ("dance", "talking_head", "still")
@@ -112,7 +112,9 @@ def write_compilation(spec: CompilationSpec, root: Path) -> None:
 def truth_of(spec: CompilationSpec) -> dict:
     """Return what `truth/<id>.json` holds: the specification and the cuts as frame numbers."""
     facts = asdict(spec) | {"cuts": spec.cuts}
-    digest = hashlib.sha256(json.dumps([MADE_BY, facts], sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(
+        json.dumps([RENDER_VERSION, facts], sort_keys=True).encode()
+    ).hexdigest()
     return json.loads(json.dumps(facts | {"spec_sha256": digest}))
 
 

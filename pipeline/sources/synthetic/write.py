@@ -20,7 +20,7 @@ from pipeline.sources.synthetic.dance import MOTION_FPS, Motion, choreograph
 from pipeline.sources.synthetic.music import SONG_S, Song, compose, tempo_of
 from pipeline.sources.synthetic.plan import VideoSpec
 
-MADE_BY = 2
+RENDER_VERSION = 2
 """Raise this when the same spec gives other files: what an older version made is made again."""
 
 SCALING = 100.0
@@ -145,7 +145,7 @@ def write_music(specs: Sequence[VideoSpec], root: Path) -> None:
 
 def spec_hash(spec: VideoSpec) -> str:
     """Return the SHA-256 of all that a video's files depend on."""
-    text = json.dumps({"made_by": MADE_BY, **asdict(spec)}, sort_keys=True)
+    text = json.dumps({"made_by": RENDER_VERSION, **asdict(spec)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

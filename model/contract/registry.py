@@ -1,0 +1,106 @@
+"""What a user chooses by name: what the project has, and what installed packages add to it.
+
+A package adds one by an entry point of the group `dance2music.KIND`, for instance
+
+    [project.entry-points."dance2music.codecs"]
+    my-codec = "my_package.codec:MyCodec"
+
+Names are listed without importing anything. Only what is asked for is imported, so that a package
+that fails to import disturbs nobody who does not use it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, distributions
+from typing import Any
+
+PREFIX = "dance2music."
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The things of one kind, by name.
+
+    Args:
+        kind: the entry points' group is `dance2music.<kind>`.
+        what: what one of them is called in messages, such as "codec".
+        own: the project's own, each as "module:attribute".
+    """
+
+    kind: str
+    what: str
+    own: Mapping[str, str] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """Return all names: the project's own first, then those of plugins, sorted."""
+        return [*self.own, *sorted(self._plugins().keys() - self.own.keys())]
+
+    def get(self, name: str) -> Any:
+        """Import and return what is registered under a name.
+
+        Raises ValueError for an unknown name, with a guess; for a plugin that cannot be imported,
+        naming its package; and for a name that two packages claim.
+        """
+        points = self._plugins().get(name, [])
+        if len(points) + (name in self.own) > 1:
+            packages = [_package(point) for point in points]
+            claimed = ", ".join(["dance2music"] * (name in self.own) + packages)
+            raise ValueError(
+                f"{self.what} {name!r} is registered by several packages: {claimed}; uninstall "
+                f"one of them: {' or '.join(packages)}"
+            )
+        if name in self.own:
+            module, _, attribute = self.own[name].partition(":")
+            return getattr(import_module(module), attribute)
+        if not points:
+            raise ValueError(unknown(self.what, name, self.names()))
+        try:
+            return points[0].load()
+        except Exception as error:  # a stranger's module may raise anything while it is imported
+            raise ValueError(
+                f"{self.what} {name!r} of the package {_package(points[0])} cannot be imported: "
+                f"{type(error).__name__}: {error!s:.300}; mend or uninstall that package"
+            ) from error
+
+    def choice(self, *others: str) -> Callable[[str], str]:
+        """Return an argparse type that takes one of the names, or one of `others` ("none")."""
+
+        def chosen(text: str) -> str:
+            names = [*self.names(), *others]
+            if text not in names:
+                raise ArgumentTypeError(unknown(self.what, text, names))
+            return text
+
+        return chosen
+
+    def _plugins(self) -> dict[str, list[EntryPoint]]:
+        return _entry_points().get(PREFIX + self.kind, {})
+
+
+def unknown(what: str, name: str, names: Sequence[str]) -> str:
+    """Return the message for a name that is not one of `names`: what there is, and a guess."""
+    close = difflib.get_close_matches(name, names, 1)
+    guess = f"; did you mean {close[0]!r}?" if close else ""
+    return f"unknown {what} {name!r:.80}; there are: {', '.join(names)}{guess}"
+
+
+@cache
+def _entry_points() -> dict[str, dict[str, list[EntryPoint]]]:
+    """Return the entry points of our groups, by group and name; the packages are read once."""
+    found: dict[str, dict[str, list[EntryPoint]]] = {}
+    points = (point for package in distributions() for point in package.entry_points)
+    for point in (point for point in points if point.group.startswith(PREFIX)):
+        same = found.setdefault(point.group, {}).setdefault(point.name, [])
+        if all(point.value != other.value for other in same):
+            same.append(point)
+    return found
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
