@@ -187,11 +187,11 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _finetune_synthesizer(arguments: argparse.Namespace) -> int:
-    from model.codecs.jukebox.config import override
     from model.contract.dataset import load_dataset
+    from model.runtime.settings import load
     from model.training.finetune_config import SynthesizerConfig
 
-    config = override(SynthesizerConfig(), _settings(arguments, "level", "steps"))
+    config = load(SynthesizerConfig(), _settings(arguments, "level", "steps"))
     dataset = load_dataset(arguments.shards)
     run = arguments.out or Path("runs") / f"{dataset.name}-{config.level}-synthesizer"
 

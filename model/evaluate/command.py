@@ -123,10 +123,10 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     from model.evaluate.score import Scorer, plain, plain_scores
     from model.evaluate.systems import rows
     from model.evaluate.training_split import Training, read_training
-    from model.families.d2m_gan.config import to_dict
     from model.generation.denoise import check_available
     from model.generation.generate import check_features, load_run
     from model.runtime.run_log import labels
+    from model.runtime.settings import to_dict
 
     if arguments.denoise:
         check_available()

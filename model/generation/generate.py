@@ -22,11 +22,12 @@ from model.contract.segment import LEVELS, MOTION, SAMPLE_RATE_HZ, VISUAL, split
 from model.contract.wav import write_wav
 from model.data.pieces import Piece, Row, join
 from model.data.reader import genre_index, member, meta_of, read_tar
-from model.families.d2m_gan.config import Config, override
+from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.generator import Generator, build_generator, input_specs
 from model.generation.denoise import denoise, removed_share
 from model.runtime.checkpoint import load_state, read_checkpoint
 from model.runtime.run_log import labels
+from model.runtime.settings import override
 
 SUMMARY = "generated.json"
 

@@ -19,19 +19,19 @@ from model.contract.storage import Location
 from model.data.inputs import Inputs
 from model.data.source import Source, codes_of, spread_batches
 from model.data.stream import Position
-from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, Config, to_dict
+from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.discriminators import Adversary, build_adversary
 from model.families.d2m_gan.generator import build_generator, input_specs
 from model.runtime.checkpoint import LAST, differences, load_state, save_torch, tensors
 from model.runtime.distributed import Team
 from model.runtime.optimiser import adam, set_rate
+from model.runtime.resume import BEGIN_ANEW, other_settings, refuse_other
+from model.runtime.settings import to_dict
 
 ADVICE = (
     "lower lr_generator or lr_discriminator, and --resume from the last checkpoint, which is from "
     "before (where there is none, start again)"
 )
-
-BEGIN_ANEW = "begin anew: without --resume, with another --out or after deleting that folder"
 
 
 @dataclass
@@ -190,17 +190,11 @@ def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team(
     the run began with.
     """
     config = state.config
-    fixed = {k: v for k, v in to_dict(config).items() if k not in MAY_CHANGE_ON_RESUME}
-    before = {k: v for k, v in content["config"].items() if k not in MAY_CHANGE_ON_RESUME}
-    for what, message in (
-        ("another configuration", differences(before, fixed)),
-        ("other data", other_data(content["data"], data_facts(state.dataset))),
-    ):
-        if message:
-            raise ValueError(
-                f"{run}: cannot resume with {what}: {message}; give the same --shards, --level, "
-                f"--preset, --config and --set as the run began with, or {BEGIN_ANEW}"
-            )
+    found = {
+        "another configuration": other_settings(content["config"], config, str(run)),
+        "other data": other_data(content["data"], data_facts(state.dataset)),
+    }
+    refuse_other(run, found, "--shards, --level, --preset, --config and --set")
     if content["codec"]["id"] != state.codec.id:
         raise ValueError(
             f"{run}: was trained with codec {content['codec']['id']}, the codec loaded is "

@@ -26,11 +26,11 @@ def train_step(state: State, batch: Batch) -> dict[str, Tensor]:
     config, codec, level = state.config, state.codec, state.config.level
     real = codec.lookup(batch.codes, level)
     raw = real
-    if config.judge_latents or config.weights["latent"]:
+    if config.discriminate_latents or config.weights["latent"]:
         raw = codec.latents(batch.audio, level)
     with autocast(state):
         fake = state.generator(batch.motion, batch.visual, batch.codes.shape[1], batch.genre)
-    shown = raw if config.judge_latents else real
+    shown = raw if config.discriminate_latents else real
     judged = state.adversary.step(shown / state.scale, fake / state.scale)
 
     losses = generator_losses(state, batch, real, raw, fake)
@@ -63,7 +63,7 @@ def generator_losses(
     weights = state.config.weights
     losses: dict[str, Tensor] = {}
     if weights["adversarial"] or weights["feature"]:
-        shown = raw if state.config.judge_latents else real
+        shown = raw if state.config.discriminate_latents else real
         hinge, matching = state.adversary.losses(shown / state.scale, fake / state.scale)
         losses |= {"adversarial": hinge, "feature": matching}
     if weights["codebook"]:
