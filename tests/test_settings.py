@@ -118,6 +118,9 @@ def test_a_renamed_setting_is_taken_by_its_earlier_name(tmp_path):
     assert load_config("paper", file).discriminate_latents
     assert load_config("paper", None, ["judge_latents=true"]).discriminate_latents
     assert override(Config(), {"judge_latents": True}, "last.pt").discriminate_latents
+    begun = to_dict(Config())
+    begun["judge_latents"] = begun.pop("discriminate_latents")
+    assert other_settings(begun, Config(), "last.pt") == ""
     with pytest.raises(UsageError, match="discriminate_latents is 'perhaps'; expected bool"):
         load_config("paper", None, ["judge_latents=perhaps"])
     both = {"judge_latents": True, "discriminate_latents": False}

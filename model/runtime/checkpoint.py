@@ -6,7 +6,7 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,17 +49,29 @@ class Restorable(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> Any: ...
 
 
-def save_torch(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` to `path` by temporary file, fsync and rename."""
+def save_torch(path: Path, content: dict[str, Any], number: int | None = FORMAT) -> None:
+    """Write `content` and its format's number, if any, by temporary file, fsync and rename."""
+    numbered = {} if number is None else {"format": number}
     with atomic_file(path) as file:
-        torch.save({"format": FORMAT, **content}, file)
+        torch.save({**numbered, **content}, file)
 
 
-def read_checkpoint(path: Path, parts: Parts = CONTENT) -> dict[str, Any]:
+def check_finite(content: Mapping[str, Any], parts: Iterable[str], advice: str) -> None:
+    """Raise ValueError, naming step and tensor, where one of a checkpoint's parts is not finite."""
+    for part in parts:
+        for path, tensor in tensors(content[part], part):
+            if not tensor.isfinite().all():
+                raise ValueError(f"step {content['step']}: {path} is not finite; {advice}")
+
+
+def read_checkpoint(
+    path: Path, parts: Parts = CONTENT, number: int | None = FORMAT
+) -> dict[str, Any]:
     """Return a checkpoint's content, on the CPU.
 
-    `parts` is what it must hold: by default, what `model train` writes. Raises FileNotFoundError
-    where there is none and ValueError where it is no checkpoint of ours.
+    `parts` is what it must hold: by default, what `model train` writes; `number` is that of its
+    format, None for one without. Raises FileNotFoundError where there is none and ValueError where
+    it is no checkpoint of ours.
     """
     if not path.is_file():
         if path.name == BEST and path.with_name(LAST).is_file():
@@ -80,9 +92,11 @@ def read_checkpoint(path: Path, parts: Parts = CONTENT) -> dict[str, Any]:
             f"{path}: cannot be read as a checkpoint ({unreadable(error)}); "
             "copy it again from where it is whole, or train again"
         ) from None
-    found = content.get("format") if isinstance(content, dict) else None
-    if type(found) is not int or found != FORMAT:
-        raise ValueError(f"{path}: no checkpoint of `model train` (format {FORMAT})")
+    if not isinstance(content, dict):
+        content = {}
+    found = content.get("format")
+    if number is not None and (type(found) is not int or found != number):
+        raise ValueError(f"{path}: no checkpoint of `model train` (format {number})")
     for name, (kind, keys) in parts.items():
         part = content.get(name)
         if not isinstance(part, kind):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -34,17 +34,19 @@ from model.families.d2m_gan.discriminators import Adversary, MultiScale
 from model.families.d2m_gan.losses import mel_loss, wave_loss, weighted_total
 from model.runtime.checkpoint import (
     Parts,
+    check_finite,
     differences,
     load_state,
     read_checkpoint,
     save_torch,
-    tensors,
 )
+from model.runtime.loop import Schedule, TrainingRun, loop
 from model.runtime.optimiser import adam, set_rate
+from model.runtime.resume import check_begun, other_settings, refuse_other
 from model.runtime.run_log import Progress, RunLog, labels, reported, write_samples
-from model.runtime.signals import Interrupted, next_unless, stop_requested
-from model.training.finetune_config import MAY_CHANGE_ON_RESUME, SynthesizerConfig
-from model.training.state import BEGIN_ANEW, choose_codec, data_facts, other_data
+from model.runtime.signals import stop_requested
+from model.training.finetune_config import SynthesizerConfig
+from model.training.state import choose_codec, data_facts, other_data
 
 CHECKPOINT, CODEC = "checkpoint.pt", "codec.safetensors"
 ADVICE = "lower lr_decoder or lr_discriminator, and --resume from the checkpoint before, if any"
@@ -201,33 +203,19 @@ def save(state: State, run: Path) -> None:
         "optimiser": state.optimiser.state_dict(),
         "adversary": state.adversary.state_dict(),
     }
-    for part in ("decoder", "optimiser", "adversary"):
-        for path, tensor in tensors(content[part], part):
-            if not tensor.isfinite().all():
-                raise ValueError(f"step {state.step}: {path} is not finite; {ADVICE}")
+    check_finite(content, ("decoder", "optimiser", "adversary"), ADVICE)
     save_torch(run / CHECKPOINT, content)
 
 
 def restore(state: State, run: Path) -> None:
     """Put a checkpoint back into a state built with the same configuration, data and codec."""
     content = read_checkpoint(run / CHECKPOINT, PARTS)
-
-    def fixed(config: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in config.items() if name not in MAY_CHANGE_ON_RESUME}
-
-    for what, message in (
-        (
-            "another configuration",
-            differences(fixed(content["config"]), fixed(asdict(state.config))),
-        ),
-        ("other data", other_data(content["data"], data_facts(state.dataset))),
-        ("another codec", differences(content["codec"], {"id": state.codec.id})),
-    ):
-        if message:
-            raise ValueError(
-                f"{run}: cannot resume with {what}: {message}; give the same --shards, --codec, "
-                f"--level and --set as the run began with, or {BEGIN_ANEW}"
-            )
+    found = {
+        "another configuration": other_settings(content["config"], state.config, str(run)),
+        "other data": other_data(content["data"], data_facts(state.dataset)),
+        "another codec": differences(content["codec"], {"id": state.codec.id}),
+    }
+    refuse_other(run, found, "--shards, --codec, --level and --set")
     load_state(state.decoder, content["decoder"], f"{run}: decoder")
     load_state(state.optimiser, content["optimiser"], f"{run}: optimiser")
     load_state(state.adversary, content["adversary"], f"{run}: adversary")
@@ -238,6 +226,60 @@ def restore(state: State, run: Path) -> None:
 
 
 # --- the run -------------------------------------------------------------------------------------
+
+
+class FineTuning(TrainingRun):
+    """The run as the common loop sees it; `val` is None where there is no such split."""
+
+    watched = ("adversary/hinge", "loss/total")
+    advice = ADVICE
+
+    def __init__(
+        self, state: State, stream: TrainingStream, val: Source | None, folder: Path, log: RunLog
+    ) -> None:
+        config = state.config
+        self.state, self.stream, self.val, self.folder, self.log = state, stream, val, folder, log
+        val_every = config.val_every if val else 0
+        self.schedule = Schedule(config.steps, config.log_every, config.save_every, val_every)
+        self.progress = Progress(state.step, config.steps)
+
+    @property
+    def step(self) -> int:
+        return self.state.step
+
+    def advance(self, batch: Batch, wait_s: float) -> dict[str, float]:
+        logs = {name: value.item() for name, value in train_step(self.state, batch).items()}
+        self.state.position = self.stream.after(self.state.position)
+        return logs
+
+    def keys(self, batch: Batch) -> list[str]:
+        return batch.keys
+
+    def report(self, now: Mapping[str, float], mean: Mapping[str, float], count: int) -> None:
+        self.log.scalars(self.step, mean)
+        self.progress.show(self.step, now, mean, count)
+
+    def save(self) -> None:
+        save(self.state, self.folder)
+
+    def validate_first(self) -> None:
+        """Measure the decoder as it came: what later ones have to better."""
+        values = validate(self.state, self.val)
+        self.log.scalars(0, values)
+        self.progress.validated(0, values)
+        self.state.first_mel = self.state.best_mel = values["val/mel"]
+
+    def validate(self) -> None:
+        values = validate(self.state, self.val)
+        if values["val/mel"] < self.state.best_mel:
+            self.state.best_mel = values["val/mel"]
+            write_codec(self.state, self.folder / CODEC)
+            save(self.state, self.folder)
+        self.log.scalars(self.step, values)
+        self.progress.validated(self.step, values)
+
+    def validated(self) -> bool:
+        return reported(self.folder, self.step, "val/mel")
 
 
 def finetune(
@@ -256,11 +298,7 @@ def finetune(
     on SIGINT or SIGTERM, and ValueError where a loss or a weight is not finite.
     """
     device = device or torch.device("cpu")
-    if (run / CHECKPOINT).exists() != resume:
-        raise ValueError(
-            f"{run}: nothing to resume; run without --resume" if resume else
-            f"{run}: holds a run already; go on with --resume, or choose another --out"
-        )  # fmt: skip
+    check_begun(run / CHECKPOINT, resume)
     dataset = load_dataset(root)
     named = choose_codec(dataset, codec_source, root)
     codec = load_codec(named, (config.level,), device)
@@ -282,56 +320,11 @@ def finetune(
     write_atomic(run / "config.json", (json.dumps(asdict(config), indent=1) + "\n").encode())
     pin = device.type == "cuda"
     loader = training_batches(stream, config.workers, pin, config.worker_timeout_s)
-    with RunLog(run, state.step) as log, stop_requested() as stop, closing(loader) as batches:
-        progress = Progress(state.step, config.steps)
-        sums: dict[str, float] = {}
-        since = 0
-
-        def due(every: int) -> bool:
-            return state.step % every == 0 or state.step == config.steps
-
-        def look() -> None:
-            values = validate(state, val)
-            if values["val/mel"] < state.best_mel:
-                state.best_mel = values["val/mel"]
-                write_codec(state, run / CODEC)
-                save(state, run)
-            log.scalars(state.step, values)
-            progress.validated(state.step, values)
-
+    with RunLog(run, state.step) as log, stop_requested() as stop, closing(loader):
+        tuning = FineTuning(state, stream, val, run, log)
         if val is not None and not resume:
-            values = validate(state, val)
-            log.scalars(0, values)
-            progress.validated(0, values)
-            state.first_mel = state.best_mel = values["val/mel"]
-        elif val is not None and due(config.val_every):
-            if not reported(run, state.step, "val/mel"):  # it failed, or was killed
-                look()
-        while state.step < config.steps:
-            batch = next_unless(stop, batches)
-            if batch is not None:
-                batch = batch.to(device)
-                logs = {name: value.item() for name, value in train_step(state, batch).items()}
-                state.position = stream.after(state.position)
-                if not math.isfinite(logs["loss/total"] + logs["adversary/hinge"]):
-                    raise ValueError(
-                        f"step {state.step}: a loss is not finite; its segments: "
-                        f"{', '.join(batch.keys)}; check these, or {ADVICE}"
-                    )
-                sums, since = {name: sums.get(name, 0) + v for name, v in logs.items()}, since + 1
-            stopping = stop.is_set()
-            if since and (stopping or due(config.log_every)):
-                mean = {name: total / since for name, total in sums.items()}
-                log.scalars(state.step, mean)
-                progress.show(state.step, logs, mean, since)
-                sums, since = {}, 0
-            validating = batch is not None and val is not None and due(config.val_every)
-            if stopping or validating or due(config.save_every):
-                save(state, run)
-            if validating:
-                look()
-            if stopping:
-                raise Interrupted(f"stopped at step {state.step}; go on with --resume")
+            tuning.validate_first()
+        loop(tuning, (batch.to(device) for batch in loader), stop)
         if val is None:
             write_codec(state, run / CODEC)
         heard = dict(samples(state, val or source))

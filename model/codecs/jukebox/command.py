@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import wait
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from model.codecs.jukebox.config import CodecConfig
 from model.contract.exit_codes import UsageError, exits
 from model.runtime.settings import load
-from model.runtime.signals import next_unless, stop_requested
+from model.runtime.signals import Interrupted, next_unless, stop_requested
 
 if TYPE_CHECKING:
     from model.contract.storage import Location
@@ -43,7 +44,12 @@ def run(args: argparse.Namespace) -> int:
         if given := [setting for setting in settings if setting.startswith("levels=")]:
             raise UsageError(f"--levels {' '.join(args.levels)} and --set {given[0]}: give one")
         settings.append(f"levels={','.join(args.levels)}")
-    train(load(CodecConfig(), settings), args.audio, args.shards, args.out, args.resume)
+    config = load(CodecConfig(), settings)
+    try:
+        train(config, args.audio, args.shards, args.out, args.resume)
+    except Interrupted as stop:
+        print(f"{args.out}: {stop}", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -104,6 +110,8 @@ def _train_together(jobs: dict[str, tuple]) -> None:
         finally:
             for process in running.values():
                 process.terminate()
+            for process in running.values():
+                process.join()  # it saves what it has
 
 
 def how(code: int) -> str:
@@ -123,4 +131,8 @@ def _train_one(*job: object) -> None:
 
     end_with_parent()
     with exits(LOWER):
-        train_level(*job)
+        try:
+            train_level(*job)
+        except Interrupted as stop:
+            print(f"level {job[1]}: {stop}", file=sys.stderr)
+            raise SystemExit(130) from None

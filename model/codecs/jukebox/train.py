@@ -6,9 +6,11 @@ moving averages. What is published is the moving average of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -28,15 +30,29 @@ from model.codecs.jukebox.losses import (
 )
 from model.codecs.jukebox.vqvae import VQVAE
 from model.codecs.jukebox.weights import read_weights, select, write_weights
-from model.contract.files import atomic_file, write_atomic
+from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.storage import Location
-from model.runtime.checkpoint import DAMAGED, unreadable
+from model.runtime.checkpoint import Parts, check_finite, read_checkpoint, save_torch
+from model.runtime.loop import Schedule, TrainingRun, loop
+from model.runtime.resume import check_begun
 from model.runtime.run_log import table
+from model.runtime.signals import stop_requested
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 BANDWIDTH_S = 300
 HELD_OUT_ITEMS = 4
 CHECKPOINT, CODEC = "checkpoint.pt", "codec.safetensors"
+ADVICE = "lower lr and resume"
+PARTS: Parts = {
+    "step": (int, ()),
+    **{name: (dict, ()) for name in ("model", "average", "optimiser")},
+    **{name: (Tensor, ()) for name in ("k_sum", "k_elem")},
+    "bandwidth": (dict, ("l2", "l1", "spec")),
+}
+"""What a checkpoint holds; it has no number of its format."""
 
 
 @dataclass
@@ -64,37 +80,67 @@ def train_level(
 
     Raises FileExistsError where `out` holds a run that is not to be resumed, FileNotFoundError
     where there is none to resume, and ValueError where music, settings or checkpoint do not fit, or
-    a loss is not finite.
+    a loss or a weight is not finite; Interrupted, after saving, on SIGINT or SIGTERM.
     """
     from torch.utils.tensorboard import SummaryWriter
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    if not resume and (out / CHECKPOINT).exists():
-        raise FileExistsError(f"{out}: holds a run already; add --resume or take another --out")
-    if resume and not (out / CHECKPOINT).exists():
-        raise FileNotFoundError(f"{out / CHECKPOINT}: nothing to resume; run without --resume")
+    check_begun(out / CHECKPOINT, resume)
     corpus = read_corpus(audio, shards, config.crop_samples)
     state = build(config, level_index(level), corpus)
     if resume:
         restore(state, config, out / CHECKPOINT)
     write_atomic(out / "config.json", config.dumps().encode())
-    recent: list[dict[str, float]] = []
-    with SummaryWriter(str(out / "tensorboard")) as log:
-        while state.step < config.steps:
-            crops = corpus.batch(config.seed, state.step, config.batch, config.crop_samples)
-            metrics = train_step(state, config, torch.from_numpy(crops))
-            recent.append(metrics)
-            if state.step % config.log_every == 0:
-                for name, value in metrics.items():
-                    log.add_scalar(name, value, state.step)
-                print(describe(level, state.step, recent), flush=True)
-                recent = []
-            if state.step % config.save_every == 0 or state.step == config.steps:
-                save(state, config, out)
-                for name, value in validate(state, config, corpus, out).items():
-                    log.add_scalar(name, value, state.step)
+    with SummaryWriter(str(out / "tensorboard")) as log, stop_requested() as stop:
+        loop(LevelTraining(state, config, corpus, out, log), crops(config, corpus, state), stop)
     return out / CODEC
+
+
+class LevelTraining(TrainingRun):
+    """The training of one level as the common loop sees it."""
+
+    def __init__(
+        self, state: State, config: CodecConfig, corpus: Corpus, out: Path, log: SummaryWriter
+    ) -> None:
+        self.state, self.config, self.corpus, self.out, self.log = state, config, corpus, out, log
+        every = config.save_every
+        self.schedule = Schedule(config.steps, config.log_every, every, val_every=every)
+
+    @property
+    def step(self) -> int:
+        return self.state.step
+
+    def advance(self, batch: Tensor, wait_s: float) -> dict[str, float]:
+        return train_step(self.state, self.config, batch)
+
+    def reports(self, saving: bool, stopping: bool) -> bool:
+        return self.step % self.config.log_every == 0
+
+    def report(self, now: Mapping[str, float], mean: Mapping[str, float], count: int) -> None:
+        self.scalars(now)
+        rows = {name: (value, mean[name]) for name, value in now.items()}
+        title = f"{LEVEL_NAME[self.state.index]} step {self.step}"
+        print(table(title, ("now", f"mean of {count}"), rows), flush=True)
+
+    def save(self) -> None:
+        if self.state.codebook is None:
+            raise KeyboardInterrupt  # asked to stop before the first step: nothing to go on from
+        save(self.state, self.config, self.out)
+
+    def validate(self) -> None:
+        self.scalars(validate(self.state, self.config, self.corpus, self.out))
+
+    def scalars(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.log.add_scalar(name, value, self.step)
+
+
+def crops(config: CodecConfig, corpus: Corpus, state: State) -> Iterator[Tensor]:
+    """Yield crops (B, N) for each step from the state's on; they depend on seed and step alone."""
+    for step in itertools.count(state.step):
+        batch = corpus.batch(config.seed, step, config.batch, config.crop_samples)
+        yield torch.from_numpy(batch)
 
 
 def read_corpus(audio: Path | None, shards: Location | None, samples: int) -> Corpus:
@@ -181,7 +227,7 @@ def train_step(state: State, config: CodecConfig, audio: Tensor) -> dict[str, fl
     terms["commit"] = commitment(latents, quantised)
     loss = loss + config.commit * terms["commit"]
     if not torch.isfinite(loss):
-        raise ValueError(f"step {state.step}: loss is {loss.item()}; lower lr and resume")
+        raise ValueError(f"step {state.step}: loss is {loss.item()}; {ADVICE}")
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
@@ -210,8 +256,10 @@ def averaged(state: State) -> VQVAE:
 
 
 def save(state: State, config: CodecConfig, out: Path) -> None:
-    """Write the checkpoint to resume from and the codec of this level, each whole or not at all."""
-    write_weights(out / CODEC, averaged(state), config.name, config.note)
+    """Write the checkpoint to resume from and the codec of this level, each whole or not at all.
+
+    Raises ValueError, and writes nothing, where a weight is not finite.
+    """
     contents = {
         "step": state.step,
         "model": state.model.state_dict(),
@@ -221,8 +269,9 @@ def save(state: State, config: CodecConfig, out: Path) -> None:
         "k_elem": state.codebook.k_elem,
         "bandwidth": asdict(state.bandwidth),
     }
-    with atomic_file(out / CHECKPOINT) as file:
-        torch.save(contents, file)
+    check_finite(contents, ("model", "average", "optimiser", "k_sum", "k_elem"), ADVICE)
+    write_weights(out / CODEC, averaged(state), config.name, config.note)
+    save_torch(out / CHECKPOINT, contents, number=None)
 
 
 def restore(state: State, config: CodecConfig, path: Path) -> None:
@@ -231,14 +280,8 @@ def restore(state: State, config: CodecConfig, path: Path) -> None:
     Raises ValueError for a file that cannot be read, or of a network of other sizes.
     """
     device = next(state.model.parameters()).device
-    try:
-        # Adam counts its steps on the CPU: on a GPU each parameter's would be waited for.
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except DAMAGED as error:
-        raise ValueError(
-            f"{path}: cannot be read as a checkpoint ({unreadable(error)}); begin again without "
-            "--resume, with another --out"
-        ) from None
+    # Adam counts its steps on the CPU: on a GPU each parameter's would be waited for.
+    saved = read_checkpoint(path, PARTS, number=None)
     try:
         state.model.load_state_dict(saved["model"])
     except RuntimeError as error:
@@ -290,12 +333,3 @@ def merge(parts: Sequence[Path], path: Path, name: str, note: str) -> None:
     model = VQVAE(weights[0].hparams, [level for w in weights for level in w.levels])
     model.load_state_dict({key: value for w in weights for key, value in w.state.items()})
     write_weights(path, model, name, note)
-
-
-def describe(level: str, step: int, recent: Sequence[dict[str, float]]) -> str:
-    """Return the last step's values beside their means over the steps since the last report."""
-    rows = {
-        name: (value, sum(metrics[name] for metrics in recent) / len(recent))
-        for name, value in recent[-1].items()
-    }
-    return table(f"{level} step {step}", ("now", f"mean of {len(recent)}"), rows)
