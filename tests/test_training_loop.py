@@ -85,9 +85,7 @@ def test_the_first_loss_that_is_not_finite_is_named_with_its_segments(bad):
     for step, (a, b) in enumerate([(0.0, 1.0), (1.0, bad), (bad, bad)], start=11):
         recent.add(step, {"a": torch.tensor(a), "b": torch.tensor(b)}, [f"s{step}", "t"])
     assert int(recent.first_bad) == 3
-    with pytest.raises(
-        ValueError, match=r"^step 12: a loss .* segments: s12, t; .*or lower lr$"
-    ):
+    with pytest.raises(ValueError, match=r"^step 12: a loss .* segments: s12, t; .*or lower lr$"):
         recent.check()
     plain = Recent(("a",), "lower lr")
     plain.add(1, {"a": 0.0}, ["s"])
