@@ -106,7 +106,7 @@ class Listener:
     def next(self) -> str:
         return self.state()["item"]["id"]
 
-    def decode_straight_through(self) -> str:
+    def hear(self) -> str:
         """Play the next clip, in no time but the clock's; return its name."""
         item = self.state()["item"]
         assert self.client.get(f"/{item['url']}").status_code == 200
