@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from model.codecs.jukebox import load_codec, random_codec, write_weights
+from model.codecs.base import load_codec
+from model.codecs.jukebox import random_codec, write_weights
 from model.contract import caches
 from model.contract.exit_codes import exits
 from model.contract.segment import SAMPLE_RATE_HZ

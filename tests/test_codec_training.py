@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from model.cli import main
-from model.codecs.jukebox import TINY, load_codec, random_codec, write_weights
+from model.codecs.base import load_codec
+from model.codecs.jukebox import TINY, random_codec, write_weights
 from model.codecs.jukebox.command import how, train
 from model.codecs.jukebox.config import CodecConfig, LossWeights, override
 from model.codecs.jukebox.corpus import Corpus, read_folder, read_shards
@@ -72,7 +73,7 @@ def test_losses_are_the_originals():
     audio, total, commit = torch.stack([two[:44032], six[44032:88064]]), 0.0, 0.0
     for number, level in enumerate(("bottom", "low", "high"), start=1):
         latents = codec.latents(audio, level)
-        quantised = codec.lookup(codec.quantise(latents, level), level)
+        quantised = codec.embed(codec.quantise(latents, level), level)
         output = codec.decode_latents(quantised, level)
         loss, terms = reconstruction(audio, output, bandwidth, LossWeights())
         total, commit = total + loss.item(), commit + commitment(latents, quantised).item()
@@ -103,7 +104,7 @@ def test_codebook_update_is_the_originals(threshold):
     latents, k = load("latents_level2_6s.npy"), codec.codebook("high")
     codes = codec.quantise(latents, "high")
     assert np.array_equal(codes.numpy(), expected["codes"])
-    quantised = codec.lookup(codes, "high")
+    quantised = codec.embed(codes, "high")
     assert commitment(latents, quantised).item() == pytest.approx(float(expected["commit_loss"]))
     x_out = torch.from_numpy(expected["x_out"])
     assert (straight_through(latents, quantised) - x_out).abs().max() <= 1e-5 * x_out.std()
@@ -246,7 +247,7 @@ def test_command_trains_two_levels_into_one_codec(music, tmp_path, capsys):
     arguments = ["--audio", str(music), "--out", str(tmp_path / "run"), *settings]
     assert command(*arguments) == 0
     codec = load_codec(tmp_path / "run" / CODEC)
-    assert codec.levels == ("high", "low") and codec.bins("low") == 16
+    assert codec.levels == ("high", "low") and codec.level("low").size == 16
     assert command(*arguments, "--set=stps=1") == 2
     assert "did you mean 'steps'" in capsys.readouterr().err
     assert command(*arguments, "--levels", "low", "--set=levels=high") == 2

@@ -13,7 +13,7 @@ import pytest
 import torch
 from test_build import clip, options, refuse_work, run
 
-from model.codecs.jukebox import load_codec
+from model.codecs.base import load_codec
 from model.codecs.jukebox.codec import random_codec
 from model.codecs.jukebox.weights import write_weights
 from model.contract.dataset import load_dataset

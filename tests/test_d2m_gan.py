@@ -174,7 +174,7 @@ def test_a_feature_that_hardly_changes_keeps_its_scale():
 
 def test_the_adversary_is_untouched_by_the_generators_losses(state, batch):
     before = [p.clone() for p in state.adversary.network.parameters()]
-    real = state.codec.lookup(batch.codes, "high")
+    real = state.codec.embed(batch.codes, "high")
     fake = state.generator(batch.motion, batch.visual, 344)
     losses = generator_losses(state, batch, real, real, fake)
     weighted_total(losses, state.config.weights).backward()
@@ -186,7 +186,7 @@ def test_the_adversary_is_untouched_by_the_generators_losses(state, batch):
 
 def test_the_generator_is_untouched_by_the_adversarys_step(state, batch):
     fake = state.generator(batch.motion, batch.visual, 344)
-    state.adversary.step(state.codec.lookup(batch.codes, "high"), fake)
+    state.adversary.step(state.codec.embed(batch.codes, "high"), fake)
     assert all(p.grad is None for p in state.network.parameters())
 
 
@@ -195,7 +195,7 @@ def test_each_loss_reaches_the_generator(state, batch, name):
     def gradient(weights: dict[str, float]) -> torch.Tensor:
         state.config = override(state.config, {"weights": weights}, "test")
         state.network.zero_grad()
-        real = state.codec.lookup(batch.codes, "high")
+        real = state.codec.embed(batch.codes, "high")
         fake = state.generator(batch.motion, batch.visual, 344)
         raw = state.codec.latents(batch.audio, "high")
         losses = generator_losses(state, batch, real, raw, fake)

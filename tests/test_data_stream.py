@@ -46,7 +46,7 @@ def root(codec, tmp_path):
 
 
 def source_of(root: Location, codec, split: str = "train", level: str = "high") -> Source:
-    return Source(root, load_dataset(root), split, codec.id, level, codec.bins(level))
+    return Source(root, load_dataset(root), split, codec.id, level, codec.level(level).size)
 
 
 def keys_of(stream: TrainingStream, count: int, workers: int = 0) -> list[list[str]]:
@@ -180,7 +180,7 @@ def test_members_are_checked_against_dataset_json(root, codec, suffix, data, mes
 
 def test_a_code_outside_the_codebook_is_named(root, codec):
     path = root / "codes" / codec.id / "train-000001.tar"
-    name, bins = "train1_seg0004.high.npy", codec.bins("high")
+    name, bins = "train1_seg0004.high.npy", codec.level("high").size
     wrong = npy(np.full(344, bins, np.uint16))
     rewrite(path, [(n, wrong if n == name else d) for n, d in members(path)])
     with pytest.raises(ValueError, match=rf"{name} has code {bins}, the codebook has {bins}"):

@@ -26,7 +26,7 @@ from test_train import SMALL
 
 import pipeline.build
 import pipeline.output.assemble
-from model.codecs.jukebox import load_codec
+from model.codecs.base import load_codec
 from model.codecs.jukebox.codec import random_codec
 from model.codecs.jukebox.weights import write_weights
 from model.contract.dataset import load_dataset
@@ -353,7 +353,7 @@ def test_d6_a_sample_that_lacks_one_field_is_withheld_whole(tmp_path, codec_file
     assert len(list(verify(out))) == 2
     codec = load_codec(codec_file)
     stream = TrainingStream(
-        Source(out, dataset, "train", codec_id, "high", codec.bins("high")), 4, 0, 4, Position()
+        Source(out, dataset, "train", codec_id, "high", codec.level("high").size), 4, 0, 4, Position()
     )
     batch = next(iter(stream))
     truth = {key: read_npy(m["motion.npy"]) for key, m in read_shard(out / "train-000000.tar")}

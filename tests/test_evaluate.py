@@ -13,7 +13,7 @@ import pytest
 from model.baselines.base import TRUTH, Music
 from model.baselines.references import decode, metronome
 from model.cli import main
-from model.codecs.jukebox import load_codec
+from model.codecs.base import load_codec
 from model.contract.dataset import load_dataset
 from model.data.clips import Clip, read_clips
 from model.data.source import Source
@@ -74,7 +74,7 @@ def command(*arguments: object) -> int:
 
 def source_of(shards: Path, split: str) -> Source:
     codec = load_codec("demo", ("high",))
-    return Source(shards, load_dataset(shards), split, codec.codes_id, "high", codec.bins("high"))
+    return Source(shards, load_dataset(shards), split, codec.codes_id, "high", codec.level("high").size)
 
 
 @pytest.fixture(scope="module")

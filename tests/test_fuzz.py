@@ -254,7 +254,7 @@ class Kind:
 def is_row(row: Row) -> None:
     for one in fields(Row):
         value, plain = getattr(row, one.name), getattr(Row("", ""), one.name)
-        if one.name == "counted":
+        if one.name == "dancers_seen":
             assert value is None or type(value) is int
         else:
             assert type(value) is type(plain), one.name

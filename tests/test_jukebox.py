@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.codecs.jukebox import JUKEBOX_5B, TINY, VQVAE, load_codec, random_codec, write_weights
+from model.codecs.base import load_codec
+from model.codecs.jukebox import JUKEBOX_5B, TINY, VQVAE, random_codec, write_weights
 from model.codecs.jukebox.bottleneck import full_float32, nearest
 from model.codecs.jukebox.weights import read_weights
 
@@ -219,19 +220,19 @@ def test_public_shapes_and_lengths(tone):
     for level, hop in (("high", 128), ("low", 32)):
         codes = codec.encode(tone, level)
         steps = tone.shape[1] // hop
-        assert codec.hop(level) == hop and codec.bins(level) == 64
+        assert codec.level(level).hop == hop and codec.level(level).size == 64
         assert codes.dtype == torch.int64 and codes.shape == (2, steps)
         assert len(codes.unique()) > 4
         assert codec.latents(tone, level).shape == (2, 64, steps)
         assert codec.decode(codes, level).shape == (2, steps * hop)
-        assert torch.equal(codec.quantise(codec.lookup(codes, level), level), codes)
+        assert torch.equal(codec.quantise(codec.embed(codes, level), level), codes)
     with pytest.raises(ValueError, match=r"N >= 128 samples"):
         codec.encode(tone[:, :127], "high")
 
 
 def test_decoding_latents_has_gradients():
     codec = random_codec()
-    latents = codec.lookup(codec.encode(torch.randn(1, 4096), "high"), "high").requires_grad_()
+    latents = codec.embed(codec.encode(torch.randn(1, 4096), "high"), "high").requires_grad_()
     codec.decode_latents(latents, "high").square().sum().backward()
     assert latents.grad.abs().sum() > 0
     assert not any(p.requires_grad for p in codec.model.parameters())

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from model.cli import main
-from model.codecs.jukebox import load_codec, random_codec, write_weights
+from model.codecs.base import load_codec
+from model.codecs.jukebox import random_codec, write_weights
 from model.contract.dataset import load_dataset, save_dataset
 from model.data.source import Batch, Source
 from model.data.stream import Position, TrainingStream

@@ -18,7 +18,8 @@ from fsspec.implementations.local import LocalFileSystem
 from moto.server import ThreadedMotoServer
 from test_train import command, settings
 
-from model.codecs.jukebox import load_codec, random_codec, write_weights
+from model.codecs.base import load_codec
+from model.codecs.jukebox import random_codec, write_weights
 from model.contract.dataset import load_dataset, save_dataset
 from model.fake_dataset import write_fake_dataset
 from model.runtime.run_log import read_metrics

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model.codecs.jukebox import Codec, random_codec
+from model.codecs.base import Codec
+from model.codecs.jukebox import random_codec
 from model.contract.dataset import Dataset
 from model.contract.segment import MOTION, VISUAL, WAV
 from model.data.source import Batch

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from model.cli import main
-from model.codecs.jukebox import VQVAE, load_codec, random_codec, read_weights, write_weights
+from model.codecs.base import load_codec
+from model.codecs.jukebox import VQVAE, random_codec, read_weights, write_weights
 from model.contract.dataset import load_dataset
 from model.data.source import Source, spread_batches
 from model.fake_dataset import write_fake_dataset
@@ -91,7 +92,7 @@ def state_of(world: tuple[Path, Path], **changes: object) -> synthesizer.State:
 def batch_of(world: tuple[Path, Path], split: str = "train"):
     codec = load_codec(world[1], ("high",))
     dataset = load_dataset(world[0])
-    source = Source(world[0], dataset, split, codec.id, "high", codec.bins("high"), False, False)
+    source = Source(world[0], dataset, split, codec.id, "high", codec.level("high").size, False, False)
     return next(spread_batches(source, 2, 2))
 
 
@@ -144,7 +145,7 @@ def test_the_best_decoder_on_val_is_kept(world, tuned):
     held_out = state_of(world)
     held_out.decoder.load_state_dict(codec.decoder("high").state_dict())
     source = Source(
-        world[0], held_out.dataset, "val", codec.codes_id, "high", codec.bins("high"), False, False
+        world[0], held_out.dataset, "val", codec.codes_id, "high", codec.level("high").size, False, False
     )
     assert synthesizer.validate(held_out, source)["val/mel"] == pytest.approx(state["best_mel"])
 

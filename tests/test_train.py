@@ -21,7 +21,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.cli import main
-from model.codecs.jukebox import load_codec, random_codec, write_weights
+from model.codecs.base import load_codec
+from model.codecs.jukebox import random_codec, write_weights
 from model.contract.dataset import load_dataset, save_dataset
 from model.contract.exit_codes import short_repr
 from model.data.pieces import Piece
