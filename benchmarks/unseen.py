@@ -133,7 +133,9 @@ def score(shards: Path, runs: dict[str, Path], checkpoint: str, split_name: str)
         "random codes": listen(
             codec,
             config.level,
-            np.random.default_rng(config.seed).integers(codec.level(config.level).size, size=codes.shape),
+            np.random.default_rng(config.seed).integers(
+                codec.level(config.level).size, size=codes.shape
+            ),
         ),
         "commonest code": listen(
             codec, config.level, np.full_like(codes, np.bincount(codes.ravel()).argmax())
