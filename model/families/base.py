@@ -18,14 +18,9 @@ from torch import Tensor, nn
 
 from model.codecs.base import Codec
 from model.contract.dataset import Dataset
-from model.contract.registry import Registry
 from model.data.inputs import Inputs
 from model.data.source import Batch
 from model.runtime.checkpoint import Parts
-
-D2M_GAN = "d2m-gan"
-FAMILIES = Registry("families", "family", {D2M_GAN: "model.families.d2m_gan.family:D2MGAN"})
-"""Families by name, each a subclass of `Model`."""
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from torch import Tensor
 from model.audio import LogMel
 from model.codecs.base import load_codec
 from model.contract.dataset import load_dataset
+from model.contract.kinds import D2M_GAN, FAMILIES
 from model.contract.storage import Location
 from model.data.integrity import check_shards
 from model.data.source import Source, open_source
 from model.data.stream import TrainingStream, training_batches
-from model.families.base import D2M_GAN, FAMILIES
 from model.runtime.checkpoint import BEST, LAST, read_checkpoint
 from model.runtime.distributed import Team, own_device, team_of
 from model.runtime.run_log import (

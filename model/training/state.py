@@ -13,11 +13,12 @@ from torch import Tensor
 
 from model.codecs.base import Codec
 from model.contract.dataset import Dataset
+from model.contract.kinds import FAMILIES
 from model.contract.segment import window_samples
 from model.contract.storage import Location
 from model.data.source import Source, codes_of, spread_batches
 from model.data.stream import Position
-from model.families.base import FAMILIES, Model
+from model.families.base import Model
 from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, to_dict
 from model.runtime.checkpoint import LAST, check_parts, differences, save_torch, tensors
 from model.runtime.distributed import Team
