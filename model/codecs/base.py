@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from model.contract.dataset import CodeStream
 from model.contract.kinds import CODECS
 from model.contract.registry import unknown
 from model.contract.segment import SAMPLE_RATE_HZ
@@ -136,6 +137,16 @@ def codec_name(source: str | Path) -> str:
 def recorded_source(source: str | Path) -> str:
     """Return how dataset.json names a codec: by its name, or by a path that holds anywhere."""
     return str(source) if codec_name(source) else str(Path(source).resolve())
+
+
+def streams_of(codec: Codec, levels: Sequence[str], samples: int) -> dict[str, CodeStream]:
+    """Return what dataset.json says of a codec's levels, for segments of `samples` at 22 050 Hz."""
+    streams = {}
+    for name in levels:
+        level, steps = codec.level(name), codec.steps(samples, name)
+        shape = [steps] if level.codebooks == 1 else [level.codebooks, steps]
+        streams[name] = CodeStream(f"{name}.npy", shape, level.hop, level.size)
+    return streams
 
 
 def samples_per_code(codec: Codec, level: str) -> float:

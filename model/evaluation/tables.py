@@ -10,10 +10,11 @@ import numpy as np
 from model.contract.kinds import D2M_GAN
 from model.evaluation.paper import AIST, OTHERS, TABLES, TIKTOK, Row, row_of
 from model.evaluation.score import PAPER, set_figures
-from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, Config, to_dict
+from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, Config
 from model.listening.report import PAPER as OPINIONS
 from model.measures.base import MEASURED, Measure, recorded
 from model.measures.bootstrap import paired_difference, set_difference, sign_flip_p
+from model.runtime.settings import to_dict, with_todays_names
 
 OPINION = Measure("opinion", "clip", digits=2)
 Evaluation = Mapping[str, Any]
@@ -259,7 +260,7 @@ def unlike_the_paper(config: Mapping[str, Any]) -> list[str]:
     said = MAY_CHANGE_ON_RESUME | {"level", "seed", "arch", "batch_size"}
     ours, papers = (
         {k: v for k, v in {**c, **c["weights"]}.items() if k not in {*said, "weights"}}
-        for c in (config, to_dict(Config()))
+        for c in (with_todays_names(config, Config, "evaluation"), to_dict(Config()))
     )
     return [f"{k}={v:g}" if type(v) is float else f"{k}={v}"
             for k, v in ours.items() if v != papers.get(k)]  # fmt: skip

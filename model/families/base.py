@@ -21,10 +21,12 @@ from model.contract.dataset import Dataset
 from model.data.inputs import Inputs
 from model.data.source import Batch
 from model.runtime.checkpoint import Parts
+from model.runtime.settings import Settings
+from model.training.config import RunConfig
 
 
 @dataclass(frozen=True)
-class NoOptions:
+class NoOptions(Settings):
     """The options of a family whose generation has none."""
 
 
@@ -36,10 +38,10 @@ class Model(ABC):
 
     title: ClassVar[str]
     """The system's name in tables: `D2M-GAN`."""
-    Config: ClassVar[type]
-    """A frozen dataclass of the run's settings, a subclass of `model.training.config.RunConfig`."""
+    Config: ClassVar[type[RunConfig]]
+    """A frozen dataclass of the run's settings."""
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    Options: ClassVar[type] = NoOptions
+    Options: ClassVar[type[Settings]] = NoOptions
     """A frozen dataclass of what may be chosen at generation, such as a temperature."""
     parts: ClassVar[Parts] = {"network": (dict, ())}
     """What `state_dict` gives, as `model.runtime.checkpoint` checks it."""

@@ -27,11 +27,11 @@ from model.contract.wav import write_wav
 from model.data.inputs import GENRE, shown
 from model.data.pieces import Piece, Row, join
 from model.data.reader import genre_index, member, meta_of, read_tar
-from model.families.d2m_gan.config import apply_setting, override
 from model.generation.denoise import denoise, removed_share
 from model.generation.pipeline_process import build_features, find_video, has_pipeline, mux
 from model.generation.run import Run
 from model.runtime.run_log import labels
+from model.runtime.settings import load, override
 
 SUMMARY = "generated.json"
 
@@ -84,13 +84,11 @@ def generate(
 def chosen_options(run: Run, options: Iterable[str] | Mapping[str, Any]) -> Any:
     """Return the options of generation of the run's family; ValueError for unknown ones."""
     plain = run.model.Options()
+    if options and not fields(plain):
+        raise ValueError(f"generation by the family {run.family} has no options; got {options!r}")
     if isinstance(options, Mapping):
         return override(plain, options, "options")
-    for setting in options:
-        if not fields(plain):
-            raise ValueError(f"--set {setting}: the family {run.family} has no such options")
-        plain = apply_setting(plain, setting)
-    return plain
+    return load(plain, options)
 
 
 def _for_video(

@@ -13,8 +13,8 @@ from model.codecs.base import Codec, load_codec
 from model.contract.dataset import Dataset
 from model.contract.kinds import FAMILIES
 from model.families.base import Model
-from model.families.d2m_gan.config import override
 from model.runtime.checkpoint import LAST, check_parts, load_state, read_checkpoint
+from model.runtime.settings import override
 
 
 @dataclass

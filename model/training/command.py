@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--level", help="of the codes, such as high or low (default high)")
     parser.add_argument(
-        "--preset", default="paper", help="of settings; of D2M-GAN: paper (default), code, tiny"
+        "--preset", help="of the family's settings; of D2M-GAN: paper (default), code, tiny"
     )
     parser.add_argument("--config", type=Path, help="YAML file of settings, over the preset")
     add_settings(parser, "one setting, over the file; may be repeated")
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, or go on."""
     from model.contract.dataset import load_dataset
-    from model.families.d2m_gan.config import load_config
+    from model.runtime.settings import load
 
     if arguments.shards is None:
         raise UsageError(
@@ -59,14 +59,15 @@ def run(arguments: argparse.Namespace) -> int:
             "`pipeline extract-codes`, e.g. model train --shards shards/synthetic --preset tiny"
         )
     settings = settings_of(arguments, "level")
-    config = load_config(arguments.preset, arguments.config, settings)
+    kind = FAMILIES.get(arguments.family)
+    preset = arguments.preset or next(iter(kind.PRESETS), None)
+    config = load(kind.Config(), settings, arguments.config, preset, kind.PRESETS)
     dataset = load_dataset(arguments.shards)
 
     from model.runtime.distributed import PeerFailed, launched
     from model.runtime.signals import Interrupted
     from model.training.loop import train
 
-    kind = FAMILIES.get(arguments.family)
     first = not launched() or os.environ["RANK"] == "0"
     levels = "-".join(kind.levels_of(config))
     out = arguments.out or Path("runs") / f"{dataset.name}-{levels}"

@@ -35,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fine-tune, or go on."""
-    from model.codecs.jukebox.config import override
     from model.contract.dataset import load_dataset
+    from model.runtime.settings import load
     from model.training.finetune_config import SynthesizerConfig
 
-    config = override(SynthesizerConfig(), settings_of(arguments, "level", "steps"))
+    config = load(SynthesizerConfig(), settings_of(arguments, "level", "steps"))
     dataset = load_dataset(arguments.shards)
     out = arguments.out or Path("runs") / f"{dataset.name}-{config.level}-synthesizer"
 

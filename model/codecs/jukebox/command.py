@@ -9,9 +9,10 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.codecs.jukebox.config import CodecConfig, override
+from model.codecs.jukebox.config import CodecConfig
 from model.contract.exit_codes import UsageError, exits
 from model.runtime.arguments import location
+from model.runtime.settings import load
 from model.runtime.signals import next_unless, stop_requested
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         if given := [setting for setting in settings if setting.startswith("levels=")]:
             raise UsageError(f"--levels {' '.join(args.levels)} and --set {given[0]}: give one")
         settings.append(f"levels={','.join(args.levels)}")
-    train(override(CodecConfig(), settings), args.audio, args.shards, args.out, args.resume)
+    train(load(CodecConfig(), settings), args.audio, args.shards, args.out, args.resume)
     return 0
 
 

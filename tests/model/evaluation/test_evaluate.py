@@ -33,9 +33,10 @@ from model.evaluation.tables import (
 )
 from model.evaluation.training_split import read_training
 from model.fake_dataset import write_fake_dataset
-from model.families.d2m_gan.config import Config, load_config, to_dict
+from model.families.d2m_gan.config import Config, load_config
 from model.measures.embeddings import Embedding, load_embedding
 from model.measures.fad import frechet
+from model.runtime.settings import to_dict
 from model.training.loop import train
 
 SMALL = (
