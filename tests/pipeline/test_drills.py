@@ -42,6 +42,7 @@ from model.codecs.base import load_codec
 from model.codecs.jukebox.codec import random_codec
 from model.codecs.jukebox.weights import write_weights
 from model.contract.dataset import load_dataset
+from model.contract.segment import MOTION
 from model.contract.shards import read_npy, read_shard
 from model.data.source import Source
 from model.data.stream import Position, TrainingStream
@@ -362,7 +363,7 @@ def test_d6_a_sample_that_lacks_one_field_is_withheld_whole(tmp_path, codec_file
     assert len(list(verify(out))) == 2
     codec = load_codec(codec_file)
     stream = TrainingStream(
-        Source(out, dataset, "train", codec_id, "high", codec.level("high").size),
+        Source(out, dataset, "train", codec_id, {"high": codec.level("high").size}),
         4,
         0,
         4,
@@ -370,7 +371,7 @@ def test_d6_a_sample_that_lacks_one_field_is_withheld_whole(tmp_path, codec_file
     )
     batch = next(iter(stream))
     truth = {key: read_npy(m["motion.npy"]) for key, m in read_shard(out / "train-000000.tar")}
-    for key, motion in zip(batch.keys, batch.motion, strict=True):
+    for key, motion in zip(batch.keys, batch.inputs[MOTION], strict=True):
         assert np.array_equal(truth[key], motion.numpy())
 
 

@@ -42,8 +42,9 @@ from model.codecs.jukebox.corpus import read_shards
 from model.codecs.jukebox.hparams import TINY
 from model.codecs.jukebox.weights import Weights, read_weights, write_weights
 from model.contract.dataset import Dataset, load_dataset
-from model.contract.segment import SPLITS
+from model.contract.segment import MOTION, SPLITS, VISUAL
 from model.contract.wav import decode_pcm, encode_wav
+from model.data.inputs import GENRE
 from model.data.source import Source
 from model.fake_dataset import write_fake_dataset
 from model.families.d2m_gan.config import PRESETS, Config, load_config
@@ -748,7 +749,7 @@ def trained(root: Path) -> list[tuple[str, dict[str, np.ndarray]]]:
     """Read what the trainer would, genre and all."""
     dataset = load_dataset(root)
     (codec,) = dataset.codecs
-    source = Source(root, dataset, "train", codec, "high", 64, use_genre=True)
+    source = Source(root, dataset, "train", codec, {"high": 64}, inputs=[MOTION, VISUAL, GENRE])
     return [source.decode(raw) for raw in source.raw(0)]
 
 

@@ -25,10 +25,11 @@ import torch
 
 from model.codecs.jukebox import random_codec
 from model.contract.dataset import load_dataset, save_dataset
+from model.contract.segment import MOTION, VISUAL
 from model.contract.storage import Location, Url, to_location
 from model.contract.wav import decode_pcm, encode_wav
 from model.data.reader import read_tar
-from model.data.source import Source, spread_batches
+from model.data.source import Batch, Source, spread_batches
 from model.data.stream import Position, TrainingStream, training_batches
 from model.data.workers import in_turn
 from model.fake_dataset import npy, write_fake_dataset, write_tar
@@ -46,7 +47,7 @@ def root(codec, tmp_path):
 
 
 def source_of(root: Location, codec, split: str = "train", level: str = "high") -> Source:
-    return Source(root, load_dataset(root), split, codec.id, level, codec.level(level).size)
+    return Source(root, load_dataset(root), split, codec.id, {level: codec.level(level).size})
 
 
 def keys_of(stream: TrainingStream, count: int, workers: int = 0) -> list[list[str]]:
@@ -76,17 +77,17 @@ def test_a_batch_has_the_segments_and_their_codes(root, codec):
     assert batch.keys == [f"val0_seg000{i}" for i in range(1, 6)]
     assert (batch.audio.shape, batch.audio.dtype) == ((5, 44100), torch.float32)
     assert 0.1 < batch.audio.abs().max() < 1
-    assert (batch.codes.shape, batch.codes.dtype) == ((5, 344), torch.int64)
-    assert batch.motion.shape == (5, 120, 219)
-    assert batch.visual.shape == (5, 1, 2048)
-    assert torch.equal(codec.encode(batch.audio, "high"), batch.codes)
+    assert (batch.codes["high"].shape, batch.codes["high"].dtype) == ((5, 344), torch.int64)
+    assert batch.inputs[MOTION].shape == (5, 120, 219)
+    assert batch.inputs[VISUAL].shape == (5, 1, 2048)
+    assert torch.equal(codec.encode(batch.audio, "high"), batch.codes["high"])
 
 
 def test_level_and_inputs_choose_what_is_read(root, codec):
-    source = Source(root, load_dataset(root), "val", codec.id, "low", 64, use_motion=False)
+    source = Source(root, load_dataset(root), "val", codec.id, {"low": 64}, inputs=[VISUAL])
     (batch,) = spread_batches(source, 8, 100)
-    assert batch.motion is None
-    assert batch.codes.shape == (5, 1378)
+    assert list(batch.inputs) == [VISUAL]
+    assert batch.codes["low"].shape == (5, 1378)
 
 
 def test_each_epoch_shuffles_all_segments_and_leaves_the_last_partial_batch_out(root, codec):
@@ -195,15 +196,17 @@ def test_an_error_in_a_worker_arrives_as_itself(root, codec):
     assert "\n" not in str(caught.value)
 
 
+def tensors_of(batch: Batch) -> list[torch.Tensor]:
+    return [batch.audio, *batch.codes.values(), *batch.inputs.values()]
+
+
 def test_batches_of_workers_take_no_shared_memory_and_can_be_written_to(root, codec):
     with closing(training_batches(stream_of(source_of(root, codec)), 1, False)) as batches:
         (ours, theirs) = next(iter(stream_of(source_of(root, codec)))), next(batches)
     assert theirs.keys == ours.keys
-    for name in ("audio", "codes", "motion", "visual"):
-        tensor = getattr(theirs, name)
-        assert (
-            torch.equal(tensor, getattr(ours, name)) and tensor.dtype == getattr(ours, name).dtype
-        )
+    assert ours.codes.keys() == theirs.codes.keys() and [*ours.inputs] == [MOTION, VISUAL]
+    for tensor, other in zip(tensors_of(theirs), tensors_of(ours), strict=True):
+        assert torch.equal(tensor, other) and tensor.dtype == other.dtype
         assert not tensor.is_shared()
         tensor.zero_()
 
@@ -379,12 +382,12 @@ def test_arrays_and_sounds_of_unusual_files_are_read_too(root, codec):
     comment = b"LIST" + (4).to_bytes(4, "little") + b"INFO"
     sound = plain[:36] + comment + plain[36:]
     sound = sound[:4] + (len(sound) - 8).to_bytes(4, "little") + sound[8:]
-    columns = np.asfortranarray(before.motion[0].numpy())
+    columns = np.asfortranarray(before.inputs[MOTION][0].numpy())
     other = {f"{before.keys[0]}.wav": sound, f"{before.keys[0]}.motion.npy": npy(columns)}
     rewrite(path, [(n, other.get(n, d)) for n, d in members(path)])
     (after,) = spread_batches(source_of(root, codec), 1, 1)
     assert torch.equal(before.audio, after.audio)
-    assert torch.equal(before.motion, after.motion)
+    assert torch.equal(before.inputs[MOTION], after.inputs[MOTION])
     assert np.array_equal(decode_pcm(sound, ""), pcm)
     with wave.open(io.BytesIO(sound)) as file:
         assert file.getnframes() == 44100

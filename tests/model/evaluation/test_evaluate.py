@@ -20,9 +20,8 @@ from model.data.clips import Clip, read_clips
 from model.data.source import Source
 from model.evaluation.command import NAME, folder_of, genre_notes, load, load_sets, to_show
 from model.evaluation.paper import FULL, TABLES, row_of
-from model.evaluation.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, Scorer, plain_scores
+from model.evaluation.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, Scorer
 from model.evaluation.tables import (
-    TITLES,
     beside_the_paper,
     cell,
     compared,
@@ -34,6 +33,7 @@ from model.evaluation.tables import (
 from model.evaluation.training_split import read_training
 from model.fake_dataset import write_fake_dataset
 from model.families.d2m_gan.config import Config, load_config
+from model.measures.base import MEASURED
 from model.measures.embeddings import Embedding, load_embedding
 from model.measures.fad import frechet
 from model.runtime.settings import to_dict
@@ -77,7 +77,7 @@ def command(*arguments: object) -> int:
 def source_of(shards: Path, split: str) -> Source:
     codec = load_codec("demo", ("high",))
     return Source(
-        shards, load_dataset(shards), split, codec.codes_id, "high", codec.level("high").size
+        shards, load_dataset(shards), split, codec.codes_id, {"high": codec.level("high").size}
     )
 
 
@@ -232,7 +232,7 @@ def test_a_clip_without_an_onset_has_no_score_and_the_means_leave_it_out(scorer,
     silent = [replace(clips[0], segments=np.zeros_like(clips[0].segments)), *clips[1:]]
     other = Scorer(silent, None, None, None, 1024)
     scores = other.scores(Music("x", [clip.audio for clip in clips]))
-    rows = {"x": {"each": plain_scores(scores)}}
+    rows = {"x": {"each": scorer.plain_scores(scores)}}
     (told,) = unscored({"rows": rows})
     assert "cover %, hit %: 2 of 6 segments" in told and "onset F" in told
     assert math.isnan(scores["onset_f"][0])
@@ -412,7 +412,9 @@ def test_what_was_not_measured_alike_is_left_out_and_named(evaluated, run):
     told = compared(other, evaluated, sets, sets)
     assert "embeddings vggish and mel-statistics: no genre, KL, Fréchet" in told
     assert "no codes, perplexity" in told and "shards that differ" in told
-    assert not any(f"| {TITLES[name]}" in told for name in ("genre", "kl", "frechet", "codes"))
+    assert not any(
+        f"| {MEASURED[name].title}" in told for name in ("genre", "kl", "frechet", "codes")
+    )
     told = compared(evaluated | {"train_data": "x"}, evaluated, sets, sets)
     assert "| KL" in told and "| genre" not in told
 
@@ -430,7 +432,7 @@ def test_two_runs_are_compared_by_pairs(evaluated, run):
     hit = next(line for line in lines if line.startswith("| hit %"))
     assert "0 of 3, 3 alike | 1.000 |" in hit
     for name in OF_SETS:
-        assert next(line for line in lines if line.startswith(f"| {TITLES[name]}")), name
+        assert next(line for line in lines if line.startswith(f"| {MEASURED[name].title}")), name
     fewer = sets | {"codes": sets["codes"] * 0}
     line = next(x for x in compared(evaluated, evaluated, fewer, sets).splitlines()
                 if x.startswith("| perplexity"))  # fmt: skip

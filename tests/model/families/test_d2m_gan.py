@@ -10,32 +10,39 @@ import model
 from model.audio import LogMel, mel_filters
 from model.codecs.jukebox import random_codec
 from model.contract.dataset import Dataset
-from model.contract.segment import LEVELS, MOTION, VISUAL, WAV, window_samples
+from model.contract.kinds import D2M_GAN
+from model.contract.segment import MOTION, VISUAL, WAV, window_samples
 from model.contract.wav import decode_wav, encode_wav
-from model.data.inputs import Inputs, InputSpec
+from model.data.inputs import GENRE, Inputs, InputSpec
 from model.data.source import Batch
 from model.families.d2m_gan.config import LOSSES, Config, load_config
 from model.families.d2m_gan.discriminators import arrange, build_adversary
 from model.families.d2m_gan.encoders import Standardise
-from model.families.d2m_gan.family import generator_losses, train_step
 from model.families.d2m_gan.generator import build_generator
 from model.families.d2m_gan.layers import pad_time, resample_time
 from model.families.d2m_gan.losses import straight_through, weighted_total
 from model.runtime.settings import override
 from model.training.state import build
 
+HOPS = {"high": 128, "low": 32}
 SPECS = {
-    "smpl": Inputs(InputSpec(219, 1 / 60, 120), InputSpec(2048, 2.0, 1), 0, 44_100),
-    "openpose": Inputs(InputSpec(75, 1 / 30, 60), None, 10, 44_100),
-    "video only": Inputs(None, InputSpec(2048, 1.0, 2), 0, 44_100),
+    "smpl": {MOTION: InputSpec(219, 1 / 60, 120), VISUAL: InputSpec(2048, 2.0, 1)},
+    "openpose": {MOTION: InputSpec(75, 1 / 30, 60), GENRE: InputSpec(10, 2.0, 0)},
+    "video only": {VISUAL: InputSpec(2048, 1.0, 2)},
 }
-GENRE = torch.tensor([3])
+SPECS = {kind: Inputs(44_100, specs) for kind, specs in SPECS.items()}
 
 
-def vectors(spec: InputSpec | None, window_s: int, batch: int = 1) -> torch.Tensor | None:
-    if spec is None:
-        return None
-    return torch.randn(batch, round(window_s / spec.step_s), spec.features)
+def given(inputs: Inputs, window_s: int) -> dict[str, torch.Tensor]:
+    made = {GENRE: torch.tensor([3])}
+    for name, spec in inputs.specs.items():
+        if name != GENRE:
+            made[name] = torch.randn(1, round(window_s / spec.step_s), spec.features)
+    return made
+
+
+def generator_of(config: Config, inputs: Inputs, codebook: torch.Tensor) -> torch.nn.Module:
+    return build_generator(config, inputs, HOPS[config.level], codebook)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +60,7 @@ def state(codec):
     }
     dataset = Dataset("made up", "2", fields, {}, {})
     config = load_config("tiny", None, ["batch_size=2", "audio_items=0"])
-    return build(config, dataset, codec, torch.device("cpu"))
+    return build(D2M_GAN, config, dataset, codec, torch.device("cpu"))
 
 
 @pytest.fixture
@@ -63,9 +70,8 @@ def batch(codec):
     return Batch(
         ["a_seg0001", "a_seg0002"],
         audio,
-        codec.encode(audio, "high"),
-        torch.randn(2, 60, 75),
-        torch.randn(2, 1, 2048),
+        {"high": codec.encode(audio, "high")},
+        {MOTION: torch.randn(2, 60, 75), VISUAL: torch.randn(2, 1, 2048)},
     )
 
 
@@ -77,32 +83,31 @@ def batch(codec):
 def test_generator_gives_one_latent_per_code(level, preset, window_s, kind):
     config = load_config(preset, None, [f"level={level}"])
     inputs = SPECS[kind]
-    generator = build_generator(config, inputs, torch.randn(16, 64))
-    length = window_samples(window_s) // LEVELS[level].hop
+    generator = generator_of(config, inputs, torch.randn(16, 64))
+    length = window_samples(window_s) // HOPS[level]
     assert length == {2: (344, 1378), 3: (516, 2067), 4: (689, 2756)}[window_s][level == "low"]
     with torch.no_grad():
-        latents = generator(
-            vectors(inputs.motion, window_s), vectors(inputs.visual, window_s), length, GENRE
-        )
+        latents = generator(given(inputs, window_s), length)
     assert latents.shape == (1, 64, length)
     assert latents.abs().max() <= generator.sigma
 
 
 def test_joined_windows_are_one_pass_of_any_length():
     inputs = SPECS["smpl"]
-    generator = build_generator(load_config("tiny", None), inputs, torch.randn(16, 64))
+    generator = generator_of(load_config("tiny", None), inputs, torch.randn(16, 64))
     for window_s, length in ((14, 2412), (6, 7), (1, 1)):
         with torch.no_grad():
-            latents = generator(torch.randn(1, 60 * window_s, 219), torch.randn(1, 7, 2048), length)
+            motion, visual = torch.randn(1, 60 * window_s, 219), torch.randn(1, 7, 2048)
+            latents = generator({MOTION: motion, VISUAL: visual}, length)
         assert latents.shape == (1, 64, length)
         assert latents.isfinite().all()
 
 
 def test_every_frame_reaches_every_code_and_keeps_its_place():
-    generator = build_generator(load_config("tiny", None), SPECS["openpose"], torch.randn(16, 64))
+    generator = generator_of(load_config("tiny", None), SPECS["openpose"], torch.randn(16, 64))
     motion = torch.randn(1, 60, 75, requires_grad=True)
     for code in (0, 343):
-        latents = generator(motion, None, 344, GENRE)
+        latents = generator({MOTION: motion, GENRE: torch.tensor([3])}, 344)
         (gradient,) = torch.autograd.grad(latents[..., code].sum(), motion)
         per_frame = gradient.abs().sum((0, 2))
         assert (per_frame > 0).all()
@@ -112,8 +117,8 @@ def test_every_frame_reaches_every_code_and_keeps_its_place():
 
 def test_first_latents_are_at_the_codebooks_scale():
     codebook = torch.randn(512, 64) * 7 + 3
-    generator = build_generator(Config(), SPECS["smpl"], codebook)
-    latents = generator(torch.randn(2, 120, 219), torch.randn(2, 1, 2048), 344)
+    generator = generator_of(Config(), SPECS["smpl"], codebook)
+    latents = generator({MOTION: torch.randn(2, 120, 219), VISUAL: torch.randn(2, 1, 2048)}, 344)
     assert 2 < latents.std().item() < 20
     assert abs(latents.mean().item() - 3) < 3
 
@@ -174,35 +179,35 @@ def test_a_feature_that_hardly_changes_keeps_its_scale():
 
 
 def test_the_adversary_is_untouched_by_the_generators_losses(state, batch):
-    before = [p.clone() for p in state.adversary.network.parameters()]
-    real = state.codec.embed(batch.codes, "high")
-    fake = state.generator(batch.motion, batch.visual, 344)
-    losses = generator_losses(state, batch, real, real, fake)
-    weighted_total(losses, state.config.weights).backward()
-    for parameter, old in zip(state.adversary.network.parameters(), before, strict=True):
+    before = [p.clone() for p in state.model.adversary.network.parameters()]
+    real = state.codec.embed(batch.codes["high"], "high")
+    fake = state.model.network(batch.inputs, 344)
+    losses = state.model.generator_losses(batch, real, real, fake)
+    weighted_total(losses, state.model.config.weights).backward()
+    for parameter, old in zip(state.model.adversary.network.parameters(), before, strict=True):
         assert parameter.grad is None
         assert parameter.requires_grad
         assert torch.equal(parameter, old)
 
 
 def test_the_generator_is_untouched_by_the_adversarys_step(state, batch):
-    fake = state.generator(batch.motion, batch.visual, 344)
-    state.adversary.step(state.codec.embed(batch.codes, "high"), fake)
-    assert all(p.grad is None for p in state.network.parameters())
+    fake = state.model.network(batch.inputs, 344)
+    state.model.adversary.step(state.codec.embed(batch.codes["high"], "high"), fake)
+    assert all(p.grad is None for p in state.model.network.parameters())
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_each_loss_reaches_the_generator(state, batch, name):
     def gradient(weights: dict[str, float]) -> torch.Tensor:
-        state.config = override(state.config, {"weights": weights}, "test")
-        state.network.zero_grad()
-        real = state.codec.embed(batch.codes, "high")
-        fake = state.generator(batch.motion, batch.visual, 344)
+        state.model.config = override(state.model.config, {"weights": weights}, "test")
+        state.model.network.zero_grad()
+        real = state.codec.embed(batch.codes["high"], "high")
+        fake = state.model.network(batch.inputs, 344)
         raw = state.codec.latents(batch.audio, "high")
-        losses = generator_losses(state, batch, real, raw, fake)
+        losses = state.model.generator_losses(batch, real, raw, fake)
         assert name in losses or not weights[name]
-        weighted_total(losses, state.config.weights).backward()
-        return torch.cat([p.grad.flatten() for p in state.network.parameters()])
+        weighted_total(losses, state.model.config.weights).backward()
+        return torch.cat([p.grad.flatten() for p in state.model.network.parameters()])
 
     all_of_them = {**Config().weights, "latent": 5.0}
     with_it, without = gradient(all_of_them), gradient({**all_of_them, name: 0.0})
@@ -212,14 +217,15 @@ def test_each_loss_reaches_the_generator(state, batch, name):
 
 def test_codec_is_bit_identical_after_steps(state, batch):
     before = {k: v.clone() for k, v in state.codec.model.state_dict().items()}
-    weights = [p.clone() for p in state.network.parameters()]
+    weights = [p.clone() for p in state.model.network.parameters()]
     for _ in range(2):
-        train_step(state, batch)
+        state.model.step(batch)
     for key, value in state.codec.model.state_dict().items():
         assert torch.equal(value, before[key]), key
     assert all(p.grad is None and not p.requires_grad for p in state.codec.model.parameters())
     changed = [
-        not torch.equal(p, w) for p, w in zip(state.network.parameters(), weights, strict=True)
+        not torch.equal(p, w)
+        for p, w in zip(state.model.network.parameters(), weights, strict=True)
     ]
     assert all(changed)
 

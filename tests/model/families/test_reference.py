@@ -7,15 +7,16 @@ import torch
 from torch.nn import functional as F
 
 from model.cli import main
+from model.codecs.base import join_codes
 from model.codecs.jukebox import random_codec, write_weights
-from model.contract.segment import LEVELS, window_samples
-from model.data.inputs import Inputs, InputSpec
+from model.contract.segment import MOTION, VISUAL, window_samples
+from model.data.inputs import GENRE, Inputs, InputSpec
 from model.fake_dataset import write_fake_dataset
-from model.families.d2m_gan.config import load_config
+from model.families.d2m_gan.config import Config, load_config
 from model.families.d2m_gan.generator import build_generator
 from model.families.d2m_gan.paper import ReferenceGenerator, ReferenceMotion
 from model.families.d2m_gan.released_weights import load_released
-from model.generation.generate import join_codes, load_run
+from model.generation.run import load_run
 from model.training.loop import train
 
 SMALL = [
@@ -26,12 +27,21 @@ SMALL = [
     "d_first_stride=16",
 ]
 CPU = torch.device("cpu")
+HOPS = {"high": 128, "low": 32}
 
 
 def inputs_of(window_s: int = 2, kind: str = "aist", genres: int = 0) -> Inputs:
     fps, features = {"aist": (60, 219), "tiktok": (30, 75)}[kind]
-    motion = InputSpec(features, 1 / fps, fps * window_s)
-    return Inputs(motion, InputSpec(2048, window_s, 1), genres, window_samples(window_s))
+    specs = {
+        MOTION: InputSpec(features, 1 / fps, fps * window_s),
+        VISUAL: InputSpec(2048, window_s, 1),
+    }
+    specs |= {GENRE: InputSpec(genres, window_s, 0)} if genres else {}
+    return Inputs(window_samples(window_s), specs)
+
+
+def generator_of(config: Config, inputs: Inputs) -> torch.nn.Module:
+    return build_generator(config, inputs, HOPS[config.level], torch.randn(32, 64))
 
 
 def parameters(module: torch.nn.Module) -> float:
@@ -42,7 +52,7 @@ def parameters(module: torch.nn.Module) -> float:
 def test_sizes_are_the_published_networks(level, expected):
     config = load_config("code", None, [f"level={level}"])
     with torch.device("meta"):
-        generator = ReferenceGenerator(config, inputs_of(genres=10), LEVELS[level].hop, 64, 100.0)
+        generator = ReferenceGenerator(config, inputs_of(genres=10), HOPS[level], 64, 100.0)
         motion = ReferenceMotion(InputSpec(219, 1 / 60, 120), 256)
     assert parameters(motion) == pytest.approx(31.4, abs=0.05)
     assert parameters(generator) - parameters(motion) == pytest.approx(expected, abs=0.05)
@@ -54,17 +64,18 @@ def test_sizes_are_the_published_networks(level, expected):
 )
 def test_lengths_follow_from_the_window(kind, window_s, high, low):
     inputs = inputs_of(window_s, kind, genres=10)
-    frames = inputs.motion.vectors
+    spec = inputs.get(MOTION)
     for level, length in (("high", high), ("low", low)):
         config = load_config("code", None, [*SMALL, f"level={level}"])
-        generator = build_generator(config, inputs, torch.randn(32, 64))
-        motion, visual = torch.randn(1, frames, inputs.motion.features), torch.randn(1, 1, 2048)
+        generator = generator_of(config, inputs)
+        given = {MOTION: torch.randn(1, spec.vectors, spec.features)}
+        given |= {VISUAL: torch.randn(1, 1, 2048), GENRE: torch.tensor([9])}
         with torch.no_grad():
-            latents = generator(motion, visual, length, torch.tensor([9]))
+            latents = generator(given, length)
         assert latents.shape == (1, 64, length)
         assert latents.isfinite().all()
         with pytest.raises(ValueError, match=f"gives {length} codes per segment, not 7"):
-            generator(motion, visual, 7, torch.tensor([9]))
+            generator(given, 7)
 
 
 # --- the released layout ---------------------------------------------------------------------
@@ -157,15 +168,16 @@ def test_released_layout_loads_and_gives_the_same_latents(level, tmp_path):
     state, expected = released_generator(torch.cat([vector, visual[:, 0]], 1), 6, 16, level)
     torch.save(state, tmp_path / "netG.pt")
     config = load_config("code", None, [*SMALL, f"level={level}"])
-    generator = build_generator(config, inputs_of(genres=10), torch.randn(32, 64))
+    generator = generator_of(config, inputs_of(genres=10))
     load_released(generator, tmp_path / "mencoder.pt", tmp_path / "netG.pt")
     with torch.no_grad():
-        latents = generator(motion, visual, expected.shape[-1], torch.tensor([6, 6]))
+        given = {MOTION: motion, VISUAL: visual, GENRE: torch.tensor([6, 6])}
+        latents = generator(given, expected.shape[-1])
     torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-2)
 
     with pytest.raises(ValueError, match=r"netG\.pt: \d+ convolutions, the network of this level"):
         load_released(generator, tmp_path / "netG.pt", tmp_path / "mencoder.pt")
-    plain = build_generator(config, inputs_of(), torch.randn(32, 64))
+    plain = generator_of(config, inputs_of())
     with pytest.raises(ValueError, match=r"genre_embed.*--set use_genre"):
         load_released(plain, tmp_path / "mencoder.pt", tmp_path / "netG.pt")
     (tmp_path / "list.pt").write_bytes(b"no weights")
@@ -217,7 +229,7 @@ def test_genre_is_an_input_only_where_asked_for(shards, tmp_path, capsys):
     config = load_config("tiny", None, ["use_genre=true", "max_steps=1", "d_first_stride=16"])
     train(shards, tmp_path / "run", config)
     trained = load_run(tmp_path / "run", "last.pt")
-    assert trained.generator.genre.num_embeddings == 10
+    assert trained.model.network.genre.num_embeddings == 10
     base = ["generate", "--run", str(tmp_path / "run"), "--out", str(tmp_path / "o")]
     for more, told in (
         (["--video", "some.mp4"], "genre None, expected one of BR, PO"),

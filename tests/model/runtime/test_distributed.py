@@ -21,11 +21,11 @@ from model.cli import main
 from model.codecs.base import load_codec
 from model.codecs.jukebox import random_codec, write_weights
 from model.contract.dataset import load_dataset, save_dataset
+from model.contract.kinds import D2M_GAN
 from model.data.source import Batch, Source
 from model.data.stream import Position, TrainingStream
 from model.fake_dataset import npy, write_fake_dataset, write_tar
 from model.families.d2m_gan.config import load_config
-from model.families.d2m_gan.family import train_step
 from model.runtime.checkpoint import LAST, read_checkpoint
 from model.runtime.distributed import Team, own_device
 from model.runtime.run_log import read_metrics
@@ -62,7 +62,7 @@ def world(tmp_path_factory) -> Path:
 def source_of(world: Path) -> Source:
     dataset = load_dataset(world / "shards")
     (codec_id,) = dataset.codecs
-    return Source(world / "shards", dataset, "train", codec_id, "high", 2048)
+    return Source(world / "shards", dataset, "train", codec_id, {"high": 2048})
 
 
 def arguments(shards: Path, run: Path, *more: str) -> list[str]:
@@ -115,10 +115,9 @@ def interleaved(a: Batch, b: Batch) -> Batch:
         return torch.stack([x, y], 1).flatten(0, 1)
 
     keys = [key for pair in zip(a.keys, b.keys, strict=True) for key in pair]
-    return Batch(
-        keys, mixed(a.audio, b.audio), mixed(a.codes, b.codes), mixed(a.motion, b.motion),
-        mixed(a.visual, b.visual),
-    )  # fmt: skip
+    codes = {level: mixed(a.codes[level], b.codes[level]) for level in a.codes}
+    inputs = {name: mixed(a.inputs[name], b.inputs[name]) for name in a.inputs}
+    return Batch(keys, mixed(a.audio, b.audio), codes, inputs)
 
 
 @pytest.mark.slow
@@ -138,19 +137,19 @@ def test_two_processes_take_the_steps_of_one_with_the_doubled_batch(world, tmp_p
     source, config = source_of(world), load_config("tiny", None, [*SMALL, "batch_size=6"])
     config = replace(config, audio_items=2)  # the tiny preset hears one of each process' batch
     codec = load_codec(world / "codec.safetensors", ("high",))
-    state = build(config, source.dataset, codec, CPU)
-    first = build(config, source.dataset, codec, CPU)
+    state = build(D2M_GAN, config, source.dataset, codec, CPU)
+    first = build(D2M_GAN, config, source.dataset, codec, CPU)
     measure_inputs(state, source)
     parts = [iter(TrainingStream(source, 3, 0, 4, Position(), rank, 2)) for rank in range(2)]
     totals = [
-        train_step(state, interleaved(*map(next, parts)))["loss/total"].item() for _ in range(4)
+        state.model.step(interleaved(*map(next, parts)))["loss/total"].item() for _ in range(4)
     ]
 
     logged = [row["loss/total"] for row in read_metrics(tmp_path / "two")]
     assert logged == pytest.approx(totals, rel=1e-4)
     for before, one, other in (
-        (first.network, state.network, two["network"]),
-        (first.adversary.network, state.adversary.network, two["adversary"]["network"]),
+        (first.model.network, state.model.network, two["network"]),
+        (first.model.adversary.network, state.model.adversary.network, two["adversary"]["network"]),
     ):
         held, was = one.state_dict(), before.state_dict()
         learnt = [name for name in held if "standardise" not in name]

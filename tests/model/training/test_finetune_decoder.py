@@ -19,7 +19,7 @@ from model.contract.dataset import load_dataset
 from model.data.source import Source, spread_batches
 from model.fake_dataset import write_fake_dataset
 from model.families.d2m_gan.discriminators import MultiScale
-from model.generation.generate import load_run
+from model.generation.run import load_run
 from model.runtime.checkpoint import read_checkpoint
 from model.runtime.run_log import read_metrics
 from model.training import finetune_decoder as synthesizer
@@ -92,9 +92,7 @@ def state_of(world: tuple[Path, Path], **changes: object) -> synthesizer.State:
 def batch_of(world: tuple[Path, Path], split: str = "train"):
     codec = load_codec(world[1], ("high",))
     dataset = load_dataset(world[0])
-    source = Source(
-        world[0], dataset, split, codec.id, "high", codec.level("high").size, False, False
-    )
+    source = Source(world[0], dataset, split, codec.id, {"high": codec.level("high").size}, ())
     return next(spread_batches(source, 2, 2))
 
 
@@ -147,14 +145,7 @@ def test_the_best_decoder_on_val_is_kept(world, tuned):
     held_out = state_of(world)
     held_out.decoder.load_state_dict(codec.decoder("high").state_dict())
     source = Source(
-        world[0],
-        held_out.dataset,
-        "val",
-        codec.codes_id,
-        "high",
-        codec.level("high").size,
-        False,
-        False,
+        world[0], held_out.dataset, "val", codec.codes_id, {"high": codec.level("high").size}, ()
     )
     assert synthesizer.validate(held_out, source)["val/mel"] == pytest.approx(state["best_mel"])
 
@@ -359,7 +350,7 @@ def test_extracting_codes_again_with_the_fine_tuned_codec_gives_the_parents(worl
     assert [path.name for path in (root / "codes").iterdir()] == [parent]
     assert list(load_dataset(root).codecs) == [parent]
     assert load_dataset(root).codecs[parent].splits.keys() == before.keys()
-    assert torch.equal(batch_of((root, world[1])).codes, batch.codes)
+    assert torch.equal(batch_of((root, world[1])).codes["high"], batch.codes["high"])
     assert tar.is_file()
 
 

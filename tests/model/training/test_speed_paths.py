@@ -10,10 +10,11 @@ from torch.nn import functional as F
 from model.codecs.base import Codec
 from model.codecs.jukebox import random_codec
 from model.contract.dataset import Dataset
+from model.contract.kinds import D2M_GAN
 from model.contract.segment import MOTION, VISUAL, WAV
+from model.data.inputs import GENRE
 from model.data.source import Batch
 from model.families.d2m_gan.config import load_config
-from model.families.d2m_gan.family import train_step
 from model.families.d2m_gan.layers import Conv, pad_time
 from model.runtime.distributed import Team
 from model.runtime.optimiser import adam, gradient_norm
@@ -38,15 +39,16 @@ def state_of(codec: Codec, preset: str, settings: list[str]) -> State:
         VISUAL: {"dtype": "float32", "shape": [1, 2048]},
     }
     config = load_config(preset, None, settings)
-    return build(config, Dataset("made up", "2", fields, {}, {}), codec, CPU)
+    return build(D2M_GAN, config, Dataset("made up", "2", fields, {}, {}), codec, CPU)
 
 
 def batch_of(codec: Codec, level: str, items: int = 2) -> Batch:
     torch.manual_seed(2)
     audio = torch.randn(items, 44_100) * 0.1
-    motion, visual = torch.randn(items, 60, 75), torch.randn(items, 1, 2048)
+    inputs = {MOTION: torch.randn(items, 60, 75), VISUAL: torch.randn(items, 1, 2048)}
     keys = [f"a_seg{i:04d}" for i in range(1, items + 1)]
-    return Batch(keys, audio, codec.encode(audio, level), motion, visual, torch.arange(items))
+    inputs[GENRE] = torch.arange(items)
+    return Batch(keys, audio, {level: codec.encode(audio, level)}, inputs)
 
 
 @pytest.mark.parametrize("length", [5, 41, 344, 345, 347])
@@ -90,24 +92,27 @@ def test_a_step_has_the_losses_and_gradients_of_the_references_order(codec, leve
     # A learning rate of 0: the reference compares with activations from before D's update.
     state = state_of(codec, "code", [*PAPER, f"level={level}", "lr_discriminator=0"])
     batch = batch_of(codec, level)
-    before = {name: value.clone() for name, value in state.network.state_dict().items()}
+    before = {name: value.clone() for name, value in state.model.network.state_dict().items()}
     theirs = ReferenceStep(state)(batch)
-    expected = [p.grad.clone() for p in state.network.parameters()]
-    changed = [not torch.equal(before[n], v) for n, v in state.network.state_dict().items()]
+    expected = [p.grad.clone() for p in state.model.network.parameters()]
+    changed = [not torch.equal(before[n], v) for n, v in state.model.network.state_dict().items()]
     assert any(changed)
-    state.network.load_state_dict(before)
-    ours = train_step(state, batch)
+    state.model.network.load_state_dict(before)
+    ours = state.model.step(batch)
     for name in ("adversarial", "feature", "codebook", "latent"):
         torch.testing.assert_close(ours[f"loss/{name}"], theirs[name], atol=1e-4, rtol=1e-4)
     whole = torch.cat([gradient.flatten() for gradient in expected]).norm()
-    for parameter, gradient in zip(state.network.parameters(), expected, strict=True):
+    for parameter, gradient in zip(state.model.network.parameters(), expected, strict=True):
         assert (parameter.grad - gradient).norm() < 1e-3 * gradient.norm() + 1e-6 * whole
 
 
 def test_gradient_norms_are_logged(codec):
     state = state_of(codec, "tiny", TEMPORAL)
-    logs = train_step(state, batch_of(codec, "high"))
-    for tag, network in (("generator", state.network), ("adversary", state.adversary.network)):
+    logs = state.model.step(batch_of(codec, "high"))
+    for tag, network in (
+        ("generator", state.model.network),
+        ("adversary", state.model.adversary.network),
+    ):
         flat = torch.cat([p.grad.flatten() for p in network.parameters()])
         torch.testing.assert_close(logs[f"gradient/{tag}"], flat.norm(), atol=0, rtol=1e-4)
         assert logs[f"gradient/{tag}"] > 0
@@ -140,14 +145,15 @@ def test_adam_goes_on_from_the_state_of_the_plain_form():
 def test_out_of_memory_says_which_batch_fits(codec, monkeypatch, room, told):
     tried = []
 
-    def limited(state, batch):
+    def limited(batch):
         tried.append(len(batch))
         if len(batch) > room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nMore")
-        return train_step(state, batch)
+        return step(batch)
 
-    monkeypatch.setattr("model.training.memory.train_step", limited)
     state, batch = state_of(codec, "tiny", TEMPORAL), batch_of(codec, "high", items=8)
+    step = state.model.step
+    monkeypatch.setattr(state.model, "step", limited)
     with pytest.raises(ValueError, match=f"step 1: out of memory .* batches of 8 .*{told}"):
         step_in_memory(state, batch, Team())
     assert tried == ([8, 4, 2] if room else [8, 4, 2, 1])

@@ -27,13 +27,16 @@ from model.codecs.base import load_codec
 from model.codecs.jukebox import random_codec, write_weights
 from model.contract.dataset import load_dataset, save_dataset
 from model.contract.exit_codes import error_text
+from model.contract.kinds import D2M_GAN
+from model.contract.segment import MOTION, VISUAL
 from model.data.pieces import Piece
 from model.data.stream import Position, TrainingStream
 from model.fake_dataset import tones, write_fake_dataset, write_tar
 from model.families.d2m_gan.config import load_config
-from model.families.d2m_gan.family import train_step
-from model.generation.generate import load_run, read_pieces
+from model.families.d2m_gan.family import D2MGAN
+from model.generation.generate import read_pieces
 from model.generation.pipeline_process import find_video
+from model.generation.run import load_run
 from model.runtime.checkpoint import BEST, LAST, read_checkpoint, save_torch
 from model.runtime.run_log import RunLog, read_metrics
 from model.runtime.signals import Interrupted
@@ -127,7 +130,7 @@ def test_a_run_is_not_overwritten_and_not_resumed_as_another(run, world):
 
 def test_other_data_is_not_resumed(run, world, tmp_path):
     dataset = load_dataset(world[0])
-    state = build(load_config("tiny", None, SMALL), dataset, load_codec(world[1]), CPU)
+    state = build(D2M_GAN, load_config("tiny", None, SMALL), dataset, load_codec(world[1]), CPU)
     content = read_checkpoint(run / LAST)
     restore(state, content, run)
     assert state.step == 8
@@ -150,8 +153,8 @@ def test_learning_rates_may_change_on_resume(run, world, tmp_path):
     shutil.copy(run / LAST, tmp_path)
     config = load_config("tiny", None, [*SMALL, "lr_generator=1e-5", "lr_discriminator=2e-6"])
     state = train(world[0], tmp_path, config, resume=True)
-    assert [g["lr"] for g in state.optimiser.param_groups] == [1e-5]
-    assert [g["lr"] for g in state.adversary.optimiser.param_groups] == [2e-6]
+    assert [g["lr"] for g in state.model.optimiser.param_groups] == [1e-5]
+    assert [g["lr"] for g in state.model.adversary.optimiser.param_groups] == [2e-6]
 
 
 def test_resume_without_a_checkpoint_says_so(world, tmp_path):
@@ -226,21 +229,22 @@ def test_a_signal_does_not_cost_a_validation(world, tmp_path, monkeypatch):
     def asked(again: bool, step: int = 4):
         event = threading.Event()
 
-        def stepped(*arguments):
-            logs = train_step(*arguments)
-            if arguments[0].step == step:
+        def stepped(model, batch):
+            taken.append(batch)
+            if len(taken) == step:
                 event.set()
-            return logs
+            return take(model, batch)
 
-        monkeypatch.setattr("model.training.memory.train_step", stepped)
+        taken, take = [], D2MGAN.step
+        monkeypatch.setattr(D2MGAN, "step", stepped)
         return contextlib.nullcontext(event)
 
     monkeypatch.setattr("model.training.loop.stop_requested", asked)
     with pytest.raises(Interrupted, match="step 4"):
         train(world[0], tmp_path, load_config("tiny", None, SMALL))
     assert [row["step"] for row in read_metrics(tmp_path) if "val/mel" in row] == [4]
-    best_mel = read_checkpoint(tmp_path / LAST)["best_mel"]
-    assert best_mel == read_checkpoint(tmp_path / BEST)["best_mel"] < math.inf
+    best_mel = read_checkpoint(tmp_path / LAST)["best"]
+    assert best_mel == read_checkpoint(tmp_path / BEST)["best"] < math.inf
 
 
 @pytest.mark.parametrize("failing", ["validate", "sample"])
@@ -285,16 +289,18 @@ def test_the_first_signal_is_heard_while_data_are_waited_for(
         yield from itertools.islice(whole(stream, turn, turns), 3)
         threading.Event().wait(60)
 
-    def stepped(state, batch):
-        logs = train_step(state, batch)
-        if state.step == 3:
+    def stepped(model, batch):
+        taken.append(batch)
+        if len(taken) == 3:
             threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
-        return logs
+        return take(model, batch)
+
+    taken, take = [], D2MGAN.step
 
     whole, config = TrainingStream.part, load_config("tiny", None, SMALL)
     with monkeypatch.context() as slow:
         slow.setattr(TrainingStream, "part", part)
-        slow.setattr("model.training.memory.train_step", stepped)
+        slow.setattr(D2MGAN, "step", stepped)
         with pytest.raises(Interrupted, match="step 3"):
             train(world[0], tmp_path, replace(config, workers=workers))
     train(world[0], tmp_path, config, resume=True)
@@ -376,8 +382,8 @@ def test_a_gap_starts_a_new_piece(run, world):
     dataset = load_dataset(world[0])
     pieces = list(read_pieces(world[0], trained, dataset, "test"))
     assert [(p.video_id, p.first, p.last) for p in pieces] == [("test0", 1, 3), ("test1", 1, 3)]
-    assert pieces[0].motion.shape == (360, 219)
-    assert pieces[0].visual.shape == (3, 2048)
+    assert pieces[0].inputs[MOTION].shape == (360, 219)
+    assert pieces[0].inputs[VISUAL].shape == (3, 2048)
 
     from model.data.pieces import runs
 
@@ -398,7 +404,7 @@ def test_videos_whose_segments_lie_apart_are_whole_pieces(run, world, tmp_path):
     found = [(p.video_id, p.first, p.last, p.alone) for p in pieces]
     assert found == [("test0", 1, 3, True), ("test1", 1, 1, False), ("test1", 3, 3, False)]
     (whole, *_) = read_pieces(world[0], load_run(run, LAST), load_dataset(world[0]), "test")
-    assert np.array_equal(pieces[0].motion, whole.motion)
+    assert np.array_equal(pieces[0].inputs[MOTION], whole.inputs[MOTION])
 
 
 def test_a_failing_mp4_does_not_stop_the_others(run, world, tmp_path, monkeypatch, capsys):
@@ -408,9 +414,9 @@ def test_a_failing_mp4_does_not_stop_the_others(run, world, tmp_path, monkeypatc
             raise ValueError("pipeline mux ended with code 1: no picture")
 
     made: list[str] = []
-    monkeypatch.setattr("model.generation.pipeline_process.mux", failing)
-    monkeypatch.setattr("model.generation.pipeline_process.has_pipeline", lambda: True)
-    monkeypatch.setattr("model.generation.pipeline_process.find_video", lambda *_: world[1])
+    monkeypatch.setattr("model.generation.generate.mux", failing)
+    monkeypatch.setattr("model.generation.generate.has_pipeline", lambda: True)
+    monkeypatch.setattr("model.generation.generate.find_video", lambda *_: world[1])
     assert command("generate", "--run", run, "--shards", world[0], "--out", tmp_path) == 3
     assert made == ["test0.mp4", "test1.mp4"]
     told = capsys.readouterr()
@@ -424,8 +430,9 @@ def test_pieces_of_one_video_get_names_of_their_own(run, tmp_path):
 
     trained = load_run(run, LAST)
     pieces = [
-        Piece("v", first, last, 0.0, "", np.zeros((120 * (last - first + 1), 219), np.float32),
-              np.zeros((last - first + 1, 2048), np.float32), alone=False)
+        Piece("v", first, last, 0.0, "", {
+            MOTION: np.zeros((120 * (last - first + 1), 219), np.float32),
+            VISUAL: np.zeros((last - first + 1, 2048), np.float32)}, alone=False)
         for first, last in ((1, 2), (4, 4))
     ]  # fmt: skip
     written = write_pieces(trained, pieces, tmp_path, [])
@@ -575,14 +582,14 @@ def test_memory_that_runs_out_is_one_line_that_says_what_to_lower(tmp_path, monk
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.\nand more")
 
-    monkeypatch.setattr("model.generation.generate.load_run", full)
+    monkeypatch.setattr("model.generation.run.load_run", full)
     what = ("--run", tmp_path, "--shards", tmp_path, "--out", tmp_path)
     assert command("generate", *what) == 1
     assert capsys.readouterr().err == (
         "error: out of memory (CUDA out of memory. Tried to allocate 3 GiB.); "
         "take shorter videos, or --device cpu\n"
     )
-    load_run = "model.generation.generate.load_run"
+    load_run = "model.generation.run.load_run"
     monkeypatch.setattr(load_run, lambda *_: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError):  # a bug is not to look like full memory
         main(["generate", *map(str, what)])
@@ -626,9 +633,9 @@ def test_eight_segments_are_learnt_by_heart(tmp_path):
 def test_build_is_the_same_for_the_same_seed(world):
     dataset, config = load_dataset(world[0]), load_config("tiny", None, SMALL)
     codec = load_codec(world[1], ("high",))
-    first, second = (build(config, dataset, codec, torch.device("cpu")) for _ in range(2))
-    equal(first.network.state_dict(), second.network.state_dict())
-    equal(first.adversary.state_dict(), second.adversary.state_dict())
+    first, second = (build(D2M_GAN, config, dataset, codec, CPU) for _ in range(2))
+    equal(first.model.network.state_dict(), second.model.network.state_dict())
+    equal(first.model.adversary.state_dict(), second.model.adversary.state_dict())
 
 
 def test_a_split_smaller_than_a_batch_is_one_batch(world, tmp_path, capsys):
