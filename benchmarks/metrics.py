@@ -35,7 +35,7 @@ from metrics_report import (
 )
 
 from model.baselines.references import metronome, through
-from model.codecs.jukebox import Codec, load_codec
+from model.codecs.base import Codec, load_codec
 from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.terminal import print_anything
@@ -270,7 +270,7 @@ def of_sets(
         "feature_kl": lambda at: feature_kl(rows(truth, at), rows(scores, at)),
         "csd": lambda at: spread(scores["covers"][at].ravel()),
         "hsd": lambda at: spread(scores["hits"][at].ravel()),
-        "perplexity": lambda at: perplexity(scores["segment codes"][at], codec.bins("high")),
+        "perplexity": lambda at: perplexity(scores["segment codes"][at], codec.level("high").size),
     }
     return {n: asdict(interval(statistics[n], groups, draws=100, at_least=0.0)) for n in SETS}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model.codecs.jukebox import Codec
+from model.codecs.base import Codec
 from model.contract.dataset import Codes, Dataset, Shard, save_dataset
 from model.contract.files import write_atomic
 from model.contract.segment import (

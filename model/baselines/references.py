@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from model.baselines.base import TRUTH, Music
-from model.codecs.jukebox import Codec
+from model.codecs.base import Codec
 from model.contract.segment import LEVELS, SAMPLE_RATE_HZ
 from model.data.clips import Clip
 from model.evaluate.training_split import Training
@@ -33,7 +33,7 @@ def references(
     for name in whole.levels:
         yield Music(f"reconstruction, {name}", [through(whole, name, a) for a in truth])
     rng = np.random.default_rng(seed)
-    drawn = [rng.integers(codec.bins(level), size=clip.codes.shape) for clip in clips]
+    drawn = [rng.integers(codec.level(level).size, size=clip.codes.shape) for clip in clips]
     sounds = [decode(codec, level, codes, a) for codes, a in zip(drawn, truth, strict=True)]
     yield Music("random codes", sounds, drawn)
     yield Music(f"metronome, {METRONOME_BPM} BPM", [metronome(len(audio)) for audio in truth])

@@ -114,7 +114,7 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     import torch
 
     from model.baselines.base import Music
-    from model.codecs.jukebox import load_codec
+    from model.codecs.base import load_codec
     from model.contract.dataset import load_dataset
     from model.contract.files import atomic_file, write_atomic
     from model.data.clips import read_clips
@@ -138,7 +138,9 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     check_features(arguments.shards, trained, dataset)
 
     def source(split: str) -> Source:
-        return Source(arguments.shards, dataset, split, codec.codes_id, level, codec.bins(level))
+        return Source(
+            arguments.shards, dataset, split, codec.codes_id, level, codec.level(level).size
+        )
 
     clips = read_clips(source(arguments.split))
     count = sum(len(clip.segments) for clip in clips)
@@ -147,7 +149,9 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     if embedding is not None or not arguments.alone:
         looked_up = source(arguments.train_split)
         training = read_training(looked_up, clips, embedding, dances=not arguments.alone)
-    scorer = Scorer(clips, embedding, training.database, clips[0].motion_fps, codec.bins(level))
+    scorer = Scorer(
+        clips, embedding, training.database, clips[0].motion_fps, codec.level(level).size
+    )
     shown = to_show([clip.song for clip in clips], arguments.clips)
     notes = labels(codec.note, sorted({*dataset.untrained, *trained.dataset.untrained}))
     if embedding is not None:
@@ -184,7 +188,7 @@ def evaluate(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
         "config": to_dict(trained.config),
         "codec": codec.id,
         "codes_id": codec.codes_id,
-        "bins": codec.bins(level),
+        "bins": codec.level(level).size,
         "finetuned": codec.id != codec.codes_id,
         "embedding": embedding.name if embedding is not None else "none",
         "labels": notes,

@@ -12,7 +12,7 @@ import torch
 
 from model.baselines.base import Music
 from model.baselines.references import exchanged, partners, references
-from model.codecs.jukebox import Codec
+from model.codecs.base import Codec
 from model.data.clips import Clip
 from model.data.reader import genre_index
 from model.evaluate.training_split import Training

@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.audio import LogMel
-from model.codecs.jukebox import VQVAE, Codec, find_weights, load_codec, read_weights, write_weights
+from model.audio import LogMel, mel_loss, wave_loss
+from model.codecs.base import Codec, load_codec
+from model.codecs.jukebox import VQVAE, find_weights, read_weights, write_weights
 from model.codecs.jukebox.weights import Weights
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
@@ -31,7 +32,7 @@ from model.contract.storage import Location
 from model.data.source import Batch, Source, spread_batches
 from model.data.stream import Position, TrainingStream, training_batches
 from model.families.d2m_gan.discriminators import Adversary, MultiScale
-from model.families.d2m_gan.losses import mel_loss, wave_loss, weighted_total
+from model.families.d2m_gan.losses import weighted_total
 from model.runtime.checkpoint import (
     Parts,
     differences,
@@ -114,7 +115,7 @@ def train_step(state: State, batch: Batch) -> dict[str, Tensor]:
 
 def decode(state: State, codes: Tensor) -> Tensor:
     """Map codes (B, L) to sound (B, L * hop) with the decoder in training."""
-    entries = state.codec.lookup(codes, state.config.level)
+    entries = state.codec.embed(codes, state.config.level)
     with torch.autocast(state.device.type, torch.bfloat16, enabled=state.config.bf16):
         return state.decoder(entries).float()
 
@@ -146,7 +147,7 @@ def validate(state: State, source: Source) -> dict[str, float]:
     sums, count = {"val/mel": 0.0, "val/wave": 0.0}, 0
     for batch in spread_batches(source, state.config.batch_size, state.config.val_segments):
         batch = batch.to(state.device)
-        sound = state.decoder(state.codec.lookup(batch.codes, state.config.level))
+        sound = state.decoder(state.codec.embed(batch.codes, state.config.level))
         sums["val/mel"] += mel_loss(sound, batch.audio, state.log_mel).item() * len(batch)
         sums["val/wave"] += wave_loss(sound, batch.audio).item() * len(batch)
         count += len(batch)
@@ -265,7 +266,7 @@ def finetune(
     named = choose_codec(dataset, codec_source, root)
     codec = load_codec(named, (config.level,), device)
     source = Source(
-        root, dataset, "train", codec.codes_id, config.level, codec.bins(config.level),
+        root, dataset, "train", codec.codes_id, config.level, codec.level(config.level).size,
         use_motion=False, use_visual=False,
     )  # fmt: skip
     config = replace(config, batch_size=min(config.batch_size, source.segments))

@@ -67,7 +67,7 @@ def extract_codes(
     Raises FileNotFoundError or ValueError for what the user must change, OSError, once all videos
     had their turn, if some could not be encoded, and at once where nothing can be written.
     """
-    from model.codecs.jukebox import load_codec
+    from model.codecs.base import load_codec
 
     dataset = load_dataset(root)
     if WAV not in dataset.fields:
@@ -214,7 +214,7 @@ class Encode:
         if self._codec is None:
             import torch
 
-            from model.codecs.jukebox import load_codec
+            from model.codecs.base import load_codec
 
             device = "cuda" if torch.cuda.is_available() else "cpu"
             codec = load_codec(self.source, levels=self.levels, device=device)
