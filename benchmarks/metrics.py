@@ -39,7 +39,7 @@ from model.codecs.base import Codec, load_codec
 from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.terminal import print_anything
-from model.evaluate.score import PEAK
+from model.evaluation.score import PEAK
 from model.generation.denoise import denoise, removed_share
 from model.measures.align import beat_align, kinematic_beats_s
 from model.measures.beats import onset_f, onset_scores, onsets_s, with_onsets

@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from model.contract.terminal import print_anything
-from model.evaluate.command import NAME, folder_of, load
-from model.evaluate.paper import FULL, TABLES, row_of
-from model.evaluate.score import PAPER
-from model.evaluate.tables import beside_the_paper, markdown
+from model.evaluation.command import NAME, folder_of, load
+from model.evaluation.paper import FULL, TABLES, row_of
+from model.evaluation.score import PAPER
+from model.evaluation.tables import beside_the_paper, markdown
 from model.measures.bootstrap import paired_difference, sign_flip_p
 from model.training.finetune_decoder import CODEC
 

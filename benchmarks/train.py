@@ -178,14 +178,14 @@ def _walk(state: State, batch: Batch, counted: bool) -> list[tuple[str, float, f
 
     def forward() -> None:
         held["real"] = held["raw"] = codec.embed(batch.codes, level)
-        if config.judge_latents or config.weights["latent"]:
+        if config.discriminate_latents or config.weights["latent"]:
             held["raw"] = codec.latents(batch.audio, level)
         with autocast(state):
             steps = batch.codes.shape[1]
             held["fake"] = state.generator(batch.motion, batch.visual, steps, batch.genre)
 
     def adversary() -> None:
-        shown = held["raw"] if config.judge_latents else held["real"]
+        shown = held["raw"] if config.discriminate_latents else held["real"]
         state.adversary.step(shown / state.scale, held["fake"] / state.scale)
 
     def losses() -> None:

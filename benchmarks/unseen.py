@@ -28,12 +28,13 @@ from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.terminal import print_anything
 from model.data.reader import meta_of
 from model.data.source import Source
-from model.families.d2m_gan.config import Config, load_config, to_dict
+from model.families.d2m_gan.config import Config, load_config
 from model.generation.generate import load_run
 from model.measures.beats import mean_scores, onset_scores, onsets_s
 from model.measures.bootstrap import pair_with_other_group, paired_difference
 from model.runtime.checkpoint import LAST, read_checkpoint
 from model.runtime.run_log import read_metrics
+from model.runtime.settings import to_dict
 from model.training.loop import train
 
 SHUFFLED = ", trained shuffled"

@@ -1,5 +1,7 @@
 """What a codec is: sound to discrete codes and back, by level; and how one is found by its name.
 
+A registered loader takes (source, levels or None for its own choice, device) and returns a codec.
+
 Legend: B batch, N samples at 22 050 Hz (the shards' rate; a codec of another rate resamples), Q
 codebooks of a level, L code steps, C width of an entry, K entries.
 """
@@ -11,22 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from model.contract.registry import Registry, unknown
+from model.contract.dataset import CodeStream
+from model.contract.kinds import CODECS
+from model.contract.registry import unknown
 from model.contract.segment import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-CODECS = Registry(
-    "codecs",
-    "codec",
-    {
-        "demo": "model.codecs.jukebox.codec:load_jukebox",
-        "jukebox-5b": "model.codecs.jukebox.codec:load_jukebox",
-    },
-)
-"""Loaders by name. A loader takes (source, levels or None for its own choice, device)."""
 FILES = "demo"
 """Whose loader reads a path: the files of this project and OpenAI's are JukeBox VQ-VAEs."""
 
@@ -142,6 +137,16 @@ def codec_name(source: str | Path) -> str:
 def recorded_source(source: str | Path) -> str:
     """Return how dataset.json names a codec: by its name, or by a path that holds anywhere."""
     return str(source) if codec_name(source) else str(Path(source).resolve())
+
+
+def streams_of(codec: Codec, levels: Sequence[str], samples: int) -> dict[str, CodeStream]:
+    """Return what dataset.json says of a codec's levels, for segments of `samples` at 22 050 Hz."""
+    streams = {}
+    for name in levels:
+        level, steps = codec.level(name), codec.steps(samples, name)
+        shape = [steps] if level.codebooks == 1 else [level.codebooks, steps]
+        streams[name] = CodeStream(f"{name}.npy", shape, level.hop, level.size)
+    return streams
 
 
 def samples_per_code(codec: Codec, level: str) -> float:

@@ -18,18 +18,15 @@ from torch import Tensor, nn
 
 from model.codecs.base import Codec
 from model.contract.dataset import Dataset
-from model.contract.registry import Registry
 from model.data.inputs import Inputs
 from model.data.source import Batch
 from model.runtime.checkpoint import Parts
-
-D2M_GAN = "d2m-gan"
-FAMILIES = Registry("families", "family", {D2M_GAN: "model.families.d2m_gan.family:D2MGAN"})
-"""Families by name, each a subclass of `Model`."""
+from model.runtime.settings import Settings
+from model.training.config import RunConfig
 
 
 @dataclass(frozen=True)
-class NoOptions:
+class NoOptions(Settings):
     """The options of a family whose generation has none."""
 
 
@@ -41,10 +38,10 @@ class Model(ABC):
 
     title: ClassVar[str]
     """The system's name in tables: `D2M-GAN`."""
-    Config: ClassVar[type]
-    """A frozen dataclass of the run's settings, a subclass of `model.training.config.RunConfig`."""
+    Config: ClassVar[type[RunConfig]]
+    """A frozen dataclass of the run's settings."""
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    Options: ClassVar[type] = NoOptions
+    Options: ClassVar[type[Settings]] = NoOptions
     """A frozen dataclass of what may be chosen at generation, such as a temperature."""
     parts: ClassVar[Parts] = {"network": (dict, ())}
     """What `state_dict` gives, as `model.runtime.checkpoint` checks it."""

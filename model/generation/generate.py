@@ -6,9 +6,11 @@ A network that takes any length makes a piece in one pass, another one window by
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -17,18 +19,121 @@ import torch
 from torch import Tensor
 
 from model.codecs.base import samples_per_code
-from model.contract.dataset import Dataset
+from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ, split_key, window_samples
+from model.contract.storage import Location, Url, to_location
 from model.contract.wav import write_wav
 from model.data.inputs import GENRE, shown
 from model.data.pieces import Piece, Row, join
 from model.data.reader import genre_index, member, meta_of, read_tar
 from model.generation.denoise import denoise, removed_share
+from model.generation.pipeline_process import build_features, find_video, has_pipeline, mux
 from model.generation.run import Run
 from model.runtime.run_log import labels
+from model.runtime.settings import load, override
 
 SUMMARY = "generated.json"
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Music of one piece: its wav file, and the mp4 with the picture where there is one.
+
+    `error` says why an mp4 could not be written, "" where it was or where there is no video.
+    """
+
+    piece: Piece
+    wav: Path
+    mp4: Path | None = None
+    error: str = ""
+
+
+def generate(
+    run: Run,
+    out: str | os.PathLike[str],
+    *,
+    video: str | os.PathLike[str] | None = None,
+    shards: str | os.PathLike[str] | Url | None = None,
+    split: str = "test",
+    genre: str = "",
+    seed: int = 0,
+    denoised: bool = False,
+    options: Iterable[str] | Mapping[str, Any] = (),
+) -> list[Generated]:
+    """Generate music for one video, or for a split of shards, and write it into the folder `out`.
+
+    A video's features are made as those of the run's training data were, by the package
+    `pipeline`, which must be installed. `genre`, where given, stands in for the segments' own;
+    `options` are those of the run's family, as a dict or as "key=value".
+
+    Raises ValueError and OSError, saying what to do, where video, shards or options do not fit
+    the run. An mp4 that cannot be written is no error: `Generated.error` names it.
+    """
+    if (video is None) == (shards is None):
+        raise ValueError("give a video, or shards: one of the two")
+    check_genre(run, genre, needed=video is not None)
+    chosen = chosen_options(run, options)
+    torch.manual_seed(seed)
+    out = Path(out)
+    if video is not None:
+        return _for_video(run, Path(video), out, genre, denoised, chosen)
+    return _for_split(run, to_location(shards), out, split, genre, denoised, chosen)
+
+
+def chosen_options(run: Run, options: Iterable[str] | Mapping[str, Any]) -> Any:
+    """Return the options of generation of the run's family; ValueError for unknown ones."""
+    plain = run.model.Options()
+    if options and not fields(plain):
+        raise ValueError(f"generation by the family {run.family} has no options; got {options!r}")
+    if isinstance(options, Mapping):
+        return override(plain, options, "options")
+    return load(plain, options)
+
+
+def _for_video(
+    run: Run, video: Path, out: Path, genre: str, denoised: bool, options: Any
+) -> list[Generated]:
+    with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
+        root = Path(folder) / "shards"
+        build_features(video, run, root)
+        dataset = load_dataset(root)
+        splits = [split for split in dataset.splits if dataset.segments(split)]
+        pieces = (p for s in splits for p in read_pieces(root, run, dataset, s, genre))
+        written = write_pieces(run, pieces, out, dataset.untrained, denoised, options)
+    made = []
+    for piece, wav in written:
+        mp4 = wav.with_suffix(".mp4")
+        mux(video, wav, piece.start_s, mp4)
+        print(mp4)
+        made.append(Generated(piece, wav, mp4))
+    return made
+
+
+def _for_split(
+    run: Run, root: Location, out: Path, split: str, genre: str, denoised: bool, options: Any
+) -> list[Generated]:
+    dataset = load_dataset(root)
+    pieces = read_pieces(root, run, dataset, split, genre)
+    written = write_pieces(run, pieces, out, dataset.untrained, denoised, options)
+    if not has_pipeline():
+        print("wav only: pipeline and av, the packages that write mp4, are not both installed here")
+        return [Generated(piece, wav) for piece, wav in written]
+    made = []
+    for piece, wav in written:
+        video, mp4 = find_video(dataset.source, piece.source), wav.with_suffix(".mp4")
+        if video is None:
+            made.append(Generated(piece, wav))
+            continue
+        try:
+            mux(video, wav, piece.start_s, mp4, piece.stop_s, piece.box_px)
+            print(mp4)
+            made.append(Generated(piece, wav, mp4))
+        except ValueError as error:
+            made.append(Generated(piece, wav, error=str(error)))
+    if absent := sum(piece.mp4 is None and not piece.error for piece in made):
+        print(f"wav only for {absent} of {len(made)}: their videos are not where they came from")
+    return made
 
 
 def check_genre(run: Run, genre: str, needed: bool) -> None:

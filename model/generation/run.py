@@ -11,9 +11,10 @@ import torch
 
 from model.codecs.base import Codec, load_codec
 from model.contract.dataset import Dataset
-from model.families.base import FAMILIES, Model
-from model.families.d2m_gan.config import override
+from model.contract.kinds import FAMILIES
+from model.families.base import Model
 from model.runtime.checkpoint import LAST, check_parts, load_state, read_checkpoint
+from model.runtime.settings import override
 
 
 @dataclass
@@ -27,6 +28,8 @@ class Run:
     """What it was trained on, without shards and codes."""
     model: Model
     step: int
+    checkpoint: str = "last"
+    """Which of the run's checkpoints it is: last or best."""
 
     @property
     def codec(self) -> Codec:
@@ -77,4 +80,4 @@ def load_run(
     model = kind(config, kind.inputs_of(config, dataset), loaded, device)
     load_state(model.network, content["network"], f"{path}: network")
     model.network.eval()
-    return Run(folder, content["family"], config, dataset, model, content["step"])
+    return Run(folder, content["family"], config, dataset, model, content["step"], path.stem)

@@ -29,7 +29,7 @@ from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
 from model.contract.segment import LEVELS
 from model.contract.storage import Location
-from model.data.source import Batch, Source, spread_batches
+from model.data.source import Batch, Source, open_source, spread_batches
 from model.data.stream import Position, TrainingStream, training_batches
 from model.families.d2m_gan.discriminators import Adversary, MultiScale
 from model.families.d2m_gan.losses import weighted_total
@@ -43,8 +43,9 @@ from model.runtime.checkpoint import (
 )
 from model.runtime.optimiser import adam, set_rate
 from model.runtime.run_log import Progress, RunLog, labels, reported, write_samples
+from model.runtime.settings import may_change_on_resume
 from model.runtime.signals import Interrupted, next_unless, stop_requested
-from model.training.finetune_config import MAY_CHANGE_ON_RESUME, SynthesizerConfig
+from model.training.finetune_config import SynthesizerConfig
 from model.training.state import BEGIN_ANEW, choose_codec, data_facts, other_data
 
 CHECKPOINT, CODEC = "checkpoint.pt", "codec.safetensors"
@@ -99,7 +100,7 @@ def build(
 
 def train_step(state: State, batch: Batch) -> dict[str, Tensor]:
     """Train the adversary, then the decoder, on one batch; return losses by log tag."""
-    fake = decode(state, batch.codes)
+    fake = decode(state, batch.codes[state.config.level])
     real = batch.audio[:, : fake.shape[1]]
     part = judged(state.config, state.step, fake.shape[1])
     hinge = state.adversary.step(real[:, None, part], fake[:, None, part])
@@ -147,7 +148,9 @@ def validate(state: State, source: Source) -> dict[str, float]:
     sums, count = {"val/mel": 0.0, "val/wave": 0.0}, 0
     for batch in spread_batches(source, state.config.batch_size, state.config.val_segments):
         batch = batch.to(state.device)
-        sound = state.decoder(state.codec.embed(batch.codes, state.config.level))
+        sound = state.decoder(
+            state.codec.embed(batch.codes[state.config.level], state.config.level)
+        )
         sums["val/mel"] += mel_loss(sound, batch.audio, state.log_mel).item() * len(batch)
         sums["val/wave"] += wave_loss(sound, batch.audio).item() * len(batch)
         count += len(batch)
@@ -160,7 +163,10 @@ def samples(state: State, source: Source) -> Iterator[tuple[str, dict[str, Tenso
     level = state.config.level
     for batch in spread_batches(source, 1, state.config.sample_segments):
         batch = batch.to(state.device)
-        before, now = state.codec.decode(batch.codes, level), decode(state, batch.codes)
+        before, now = (
+            state.codec.decode(batch.codes[level], level),
+            decode(state, batch.codes[state.config.level]),
+        )
         sounds = {"truth": batch.audio, "before": before, "fine-tuned": now}
         yield batch.keys[0], {name: audio[0].cpu() for name, audio in sounds.items()}
 
@@ -214,7 +220,11 @@ def restore(state: State, run: Path) -> None:
     content = read_checkpoint(run / CHECKPOINT, PARTS)
 
     def fixed(config: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in config.items() if name not in MAY_CHANGE_ON_RESUME}
+        return {
+            name: value
+            for name, value in config.items()
+            if name not in may_change_on_resume(SynthesizerConfig)
+        }
 
     for what, message in (
         (
@@ -265,10 +275,7 @@ def finetune(
     dataset = load_dataset(root)
     named = choose_codec(dataset, codec_source, root)
     codec = load_codec(named, (config.level,), device)
-    source = Source(
-        root, dataset, "train", codec.codes_id, config.level, codec.level(config.level).size,
-        use_motion=False, use_visual=False,
-    )  # fmt: skip
+    source = open_source(root, dataset, "train", codec, [config.level], inputs=())
     config = replace(config, batch_size=min(config.batch_size, source.segments))
     val = replace(source, split="val") if dataset.segments("val") else None
     state = build(config, dataset, codec, read_weights(find_weights(named)[0]), device)

@@ -8,8 +8,8 @@ import torch
 
 from model.codecs.base import load_codec
 from model.contract.dataset import load_dataset
+from model.contract.kinds import D2M_GAN
 from model.data.source import codes_of
-from model.families.base import D2M_GAN
 from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.released_weights import load_released
 from model.runtime.checkpoint import LAST

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,11 +19,11 @@ from torch import Tensor
 from model.audio import LogMel
 from model.codecs.base import load_codec
 from model.contract.dataset import load_dataset
+from model.contract.kinds import D2M_GAN, FAMILIES
 from model.contract.storage import Location
 from model.data.integrity import check_shards
 from model.data.source import Source, open_source
 from model.data.stream import TrainingStream, training_batches
-from model.families.base import D2M_GAN, FAMILIES
 from model.runtime.checkpoint import BEST, LAST, read_checkpoint
 from model.runtime.distributed import Team, own_device, team_of
 from model.runtime.run_log import (
@@ -36,6 +36,7 @@ from model.runtime.run_log import (
     write_samples,
 )
 from model.runtime.signals import Interrupted, next_unless, stop_requested
+from model.training.config import RunConfig
 from model.training.memory import step_in_memory
 from model.training.state import (
     ADVICE,
@@ -50,13 +51,13 @@ from model.training.state import (
 )
 from model.training.validate import sample, validate
 
-C = TypeVar("C")
+C = TypeVar("C", bound=RunConfig)
 
 
 def train(
     root: Location,
     run: Path,
-    config: Any,
+    config: RunConfig,
     codec_source: str | None = None,
     resume: bool = False,
     device: torch.device | None = None,
@@ -85,7 +86,7 @@ def train(
 def prepare(
     root: Location,
     run: Path,
-    config: Any,
+    config: RunConfig,
     codec_source: str | None,
     resume: bool,
     device: torch.device,

@@ -13,21 +13,22 @@ from torch import Tensor
 
 from model.codecs.base import Codec
 from model.contract.dataset import Dataset
+from model.contract.kinds import FAMILIES
 from model.contract.segment import window_samples
 from model.contract.storage import Location
 from model.data.source import Source, codes_of, spread_batches
 from model.data.stream import Position
-from model.families.base import FAMILIES, Model
-from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, to_dict
+from model.families.base import Model
 from model.runtime.checkpoint import LAST, check_parts, differences, save_torch, tensors
 from model.runtime.distributed import Team
+from model.runtime.resume import BEGIN_ANEW, other_settings, refuse_other
+from model.runtime.settings import to_dict
+from model.training.config import RunConfig
 
 ADVICE = (
     "lower lr_generator or lr_discriminator, and --resume from the last checkpoint, which is from "
     "before (where there is none, start again)"
 )
-
-BEGIN_ANEW = "begin anew: without --resume, with another --out or after deleting that folder"
 
 
 @dataclass
@@ -35,7 +36,7 @@ class State:
     """Everything a run holds: a model of one family, and where its training stands."""
 
     family: str
-    config: Any
+    config: RunConfig
     dataset: Dataset
     model: Model
     device: torch.device
@@ -64,7 +65,7 @@ def choose_codec(dataset: Dataset, asked: str | None, root: Location) -> str:
     return next(iter(dataset.codecs.values())).source
 
 
-def check_window(config: Any, dataset: Dataset, root: Location) -> None:
+def check_window(config: RunConfig, dataset: Dataset, root: Location) -> None:
     """Raise ValueError for shards of another window than the configuration asks for."""
     if config.window_s and window_samples(config.window_s) != dataset.samples:
         raise ValueError(
@@ -73,7 +74,9 @@ def check_window(config: Any, dataset: Dataset, root: Location) -> None:
         )
 
 
-def build(family: str, config: Any, dataset: Dataset, codec: Codec, device: torch.device) -> State:
+def build(
+    family: str, config: RunConfig, dataset: Dataset, codec: Codec, device: torch.device
+) -> State:
     """Make a model and its optimisers from the seed."""
     torch.manual_seed(config.seed)
     kind: type[Model] = FAMILIES.get(family)
@@ -176,17 +179,11 @@ def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team(
             f"{run}: is a run of the family {content['family']}, not of {state.family}; give "
             f"--family {content['family']}, or {BEGIN_ANEW}"
         )
-    fixed = {k: v for k, v in to_dict(config).items() if k not in MAY_CHANGE_ON_RESUME}
-    before = {k: v for k, v in content["config"].items() if k not in MAY_CHANGE_ON_RESUME}
-    for what, message in (
-        ("another configuration", differences(before, fixed)),
-        ("other data", other_data(content["data"], data_facts(state.dataset))),
-    ):
-        if message:
-            raise ValueError(
-                f"{run}: cannot resume with {what}: {message}; give the same --shards, --level, "
-                f"--preset, --config and --set as the run began with, or {BEGIN_ANEW}"
-            )
+    found = {
+        "another configuration": other_settings(content["config"], config, str(run)),
+        "other data": other_data(content["data"], data_facts(state.dataset)),
+    }
+    refuse_other(run, found, "--shards, --level, --preset, --config and --set")
     if content["codec"]["id"] != state.codec.id:
         raise ValueError(
             f"{run}: was trained with codec {content['codec']['id']}, the codec loaded is "

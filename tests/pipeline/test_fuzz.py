@@ -46,10 +46,11 @@ from model.contract.segment import SPLITS
 from model.contract.wav import decode_pcm, encode_wav
 from model.data.source import Source
 from model.fake_dataset import write_fake_dataset
-from model.families.d2m_gan.config import PRESETS, Config, load_config, to_dict
+from model.families.d2m_gan.config import PRESETS, Config, load_config
 from model.families.d2m_gan.released_weights import read_state
 from model.listening.clips import System, read_system
 from model.runtime.checkpoint import CONTENT, read_checkpoint, save_torch
+from model.runtime.settings import to_dict
 from pipeline.curate.decide import read_overrides
 from pipeline.curate.links import Link, read_links
 from pipeline.curate.settings import Settings, load_settings

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import math
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TypeVar
+from dataclasses import asdict, dataclass
 
 from model.codecs.jukebox.hparams import HParams, level_index
-from model.contract.exit_codes import UsageError
-
-C = TypeVar("C")
-
-MIN_VALUES = {
-    **dict.fromkeys(("width", "depth", "l_bins", "steps", "batch", "log_every", "save_every"), 1),
-    **dict.fromkeys(("init_tokens", "warmup_steps", "decay_steps", "threads", "seed"), 0),
-}
-SEEDS = 1 << 32
+from model.runtime.settings import Settings, setting
 
 
 @dataclass(frozen=True)
@@ -33,7 +21,7 @@ class LossWeights:
 
 
 @dataclass(frozen=True)
-class CodecConfig:
+class CodecConfig(Settings):
     """Defaults are JukeBox's where the hyper-parameters of its VQ-VAE give a value.
 
     JukeBox trained on 256 clips of 9 s at once; the batch here fits a small machine, and
@@ -41,16 +29,16 @@ class CodecConfig:
     """
 
     levels: tuple[str, ...] = ("high", "low")
-    width: int = 32
-    depth: int = 4
-    l_bins: int = 2048
+    width: int = setting(32, min=1)
+    depth: int = setting(4, min=1)
+    l_bins: int = setting(2048, min=1)
     init: str = ""
     """A codec to go on from ("jukebox-5b", "demo", a path) instead of random weights."""
     init_tokens: int = 0
     """How many codes its codebook's averages count for; 0 takes a batch's, where they settle."""
 
-    steps: int = 20_000
-    batch: int = 8
+    steps: int = setting(20_000, min=1)
+    batch: int = setting(8, min=1)
     crop_samples: int = 16_384
     lr: float = 3e-4
     warmup_steps: int = 100
@@ -62,7 +50,7 @@ class CodecConfig:
     multispectral: float = 1.0
     log_spectral: float = 0.0
     """Not JukeBox's: a loss on log magnitudes, for quiet and high sounds in short trainings."""
-    l_mu: float = 0.99
+    l_mu: float = setting(0.99, below=1)
     revival_threshold: float = 1.0
 
     parallel: bool = True
@@ -71,28 +59,19 @@ class CodecConfig:
     """CPU threads of each process; 0 leaves torch's choice."""
     device: str = "auto"
     bf16: bool = False
-    seed: int = 0
-    log_every: int = 20
-    save_every: int = 500
+    seed: int = setting(0, below=1 << 32)
+    log_every: int = setting(20, min=1)
+    save_every: int = setting(500, min=1)
     name: str = "codec"
     note: str = ""
     """What the weights are, repeated wherever the codec is used."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for level in self.levels:
             level_index(level)
-        for name, least in MIN_VALUES.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
-        for name, value in asdict(self).items():
-            if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is {value}; expected a finite number, at least 0")
         if not self.clip:
             raise ValueError("clip is 0, which stops all learning; expected a number above 0")
-        if self.l_mu >= 1:
-            raise ValueError(f"l_mu is {self.l_mu}; expected a number of [0, 1)")
-        if self.seed >= SEEDS:
-            raise ValueError(f"seed is {self.seed}; expected less than {SEEDS}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device):
             raise ValueError(f"device is {self.device!r}; expected auto, cpu, cuda or cuda:NUMBER")
         hop = max(self.hparams.hop(level_index(level)) for level in self.levels)
@@ -121,38 +100,3 @@ class CodecConfig:
 
     def dumps(self) -> str:
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
-
-
-def override(config: C, settings: Iterable[str]) -> C:
-    """Return a dataclass of plain values changed by `key=value` texts.
-
-    Raises UsageError for an unknown key, with a guess, and for a value that does not fit.
-    """
-    changes = {}
-    known = {field.name: getattr(config, field.name) for field in fields(config)}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set {setting}: expected key=value")
-        if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            guess = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-            raise UsageError(f"--set {setting}: unknown key; {guess}")
-        changes[key] = _typed(setting, text, known[key])
-    try:
-        return replace(config, **changes)
-    except ValueError as error:
-        raise UsageError(f"--set: {error}") from None
-
-
-def _typed(setting: str, text: str, like: object) -> object:
-    if isinstance(like, bool):
-        if text not in ("true", "false"):
-            raise UsageError(f"--set {setting}: expected true or false")
-        return text == "true"
-    if isinstance(like, tuple):
-        return tuple(_typed(setting, part, like[0]) for part in text.split(","))
-    try:
-        return type(like)(text)
-    except ValueError:
-        raise UsageError(f"--set {setting}: expected {type(like).__name__}") from None

@@ -81,11 +81,11 @@ class D2MGAN(Model):
         true_codes = batch.codes[level]
         real = codec.embed(true_codes, level)
         raw = real
-        if config.judge_latents or config.weights["latent"]:
+        if config.discriminate_latents or config.weights["latent"]:
             raw = codec.latents(batch.audio, level)
         with self.autocast():
             fake = self.network(batch.inputs, true_codes.shape[1])
-        shown = raw if config.judge_latents else real
+        shown = raw if config.discriminate_latents else real
         hinge = self.adversary.step(shown / self.scale, fake / self.scale)
 
         losses = self.generator_losses(batch, real, raw, fake)
@@ -115,7 +115,7 @@ class D2MGAN(Model):
         weights = self.config.weights
         losses: dict[str, Tensor] = {}
         if weights["adversarial"] or weights["feature"]:
-            shown = raw if self.config.judge_latents else real
+            shown = raw if self.config.discriminate_latents else real
             hinge, matching = self.adversary.losses(shown / self.scale, fake / self.scale)
             losses |= {"adversarial": hinge, "feature": matching}
         if weights["codebook"]:

@@ -9,8 +9,9 @@ from places import ROOT
 from model.cli import main
 from model.codecs.jukebox import random_codec, write_weights
 from model.fake_dataset import write_fake_dataset
-from model.families.d2m_gan.config import PRESETS, Config, load_config, to_dict
+from model.families.d2m_gan.config import PRESETS, Config, load_config
 from model.runtime.run_log import read_metrics
+from model.runtime.settings import to_dict
 
 FOLDER = ROOT / "configs"
 FILES = sorted(FOLDER.glob("*.yaml"))

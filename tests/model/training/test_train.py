@@ -26,7 +26,7 @@ from model.cli import main
 from model.codecs.base import load_codec
 from model.codecs.jukebox import random_codec, write_weights
 from model.contract.dataset import load_dataset, save_dataset
-from model.contract.exit_codes import short_repr
+from model.contract.exit_codes import error_text
 from model.data.pieces import Piece
 from model.data.stream import Position, TrainingStream
 from model.fake_dataset import tones, write_fake_dataset, write_tar
@@ -597,10 +597,10 @@ def test_an_error_of_the_system_is_told_without_its_number(tmp_path):
     ):
         with pytest.raises(OSError) as caught:
             fails()
-        assert words in short_repr(caught.value)
-        assert "Errno" not in short_repr(caught.value)
-    assert short_repr(OSError(28, "No space left on device")) == "No space left on device"
-    assert short_repr(OSError("address: HTTP 500")) == "address: HTTP 500"
+        assert words in error_text(caught.value)
+        assert "Errno" not in error_text(caught.value)
+    assert error_text(OSError(28, "No space left on device")) == "No space left on device"
+    assert error_text(OSError("address: HTTP 500")) == "address: HTTP 500"
 
 
 @pytest.mark.slow

@@ -100,12 +100,12 @@ def test_where_the_packages_ship_an_old_one_the_first_able_one_on_the_path_is_us
 def test_version_tells_which_ffmpeg_is_used(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def short_repr() -> str:
+    def said() -> str:
         with pytest.raises(SystemExit) as ended:
             main(["--version"])
         assert ended.value.code == 0
         return capsys.readouterr().out
 
-    assert f"ffmpeg {version(BUNDLED)} ({BUNDLED})\n" in short_repr()
+    assert f"ffmpeg {version(BUNDLED)} ({BUNDLED})\n" in said()
     monkeypatch.setenv("D2M_FFMPEG", str(stub("old", "-movie_timescale")))
-    assert "ffmpeg none to use: D2M_FFMPEG=" in short_repr()
+    assert "ffmpeg none to use: D2M_FFMPEG=" in said()

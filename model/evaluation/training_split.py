@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.contract.segment import GENRES
+from model.contract.segment import GENRES, MOTION
 from model.data.clips import Clip, read_segments
 from model.data.source import Source
 from model.measures.embeddings import Embedding
@@ -40,11 +40,11 @@ def read_training(
     """
     motions = None
     videos = np.repeat([c.piece.video_id for c in clips], [len(c.segments) for c in clips])
-    if dances and all(clip.piece.motion is not None for clip in clips):
+    if dances and all(MOTION in clip.piece.inputs for clip in clips):
         motions = np.concatenate(
-            [clip.piece.motion.reshape(len(clip.segments), -1) for clip in clips]
+            [clip.piece.inputs[MOTION].reshape(len(clip.segments), -1) for clip in clips]
         ).astype(np.float64)
-        frames = np.concatenate([clip.piece.motion for clip in clips])
+        frames = np.concatenate([clip.piece.inputs[MOTION] for clip in clips])
         spread = frames.std(0)
         weight = np.where(spread > STILL, 1 / np.maximum(spread, STILL), 0)
         weight = np.tile(weight, motions.shape[1] // frames.shape[1])
@@ -59,7 +59,7 @@ def read_training(
             genres.append(str(meta["genre"]))
             songs.append(str(meta.get("song") or meta["video_id"]))
         if motions is not None:
-            apart = ((motions - batch.motion[0].numpy().ravel() * weight) ** 2).mean(1)
+            apart = ((motions - batch.inputs[MOTION][0].numpy().ravel() * weight) ** 2).mean(1)
             apart[videos == meta["video_id"]] = np.inf
             closer = apart < least
             least[closer], music[closer] = apart[closer], audio

@@ -12,9 +12,10 @@ from dataclasses import asdict
 import numpy as np
 
 from model.baselines.base import Music
-from model.contract.segment import GENRES, SAMPLE_RATE_HZ
+from model.contract.segment import GENRES, MOTION, SAMPLE_RATE_HZ
 from model.data.clips import Clip
 from model.measures.align import align_scores
+from model.measures.base import Measure, named
 from model.measures.beats import onset_f, onset_scores, onsets_s
 from model.measures.bootstrap import Interval, interval, mean_interval
 from model.measures.codes import code_accuracy, perplexity
@@ -31,9 +32,7 @@ from model.measures.rhythm import (
 )
 
 PAPER = ("cover", "hit", "genre")
-OF_CLIPS = ("onset_f", "beat_f", "cemgil", "tempo", "tempo_octave", "align", "align_back")
-OF_SEGMENTS = (*PAPER, "loris_cover", "loris_hit", "kl", "codes")
-OF_SETS = ("csd", "hsd", "loris_f1", "frechet", "feature_kl", "perplexity")
+OF_CLIPS, OF_SEGMENTS, OF_SETS = (named(of) for of in ("clip", "segment", "set"))
 PEAK = 0.95
 """Of each segment in the shards; music is brought to it before it is embedded."""
 
@@ -49,7 +48,8 @@ class Scorer:
     Rhythm is judged on whole clips (a tracker needs more than 2 s), the paper's scores on segments
     of the shards' window, as the paper does. Without an embedding or a database there is no
     `genre`, `kl` and distance; without motion no `align`; without codes no `codes`, `perplexity`.
-    `motion_fps` are the motion's frames per second of music.
+    `motion_fps` are the motion's frames per second of music, `measures` those of other packages,
+    by name.
     """
 
     def __init__(
@@ -59,7 +59,9 @@ class Scorer:
         database: Database | None,
         motion_fps: float | None,
         bins: int,
+        measures: Mapping[str, Measure] | None = None,
     ) -> None:
+        self.measures = dict(measures or {})
         self.clips, self.embedding, self.database = clips, embedding, database
         self.motion_fps, self.bins = motion_fps, bins
         self.samples = clips[0].segments.shape[1]
@@ -71,7 +73,7 @@ class Scorer:
         self.truth = [clip.audio for clip in clips]
         self.onsets = [onsets_s(audio) for audio in self.truth]
         self.beats = [beats_s(audio) for audio in self.truth]
-        segments = [segment for clip in clips for segment in clip.segments]
+        segments = self.segments = [segment for clip in clips for segment in clip.segments]
         self.segment_onsets = [onsets_s(audio) for audio in segments]
         self.loris_onsets = [loris_onsets_s(audio) for audio in segments]
         self.codes = np.concatenate([clip.codes for clip in clips])
@@ -101,26 +103,53 @@ class Scorer:
         Of fewer than two songs there is none: low and high are NaN.
         """
         found = {
-            name: _mean(scores[name], self.songs if name in OF_CLIPS else self.segment_songs)
-            for name in (*OF_SEGMENTS, *OF_CLIPS)
+            name: _mean(scores[name], self.songs if of == "clip" else self.segment_songs)
+            for name, of in self._averaged()
             if name in scores
         }
         figures = set_figures(scores, self.patches, self.bins)
         return found | {n: _figure(*f, self.segment_songs) for n, f in figures.items()}
 
+    def plain_scores(self, scores: Scores) -> dict[str, list[float | None]]:
+        """Return the scores of single clips and segments for JSON."""
+        return {
+            name: [_number(value) for value in scores[name]]
+            for name, _ in self._averaged()
+            if name in scores
+        }
+
+    def _averaged(self) -> list[tuple[str, str]]:
+        """Return the measures whose scores are averaged, each with what it is of."""
+        own = [(name, "segment") for name in OF_SEGMENTS] + [(name, "clip") for name in OF_CLIPS]
+        return own + [(name, measure.of) for name, measure in self.measures.items()]
+
+    def _added(self, of: str, audio: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+        """Return the scores by other packages' measures of a clip or of a segment."""
+        found = {}
+        for name, measure in self.measures.items():
+            if measure.of == of and measure.score is not None:
+                try:
+                    found[name] = float(measure.score(audio, truth))
+                except Exception as error:  # a stranger's code may raise anything
+                    raise ValueError(
+                        f"measure {name!r} failed: {type(error).__name__}: {error!s:.300}"
+                    ) from error
+        return found
+
     def _of_clip(self, i: int, audio: np.ndarray) -> dict[str, float]:
-        beats, motion = beats_s(audio), self.clips[i].piece.motion
+        beats, motion = beats_s(audio), self.clips[i].piece.inputs.get(MOTION)
         found = {"onset_f": math.nan, **beat_scores(beats, self.beats[i])}
         if len(self.onsets[i]):
             found["onset_f"] = onset_f(onsets_s(audio), self.onsets[i])
         if motion is not None and self.motion_fps is not None:
             found |= align_scores(motion, self.motion_fps, beats)
-        return found
+        return found | self._added("clip", audio, self.truth[i])
 
     def _of_segment(self, i: int, audio: np.ndarray) -> dict[str, float]:
         found = onset_scores(onsets_s(audio), self.segment_onsets[i], self.seconds)
         later = loris_scores(loris_onsets_s(audio), self.loris_onsets[i], self.seconds)
-        return {"cover": found["cover"], "hit": found["hit"], **later}
+        added = self._added("segment", audio, self.segments[i])
+        return {"cover": found["cover"], "hit": found["hit"], **later, **added}
 
     def _genre(self, features: np.ndarray) -> Scores:
         if self.database is None or not set(self.genres) & set(GENRES):
@@ -169,15 +198,6 @@ def plain(summary: dict[str, Interval]) -> dict[str, dict[str, float | None]]:
     return {
         name: {key: _number(value) for key, value in asdict(found).items()}
         for name, found in summary.items()
-    }
-
-
-def plain_scores(scores: Scores) -> dict[str, list[float | None]]:
-    """Return the scores of single clips and segments for JSON."""
-    return {
-        name: [_number(value) for value in scores[name]]
-        for name in (*OF_SEGMENTS, *OF_CLIPS)
-        if name in scores
     }
 
 

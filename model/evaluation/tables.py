@@ -7,25 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from model.contract.segment import LEVELS
-from model.evaluate.paper import AIST, OTHERS, TABLES, TIKTOK, Row, row_of
-from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, PAPER, set_figures
-from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, Config, to_dict
+from model.contract.kinds import D2M_GAN
+from model.evaluation.paper import AIST, OTHERS, TABLES, TIKTOK, Row, row_of
+from model.evaluation.score import PAPER, set_figures
+from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, Config
 from model.listening.report import PAPER as OPINIONS
+from model.measures.base import MEASURED, Measure, recorded
 from model.measures.bootstrap import paired_difference, set_difference, sign_flip_p
+from model.runtime.settings import to_dict, with_todays_names
 
-PERCENT = {*PAPER, "codes", "tempo", "tempo_octave", "csd", "hsd"}
-DIGITS = {"perplexity": 0, "mos": 2}
-LOWER_IS_BETTER = ("kl", "frechet", "feature_kl")
-TITLES = {
-    "cover": "cover %", "hit": "hit %", "genre": "genre %", "loris_cover": "BCS (LORIS)",
-    "loris_hit": "BHS (LORIS)", "kl": "KL", "codes": "codes % (each segment alone)",
-    "onset_f": "onset F",
-    "beat_f": "beat F", "cemgil": "Cemgil", "tempo": "tempo %", "tempo_octave": "tempo, octaves %",
-    "align": "align", "align_back": "align, back", "csd": "CSD %", "hsd": "HSD %",
-    "loris_f1": "F1 (LORIS)", "frechet": "Fréchet", "feature_kl": "feature KL",
-    "perplexity": "perplexity",
-}  # fmt: skip
+OPINION = Measure("opinion", "clip", digits=2)
 Evaluation = Mapping[str, Any]
 """What evaluation.json holds."""
 
@@ -33,12 +24,14 @@ Evaluation = Mapping[str, Any]
 def one_run(evaluation: Evaluation) -> str:
     """Return three tables: the paper's scores and codes, rhythm, and figures of the whole set."""
     found = [name for row in evaluation["rows"].values() for name in row["scores"]]
+    measures = recorded(evaluation)
     blocks = []
-    for names in (OF_CLIPS, OF_SEGMENTS, OF_SETS):
-        names = [name for name in names if name in found]
-        lines = [["music", *(TITLES[name] for name in names)]]
+    for of in ("clip", "segment", "set"):
+        names = [name for name, measure in measures.items() if measure.of == of and name in found]
+        lines = [["music", *(measures[name].title for name in names)]]
         for title, row in evaluation["rows"].items():
-            lines.append([title, *(cell(row["scores"].get(name), name) for name in names)])
+            cells = (cell(row["scores"].get(name), measures[name]) for name in names)
+            lines.append([title, *cells])
         blocks.append(markdown(lines))
     return "\n\n".join([*blocks, *unscored(evaluation)])
 
@@ -46,20 +39,22 @@ def one_run(evaluation: Evaluation) -> str:
 def unscored(evaluation: Evaluation) -> list[str]:
     """Return a line that says of how many clips and segments there is no score, if of any."""
     missing: dict[str, set[str]] = {}
+    measures = recorded(evaluation)
     for row in evaluation["rows"].values():
         for name, each in row["each"].items():
             if count := each.count(None):
-                unit = "clips" if name in OF_CLIPS else "segments"
-                missing.setdefault(f"{count} of {len(each)} {unit}", set()).add(TITLES[name])
+                unit = f"{measures[name].of}s"
+                title = measures[name].title
+                missing.setdefault(f"{count} of {len(each)} {unit}", set()).add(title)
     found = "; ".join(f"{', '.join(sorted(names))}: {of}" for of, names in sorted(missing.items()))
     return [f"Without a score, as it is not defined there, and left out: {found}."] if found else []
 
 
-def cell(found: Mapping[str, Any] | None, name: str) -> str:
+def cell(found: Mapping[str, Any] | None, measure: Measure) -> str:
     """Return a figure with its interval, or a dash."""
     if found is None or found["value"] is None:
         return "–"
-    scale, digits = (100, 1) if name in PERCENT else (1, DIGITS.get(name, 3))
+    scale, digits = (100, 1) if measure.percent else (1, measure.digits)
     value, *ends = (
         f"{round(scale * found[key], digits) + 0.0:.{digits}f}"  # no -0.000
         for key in ("value", *(("low", "high") if found["low"] is not None else ()))
@@ -84,20 +79,21 @@ def compared(
     notes, without = unlike_measures(a, b)
     ours, theirs = (_as_scores(e, without) for e in (a, b))
     lines = [["score", "difference", "95 % interval", "songs won", "p"]]
-    for name in (*OF_SEGMENTS, *OF_CLIPS):
+    measures = recorded(b) | recorded(a)
+    for name, measure in measures.items():
         if name not in ours or name not in theirs:
             continue
-        songs = a["songs"] if name in OF_CLIPS else a["segment_songs"]
+        songs = a["songs"] if measure.of == "clip" else a["segment_songs"]
         x, y = ours[name], theirs[name]
         if len({s for s, d in zip(songs, x - y, strict=True) if not np.isnan(d)}) < 2:
             continue
         found = paired_difference(x, y, songs)
         won = found.groups_won
-        if name in LOWER_IS_BETTER:
+        if measure.lower_is_better:
             won = found.groups - found.groups_tied - won
         tied = f", {found.groups_tied} alike" if found.groups_tied else ""
         p = sign_flip_p(x, y, songs)
-        lines.append(_difference(name, found.mean, found.low, found.high,
+        lines.append(_difference(measure, found.mean, found.low, found.high,
                                  f"{won} of {found.groups}{tied}", p))  # fmt: skip
     if "codes" not in without:
         ours["of codes"], theirs["of codes"] = sets_a["codes"], sets_b["codes"]
@@ -110,7 +106,7 @@ def compared(
             found, p = set_difference(x, y, statistic, a["segment_songs"])
             if np.isnan(found.value):
                 continue
-            lines.append(_difference(name, found.value, found.low, found.high, "–", p))
+            lines.append(_difference(measures[name], found.value, found.low, found.high, "–", p))
     notes += ["p: two-sided, by exchanging the two runs' songs; of twenty scores that do not "
               "differ, one is below 0.05 by chance"]  # fmt: skip
     table = f"{a['run']} − {b['run']}\n\n{markdown(lines)}"
@@ -140,9 +136,11 @@ def _as_scores(evaluation: Evaluation, without: set[str]) -> dict[str, np.ndarra
     return {name: np.array(v, float) for name, v in each.items() if name not in without}
 
 
-def _difference(name: str, mean: float, low: float, high: float, won: str, p: float) -> list[str]:
-    scale = 100 if name in PERCENT else 1
-    title = TITLES[name] + (" (less is better)" if name in LOWER_IS_BETTER else "")
+def _difference(
+    measure: Measure, mean: float, low: float, high: float, won: str, p: float
+) -> list[str]:
+    scale = 100 if measure.percent else 1
+    title = measure.title + (" (less is better)" if measure.lower_is_better else "")
     ends = f"{scale * low:+.3f} … {scale * high:+.3f}"
     return [title, f"{scale * mean:+.3f}", ends, won, "<0.001" if p < 0.001 else f"{p:.3f}"]
 
@@ -174,8 +172,10 @@ def _tables(
     finetuned = any(e["finetuned"] for e in evaluations)
     held: dict[str, dict[str, list[Evaluation]]] = {}
     for e in evaluations:
-        name = row_of(e["config"], e["window_s"], e["finetuned"], finetuned)
-        held.setdefault(name, {"high": [], "low": []})[e["level"]].append(e)
+        name = e["row"].rpartition(", ")[0]
+        if is_d2m_gan(e):
+            name = row_of(e["config"], e["window_s"], e["finetuned"], finetuned)
+        held.setdefault(name, {}).setdefault(e["level"], []).append(e)
     blocks, shown = [], set()
     for title, rows in tables.items():
         whole = rows[0] == full
@@ -189,7 +189,11 @@ def _tables(
     extra = {name: runs for name, runs in held.items() if name not in shown}
     if extra:
         lines = [["row", "ours, high", "ours, low"]]
-        lines += [[n, _ours(r["high"]), _ours(r["low"])] for n, r in sorted(extra.items())]
+        for name, runs in sorted(extra.items()):
+            others = [e for level, found in runs.items() if level not in ("high", "low")
+                      for e in found]  # fmt: skip
+            high = [*runs.get("high", ()), *others]
+            lines.append([name, _ours(high), _ours(runs.get("low", ()))])
         blocks.append(f"**Not in the paper**\n\n{markdown(lines)}")
     return blocks
 
@@ -206,7 +210,7 @@ def _ours(runs: Iterable[Evaluation]) -> str:
     for e in runs:
         scores = e["rows"][e["row"]]["scores"]
         names = PAPER[:-1] if e["dataset"] == "tiktok" else PAPER
-        found.append(" / ".join(cell(scores.get(name), name) for name in names))
+        found.append(" / ".join(cell(scores.get(name), MEASURED[name]) for name in names))
     return "; ".join(found) or "–"
 
 
@@ -217,14 +221,16 @@ def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
     for e in evaluations:
         for fact in [
             f"{e['dataset']}, split {e['split']}, {len(e['segments'])} segments of "
-            f"{len(set(e['songs']))} songs", f"arch {e['config']['arch']}",
+            f"{len(set(e['songs']))} songs",
+            f"arch {e['config']['arch']}" if is_d2m_gan(e) else f"family {e['family']}",
             f"step {e['step']}", f"batch {e['config']['batch_size']}", f"codec {e['codec']}",
             f"decoder {'' if e['finetuned'] else 'not '}fine-tuned", "not denoised",
             f"embedding {e['embedding']}", *(e["labels"] or ["published weights"]),
-            *unlike_the_paper(e["config"]),
+            *(unlike_the_paper(e["config"]) if is_d2m_gan(e) else []),
         ]:  # fmt: skip
             facts.setdefault(fact, []).append(e["run"])
-    pools = {level: [e["run"] for e in evaluations if e["level"] == level] for level in LEVELS}
+    levels = sorted({e["level"] for e in evaluations})
+    pools = {level: [e["run"] for e in evaluations if e["level"] == level] for level in levels}
     pools = {**{level: pool for level, pool in pools.items() if pool}, "all": runs}
     said: dict[str, list[str]] = {"all": []}
     for fact, of in facts.items():
@@ -244,12 +250,17 @@ def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
     return lines + [f"- {whose}: {'; '.join(those)}" for whose, those in said.items() if those]
 
 
+def is_d2m_gan(evaluation: Evaluation) -> bool:
+    """Return whether a run is of the paper's family, as all of earlier versions are."""
+    return evaluation.get("family", D2M_GAN) == D2M_GAN
+
+
 def unlike_the_paper(config: Mapping[str, Any]) -> list[str]:
     """Return the settings that decide what a model is and are not the default, the paper's."""
     said = MAY_CHANGE_ON_RESUME | {"level", "seed", "arch", "batch_size"}
     ours, papers = (
         {k: v for k, v in {**c, **c["weights"]}.items() if k not in {*said, "weights"}}
-        for c in (config, to_dict(Config()))
+        for c in (with_todays_names(config, Config, "evaluation"), to_dict(Config()))
     )
     return [f"{k}={v:g}" if type(v) is float else f"{k}={v}"
             for k, v in ours.items() if v != papers.get(k)]  # fmt: skip
@@ -266,7 +277,7 @@ def opinions(heard: Mapping[str, Any] | None) -> str:
             found = {"value": row["mos"], "low": None}
             if row["interval"]:
                 found |= dict(zip(("low", "high"), row["interval"], strict=True))
-            ours.setdefault(row["system"], {})[part] = cell(found, "mos")
+            ours.setdefault(row["system"], {})[part] = cell(found, OPINION)
     lines = [["music", *(f"{part}, {whose}" for part in OPINIONS for whose in ("paper", "ours"))]]
     for name in dict.fromkeys([*(n for part in OPINIONS.values() for n in part), *ours]):
         line = [name]

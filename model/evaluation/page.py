@@ -16,7 +16,7 @@ from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.wav import write_wav
 from model.data.clips import Clip
-from model.evaluate.tables import one_run
+from model.evaluation.tables import one_run
 from model.measures.beats import onsets_s
 from model.measures.rhythm import beats_s
 

@@ -18,10 +18,10 @@ from model.codecs.base import load_codec
 from model.contract.dataset import load_dataset
 from model.data.clips import Clip, read_clips
 from model.data.source import Source
-from model.evaluate.command import NAME, folder_of, genre_notes, load, load_sets, to_show
-from model.evaluate.paper import FULL, TABLES, row_of
-from model.evaluate.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, Scorer, plain_scores
-from model.evaluate.tables import (
+from model.evaluation.command import NAME, folder_of, genre_notes, load, load_sets, to_show
+from model.evaluation.paper import FULL, TABLES, row_of
+from model.evaluation.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, Scorer, plain_scores
+from model.evaluation.tables import (
     TITLES,
     beside_the_paper,
     cell,
@@ -31,11 +31,12 @@ from model.evaluate.tables import (
     unlike_the_paper,
     unscored,
 )
-from model.evaluate.training_split import read_training
+from model.evaluation.training_split import read_training
 from model.fake_dataset import write_fake_dataset
-from model.families.d2m_gan.config import Config, load_config, to_dict
+from model.families.d2m_gan.config import Config, load_config
 from model.measures.embeddings import Embedding, load_embedding
 from model.measures.fad import frechet
+from model.runtime.settings import to_dict
 from model.training.loop import train
 
 SMALL = (

@@ -1,0 +1,339 @@
+"""The settings of a run: a frozen dataclass, changed by preset, YAML file and `--set key=value`.
+
+A trainer, or a family of generators, declares its own dataclass:
+
+    @dataclass(frozen=True)
+    class MyConfig(Settings):
+        level: str = setting("high", choices=("high", "low"))
+        width: int = setting(64, min=1, earlier_names=("size",))
+        lr: float = setting(1e-4, may_change=True)
+        weights: dict[str, float] = field(default_factory=my_weights, metadata={"item": "loss"})
+
+    config = load(MyConfig(), words=["width=32"], file=Path("my.yaml"))
+
+Settings are whole numbers, numbers, truth values, texts, tuples of one of these, and dicts of
+numbers by name, whose names are those of the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from model.contract.dataset import short_repr
+from model.contract.exit_codes import UsageError
+
+NO_YAML = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
+"""What the YAML parser lets through of values that it cannot make, beside its own errors."""
+
+S = TypeVar("S", bound="Settings")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all settings share; ValueError where one is out of its range, however it was given.
+
+    A subclass with rules of its own has a `__post_init__` that calls this one first.
+    """
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            _check(one.name, getattr(self, one.name), one.metadata)
+
+
+def setting(
+    default: Any,
+    *,
+    min: float | None = 0,
+    below: float | None = None,
+    choices: Iterable[str] = (),
+    length: int | None = None,
+    may_change: bool = False,
+    earlier_names: Iterable[str] = (),
+) -> Any:
+    """Declare a setting and its range.
+
+    Numbers are finite, at least `min` (None: any) and less than `below`; texts one of `choices`;
+    tuples have `length` items. A setting that `may_change` may differ when a run is resumed, as it
+    decides nothing of what the model is. By its `earlier_names` it is known in files, words and
+    checkpoints of earlier versions. Without this declaration a setting has the range of
+    `setting(default)`. A dict's has the same names in its metadata, and `item`: what messages call
+    one of its entries.
+    """
+    rules = {"min": min, "below": below, "choices": tuple(choices), "length": length}
+    run = {"may_change": may_change, "earlier_names": tuple(earlier_names)}
+    return field(default=default, metadata={**rules, **run})
+
+
+def may_change_on_resume(kind: type[Settings]) -> frozenset[str]:
+    """Return the names of the settings that may differ when a run is resumed."""
+    return frozenset(one.name for one in fields(kind) if one.metadata.get("may_change"))
+
+
+def todays_names(kind: type[Settings]) -> dict[str, str]:
+    """Return today's name of each setting that was renamed, by its earlier names."""
+    return {old: one.name for one in fields(kind) for old in one.metadata.get("earlier_names", ())}
+
+
+def to_dict(config: Settings) -> dict[str, Any]:
+    """Return plain values (lists for tuples): what checkpoints and YAML hold."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
+
+
+def with_todays_names(values: Mapping[Any, Any], kind: type[Settings], source: str) -> dict:
+    """Return `values` by the names that settings have today.
+
+    Raises ValueError, naming `source`, where both the old and the new name of one are given.
+    """
+    names = todays_names(kind)
+    found: dict[Any, Any] = {}
+    for key, value in values.items():
+        name = names.get(key, key)
+        if name != key and name in values:
+            raise ValueError(f"{source}: {key} is the earlier name of {name}; give one of them")
+        found[name] = value
+    return found
+
+
+# --- from presets, files and words ---------------------------------------------------------------
+
+
+def load(
+    config: S,
+    words: Iterable[str] = (),
+    file: Path | None = None,
+    preset: str | None = None,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> S:
+    """Return `config` changed by one of `presets`, then by a YAML file, then by `key=value` words.
+
+    The words are put in place together, so that settings which depend on each other may come in any
+    order. Raises ValueError for an unknown key, with a guess, and for a value that does not fit; of
+    `words` it is a UsageError.
+    """
+    if preset is not None:
+        presets = presets or {}
+        if preset not in presets:
+            raise ValueError(f"unknown preset {preset!r}; expected one of {', '.join(presets)}")
+        config = override(config, presets[preset], f"preset {preset}")
+    if file is not None:
+        config = override(config, read_yaml(file), str(file))
+    changes: dict[str, Any] = {}
+    source = ""
+    try:
+        for word in words:
+            source = "--set" if source else f"--set {word}"
+            key, equals, text = word.partition("=")
+            if not equals:
+                raise ValueError(f"--set {word}: expected key=value")
+            name = todays_names(type(config)).get(key.strip(), key.strip())
+            value = _parse(text, _kind_of(type(config), name))
+            changes |= _changes(config, {name: value}, f"--set {word}", changes)
+        return _replace(config, changes, source)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def override(config: S, values: Mapping[Any, Any], source: str) -> S:
+    """Return `config` with `values` in place; of a dict `NAME`, `NAME.KEY` sets a single one.
+
+    Raises ValueError, naming `source`, for an unknown key and for a value that does not fit.
+    """
+    values = with_todays_names(values, type(config), source)
+    return _replace(config, _changes(config, values, source, {}), source)
+
+
+def read_yaml(file: Path) -> dict[Any, Any]:
+    """Return the settings of a YAML file, unchecked.
+
+    Raises FileNotFoundError, and ValueError for a file that is no YAML of `key: value` lines.
+    """
+    import yaml
+
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{file}: no such configuration file") from None
+    except NO_YAML as error:
+        raise ValueError(f"{file}: not YAML ({type(error).__name__}: {error!s:.500})") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: not YAML ({error!s:.500})") from None
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise ValueError(f"{file}: expected `key: value` lines, got {type(raw).__name__}")
+    return raw
+
+
+# --- one value -----------------------------------------------------------------------------------
+
+
+def _changes(
+    config: Settings, values: Mapping[Any, Any], source: str, before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what `values` change, typed; `before` are earlier changes, to which dicts add."""
+    kinds = _kinds(type(config))
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        if not isinstance(key, str):
+            raise ValueError(
+                f"{source}: {short_repr(key)} is no config key; expected `key: value` lines"
+            )
+        name, dot, inner = key.partition(".")
+        if get_origin(kinds.get(name)) is dict:
+            held = {**before, **changes}.get(name, getattr(config, name))
+            given = {inner: value} if dot else value
+            changes[name] = _merged(config, name, held, given, source)
+        else:
+            _known(key, kinds, "key", source)
+            changes[key] = _typed(key, value, kinds[key], source, getattr(config, key))
+    return changes
+
+
+def _merged(
+    config: Settings, name: str, held: Mapping[str, Any], given: Any, source: str
+) -> dict[str, Any]:
+    (declared,) = (one for one in fields(config) if one.name == name)
+    item = declared.metadata.get("item", "name")
+    if not isinstance(given, Mapping):
+        raise ValueError(
+            f"{source}: {name} is {short_repr(given)}; expected {item} names and numbers"
+        )
+    merged = dict(held)
+    for key, value in given.items():
+        _known(key, declared.default_factory(), item, source)
+        merged[key] = _typed(f"{name}.{key}", value, float, source)
+    return merged
+
+
+def _replace(config: S, changes: Mapping[str, Any], source: str) -> S:
+    try:
+        return replace(config, **changes)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
+@cache
+def _kinds(kind: type[Settings]) -> dict[str, Any]:
+    """Return the type of each setting; TypeError for one that no file could give."""
+    hints = get_type_hints(kind)
+    kinds = {one.name: hints[one.name] for one in fields(kind)}
+    for name, hint in kinds.items():
+        plain = get_args(hint)[0] if get_origin(hint) is tuple else hint
+        if plain not in (bool, int, float, str) and hint != dict[str, float]:
+            raise TypeError(
+                f"{kind.__name__}.{name} is {hint}; settings are bool, int, float, str, "
+                "tuple[…, ...] of these, or dict[str, float]"
+            )
+    return kinds
+
+
+def _kind_of(kind: type[Settings], key: str) -> Any:
+    """Return the type of a setting, or of one entry of a dict; None for an unknown key."""
+    name, dot, _ = key.partition(".")
+    found = _kinds(kind).get(name)
+    return float if dot and get_origin(found) is dict else found
+
+
+def _known(name: Any, names: Iterable[str], what: str, source: str) -> None:
+    names = list(names)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, 1) if isinstance(name, str) else []
+        guess = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
+        raise ValueError(f"{source}: {short_repr(name)} is an unknown {what}; {guess}")
+
+
+def _parse(text: str, kind: Any) -> Any:
+    """Read the value of a word: YAML; texts as they are; lists also as `a,b`."""
+    import yaml
+
+    if get_origin(kind) is tuple and not text.strip().startswith("["):
+        return [_parse(part, get_args(kind)[0]) for part in text.split(",")]
+    if kind is str and text.strip()[:1] not in ("'", '"'):
+        return text.strip()
+    try:
+        value = yaml.safe_load(text)
+    except (*NO_YAML, yaml.YAMLError):
+        return text
+    return text if kind is str and not isinstance(value, str) else value
+
+
+def _typed(key: str, value: Any, kind: Any, source: str, like: Any = ()) -> Any:
+    """Return `value` as the setting's type; nothing is rounded or guessed.
+
+    `like` is the present value, an example for the message.
+    """
+    expected = getattr(kind, "__name__", str(kind))
+    if kind is bool:
+        fits, expected = isinstance(value, bool), "bool: true or false"
+    elif kind is int:
+        fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+    elif kind is float:
+        value = _number(value)
+        fits = isinstance(value, float)
+    elif get_origin(kind) is tuple:
+        item = get_args(kind)[0]
+        fits = isinstance(value, list | tuple) and len(value) > 0
+        expected = f"a list like {list(like)}"
+        value = tuple(_typed(key, v, item, source) for v in value) if fits else value
+    else:
+        fits = isinstance(value, str)
+    if not fits:
+        raise ValueError(f"{source}: {key} is {short_repr(value)}; expected {expected}")
+    return value
+
+
+def _number(value: Any) -> Any:
+    """Return a float where `value` is a number; YAML 1.1 reads 1e-4 as text."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return value if isinstance(value, int) and abs(value) > sys.float_info.max else float(value)
+
+
+def _check(name: str, value: Any, rules: Mapping[str, Any]) -> None:
+    """Raise ValueError where a value is not what its setting allows."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check(f"{name}.{key}", inner, rules)
+        return
+    if isinstance(value, tuple):
+        length = rules.get("length")
+        wrong = [why for why in (_wrong(item, rules) for item in value) if why]
+        if not wrong and length in (None, len(value)):
+            return
+        if length is not None:
+            low, below = rules.get("min", 0), rules.get("below")
+            count = {2: "two", 3: "three"}.get(length, length)
+            inside = f" of [{low}, {below})" if below is not None else ""
+            raise ValueError(f"{name} are {list(value)}; expected {count} numbers{inside}")
+        raise ValueError(f"{name} are {list(value)}; expected {wrong[0]} each")
+    if why := _wrong(value, rules):
+        raise ValueError(f"{name} is {value!r}; expected {why}")
+
+
+def _wrong(value: Any, rules: Mapping[str, Any]) -> str:
+    """Return what was expected in place of one value, or "" where it is allowed."""
+    choices, low, below = rules.get("choices"), rules.get("min", 0), rules.get("below")
+    if isinstance(value, str):
+        return f"one of {', '.join(choices)}" if choices and value not in choices else ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    whole = isinstance(value, int)
+    if not whole and not math.isfinite(value):
+        return "a finite number" + (f", at least {low}" if low is not None else "")
+    if low is not None and value < low:
+        return f"at least {low}" if whole else f"a finite number, at least {low}"
+    if below is not None and value >= below:
+        return f"less than {below}" if whole else f"a number of [{low}, {below})"
+    return ""
