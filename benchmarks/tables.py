@@ -41,7 +41,7 @@ DECODER = {
     "batch_size": 4, "lr_decoder": 3e-4, "d_channels": 8, "d_max_channels": 128,
     "judged_samples": 8192, "val_every": 50, "val_segments": 32,
 }  # fmt: skip
-"""The small decoder's fine-tuning that docs/codec.md measures."""
+"""The small decoder's fine-tuning that docs/results/codec.md measures."""
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=["val", "test"])
     parser.add_argument("--runs", type=Path, default=Path("runs/unseen"))
     parser.add_argument("--checkpoint", default=LAST)
-    parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     arguments = parser.parse_args()
     watched = ["val_every=150", "val_segments=80", f"sample_every={arguments.steps}"]
     configs = {

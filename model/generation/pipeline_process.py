@@ -78,7 +78,7 @@ def build_features(video: Path, run: Run, out: Path) -> None:
         if row["code"] == "missing_motion":
             raise ValueError(
                 f"{video}: the run knows motion from {build['motion']} annotations, and this video "
-                "has none beside it: put it there (docs/pipeline.md says how it is called), or "
+                "has none beside it: put it there (docs/guide/build.md says how it is called), or "
                 "train on poses from the picture (pipeline build --motion mmpose)"
             ) from None
         raise ValueError(f"{row['status']}: {row['stage']}: {row['message']}") from None

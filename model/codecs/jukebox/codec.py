@@ -190,7 +190,7 @@ def find_weights(source: str | Path) -> tuple[Path, bool]:
     """
     if str(source) == "demo":
         path = DEMO
-        advice = "reinstall the package, or make it anew: see docs/codec.md"
+        advice = "reinstall the package, or make it anew: see docs/guide/codec.md"
     elif str(source) == "jukebox-5b":
         path = weights_folder() / JUKEBOX_5B_FILE
         advice = (
