@@ -2,9 +2,10 @@
 
     python benchmarks/clock.py [DIR] [--fps 25 30000/1001 60] [--seconds 4.2] [--only WORDS]
 
-Writes the files of the clock list (tests/clock_list.py) into DIR, builds them with the local
-engine, and compares the segments' sound and the visual stage's frames with the truth. Prints a
-table, the largest error over all frame rates in each row; exits 1 where an error is over its limit.
+Writes the files of the clock list (tests/support/clock_list.py) into DIR, builds them with the
+local engine, and compares the segments' sound and the visual stage's frames with the truth. Prints
+a table, the largest error over all frame rates in each row; exits 1 where an error is over its
+limit.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import tempfile
 from fractions import Fraction
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 from clock_list import Case, Row, case_list, encoders, measure, write_film
 

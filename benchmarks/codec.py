@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.codecs.jukebox import JUKEBOX_5B, VQVAE, Codec
+from model.codecs.base import Codec
+from model.codecs.jukebox import JUKEBOX_5B, VQVAE
 from model.codecs.jukebox.vqvae import Decoder, Encoder, ResBlock
 from model.contract.segment import LEVELS, SAMPLE_RATE_HZ
 from model.contract.terminal import print_anything

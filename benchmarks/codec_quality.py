@@ -22,7 +22,7 @@ import soundfile
 import soxr
 import torch
 
-from model.codecs.jukebox import Codec, load_codec
+from model.codecs.base import Codec, load_codec
 from model.codecs.jukebox.corpus import normalised
 from model.codecs.jukebox.losses import MULTISPECTRAL, magnitude
 from model.codecs.jukebox.pictures import draw_reconstructions
@@ -79,7 +79,7 @@ def measure(codec: Codec, level: str, songs: dict[str, np.ndarray]) -> dict[str,
         "onset_song": float(np.mean(by_song)),
         "onset_segment": float(np.mean(by_segment)),
         "spectral": float(np.mean(errors)),
-        "used": len(used) / codec.bins(level),
+        "used": len(used) / codec.level(level).size,
     }
 
 
@@ -100,7 +100,7 @@ def main() -> None:
     for level in codec.levels:
         got = measure(codec, level, songs)
         print(
-            f"| {level} | {codec.hop(level)} | {codec.bins(level)} | {got['onset_song']:.3f} "
+            f"| {level} | {codec.level(level).hop} | {codec.level(level).size} | {got['onset_song']:.3f} "
             f"| {got['onset_segment']:.3f} | {got['spectral']:.3f} | {got['used']:.0%} |"
         )
     if args.picture:

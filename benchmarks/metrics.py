@@ -1,13 +1,13 @@
 """Do the measures tell right from wrong? The true music, and copies of it made worse on purpose.
 
-    python benchmarks/metrics.py [--songs 40] [--out docs]
+    python benchmarks/metrics.py [--songs 40] [--out docs/results]
 
 One clip of 8 s of each synthetic song, danced by the benchmark's own dancer: beats, joints, genre
 are known. Its music is compared with itself (found again by the same tools), with what the demo
 codec leaves of it, with it played late or too fast, and with the music of other songs; a metronome
 is there for the measure it has full marks in. Intervals are of a bootstrap over songs. Segments
 (cover, hit, genre, distances, codes) are the paper's 2 s, four per clip. Writes metrics.json and
-metrics.png and prints the tables of docs/evaluation.md.
+metrics.png and prints the tables of docs/results/metrics.md.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from metrics_report import (
 )
 
 from model.baselines.references import metronome, through
-from model.codecs.jukebox import Codec, load_codec
+from model.codecs.base import Codec, load_codec
 from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.terminal import print_anything
-from model.evaluate.score import PEAK
+from model.evaluation.score import PEAK
 from model.generation.denoise import denoise, removed_share
 from model.measures.align import beat_align, kinematic_beats_s
 from model.measures.beats import onset_f, onset_scores, onsets_s, with_onsets
@@ -104,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--songs", type=int, default=40)
     parser.add_argument("--embedding", default=MEL_STATISTICS, choices=EMBEDDINGS)
-    parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     clips = [make(spec.song_id, spec.genre, i) for i, spec in enumerate(plan(arguments.songs))]
@@ -270,7 +270,7 @@ def of_sets(
         "feature_kl": lambda at: feature_kl(rows(truth, at), rows(scores, at)),
         "csd": lambda at: spread(scores["covers"][at].ravel()),
         "hsd": lambda at: spread(scores["hits"][at].ravel()),
-        "perplexity": lambda at: perplexity(scores["segment codes"][at], codec.bins("high")),
+        "perplexity": lambda at: perplexity(scores["segment codes"][at], codec.level("high").size),
     }
     return {n: asdict(interval(statistics[n], groups, draws=100, at_least=0.0)) for n in SETS}
 

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--shards", type=Path, required=True, help="a data set with codes")
     parser.add_argument("--levels", nargs="+", default=list(LEVELS), choices=list(LEVELS))
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--picture", type=Path, default=Path("docs/overfit.png"))
+    parser.add_argument("--picture", type=Path, default=Path("docs/results/overfit.png"))
     arguments = parser.parse_args()
     figure, axes = plt.subplots(figsize=(7, 4), constrained_layout=True)
     for level in arguments.levels:

@@ -2,7 +2,7 @@
 
     python benchmarks/pose.py speed --weights untrained   HRNet-w32, 192 x 256, 133 joints
     python benchmarks/pose.py accuracy --source DIR --limit N
-    python benchmarks/pose.py picture --source DIR --out docs/pose.jpg
+    python benchmarks/pose.py picture --source DIR --out docs/results/poses.jpg
 
 DIR is a synthetic data set (`python -m pipeline.sources.synthetic DIR`). Needs the extra `mmpose`.
 """
@@ -267,7 +267,7 @@ def main() -> None:
     parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
     parser.add_argument("--source", type=Path, default=Path("data/synthetic"))
     parser.add_argument("--limit", type=int, default=40)
-    parser.add_argument("--out", type=Path, default=Path("docs/pose.jpg"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/poses.jpg"))
     options = parser.parse_args()
     if options.what == "speed":
         speed(options.weights, options.crops, options.precision)

@@ -1,10 +1,10 @@
 """One training step in the order of the authors' code, by plain one-dimensional convolutions.
 
-Written from a description of what that code does (docs/model.md, "Where paper and code part"), not
-from its text. Beside the losses that train, it encodes the ground truth with all three encoders,
-quantises the prediction with all three codebooks, decodes the prediction for wave and mel losses
-that have no gradient, decodes the ground truth for nothing, judges real and fake in passes of
-their own, and lets the generator's backward pass run into the discriminators' weights.
+Written from a description of what that code does (docs/reference/model.md, "Where paper and code
+differ"), not from its text. Beside the losses that train, it encodes the ground truth with all
+three encoders, quantises the prediction with all three codebooks, decodes the prediction for wave
+and mel losses that have no gradient, decodes the ground truth for nothing, judges real and fake in
+passes of their own, and lets the generator's backward pass run into the discriminators' weights.
 """
 
 from __future__ import annotations

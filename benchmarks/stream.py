@@ -32,7 +32,9 @@ WARM_BATCHES = 70
 def main() -> None:
     """Print segments per second, in this process and in one worker."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shards", type=place, help="default: made up, at the shapes of AIST++")
+    parser.add_argument(
+        "--shards", type=to_location, help="default: made up, at the shapes of AIST++"
+    )
     parser.add_argument("--segments", type=int, default=768, help="to make up")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--shuffle", type=int, default=1024)

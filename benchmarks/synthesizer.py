@@ -20,7 +20,7 @@ import torch
 from codec_quality import onset_f, spectral_error
 
 from model.audio import LogMel
-from model.codecs.jukebox import Codec, load_codec
+from model.codecs.base import Codec, load_codec
 from model.contract.dataset import load_dataset
 from model.contract.terminal import print_anything
 from model.data.reader import meta_of
@@ -78,7 +78,7 @@ def main() -> None:
     for level in args.level:
         codecs = [load_codec(source, (level,)) for source in (args.before, args.after)]
         source = Source(
-            args.shards, dataset, args.split, codecs[1].codes_id, level, codecs[1].bins(level),
+            args.shards, dataset, args.split, codecs[1].codes_id, level, codecs[1].level(level).size,
             use_motion=False, use_visual=False,
         )  # fmt: skip
         songs, (before, after) = measure(source, codecs, level)

@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from model.contract.terminal import print_anything
-from model.evaluate.command import NAME, folder_of, load
-from model.evaluate.paper import FULL, TABLES, row_of
-from model.evaluate.score import PAPER
-from model.evaluate.tables import beside_the_paper, markdown
+from model.evaluation.command import NAME, folder_of, load
+from model.evaluation.paper import FULL, TABLES, row_of
+from model.evaluation.score import PAPER
+from model.evaluation.tables import beside_the_paper, markdown
 from model.measures.bootstrap import paired_difference, sign_flip_p
 from model.training.finetune_decoder import CODEC
 
@@ -41,7 +41,7 @@ DECODER = {
     "batch_size": 4, "lr_decoder": 3e-4, "d_channels": 8, "d_max_channels": 128,
     "judged_samples": 8192, "val_every": 50, "val_segments": 32,
 }  # fmt: skip
-"""The small decoder's fine-tuning that docs/codec.md measures."""
+"""The small decoder's fine-tuning that docs/results/codec.md measures."""
 
 
 def main() -> None:

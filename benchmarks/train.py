@@ -31,7 +31,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.codecs.jukebox import JUKEBOX_5B, Codec, random_codec
+from model.codecs.base import Codec
+from model.codecs.jukebox import JUKEBOX_5B, random_codec
 from model.contract.dataset import Dataset
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL, WAV
 from model.contract.terminal import print_anything
@@ -176,7 +177,7 @@ def _walk(state: State, batch: Batch, counted: bool) -> list[tuple[str, float, f
     config, codec, level = state.config, state.codec, state.config.level
 
     def forward() -> None:
-        held["real"] = held["raw"] = codec.lookup(batch.codes, level)
+        held["real"] = held["raw"] = codec.embed(batch.codes, level)
         if config.discriminate_latents or config.weights["latent"]:
             held["raw"] = codec.latents(batch.audio, level)
         with autocast(state):

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from shuffle_pairs import shuffle_pairs
 
-from model.codecs.jukebox import Codec
+from model.codecs.base import Codec
 from model.contract.dataset import load_dataset
 from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=["val", "test"])
     parser.add_argument("--runs", type=Path, default=Path("runs/unseen"))
     parser.add_argument("--checkpoint", default=LAST)
-    parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     arguments = parser.parse_args()
     watched = ["val_every=150", "val_segments=80", f"sample_every={arguments.steps}"]
     configs = {
@@ -125,7 +125,7 @@ def score(shards: Path, runs: dict[str, Path], checkpoint: str, split_name: str)
     config, codec = first.config, first.codec
     source = Source(
         shards, load_dataset(shards), split_name, codec.codes_id, config.level,
-        codec.bins(config.level), config.use_motion, config.use_visual, config.use_genre,
+        codec.level(config.level).size, config.use_motion, config.use_visual, config.use_genre,
     )  # fmt: skip
     split = read_split(source)
     codes = split.truth.codes
@@ -134,7 +134,9 @@ def score(shards: Path, runs: dict[str, Path], checkpoint: str, split_name: str)
         "random codes": listen(
             codec,
             config.level,
-            np.random.default_rng(config.seed).integers(codec.bins(config.level), size=codes.shape),
+            np.random.default_rng(config.seed).integers(
+                codec.level(config.level).size, size=codes.shape
+            ),
         ),
         "commonest code": listen(
             codec, config.level, np.full_like(codes, np.bincount(codes.ravel()).argmax())

@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--split", default="test")
     parser.add_argument("--truth", type=Path, default=Path("data/synthetic/truth"))
-    parser.add_argument("--picture", type=Path, default=Path("docs/unseen-videos.png"))
+    parser.add_argument("--picture", type=Path, default=Path("docs/results/unseen-videos.png"))
     arguments = parser.parse_args()
     rows = []
     for video in three(arguments.generated):

@@ -1,5 +1,33 @@
-"""D2M-GAN and the JukeBox codec: train on shards, generate music for a video, evaluate."""
+"""Train generators of music for dance on shards, generate with them, and score what they play.
+
+    from model import evaluate, generate, load_run
+
+    run = load_run("runs/demo")
+    generate(run, "music", video="dance.mp4")
+    scores = evaluate(run, "shards/synthetic", embedding="none")
+
+Names are imported when first used, so that `import model` does not import torch.
+"""
+
+from importlib import import_module
+from typing import Any
 
 from model.contract.caches import settle
 
 settle()  # librosa must not be imported before
+
+_HOME = {
+    "load_run": "model.generation.run",
+    "generate": "model.generation.generate",
+    "evaluate": "model.evaluation.evaluate",
+    "EvaluateOptions": "model.evaluation.evaluate",
+    "train": "model.training.loop",
+    "load_codec": "model.codecs.base",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

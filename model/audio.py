@@ -1,4 +1,4 @@
-"""Sound at the edges of the model: PCM16 files, and the mel spectrogram of loss and pictures."""
+"""The mel spectrogram of losses and pictures, and distances of sounds."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def mel_filters(bands: int, n_fft: int, low_hz: float, high_hz: float) -> Tensor
     rise, fall = (bins - lower) / (middle - lower), (upper - bins) / (upper - middle)
     triangles = np.maximum(0, np.minimum(rise, fall)) * 2 / (upper - lower)
     return torch.from_numpy(triangles.astype(np.float32))
+
+
+def wave_loss(audio: Tensor, target: Tensor) -> Tensor:
+    """L1 between decoded and true audio (B, N); the target is cut to the decoded length."""
+    return F.l1_loss(audio.float(), target[:, : audio.shape[1]].float())
+
+
+def mel_loss(audio: Tensor, target: Tensor, log_mel: LogMel) -> Tensor:
+    """L1 between log mel spectrograms of decoded and true audio (B, N)."""
+    return F.l1_loss(log_mel(audio), log_mel(target[:, : audio.shape[1]]))
 
 
 class LogMel(nn.Module):

@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model.codecs.jukebox import Codec
+from model.codecs.base import Codec, streams_of
 from model.contract.dataset import Codes, Dataset, Shard, save_dataset
 from model.contract.files import write_atomic
 from model.contract.segment import (
     GENRES,
-    LEVELS,
     META,
     MOTION,
     SAMPLE_RATE_HZ,
@@ -61,8 +60,10 @@ def write_fake_dataset(
         }  # fmt: skip
     if visual_windows is not None:
         fields[VISUAL] = {"dtype": "float32", "shape": [visual_windows, 2048]}
-    levels = [name for name in LEVELS if name in codec.levels]
-    codes = Codes(levels, source, codec.note)
+    levels = [*codec.levels]
+    codes = Codes(
+        levels, source, codec.note, {}, codec.sample_rate_hz, streams_of(codec, levels, samples)
+    )
     dataset = Dataset("fake", window_s, fields, {}, {}, untrained=["features: noise"])
     dataset.codecs[codec.id] = codes
     for split, count in (videos or {"train": 4, "val": 1, "test": 1}).items():
@@ -93,7 +94,7 @@ def write_fake_dataset(
                 for level in levels:
                     found = codec.encode(torch.from_numpy(pcm)[None], level)[0]
                     array = found.cpu().numpy().astype(np.uint16)
-                    code_entries.append((f"{key}.{LEVELS[level].suffix}", npy(array)))
+                    code_entries.append((f"{key}.{codes.streams[level].suffix}", npy(array)))
             shards.append(write_tar(root / name, entries, len(part)))
             code_shards.append(write_tar(root / "codes" / codec.id / name, code_entries, len(part)))
     save_dataset(root, dataset)

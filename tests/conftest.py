@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.ray import RayEngine
@@ -30,8 +31,9 @@ def data() -> Path:
 def _ray() -> Iterator[None]:
     import ray
 
-    here = str(Path(__file__).parent)  # workers must find the stages that tests define
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    # Workers must find the stages that tests define, by the names that pytest gives the modules.
+    places = [str(ROOT / "tests" / "support"), str(ROOT), os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))
     ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
     yield
     ray.shutdown()

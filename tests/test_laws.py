@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "ray", "av", "numpy", "librosa", "scipy", "cv2", "webdataset", "pyarrow"}
 
 RUNNERS = ("run", "Popen", "check_output")
@@ -78,6 +78,20 @@ def test_no_room_imports_another_in_a_circle():
 
     for name in graph:
         visit(name, ())
+
+
+def test_tests_lie_in_the_rooms_that_they_test_and_share_only_what_lies_in_support():
+    tests = files("tests")
+    of_tests = {path.stem for path in tests if path.stem.startswith("test_")} | {"tests"}
+    for path in tests:
+        used = {name.split(".")[0] for name in imported(path)}
+        assert not used & of_tests, path
+    names = [path.stem for path in tests]
+    assert len(names) == len(set(names))
+    for package in ("pipeline", "model"):
+        for room in {path.parent for path in (ROOT / "tests" / package).rglob("test_*.py")}:
+            code = ROOT / room.relative_to(ROOT / "tests")
+            assert (code / "__init__.py").is_file(), room
 
 
 def test_few_modules_lie_loose_beside_the_rooms():

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from model.contract import lock
 from model.contract.files import atomic_file
@@ -23,7 +24,6 @@ from pipeline.engine import ray as engine
 from pipeline.output.folder import locked
 from pipeline.weights.download import DownloadError, download, place
 
-ROOT = Path(__file__).parent.parent
 HOLDER = """
 import errno, fcntl, os, sys, time
 from pathlib import Path
@@ -228,13 +228,13 @@ def test_ray_runs_under_a_long_tmpdir_and_without_a_home(tmp_path: Path) -> None
     long = tmp_path / ("n" * 60)
     long.mkdir()
     script = (
-        "from test_engine import Square, lost\n"
+        "from stages import Square, lost\n"
         "from pipeline.engine.ray import RayEngine\n"
         "engine = RayEngine()\n"
         "print(sorted(engine.run([Square()], range(3), lost)), engine._folder)\n"
         "engine.close()\n"
     )
-    places = [str(ROOT), str(Path(__file__).parent)]
+    places = [str(ROOT), str(ROOT / "tests" / "support")]
     changes = {"TMPDIR": str(long), "HOME": "/proc/self/none", "PYTHONPATH": ":".join(places)}
     run = subprocess.run(
         [sys.executable, "-c", script],

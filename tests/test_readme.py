@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from test_build import clip, options
+from builds import clip, options
+from places import ROOT
 
 from model.codecs.jukebox.codec import random_codec
 from model.codecs.jukebox.weights import write_weights
 from pipeline.build import build
 from pipeline.features.codes import extract_codes
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import soundfile
 from clips import as_listed, clicks, write
+from places import ROOT
 
 from pipeline.report.report import Report
 
-ROOT = Path(__file__).parent.parent
 PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 UTF8 = {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "utf-8"}
 SETTINGS = {

@@ -3,45 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 
 import numpy as np
 import torch
 
-from model.baselines.base import TRUTH, Music
-from model.codecs.jukebox import Codec
-from model.contract.segment import LEVELS, SAMPLE_RATE_HZ
+from model.baselines.base import TRUTH, Given, Music
+from model.codecs.base import Codec, join_codes, samples_per_code
+from model.contract.segment import SAMPLE_RATE_HZ
 from model.data.clips import Clip
-from model.evaluate.training_split import Training
-from model.generation.generate import Trained, join_codes
 from model.measures.bootstrap import pair_with_other_group
 
 METRONOME_BPM = 120
 
 
-def references(
-    trained: Trained, whole: Codec, clips: Sequence[Clip], training: Training, seed: int
-) -> Iterator[Music]:
-    """Yield the rows that need no training.
+def ground_truth(given: Given) -> Iterator[Music]:
+    """Yield the true music."""
+    yield Music(TRUTH, [clip.audio for clip in given.clips], [clip.codes for clip in given.clips])
 
-    `whole` is the run's codec with all its levels: each gives a row of reconstructions. Music of
-    other songs is left out where no clip has another song to take it from, and the nearest dance's
-    where there is no motion.
-    """
-    codec, level = trained.codec, trained.config.level
-    truth = [clip.audio for clip in clips]
-    yield Music(TRUTH, truth, [clip.codes for clip in clips])
-    for name in whole.levels:
-        yield Music(f"reconstruction, {name}", [through(whole, name, a) for a in truth])
-    rng = np.random.default_rng(seed)
-    drawn = [rng.integers(codec.bins(level), size=clip.codes.shape) for clip in clips]
-    sounds = [decode(codec, level, codes, a) for codes, a in zip(drawn, truth, strict=True)]
+
+def reconstructions(given: Given) -> Iterator[Music]:
+    """Yield the true music through each of the codec's levels."""
+    for level in given.codec.levels:
+        sounds = [through(given.codec, level, clip.audio) for clip in given.clips]
+        yield Music(f"reconstruction, {level}", sounds)
+
+
+def random_codes(given: Given) -> Iterator[Music]:
+    """Yield the sound of codes drawn at random, each as likely as any other."""
+    codec, level = given.codec, given.level
+    rng = np.random.default_rng(given.seed)
+    size = codec.level(level).size
+    drawn = [rng.integers(size, size=clip.codes.shape) for clip in given.clips]
+    sounds = [decode(codec, level, codes, clip.audio)
+              for codes, clip in zip(drawn, given.clips, strict=True)]  # fmt: skip
     yield Music("random codes", sounds, drawn)
-    yield Music(f"metronome, {METRONOME_BPM} BPM", [metronome(len(audio)) for audio in truth])
-    if training.nearest is not None:
-        yield Music("nearest training dance", [segments.ravel() for segments in training.nearest])
-    partner = partners(clips, seed)
+
+
+def metronomes(given: Given) -> Iterator[Music]:
+    """Yield clicks at a steady tempo, whatever the dance."""
+    sounds = [metronome(len(clip.audio)) for clip in given.clips]
+    yield Music(f"metronome, {METRONOME_BPM} BPM", sounds)
+
+
+def nearest_dance(given: Given) -> Iterator[Music]:
+    """Yield the music of the training dance most like each clip's, nothing without motion."""
+    if given.nearest is not None:
+        yield Music("nearest training dance", [segments.ravel() for segments in given.nearest])
+
+
+def shuffled_pairing(given: Given) -> Iterator[Music]:
+    """Yield other songs' true music, nothing where no clip has another song to take it from."""
+    partner = partners(given.clips, given.seed)
     if partner is not None:
-        yield Music("shuffled pairing", exchanged(truth, partner, clips))
+        truth = [clip.audio for clip in given.clips]
+        yield Music("shuffled pairing", exchanged(truth, partner, given.clips))
 
 
 def partners(clips: Sequence[Clip], seed: int) -> np.ndarray | None:
@@ -69,9 +85,9 @@ def through(codec: Codec, level: str, audio: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def decode(codec: Codec, level: str, codes: np.ndarray, like: np.ndarray) -> np.ndarray:
     """Return the sound (N,) of the codes (S, L) of consecutive segments, as long as `like`."""
-    hop = LEVELS[level].hop
+    hop = samples_per_code(codec, level)
     on_grid = join_codes(
-        torch.from_numpy(codes), len(like) // len(codes), hop, -(-len(like) // hop)
+        torch.from_numpy(codes), len(like) // len(codes), hop, ceil(len(like) / hop)
     )
     return codec.decode(on_grid.to(codec.device), level)[0, : len(like)].cpu().numpy()
 

@@ -14,7 +14,7 @@ from typing import Any
 from model.contract.files import write_atomic
 from model.contract.segment import (
     DTYPES,
-    LEVELS,
+    SAMPLE_RATE_HZ,
     SCHEMA,
     SPLITS,
     WINDOW_MAX_S,
@@ -22,6 +22,9 @@ from model.contract.segment import (
     window_samples,
 )
 from model.contract.storage import Url, open_binary, to_location
+
+OLD_HOPS = {"high": 128, "low": 32}
+"""JukeBox's levels as D2M-GAN uses them: all that data sets of earlier versions can have."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +37,35 @@ class Shard:
     sha256: str
 
 
+@dataclass(frozen=True)
+class CodeStream:
+    """The codes of one level of a codec in a segment, uint16.
+
+    Their member in the code tars is `suffix`; `shape` is [L], or [Q, L] of Q codebooks. One code
+    stands for `hop` samples of the codec's own rate and is one of `size` entries (0: not recorded,
+    as in data sets of earlier versions).
+    """
+
+    suffix: str
+    shape: list[int]
+    hop: int
+    size: int = 0
+
+
 @dataclass
 class Codes:
     """The codes of one codec: which levels, by which weights, in which tars.
 
     `source` is what the user named (`demo`, `jukebox-5b` or a path); `note` says what the weights
-    are when they are not the published ones.
+    are when they are not the published ones. `streams` has an entry for each level.
     """
 
     levels: list[str]
     source: str
     note: str = ""
     splits: dict[str, list[Shard]] = field(default_factory=dict)
+    sample_rate_hz: int = SAMPLE_RATE_HZ
+    streams: dict[str, CodeStream] = field(default_factory=dict)
 
 
 @dataclass
@@ -128,10 +148,7 @@ def load_dataset(root: str | os.PathLike[str] | Url) -> Dataset:
             f"{path}: schema {got!r}, this version reads {SCHEMA}; run the build again"
         )
     try:
-        codecs = {
-            name: Codes(**{**codec, "splits": _shards(codec["splits"])})
-            for name, codec in raw.pop("codecs").items()
-        }
+        codecs = {name: _codes(codec, raw["window_s"]) for name, codec in raw.pop("codecs").items()}
         dataset = Dataset(**{**raw, "splits": _shards(raw["splits"]), "codecs": codecs})
         _check(dataset)
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
@@ -165,6 +182,20 @@ def _shards(splits: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[Shard]
     return found
 
 
+def _codes(raw: dict[str, Any], window_s: str) -> Codes:
+    """Return a codec's entry; one of an earlier version gets the streams of JukeBox's levels."""
+    streams = raw.get("streams") or {
+        level: {
+            "suffix": f"{level}.npy",
+            "shape": [window_samples(window_s) // OLD_HOPS[level]],
+            "hop": OLD_HOPS[level],
+        }
+        for level in raw["levels"]
+    }
+    streams = {level: CodeStream(**stream) for level, stream in streams.items()}
+    return Codes(**{**raw, "splits": _shards(raw["splits"]), "streams": streams})
+
+
 def _check(dataset: Dataset) -> None:
     """Raise ValueError where a value is of another kind than its field, or names another folder."""
     _fits(dataset, "dataset.json")
@@ -178,18 +209,25 @@ def _check(dataset: Dataset) -> None:
             raise ValueError(f"{suffix} is {spec['dtype']!r}, not one of {', '.join(DTYPES)}")
     for name, codes in dataset.codecs.items():
         _fits(codes, f"codec {name}")
-        if not _in_folder(name) or not set(codes.levels) <= LEVELS.keys():
-            raise ValueError(f"codec {name!r} with levels {codes.levels}: no such codec's folder")
+        if not _in_folder(name):
+            raise ValueError(f"codec {name!r}: no name of a folder")
+        if codes.streams.keys() != set(codes.levels):
+            raise ValueError(f"codec {name}: levels {codes.levels}, streams {[*codes.streams]}")
+        for level, stream in codes.streams.items():
+            _fits(stream, f"codec {name}, {level}")
+            if not all(type(n) is int and n > 0 for n in [stream.hop, *stream.shape]):
+                raise ValueError(f"codec {name}, {level}: {stream}: expected whole numbers above 0")
 
 
 def _fits(record: Any, what: str) -> None:
     """Raise ValueError where a field of a record is not of the type that it is declared with."""
-    kinds = {"str": str, "int": int, "list[str]": list, "dict": dict}
+    kinds = {"str": str, "int": int, "list[str]": list, "list[int]": list, "dict": dict}
     for one in fields(record):
         value = getattr(record, one.name)
         kind = kinds[one.type if one.type in kinds else one.type.partition("[")[0]]
         good = type(value) is kind and (kind is not int or value >= 0)
-        if not good or (kind is list and not all(isinstance(inner, str) for inner in value)):
+        inner = int if one.type == "list[int]" else str
+        if not good or (kind is list and not all(type(item) is inner for item in value)):
             raise ValueError(f"{what}: {one.name} is {value!r:.80}, expected {one.type}")
 
 

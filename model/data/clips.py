@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from model.contract.segment import SAMPLE_RATE_HZ
+from model.contract.segment import MOTION, SAMPLE_RATE_HZ
+from model.data.inputs import GENRE
 from model.data.pieces import Piece, runs
 from model.data.reader import meta_of
 from model.data.source import Batch, Source
@@ -22,7 +23,7 @@ class Clip:
     """Consecutive segments of one video, with their true music.
 
     `segments` (S, n) are what the shards hold, each brought to a peak of 0.95 by its `gains` (S,);
-    `codes` (S, L) are theirs. `piece` has what music is generated from.
+    `codes` (S, L) are theirs, of one level. `piece` has what music is generated from.
     """
 
     piece: Piece
@@ -43,9 +44,9 @@ class Clip:
         Where a window is no whole number of frames this is not the stored rate, by which the frames
         of joined windows would drift away from the music.
         """
-        if self.piece.motion is None:
+        if MOTION not in self.piece.inputs:
             return None
-        return len(self.piece.motion) * SAMPLE_RATE_HZ / self.segments.size
+        return len(self.piece.inputs[MOTION]) * SAMPLE_RATE_HZ / self.segments.size
 
     @property
     def audio(self) -> np.ndarray:
@@ -58,7 +59,10 @@ class Clip:
 
 
 def read_clips(source: Source) -> list[Clip]:
-    """Return the split's clips, in the order of their names. All are in memory: a test split."""
+    """Return the split's clips, in the order of their names. All are in memory: a test split.
+
+    Their codes are those of the source's first level.
+    """
     videos: dict[str, list[tuple[dict[str, Any], Batch]]] = {}
     for meta, batch in read_segments(source):
         videos.setdefault(meta["video_id"], []).append((meta, batch))
@@ -79,17 +83,16 @@ def read_segments(source: Source) -> Iterator[tuple[dict[str, Any], Batch]]:
 def _clip(video_id: str, rows: list[tuple[dict[str, Any], Batch]], alone: bool) -> Clip:
     first, last = rows[0][0], rows[-1][0]
 
-    def joined(name: str) -> np.ndarray | None:
-        if getattr(rows[0][1], name) is None:
-            return None
-        return np.concatenate([getattr(batch, name)[0].numpy() for _, batch in rows])
-
+    inputs = {
+        name: np.concatenate([batch.inputs[name][0].numpy() for _, batch in rows])
+        for name in rows[0][1].inputs
+        if name != GENRE
+    }
     piece = Piece(
         video_id, first["segment"], last["segment"], float(first["start_s"]),
-        str(first.get("source", "")), joined("motion"), joined("visual"),
-        str(first.get("genre") or ""), alone,
+        str(first.get("source", "")), inputs, str(first.get("genre") or ""), alone,
     )  # fmt: skip
     segments = np.concatenate([batch.audio.numpy() for _, batch in rows])
-    codes = np.concatenate([batch.codes.numpy() for _, batch in rows])
+    codes = np.concatenate([next(iter(batch.codes.values())).numpy() for _, batch in rows])
     gains = np.array([meta.get("gain", 1.0) for meta, _ in rows], np.float32)
     return Clip(piece, str(first.get("song") or video_id), segments, codes, gains)

@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from model.contract.segment import MOTION, VISUAL
-
 Row = tuple[dict[str, Any], dict[str, np.ndarray]]
 """A segment as read: its JSON, and its features by suffix."""
 
 
 @dataclass
 class Piece:
-    """Consecutive segments of one video: motion (T, D) and visual (W, D) joined along time.
+    """Consecutive segments of one video, and their inputs by name (T, D), joined along time.
 
     `alone` where the video gives no other piece. Of a clip within a longer video, `stop_s` is its
     end and `box_px` (x, y, width, height) its picture; None and empty for a whole video.
@@ -27,8 +25,7 @@ class Piece:
     last: int
     start_s: float
     source: str
-    motion: np.ndarray | None
-    visual: np.ndarray | None
+    inputs: dict[str, np.ndarray]
     genre: str = ""
     alone: bool = True
     stop_s: float | None = None
@@ -56,8 +53,7 @@ def join(video_id: str, rows: list[Row], suffixes: list[str]) -> Iterator[Piece]
             last["segment"],
             float(first["start_s"]),
             str(first.get("source", "")),
-            arrays.get(MOTION),
-            arrays.get(VISUAL),
+            arrays,
             str(first.get("genre") or ""),
             alone=len(parts) == 1,
             stop_s=float(last["clip_s"][1]) if "clip_s" in last else None,

@@ -2,98 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from model.codecs.base import Codec
 from model.contract.dataset import Codes, Dataset
-from model.contract.segment import LEVELS, MOTION, VISUAL, WAV
+from model.contract.segment import WAV
 from model.contract.storage import Location
 from model.contract.wav import PCM_SCALE
+from model.data.inputs import GENRE
 from model.data.reader import Raw, genre_index, member, meta_of, paired, pcm_of
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B segments: audio (B, N), codes (B, L) int64, motion (B, T, D), visual (B, W, D), genre (B,).
+    """B segments: sound (B, N), codes by level and inputs by name.
 
-    Genres are int64, in the order of `GENRES`; what the source leaves out is None.
+    Codes are int64 (B, L), or (B, Q, L) of a level with Q codebooks; inputs are float32 (B, T, D)
+    by the suffix of their member, and GENRE int64 (B,).
     """
 
     keys: list[str]
     audio: Tensor
-    codes: Tensor
-    motion: Tensor | None
-    visual: Tensor | None
-    genre: Tensor | None = None
+    codes: dict[str, Tensor]
+    inputs: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def to(self, device: torch.device) -> Batch:
-        def move(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.to(device, non_blocking=True)
-
-        return Batch(
-            self.keys,
-            self.audio.to(device, non_blocking=True),
-            self.codes.to(device, non_blocking=True),
-            move(self.motion),
-            move(self.visual),
-            move(self.genre),
-        )
+        """Return the batch on a device; from pinned memory the copy does not wait."""
+        return self._each(lambda x: x.to(device, non_blocking=True))
 
     def head(self, items: int) -> Batch:
         """Return the first segments as a batch."""
-
-        def cut(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x[:items]
-
-        return Batch(
-            self.keys[:items], self.audio[:items], self.codes[:items], cut(self.motion),
-            cut(self.visual), cut(self.genre),
-        )  # fmt: skip
+        return replace(self._each(lambda x: x[:items]), keys=self.keys[:items])
 
     def pin_memory(self) -> Batch:
-        def pin(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.pin_memory()
+        """Return the batch in memory that a GPU can copy from while it works."""
+        return self._each(Tensor.pin_memory)
 
-        return replace(
-            self, audio=self.audio.pin_memory(), codes=self.codes.pin_memory(),
-            motion=pin(self.motion), visual=pin(self.visual), genre=pin(self.genre),
-        )  # fmt: skip
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(
+            self.keys,
+            change(self.audio),
+            {level: change(codes) for level, codes in self.codes.items()},
+            {name: change(x) for name, x in self.inputs.items()},
+        )
 
 
 @dataclass(frozen=True)
 class Source:
-    """One split of a shard folder, as training reads it. `bins` are the codebook's entries."""
+    """One split of a shard folder, as training reads it.
+
+    `sizes` names the levels whose codes are read, with their codebooks' entries; `inputs` the
+    inputs, of which those are read that the data set has. None takes every array of the data set.
+    """
 
     root: Location
     dataset: Dataset
     split: str
     codec_id: str
-    level: str
-    bins: int
-    use_motion: bool = True
-    use_visual: bool = True
-    use_genre: bool = False
+    sizes: Mapping[str, int]
+    inputs: Sequence[str] | None = None
     suffixes: tuple[str, ...] = field(init=False)
     samples: int = field(init=False)
 
     def __post_init__(self) -> None:
-        wanted = {WAV: True, MOTION: self.use_motion, VISUAL: self.use_visual}
-        suffixes = tuple(s for s, use in wanted.items() if use and s in self.dataset.fields)
-        object.__setattr__(self, "suffixes", suffixes)
+        there = [suffix for suffix in self.dataset.fields if suffix != WAV]
+        wanted = there if self.inputs is None else self.inputs
+        object.__setattr__(self, "suffixes", tuple(s for s in there if s in wanted))
         object.__setattr__(self, "samples", self.dataset.samples)
         codes = codes_of(self.dataset, self.codec_id, self.root)
-        if self.level not in codes.levels:
-            raise ValueError(
-                f"{self.root}: codec {self.codec_id} has codes of levels "
-                f"{', '.join(codes.levels)}, not {self.level!r}"
-            )
+        for level in self.sizes:
+            if level not in codes.levels:
+                raise ValueError(
+                    f"{self.root}: codec {self.codec_id} has codes of levels "
+                    f"{', '.join(codes.levels)}, not {level!r}"
+                )
         ours = [(s.name, s.segments) for s in self.dataset.splits.get(self.split, [])]
         theirs = [(s.name, s.segments) for s in codes.splits.get(self.split, [])]
         if not sum(n for _, n in ours):
@@ -116,43 +106,56 @@ class Source:
         yield from paired(self.root / shard.name, codes, shard.segments, wanted)
 
     def decode(self, raw: Raw) -> tuple[str, dict[str, np.ndarray]]:
-        """Return key and arrays of one sample, checked against dataset.json.
+        """Return key and arrays of one sample by suffix, checked against dataset.json.
 
-        The arrays are the sound (N,) int16, motion (T, D) and visual (W, D) float32, and codes (L,)
-        and genre () int64. Raises ValueError, naming the file and segment, for one that is absent,
-        of another form or out of range.
+        The arrays are the sound (N,) int16, the inputs float32, and codes and genre () int64.
+        Raises ValueError, naming the file and segment, for one that is absent, of another form or
+        out of range.
         """
         key, url = raw["__key__"], raw["__url__"]
-        arrays = {s: member(raw, s, self.dataset.fields, url) for s in self.suffixes if s != WAV}
+        arrays = {s: member(raw, s, self.dataset.fields, url) for s in self.suffixes}
         arrays[WAV] = pcm_of(raw, self.samples, url)
-        suffix = LEVELS[self.level].suffix
-        steps = LEVELS[self.level].steps(self.samples)
-        spec = {suffix: {"dtype": "uint16", "shape": [steps]}}
-        codes = member(raw, suffix, spec, url)
-        if codes.max() >= self.bins:
-            raise ValueError(
-                f"{self.root / 'codes' / self.codec_id / url.rpartition('/')[2]}: "
-                f"{key}.{suffix} has code {codes.max()}, "
-                f"the codebook has {self.bins} entries; run pipeline extract-codes again"
+        streams = self.dataset.codecs[self.codec_id].streams
+        for level, size in self.sizes.items():
+            suffix = streams[level].suffix
+            codes = member(
+                raw, suffix, {suffix: {"dtype": "uint16", "shape": streams[level].shape}}, url
             )
-        arrays["codes"] = codes.astype(np.int64)
-        if self.use_genre:
-            arrays["genre"] = np.int64(genre_index(meta_of(raw, url).get("genre"), f"{url}: {key}"))
+            if codes.max() >= size:
+                raise ValueError(
+                    f"{self.root / 'codes' / self.codec_id / url.rpartition('/')[2]}: "
+                    f"{key}.{suffix} has code {codes.max()}, "
+                    f"the codebook has {size} entries; run pipeline extract-codes again"
+                )
+            arrays[level] = codes.astype(np.int64)
+        if self.inputs is not None and GENRE in self.inputs:
+            arrays[GENRE] = np.int64(genre_index(meta_of(raw, url).get("genre"), f"{url}: {key}"))
         return key, arrays
 
     def collate(self, raws: list[Raw]) -> Batch:
         """Return B samples as a batch, audio in [-1, 1); ValueError as `decode`."""
         keys, arrays = zip(*(self.decode(raw) for raw in raws), strict=True)
 
-        def stack(name: str) -> Tensor | None:
-            if name not in arrays[0]:
-                return None
+        def stack(name: str) -> Tensor:
             return torch.from_numpy(np.stack([a[name] for a in arrays]))
 
-        pcm, codes = stack(WAV), stack("codes")
-        assert pcm is not None and codes is not None
-        audio = pcm.to(torch.float32).div_(PCM_SCALE)
-        return Batch(list(keys), audio, codes, stack(MOTION), stack(VISUAL), stack("genre"))
+        audio = stack(WAV).to(torch.float32).div_(PCM_SCALE)
+        codes = {level: stack(level) for level in self.sizes}
+        inputs = {name: stack(name) for name in (*self.suffixes, GENRE) if name in arrays[0]}
+        return Batch(list(keys), audio, codes, inputs)
+
+
+def open_source(
+    root: Location,
+    dataset: Dataset,
+    split: str,
+    codec: Codec,
+    levels: Sequence[str],
+    inputs: Sequence[str] | None = None,
+) -> Source:
+    """Return a split as a source of the codec's codes at some levels, and of some inputs."""
+    sizes = {level: codec.level(level).size for level in levels}
+    return Source(root, dataset, split, codec.codes_id, sizes, inputs)
 
 
 def codes_of(dataset: Dataset, codec_id: str, root: Location) -> Codes:

@@ -2,7 +2,7 @@
 
 Source: Sainburg, Thielk & Gentner 2020 (the package's paper). D2M-GAN's paper names the package and
 no settings: these are its defaults, a noise floor that follows the sound. They take much of any
-music for noise (docs/evaluation.md).
+music for noise (docs/results/metrics.md).
 """
 
 from __future__ import annotations

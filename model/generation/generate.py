@@ -6,75 +6,139 @@ A network that takes any length makes a piece in one pass, another one window by
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from math import ceil
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from model.codecs.jukebox import Codec, load_codec
-from model.contract.dataset import Dataset
+from model.codecs.base import samples_per_code
+from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
-from model.contract.segment import LEVELS, MOTION, SAMPLE_RATE_HZ, VISUAL, split_key, window_samples
+from model.contract.segment import SAMPLE_RATE_HZ, split_key, window_samples
+from model.contract.storage import Location, Url, to_location
 from model.contract.wav import write_wav
+from model.data.inputs import GENRE, shown
 from model.data.pieces import Piece, Row, join
 from model.data.reader import genre_index, member, meta_of, read_tar
-from model.families.d2m_gan.config import Config
-from model.families.d2m_gan.generator import Generator, build_generator, input_specs
 from model.generation.denoise import denoise, removed_share
-from model.runtime.checkpoint import load_state, read_checkpoint
+from model.generation.pipeline_process import build_features, find_video, has_pipeline, mux
+from model.generation.run import Run
 from model.runtime.run_log import labels
-from model.runtime.settings import override
+from model.runtime.settings import load, override
 
 SUMMARY = "generated.json"
 
 
-@dataclass
-class Trained:
-    """A run ready to generate: networks, and what must be said about its results."""
+@dataclass(frozen=True)
+class Generated:
+    """Music of one piece: its wav file, and the mp4 with the picture where there is one.
 
-    config: Config
-    dataset: Dataset
-    codec: Codec
-    generator: Generator
-    step: int
-    device: torch.device
-
-
-def load_run(
-    run: Path, checkpoint: str, codec_source: str | None = None, device: torch.device | None = None
-) -> Trained:
-    """Load a checkpoint (a file name in `run`) and the codec it was trained with.
-
-    `codec_source` names another file, whose decoder may be a fine-tuned one. Raises ValueError
-    where its codes are not those that the run was trained on.
+    `error` says why an mp4 could not be written, "" where it was or where there is no video.
     """
-    device = device or torch.device("cpu")
-    content = read_checkpoint(run / checkpoint)
-    config = override(Config(), content["config"], str(run / checkpoint))
-    dataset = Dataset(**content["dataset"], splits={}, codecs={})
-    known = content["codec"]
-    codec = load_codec(codec_source or known["source"], (config.level,), device)
-    speaks = codec.codes_id == known.get("codes_id", known["id"])
-    if not speaks or (codec_source is None and codec.id != known["id"]):
-        raise ValueError(
-            f"{run}: was trained with codec {known['id']}, the codec loaded is {codec.id}; "
-            "give the right one, or one fine-tuned from it, with --codec"
-        )
-    inputs = input_specs(config, dataset)
-    generator = build_generator(config, inputs, codec.codebook(config.level).cpu())
-    load_state(generator, content["network"], f"{run / checkpoint}: network")
-    return Trained(
-        config, dataset, codec, generator.to(device).eval(), content["step"], device
-    )  # fmt: skip
+
+    piece: Piece
+    wav: Path
+    mp4: Path | None = None
+    error: str = ""
 
 
-def check_genre(trained: Trained, genre: str, needed: bool) -> None:
+def generate(
+    run: Run,
+    out: str | os.PathLike[str],
+    *,
+    video: str | os.PathLike[str] | None = None,
+    shards: str | os.PathLike[str] | Url | None = None,
+    split: str = "test",
+    genre: str = "",
+    seed: int = 0,
+    denoised: bool = False,
+    options: Iterable[str] | Mapping[str, Any] = (),
+) -> list[Generated]:
+    """Generate music for one video, or for a split of shards, and write it into the folder `out`.
+
+    A video's features are made as those of the run's training data were, by the package
+    `pipeline`, which must be installed. `genre`, where given, stands in for the segments' own;
+    `options` are those of the run's family, as a dict or as "key=value".
+
+    Raises ValueError and OSError, saying what to do, where video, shards or options do not fit
+    the run. An mp4 that cannot be written is no error: `Generated.error` names it.
+    """
+    if (video is None) == (shards is None):
+        raise ValueError("give a video, or shards: one of the two")
+    check_genre(run, genre, needed=video is not None)
+    chosen = chosen_options(run, options)
+    torch.manual_seed(seed)
+    out = Path(out)
+    if video is not None:
+        return _for_video(run, Path(video), out, genre, denoised, chosen)
+    return _for_split(run, to_location(shards), out, split, genre, denoised, chosen)
+
+
+def chosen_options(run: Run, options: Iterable[str] | Mapping[str, Any]) -> Any:
+    """Return the options of generation of the run's family; ValueError for unknown ones."""
+    plain = run.model.Options()
+    if options and not fields(plain):
+        raise ValueError(f"generation by the family {run.family} has no options; got {options!r}")
+    if isinstance(options, Mapping):
+        return override(plain, options, "options")
+    return load(plain, options)
+
+
+def _for_video(
+    run: Run, video: Path, out: Path, genre: str, denoised: bool, options: Any
+) -> list[Generated]:
+    with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
+        root = Path(folder) / "shards"
+        build_features(video, run, root)
+        dataset = load_dataset(root)
+        splits = [split for split in dataset.splits if dataset.segments(split)]
+        pieces = (p for s in splits for p in read_pieces(root, run, dataset, s, genre))
+        written = write_pieces(run, pieces, out, dataset.untrained, denoised, options)
+    made = []
+    for piece, wav in written:
+        mp4 = wav.with_suffix(".mp4")
+        mux(video, wav, piece.start_s, mp4)
+        print(mp4)
+        made.append(Generated(piece, wav, mp4))
+    return made
+
+
+def _for_split(
+    run: Run, root: Location, out: Path, split: str, genre: str, denoised: bool, options: Any
+) -> list[Generated]:
+    dataset = load_dataset(root)
+    pieces = read_pieces(root, run, dataset, split, genre)
+    written = write_pieces(run, pieces, out, dataset.untrained, denoised, options)
+    if not has_pipeline():
+        print("wav only: pipeline and av, the packages that write mp4, are not both installed here")
+        return [Generated(piece, wav) for piece, wav in written]
+    made = []
+    for piece, wav in written:
+        video, mp4 = find_video(dataset.source, piece.source), wav.with_suffix(".mp4")
+        if video is None:
+            made.append(Generated(piece, wav))
+            continue
+        try:
+            mux(video, wav, piece.start_s, mp4, piece.stop_s, piece.box_px)
+            print(mp4)
+            made.append(Generated(piece, wav, mp4))
+        except ValueError as error:
+            made.append(Generated(piece, wav, error=str(error)))
+    if absent := sum(piece.mp4 is None and not piece.error for piece in made):
+        print(f"wav only for {absent} of {len(made)}: their videos are not where they came from")
+    return made
+
+
+def check_genre(run: Run, genre: str, needed: bool) -> None:
     """Refuse a genre that the run does not know or has no use for, and a missing one if needed."""
-    if trained.generator.genre is None:
+    if GENRE not in run.model.inputs.specs:
         if genre:
             raise ValueError(f"--genre {genre}: the run was trained without the genre as an input")
     elif genre or needed:
@@ -82,45 +146,29 @@ def check_genre(trained: Trained, genre: str, needed: bool) -> None:
 
 
 @torch.no_grad()
-def generate(trained: Trained, piece: Piece) -> Tensor:
+def music_of(run: Run, piece: Piece, options: Any = None) -> Tensor:
     """Return the music (N,) of one piece, as long as the windows it covers, not clipped."""
-    level, device = trained.config.level, trained.device
-    samples = piece.segments * trained.dataset.samples
-    length = -(-samples // trained.codec.hop(level))
-    in_one = trained.generator.any_length
-    passes = 1 if in_one else piece.segments
-
-    def batch(array: np.ndarray | None) -> Tensor | None:
-        if array is None:
-            return None
-        return torch.from_numpy(array.reshape(passes, -1, array.shape[-1])).to(device)
-
-    genre = None
-    if trained.generator.genre is not None:
-        index = genre_index(piece.genre, piece.video_id)
-        genre = torch.full((passes,), index, device=device)
-    steps = length if in_one else LEVELS[level].steps(trained.dataset.samples)
-    latents = trained.generator(batch(piece.motion), batch(piece.visual), steps, genre)
-    codes = trained.codec.quantise(latents, level)
-    if not in_one:
-        codes = join_codes(codes, trained.dataset.samples, LEVELS[level].hop, length)
-    return trained.codec.decode(codes, level)[0, :samples].cpu()
+    samples = piece.segments * run.dataset.samples
+    steps = {name: ceil(samples / samples_per_code(run.codec, name)) for name in run.model.levels}
+    codes = run.model.generate(inputs_of_piece(run, piece, 1), steps, options)
+    return run.codec.decode(codes[run.level], run.level)[0, :samples].cpu()
 
 
-def join_codes(codes: Tensor, samples: int, hop: int, length: int) -> Tensor:
-    """Lay the codes (n, L) of windows of `samples` out on one grid (1, length) of step `hop`.
-
-    A window is seldom a whole number of codes: each position takes the code that is sounding at its
-    middle, so that no window drifts; at most one code is repeated at a border.
-    """
-    middle = torch.arange(length) * hop + hop // 2
-    window = (middle // samples).clamp(max=len(codes) - 1)
-    within = ((middle - window * samples) // hop).clamp(max=codes.shape[1] - 1)
-    return codes[window, within][None]
+def inputs_of_piece(run: Run, piece: Piece, count: int) -> dict[str, Tensor]:
+    """Return what the run reads of a piece as `count` equal parts: (count, T, D) by name."""
+    inputs: dict[str, Tensor] = {}
+    for name, spec in run.model.inputs.specs.items():
+        if name == GENRE:
+            index = genre_index(piece.genre, piece.video_id)
+            inputs[name] = torch.full((count,), index, device=run.device)
+        else:
+            array = piece.inputs[name].reshape(count, -1, spec.features)
+            inputs[name] = torch.from_numpy(array).to(run.device)
+    return inputs
 
 
 def read_pieces(
-    root: Path, trained: Trained, dataset: Dataset, split: str, genre: str = ""
+    root: Path, run: Run, dataset: Dataset, split: str, genre: str = ""
 ) -> Iterator[Piece]:
     """Yield the split's videos, each once its last segment is read, cut where a segment is missing.
 
@@ -130,7 +178,7 @@ def read_pieces(
     """
     if not dataset.segments(split):
         raise ValueError(f"{root}: {dataset.no_segments(split)}")
-    suffixes = check_features(root, trained, dataset)
+    suffixes = check_features(root, run, dataset)
     shards = [root / shard.name for shard in dataset.splits[split]]
     ahead = Counter(
         split_key(raw["__key__"])[0] for path in shards for raw in read_tar(path, wanted=())
@@ -148,18 +196,17 @@ def read_pieces(
                     yield replace(piece, genre=genre or piece.genre)
 
 
-def check_features(root: Path, trained: Trained, dataset: Dataset) -> list[str]:
+def check_features(root: Path, run: Run, dataset: Dataset) -> list[str]:
     """Return the members the generator reads; ValueError where the shards' are of another kind."""
-    used = {MOTION: trained.generator.motion, VISUAL: trained.generator.visual}
-    suffixes = [suffix for suffix, module in used.items() if module is not None]
-    if window_samples(dataset.window_s) != trained.dataset.samples:
+    suffixes = [name for name in run.model.inputs.names if name != GENRE]
+    if window_samples(dataset.window_s) != run.dataset.samples:
         raise ValueError(
             f"{root}: windows of {dataset.window_s} s; the run was trained on "
-            f"{trained.dataset.window_s} s: build the shards with --window-s "
-            f"{trained.dataset.window_s}"
+            f"{run.dataset.window_s} s: build the shards with --window-s "
+            f"{run.dataset.window_s}"
         )
     for suffix in suffixes:
-        got, expected = dataset.fields.get(suffix), trained.dataset.fields[suffix]
+        got, expected = dataset.fields.get(suffix), run.dataset.fields[suffix]
         if got != expected:
             raise ValueError(
                 f"{root}: {suffix} is {got}, the run was trained on {expected}; "
@@ -169,19 +216,20 @@ def check_features(root: Path, trained: Trained, dataset: Dataset) -> list[str]:
 
 
 def write_pieces(
-    trained: Trained,
+    run: Run,
     pieces: Iterable[Piece],
     out: Path,
     untrained: Iterable[str],
     denoised: bool = False,
+    options: Any = None,
 ) -> list[tuple[Piece, Path]]:
     """Write one wav per piece and generated.json into `out`.
 
     With `denoised` each piece is denoised as a whole, and what that took out is told. Return the
     pieces, without their features, and their files.
     """
-    untrained = sorted({*untrained, *trained.dataset.untrained})
-    notes = labels(trained.codec.note, untrained)
+    untrained = sorted({*untrained, *run.dataset.untrained})
+    notes = labels(run.codec.note, untrained)
     written: list[tuple[Piece, Path]] = []
     rows = []
     for piece in pieces:
@@ -189,7 +237,7 @@ def write_pieces(
         if not piece.alone:
             name += f"_seg{piece.first:04d}-{piece.last:04d}"
         path = out / f"{name}.wav"
-        audio = generate(trained, piece).numpy()
+        audio = music_of(run, piece, options).numpy()
         taken = {}
         if denoised:
             before, audio = audio, denoise(audio)
@@ -212,16 +260,13 @@ def write_pieces(
         if denoised:
             note += f", denoising took {taken['denoising_removed_share']:.1%} of the energy"
         print(f"{path}: {seconds:.2f} s{note}", flush=True)
-        written.append((replace(piece, motion=None, visual=None), path))
+        written.append((replace(piece, inputs={}), path))
     summary = {
-        "codec": trained.codec.id,
-        "step": trained.step,
-        "level": trained.config.level,
-        "inputs": [
-            name
-            for name in ("motion", "visual", "genre")
-            if getattr(trained.generator, name) is not None
-        ],
+        "codec": run.codec.id,
+        "step": run.step,
+        "family": run.family,
+        "level": run.level,
+        "inputs": [shown(name) for name in run.model.inputs.names],
         "denoised": denoised,
         "labels": notes,
         "generated": rows,

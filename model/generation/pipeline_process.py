@@ -13,7 +13,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from model.contract.segment import WAV
+from model.data.inputs import shown
+from model.generation.run import Run
 
 BUILD_OPTIONS = (
     *("motion", "visual", "weights", "window_s", "visual_windows", "precision"),
@@ -46,7 +49,7 @@ def run_pipeline(arguments: Sequence[str]) -> str:
     return done.stdout
 
 
-def build_features(video: Path, build: dict[str, Any], out: Path) -> None:
+def build_features(video: Path, run: Run, out: Path) -> None:
     """Write shards of one video into `out`, with the options the training data was built with.
 
     The picture alone decides where the segments are; the video's own sound is not read.
@@ -55,6 +58,10 @@ def build_features(video: Path, build: dict[str, Any], out: Path) -> None:
     """
     if not video.is_file():
         raise FileNotFoundError(f"{video}: no such video")
+    build = dict(run.dataset.build)
+    for suffix in run.dataset.fields:
+        if suffix != WAV and suffix not in run.model.inputs.specs:
+            build[shown(suffix)] = "none"  # the run reads no such feature
     arguments = ["build", "--dataset", "folder", "--source", str(video), "--out", str(out)]
     arguments += ["--engine", "local", "--no-sound"]
     for name in BUILD_OPTIONS:
@@ -71,7 +78,7 @@ def build_features(video: Path, build: dict[str, Any], out: Path) -> None:
         if row["code"] == "missing_motion":
             raise ValueError(
                 f"{video}: the run knows motion from {build['motion']} annotations, and this video "
-                "has none beside it: put it there (docs/pipeline.md says how it is called), or "
+                "has none beside it: put it there (docs/guide/build.md says how it is called), or "
                 "train on poses from the picture (pipeline build --motion mmpose)"
             ) from None
         raise ValueError(f"{row['status']}: {row['stage']}: {row['message']}") from None

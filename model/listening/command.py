@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
+from model.runtime.arguments import location
 
-def add_arguments(parser: argparse.ArgumentParser, to_location: Callable[[str], object]) -> None:
-    """Add the three commands; `place` reads a folder or the address of one."""
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the three commands of `model mos`."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     sub = commands.add_parser("prepare", help="make a blinded set of generated and true music")
     sub.add_argument(
         "--system", dest="systems", type=_system, action="append", required=True,
         metavar="NAME=DIR", help="what model generate --out DIR wrote; once for each system",
     )  # fmt: skip
-    sub.add_argument("--shards", type=to_location, required=True, help="the true music's data set")
+    sub.add_argument("--shards", type=location, required=True, help="the true music's data set")
     sub.add_argument("--split", default="test", help="that was generated from (default test)")
     sub.add_argument("--out", type=Path, required=True, help="the set's folder, to be made")
     sub.add_argument("--parts", type=_parts, default=("coherence", "quality"), metavar="PART,…",

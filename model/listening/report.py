@@ -223,11 +223,11 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         if others := content["paper_only"]:
             yield "the paper's others: " + ", ".join(f"{n} {v}" for n, v in others.items())
         alphas = content["agreement"]
-        found = {k: "–" if v is None else f"{v:.2f}" for k, v in alphas.items()}
+        agreement = {k: "–" if v is None else f"{v:.2f}" for k, v in alphas.items()}
         yield (
-            f"agreement: Krippendorff's alpha {found['alpha_ordinal']} (ordinal), "
-            f"{found['alpha_interval']} (interval), "
-            f"{found['alpha_ordinal_without_anchors']} (ordinal, systems alone)"
+            f"agreement: Krippendorff's alpha {agreement['alpha_ordinal']} (ordinal), "
+            f"{agreement['alpha_interval']} (interval), "
+            f"{agreement['alpha_ordinal_without_anchors']} (ordinal, systems alone)"
         )
         ranged = [row for row in content["systems"] if row["interval"]]
         if any(min(row["listeners"], row["clips"]) < FEW for row in ranged):

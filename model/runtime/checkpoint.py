@@ -21,6 +21,7 @@ LAST, BEST = "last.pt", "best.pt"
 Parts = Mapping[str, tuple[type, tuple[str, ...]]]
 
 CONTENT: Parts = {
+    "family": (str, ()),
     "config": (dict, ()),
     "dataset": (
         dict, ("name", "window_s", "fields", "build", "source", "untrained", "schema"),
@@ -29,13 +30,11 @@ CONTENT: Parts = {
     "codec": (dict, ("id", "source", "note")),
     "step": (int, ()),
     "position": (dict, ("epoch", "batch")),
-    "best_mel": (float, ()),
-    "network": (dict, ()),
-    "optimiser": (dict, ()),
-    "adversary": (dict, ("network", "optimiser")),
+    "best": (float, ()),
     "rng": (dict, ("cpu",)),
 }  # fmt: skip
-"""What a checkpoint holds: each part's type, and the keys within it that are read by name."""
+"""What every run's checkpoint holds beside its model's own parts: each part's type, and the keys
+within it that are read by name."""
 
 UNFIT = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 """What torch raises for content that is not as it expects it."""
@@ -97,13 +96,26 @@ def read_checkpoint(
     found = content.get("format")
     if number is not None and (type(found) is not int or found != number):
         raise ValueError(f"{path}: no checkpoint of `model train` (format {number})")
+    content = upgraded(content)
+    check_parts(content, parts, path)
+    return content
+
+
+def upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a run of an earlier version as this one writes it."""
+    if "best_mel" in content and "network" in content:
+        content = {"family": "d2m-gan", **content, "best": content["best_mel"]}
+    return content
+
+
+def check_parts(content: Mapping[str, Any], parts: Parts, path: Path) -> None:
+    """Raise ValueError, naming the file, where a part is missing or of another type."""
     for name, (kind, keys) in parts.items():
         part = content.get(name)
         if not isinstance(part, kind):
             raise ValueError(f"{path}: {name} is {type(part).__name__}, expected {kind.__name__}")
         if isinstance(part, dict) and (absent := [key for key in keys if key not in part]):
             raise ValueError(f"{path}: {name} has no {', '.join(absent)}; train it again")
-    return content
 
 
 def unreadable(error: BaseException) -> str:

@@ -21,17 +21,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.audio import LogMel
-from model.codecs.jukebox import VQVAE, Codec, find_weights, load_codec, read_weights, write_weights
+from model.audio import LogMel, mel_loss, wave_loss
+from model.codecs.base import Codec, load_codec
+from model.codecs.jukebox import VQVAE, find_weights, read_weights, write_weights
 from model.codecs.jukebox.weights import Weights
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
 from model.contract.segment import LEVELS
 from model.contract.storage import Location
-from model.data.source import Batch, Source, spread_batches
+from model.data.source import Batch, Source, open_source, spread_batches
 from model.data.stream import Position, TrainingStream, training_batches
 from model.families.d2m_gan.discriminators import Adversary, MultiScale
-from model.families.d2m_gan.losses import mel_loss, wave_loss, weighted_total
+from model.families.d2m_gan.losses import weighted_total
 from model.runtime.checkpoint import (
     Parts,
     check_finite,
@@ -100,7 +101,7 @@ def build(
 
 def train_step(state: State, batch: Batch) -> dict[str, Tensor]:
     """Train the adversary, then the decoder, on one batch; return losses by log tag."""
-    fake = decode(state, batch.codes)
+    fake = decode(state, batch.codes[state.config.level])
     real = batch.audio[:, : fake.shape[1]]
     part = judged(state.config, state.step, fake.shape[1])
     hinge = state.adversary.step(real[:, None, part], fake[:, None, part])
@@ -116,7 +117,7 @@ def train_step(state: State, batch: Batch) -> dict[str, Tensor]:
 
 def decode(state: State, codes: Tensor) -> Tensor:
     """Map codes (B, L) to sound (B, L * hop) with the decoder in training."""
-    entries = state.codec.lookup(codes, state.config.level)
+    entries = state.codec.embed(codes, state.config.level)
     with torch.autocast(state.device.type, torch.bfloat16, enabled=state.config.bf16):
         return state.decoder(entries).float()
 
@@ -148,7 +149,9 @@ def validate(state: State, source: Source) -> dict[str, float]:
     sums, count = {"val/mel": 0.0, "val/wave": 0.0}, 0
     for batch in spread_batches(source, state.config.batch_size, state.config.val_segments):
         batch = batch.to(state.device)
-        sound = state.decoder(state.codec.lookup(batch.codes, state.config.level))
+        sound = state.decoder(
+            state.codec.embed(batch.codes[state.config.level], state.config.level)
+        )
         sums["val/mel"] += mel_loss(sound, batch.audio, state.log_mel).item() * len(batch)
         sums["val/wave"] += wave_loss(sound, batch.audio).item() * len(batch)
         count += len(batch)
@@ -161,7 +164,10 @@ def samples(state: State, source: Source) -> Iterator[tuple[str, dict[str, Tenso
     level = state.config.level
     for batch in spread_batches(source, 1, state.config.sample_segments):
         batch = batch.to(state.device)
-        before, now = state.codec.decode(batch.codes, level), decode(state, batch.codes)
+        before, now = (
+            state.codec.decode(batch.codes[level], level),
+            decode(state, batch.codes[state.config.level]),
+        )
         sounds = {"truth": batch.audio, "before": before, "fine-tuned": now}
         yield batch.keys[0], {name: audio[0].cpu() for name, audio in sounds.items()}
 
@@ -302,10 +308,7 @@ def finetune(
     dataset = load_dataset(root)
     named = choose_codec(dataset, codec_source, root)
     codec = load_codec(named, (config.level,), device)
-    source = Source(
-        root, dataset, "train", codec.codes_id, config.level, codec.bins(config.level),
-        use_motion=False, use_visual=False,
-    )  # fmt: skip
+    source = open_source(root, dataset, "train", codec, [config.level], inputs=())
     config = replace(config, batch_size=min(config.batch_size, source.segments))
     val = replace(source, split="val") if dataset.segments("val") else None
     state = build(config, dataset, codec, read_weights(find_weights(named)[0]), device)

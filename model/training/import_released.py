@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from model.codecs.jukebox import load_codec
+from model.codecs.base import load_codec
 from model.contract.dataset import load_dataset
+from model.contract.kinds import D2M_GAN
 from model.data.source import codes_of
 from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.released_weights import load_released
@@ -34,6 +35,6 @@ def import_released(
     codec = load_codec(source, (config.level,))
     check_window(config, dataset, root)
     codes_of(dataset, codec.codes_id, root)
-    state = build(config, dataset, codec, torch.device("cpu"))
-    load_released(state.network, motion, rest)
+    state = build(D2M_GAN, config, dataset, codec, torch.device("cpu"))
+    load_released(state.model.network, motion, rest)
     save(state, run)

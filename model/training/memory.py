@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from model.data.source import Batch
-from model.families.d2m_gan.family import train_step
 from model.runtime.distributed import Team
 from model.training.state import State
 
@@ -15,7 +14,7 @@ def step_in_memory(state: State, batch: Batch, team: Team) -> dict[str, Tensor]:
     """Take a step; where memory runs out, raise ValueError that says which batch size fits."""
     step = state.step + 1
     try:
-        return train_step(state, batch)
+        return state.model.step(batch)
     except torch.OutOfMemoryError as error:
         asked = str(error).partition("\n")[0]
     # Out of the handler, whose traceback holds the tensors of the step.
@@ -37,12 +36,12 @@ def largest_fit(state: State, batch: Batch) -> int:
     """
     items = len(batch) // 2
     while items:
-        for optimiser in (state.optimiser, state.adversary.optimiser):
+        for optimiser in state.model.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
         if state.device.type == "cuda":
             torch.cuda.empty_cache()
         try:
-            train_step(state, batch.head(items))
+            state.model.step(batch.head(items))
         except torch.OutOfMemoryError:
             items //= 2
         else:

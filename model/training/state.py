@@ -9,24 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.audio import LogMel
-from model.codecs.jukebox import Codec
+from model.codecs.base import Codec
 from model.contract.dataset import Dataset
+from model.contract.kinds import FAMILIES
 from model.contract.segment import window_samples
 from model.contract.storage import Location
-from model.data.inputs import Inputs
 from model.data.source import Source, codes_of, spread_batches
 from model.data.stream import Position
-from model.families.d2m_gan.config import Config
-from model.families.d2m_gan.discriminators import Adversary, build_adversary
-from model.families.d2m_gan.generator import build_generator, input_specs
-from model.runtime.checkpoint import LAST, differences, load_state, save_torch, tensors
+from model.families.base import Model
+from model.runtime.checkpoint import LAST, check_parts, differences, save_torch, tensors
 from model.runtime.distributed import Team
-from model.runtime.optimiser import adam, set_rate
 from model.runtime.resume import BEGIN_ANEW, other_settings, refuse_other
 from model.runtime.settings import to_dict
+from model.training.config import RunConfig
 
 ADVICE = (
     "lower lr_generator or lr_discriminator, and --resume from the last checkpoint, which is from "
@@ -36,23 +33,21 @@ ADVICE = (
 
 @dataclass
 class State:
-    """Everything a run holds. Steps call `generator`, which may wrap `network` (its weights)."""
+    """Everything a run holds: a model of one family, and where its training stands."""
 
-    config: Config
+    family: str
+    config: RunConfig
     dataset: Dataset
-    codec: Codec
-    inputs: Inputs
+    model: Model
     device: torch.device
-    network: nn.Module
-    generator: nn.Module
-    adversary: Adversary
-    optimiser: torch.optim.Optimizer
-    log_mel: LogMel
-    scale: float
-    """What latents are divided by before the adversary and the codebook loss."""
     step: int = 0
     position: Position = field(default_factory=Position)
-    best_mel: float = math.inf
+    best: float = math.inf
+    """The least value of the model's best figure so far."""
+
+    @property
+    def codec(self) -> Codec:
+        return self.model.codec
 
 
 def choose_codec(dataset: Dataset, asked: str | None, root: Location) -> str:
@@ -70,7 +65,7 @@ def choose_codec(dataset: Dataset, asked: str | None, root: Location) -> str:
     return next(iter(dataset.codecs.values())).source
 
 
-def check_window(config: Config, dataset: Dataset, root: Location) -> None:
+def check_window(config: RunConfig, dataset: Dataset, root: Location) -> None:
     """Raise ValueError for shards of another window than the configuration asks for."""
     if config.window_s and window_samples(config.window_s) != dataset.samples:
         raise ValueError(
@@ -79,41 +74,30 @@ def check_window(config: Config, dataset: Dataset, root: Location) -> None:
         )
 
 
-def build(config: Config, dataset: Dataset, codec: Codec, device: torch.device) -> State:
-    """Make networks, adversary and optimisers from the seed."""
+def build(
+    family: str, config: RunConfig, dataset: Dataset, codec: Codec, device: torch.device
+) -> State:
+    """Make a model and its optimisers from the seed."""
     torch.manual_seed(config.seed)
-    inputs = input_specs(config, dataset)
-    codebook = codec.codebook(config.level)
-    network = build_generator(config, inputs, codebook.cpu()).to(device)
-    return State(
-        config=config,
-        dataset=dataset,
-        codec=codec,
-        inputs=inputs,
-        device=device,
-        network=network,
-        generator=network,
-        adversary=build_adversary(config, codec.emb_width, device),
-        optimiser=adam(network.parameters(), config.lr_generator, config.betas),
-        log_mel=LogMel().to(device),
-        scale=codebook.std().item() if config.unit_scale else 1.0,
-    )
+    kind: type[Model] = FAMILIES.get(family)
+    model = kind(config, kind.inputs_of(config, dataset), codec, device)
+    model.start_training()
+    return State(family, config, dataset, model, device)
 
 
 def measure_inputs(state: State, source: Source, segments: int = 256) -> None:
-    """Let the input modules take mean and deviation from segments spread over the split.
+    """Let the model take mean and deviation of its inputs from segments spread over the split.
 
-    Motion (B, T, D) and visual (B, W, D) of at most `segments` segments are held at once.
+    The inputs (B, T, D) of at most `segments` segments are held at once.
     """
-    held: dict[str, list[Tensor]] = {
-        name: [] for name in ("motion", "visual") if getattr(state.network, name) is not None
-    }
+    held: dict[str, list[Tensor]] = {name: [] for name in state.model.wants_measures()}
+    if not held:
+        return
     for batch in spread_batches(source, state.config.batch_size, segments):
         for name, values in held.items():
-            values.append(getattr(batch, name))
+            values.append(batch.inputs[name])
     for name, values in held.items():
-        measured = torch.cat(values).to(state.device)
-        getattr(state.network, name).standardise.measure(measured)
+        state.model.measure_inputs(name, torch.cat(values).to(state.device))
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
@@ -138,7 +122,9 @@ def save(
     facts = {k: v for k, v in asdict(state.dataset).items() if k not in ("splits", "codecs")}
     codec = state.codec
     source = codec.source or state.dataset.codecs[codec.codes_id].source
+    parts = state.model.state_dict()
     content = {
+        "family": state.family,
         "config": to_dict(state.config),
         "dataset": facts,
         "data": data_facts(state.dataset),
@@ -150,14 +136,12 @@ def save(
         },
         "step": state.step,
         "position": asdict(state.position),
-        "best_mel": state.best_mel,
-        "network": state.network.state_dict(),
-        "optimiser": state.optimiser.state_dict(),
-        "adversary": state.adversary.state_dict(),
+        "best": state.best,
+        **parts,
         "rng": rng,
     }
-    for part in ("network", "optimiser", "adversary"):
-        for path, tensor in tensors(content[part], part):
+    for part, values in parts.items():
+        for path, tensor in tensors(values, part):
             if not tensor.isfinite().all():
                 raise ValueError(f"step {state.step}: {path} is not finite; {ADVICE}")
     save_torch(run / name, content)
@@ -190,6 +174,11 @@ def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team(
     the run began with.
     """
     config = state.config
+    if content["family"] != state.family:
+        raise ValueError(
+            f"{run}: is a run of the family {content['family']}, not of {state.family}; give "
+            f"--family {content['family']}, or {BEGIN_ANEW}"
+        )
     found = {
         "another configuration": other_settings(content["config"], config, str(run)),
         "other data": other_data(content["data"], data_facts(state.dataset)),
@@ -207,12 +196,9 @@ def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team(
             f"depends on how many there are; go on with torchrun --nproc-per-node {len(rngs)} "
             "(in all), or choose another --out"
         )
-    load_state(state.network, content["network"], f"{run}: network")
-    load_state(state.optimiser, content["optimiser"], f"{run}: optimiser")
-    load_state(state.adversary, content["adversary"], f"{run}: adversary")
-    set_rate(state.optimiser, config.lr_generator)
-    set_rate(state.adversary.optimiser, config.lr_discriminator)
-    state.step, state.best_mel = content["step"], content["best_mel"]
+    check_parts(content, state.model.parts, run / LAST)
+    state.model.load_state_dict(content, str(run))
+    state.step, state.best = content["step"], content["best"]
     state.position = Position(**content["position"])
     rng = rngs[team.rank]
     torch.set_rng_state(rng["cpu"])

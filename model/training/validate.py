@@ -9,34 +9,29 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from model.audio import LogMel, mel_loss, wave_loss
 from model.data.source import Source, spread_batches
-from model.families.d2m_gan.losses import codebook_loss, mel_loss, wave_loss
 from model.measures.beats import SCORES, beats_scores, mean_scores
 from model.training.state import State
 
 
 @torch.no_grad()
 def validate(state: State, source: Source) -> dict[str, float]:
-    """Return losses, code accuracy and rhythm on `val_segments` spread over the split, by log tag.
+    """Return figures, code accuracy and rhythm on `val_segments` spread over the split, by log tag.
 
     In float32, as `generate` runs, whatever the precision of training.
     """
-    config, level = state.config, state.config.level
+    config, model = state.config, state.model
+    level, log_mel = model.sound_level, LogMel().to(state.device)
     sums: dict[str, float] = {}
     clips: list[dict[str, float]] = []
     with eval_mode(state):
         for batch in spread_batches(source, config.batch_size, config.val_segments):
             batch = batch.to(state.device)
-            real = state.codec.lookup(batch.codes, level)
-            fake = state.network(batch.motion, batch.visual, batch.codes.shape[1], batch.genre)
-            codes = state.codec.quantise(fake, level)
-            audio = state.codec.decode(codes, level)
-            values = {
-                "val/codebook": codebook_loss(fake, real, state.scale),
-                "val/wave": wave_loss(audio, batch.audio),
-                "val/mel": mel_loss(audio, batch.audio, state.log_mel),
-                "val/accuracy": (codes == batch.codes).float().mean(),
-            }
+            values, codes = model.validate(batch)
+            audio = state.codec.decode(codes[level], level)
+            values["val/wave"] = wave_loss(audio, batch.audio)
+            values["val/mel"] = mel_loss(audio, batch.audio, log_mel)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(batch)
             # The decoder gives back less than a hop less than it was given.
@@ -54,18 +49,17 @@ def validate(state: State, source: Source) -> dict[str, float]:
 @torch.no_grad()
 def sample(state: State, source: Source) -> dict[str, dict[str, Tensor]]:
     """Return, by key, audio (N,) as recorded ("truth"), through the codec, and generated."""
-    found = {}
+    model, codec = state.model, state.codec
+    level, found = model.sound_level, {}
     with eval_mode(state):
         for batch in spread_batches(source, 1, state.config.sample_segments):
-            batch, level = batch.to(state.device), state.config.level
-            steps = batch.codes.shape[1]
-            latents = state.network(batch.motion, batch.visual, steps, batch.genre)
+            batch = batch.to(state.device)
+            steps = {name: codes.shape[-1] for name, codes in batch.codes.items()}
+            codes = model.generate(batch.inputs, steps)
             found[batch.keys[0]] = {
                 "truth": batch.audio[0].cpu(),
-                "reconstruction": state.codec.decode(batch.codes, level)[0].cpu(),
-                "generated": state.codec.decode(state.codec.quantise(latents, level), level)[
-                    0
-                ].cpu(),
+                "reconstruction": codec.decode(batch.codes[level], level)[0].cpu(),
+                "generated": codec.decode(codes[level], level)[0].cpu(),
             }
     return found
 
@@ -76,8 +70,8 @@ def eval_mode(state: State) -> Iterator[None]:
     devices = [state.device] if state.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(state.config.seed)
-        state.network.eval()
+        state.model.network.eval()
         try:
             yield
         finally:
-            state.network.train()
+            state.model.network.train()

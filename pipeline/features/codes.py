@@ -1,4 +1,4 @@
-"""`pipeline extract-codes`: JukeBox codes of every segment, in tars beside the features' tars.
+"""`pipeline extract-codes`: a codec's codes of every segment, in tars beside the features' tars.
 
 The unit of work is one video's segments. Its codes are stored under the hash of its sound, so a
 killed run goes on where it was and a shard that was cut differently costs nothing.
@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model.contract.dataset import Codes, load_dataset, save_dataset
-from model.contract.segment import LEVELS, WAV, split_key
+from model.contract.dataset import Codes, CodeStream, load_dataset, save_dataset
+from model.contract.segment import WAV, split_key
 from model.contract.shards import check_whole, npy_bytes, read_wav, write_shard
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.ledger import Ledger, result_key
@@ -26,9 +26,6 @@ from pipeline.engine.progress import progress
 from pipeline.engine.ray import RayEngine
 from pipeline.engine.time_limit import ITEM_LIMIT_S
 
-LEVEL_NAMES = tuple(LEVELS)
-NAMES = ("demo", "jukebox-5b")
-"""Codecs that are known by name; any other is a file."""
 EXAMPLES = 3
 """Failed videos that the error names."""
 
@@ -55,29 +52,34 @@ class VideoCodes:
 def extract_codes(
     root: Path,
     source: str,
-    levels: Sequence[str] = LEVEL_NAMES,
+    levels: Sequence[str] | None = None,
     engine: LocalEngine | RayEngine | None = None,
     limit_s: float = ITEM_LIMIT_S,
 ) -> str:
     """Write `codes/<codec id>/*.tar` for every shard, list them in dataset.json, return the id.
 
-    One video may take `limit_s` seconds (0: no limit). A data set has the codes of all its segments
+    Without `levels` those are taken that the codec gives by default. One video may take `limit_s`
+    seconds (0: no limit). A data set has the codes of all its segments
     or none: where videos fail, the codes of the others are stored and no tar is written.
 
     Raises FileNotFoundError or ValueError for what the user must change, OSError, once all videos
     had their turn, if some could not be encoded, and at once where nothing can be written.
     """
-    from model.codecs.jukebox import load_codec
+    from model.codecs.base import load_codec, recorded_source, streams_of
 
     dataset = load_dataset(root)
     if WAV not in dataset.fields:
         raise ValueError(f"{root}: built with --no-sound: no sound to encode; build it without")
     codec = load_codec(source, levels=levels)
     before = dataset.codecs.get(codec.codes_id)
-    levels = [n for n in LEVEL_NAMES if n in levels or (before and n in before.levels)]
+    known = {*codec.levels, *(before.levels if before else ())}
+    if known != set(codec.levels):  # codes of other levels stay beside the new ones
+        codec = load_codec(source, levels=sorted(known))
+    levels = [*codec.levels]
     results = root.resolve() / ".work" / "results"
     stage = Encode(str(source), codec.codes_id, tuple(levels), results, limit_s=limit_s)
-    entry = Codes(levels, _recorded(source), codec.note)
+    streams = streams_of(codec, levels, dataset.samples)
+    entry = Codes(levels, recorded_source(source), codec.note, {}, codec.sample_rate_hz, streams)
     jobs = {}
     for shard in (shard for shards in dataset.splits.values() for shard in shards):
         check_whole(root / shard.name, shard)
@@ -98,7 +100,7 @@ def extract_codes(
     folder = root / "codes" / codec.codes_id
     for split, shards in dataset.splits.items():
         entry.splits[split] = [
-            write_shard(folder / shard.name, _members(stage, jobs[shard.name], results, levels))
+            write_shard(folder / shard.name, _members(stage, jobs[shard.name], results, streams))
             for shard in shards
         ]
     listed = {shard.name for shards in entry.splits.values() for shard in shards}
@@ -108,11 +110,6 @@ def extract_codes(
     dataset.codecs[codec.codes_id] = entry
     save_dataset(root, dataset)
     return codec.codes_id
-
-
-def _recorded(source: str | Path) -> str:
-    """Return how dataset.json names a codec: by its name, or by a path that holds anywhere."""
-    return str(source) if str(source) in NAMES else str(Path(source).resolve())
 
 
 def _failures(failed: Sequence[VideoCodes], total: int) -> str:
@@ -188,7 +185,7 @@ class Encode:
         return VideoCodes(video.shard, video.keys, video.spans, result, outcome)
 
     def _encode(self, video: VideoCodes) -> str:
-        """Store what is missing of a video's codes, uint16 (n, L) a level; return their key."""
+        """Store what is missing of a video's codes, uint16 (n, …, L) a level; return their key."""
         sound = video.sound()
         key = hashlib.sha256(b"".join(hashlib.sha256(wav).digest() for wav in sound)).hexdigest()
         missing = [n for n in self.levels if not self.ledger.read("codes", self.key(key, n))]
@@ -214,7 +211,7 @@ class Encode:
         if self._codec is None:
             import torch
 
-            from model.codecs.jukebox import load_codec
+            from model.codecs.base import load_codec
 
             device = "cuda" if torch.cuda.is_available() else "cpu"
             codec = load_codec(self.source, levels=self.levels, device=device)
@@ -231,17 +228,17 @@ def _members(
     stage: Encode,
     videos: Sequence[VideoCodes],
     results: dict[tuple[str, tuple[str, ...]], str],
-    levels: Sequence[str],
+    streams: Mapping[str, CodeStream],
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     for video in videos:
         sound = results[video.shard.name, video.keys]
-        codes = [stage.ledger.read("codes", stage.key(sound, level)) for level in levels]
+        codes = [stage.ledger.read("codes", stage.key(sound, level)) for level in streams]
         for i, key in enumerate(video.keys):
             yield (
                 key,
                 {
-                    LEVELS[level].suffix: npy_bytes(found.arrays["codes"][i])
-                    for level, found in zip(levels, codes, strict=True)
+                    stream.suffix: npy_bytes(found.arrays["codes"][i])
+                    for stream, found in zip(streams.values(), codes, strict=True)
                 },
             )
 

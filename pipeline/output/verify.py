@@ -14,7 +14,7 @@ import numpy as np
 
 from model.contract.dataset import Codes, Dataset, Shard, load_dataset
 from model.contract.files import sha256_of
-from model.contract.segment import LEVELS, META, WAV, is_hidden, split_key
+from model.contract.segment import META, WAV, is_hidden, split_key
 from model.contract.shards import check_whole, is_shard_name, read_npy, read_shard, read_wav
 from model.contract.storage import open_binary, to_location
 from pipeline.output.remote import reach
@@ -129,18 +129,18 @@ def _feature_keys(path: Path, dataset: Dataset, split: str, shard: Shard) -> lis
 
 def _codes(root: Location, codec_id: str, dataset: Dataset, shard: Shard, keys: list[str]) -> None:
     with _whole(root, f"codes/{codec_id}/{shard.name}", shard) as path:
-        _code_keys(path, dataset, dataset.codecs[codec_id], shard, keys)
+        _code_keys(path, dataset.codecs[codec_id], shard, keys)
 
 
-def _code_keys(path: Path, dataset: Dataset, codes: Codes, shard: Shard, keys: list[str]) -> None:
+def _code_keys(path: Path, codes: Codes, shard: Shard, keys: list[str]) -> None:
     found = []
     for key, members in read_shard(path):
-        if members.keys() != {LEVELS[level].suffix for level in codes.levels}:
+        if members.keys() != {stream.suffix for stream in codes.streams.values()}:
             raise ValueError(f"codes: {shard.name}: {key} has {sorted(members)}")
-        for level in codes.levels:
-            spec = {"dtype": "uint16", "shape": [LEVELS[level].steps(dataset.samples)]}
-            name = f"codes: {shard.name}: {key}.{LEVELS[level].suffix}"
-            data = members[LEVELS[level].suffix]
+        for stream in codes.streams.values():
+            spec = {"dtype": "uint16", "shape": stream.shape}
+            name = f"codes: {shard.name}: {key}.{stream.suffix}"
+            data = members[stream.suffix]
             _array(name, _named(name, lambda d=data: read_npy(d)), spec)
         found.append(key)
     if found != keys:
@@ -155,7 +155,7 @@ def _split(meta: bytes) -> str:
     try:
         return str(json.loads(meta)["split"])
     except (KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"it tells no split ({error!r:.80})") from None
+        raise ValueError(f"metadata has no split ({error!r:.80})") from None
 
 
 def _named(name: str, read: Callable[[], T]) -> T:

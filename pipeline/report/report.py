@@ -143,7 +143,7 @@ class Report:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return report.json's content; docs/pipeline.md says what its keys mean."""
+        """Return report.json's content; docs/reference/report.md says what its keys mean."""
         reasons = Counter(f"{row['status']}: {row['code']}" for row in self.rows if row.get("code"))
         return {
             "schema": SCHEMA,

@@ -1,6 +1,6 @@
 """The JukeBox VQ-VAE (Dhariwal et al. 2020): a codec of discrete codes for music.
 
-    codec = load_codec("demo")
+    codec = load_jukebox("demo")
     codes = codec.encode(audio, "high")     # (B, N) -> (B, N // 128)
     music = codec.decode(codes, "high")
 
@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "Codec": "codec",
-    "load_codec": "codec",
+    "JukeBoxCodec": "codec",
+    "load_jukebox": "codec",
     "find_weights": "codec",
     "random_codec": "codec",
     "VQVAE": "vqvae",

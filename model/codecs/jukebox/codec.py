@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from model.codecs.base import Level
 from model.codecs.jukebox.bottleneck import full_float32
 from model.codecs.jukebox.hparams import LEVEL_NAME, TINY, HParams, level_index
 from model.codecs.jukebox.vqvae import VQVAE, Decoder
@@ -23,14 +24,16 @@ SAMPLES_PER_GROUP = {"cpu": 1, "cuda": 1 << 22}
 """Samples encoded at once: on a CPU one item, whose activations then stay in the cache."""
 
 
-class Codec:
-    """A frozen VQ-VAE, float32 throughout. Build one with `load_codec`.
+class JukeBoxCodec:
+    """A frozen VQ-VAE, float32 throughout: a `LatentCodec`. `load_codec` returns one.
 
     Levels go by name, "high" (hop 128) and "low" (hop 32), and share nothing: asking for one runs
     that one. `id` names the weights. Codes are stored under `codes_id`, and codes of one mean
     nothing to another; it differs from `id` where only decoders were changed, whose encoders and
     codebooks are then those of `codes_id`, bit for bit. `source` is what `load_codec` was given.
     """
+
+    sample_rate_hz = SAMPLE_RATE_HZ
 
     def __init__(
         self, model: VQVAE, codec_id: str, note: str, codes_id: str = "", source: str = ""
@@ -42,7 +45,7 @@ class Codec:
         self.levels = tuple(LEVEL_NAME[index] for index in reversed(model.levels))
 
     @classmethod
-    def from_module(cls, model: VQVAE, name: str, note: str) -> Codec:
+    def from_module(cls, model: VQVAE, name: str, note: str) -> JukeBoxCodec:
         """Wrap a module (it is frozen and set to eval); the id comes from its weights."""
         state = {key: value.detach().cpu().float() for key, value in model.state_dict().items()}
         return cls(model, Weights(state, model.hparams, model.levels, name, note).id, note)
@@ -55,17 +58,17 @@ class Codec:
     def emb_width(self) -> int:
         return self.hparams.emb_width
 
-    def to(self, device: torch.device | str) -> Codec:
+    def to(self, device: torch.device | str) -> JukeBoxCodec:
         self.model.to(device)
         return self
 
-    def hop(self, level: str) -> int:
-        """Samples per code."""
-        return self.hparams.hop(self._index(level))
+    def level(self, name: str) -> Level:
+        """Return the hop and the codebook's size of a level; ValueError where it was not loaded."""
+        return Level(name, self.hparams.hop(self._index(name)), self.codebook(name).shape[0])
 
-    def bins(self, level: str) -> int:
-        """Codebook entries."""
-        return self.codebook(level).shape[0]
+    def steps(self, samples: int, level: str) -> int:
+        """Return how many codes `encode` gives for `samples`: every stride-2 convolution floors."""
+        return samples // self.level(level).hop
 
     def codebook(self, level: str) -> Tensor:
         """Return the entries (K, C), float32."""
@@ -91,7 +94,7 @@ class Codec:
         Each chunk carries the context that its codes can see on both sides; at level "bottom" that
         is two seconds either side (at 22 050 Hz), so keep `chunk_s` well above it.
         """
-        hop, context = self.hop(level), self.hparams.context(self._index(level))
+        hop, context = self.level(level).hop, self.hparams.context(self._index(level))
         total = self._check(audio, level).shape[1] // hop
         step = max(1, round(chunk_s * SAMPLE_RATE_HZ) // hop)
         codes = []
@@ -108,8 +111,8 @@ class Codec:
         """Map latents (B, C, L) of any scale to the nearest entries' codes (B, L), int64."""
         return self.model.codebook(self._index(level)).quantise(latents)
 
-    def lookup(self, codes: Tensor, level: str) -> Tensor:
-        """Map codes (B, L) to latents (B, C, L), float32."""
+    def embed(self, codes: Tensor, level: str) -> Tensor:
+        """Map codes (B, L) to their entries (B, C, L), float32."""
         return self.model.codebook(self._index(level)).lookup(codes)
 
     def decode_latents(self, latents: Tensor, level: str) -> Tensor:
@@ -122,10 +125,10 @@ class Codec:
     @torch.no_grad()
     def decode(self, codes: Tensor, level: str) -> Tensor:
         """Map codes (B, L) to audio (B, L * hop), float32, not clipped."""
-        groups = codes.to(self.device).split(self._items(codes.shape[1] * self.hop(level)))
+        groups = codes.to(self.device).split(self._items(codes.shape[1] * self.level(level).hop))
         with full_float32(self.device):
             decoder = self.decoder(level)
-            return torch.cat([decoder(self.lookup(group, level)) for group in groups])
+            return torch.cat([decoder(self.embed(group, level)) for group in groups])
 
     @torch.no_grad()
     def _latents_by_group(self, audio: Tensor, level: str) -> Iterator[Tensor]:
@@ -146,25 +149,25 @@ class Codec:
         return index
 
     def _check(self, audio: Tensor, level: str) -> Tensor:
-        if audio.ndim != 2 or audio.shape[0] == 0 or audio.shape[1] < self.hop(level):
+        hop = self.level(level).hop
+        if audio.ndim != 2 or audio.shape[0] == 0 or audio.shape[1] < hop:
             raise ValueError(
-                f"expected audio (B, N) with B >= 1 and N >= {self.hop(level)} samples for level "
+                f"expected audio (B, N) with B >= 1 and N >= {hop} samples for level "
                 f"{level!r}, got shape {tuple(audio.shape)}"
             )
         return audio
 
 
-def load_codec(
-    source: str | Path,
-    levels: Sequence[str] = ("high", "low"),
-    device: torch.device | str = "cpu",
-) -> Codec:
-    """Load levels of a codec, frozen.
+def load_jukebox(
+    source: str | Path, levels: Sequence[str] | None = None, device: torch.device | str = "cpu"
+) -> JukeBoxCodec:
+    """Load levels of a VQ-VAE, frozen; None takes the two that D2M-GAN uses, high and low.
 
     `source` is "demo" (shipped, trained on synthetic music), "jukebox-5b" (OpenAI's weights, which
     `pipeline weights fetch jukebox-5b` puts into the cache folder) or the path of a checkpoint.
     Raises FileNotFoundError or ValueError, saying what to do.
     """
+    levels = ("high", "low") if levels is None else levels
     indices = tuple(level_index(level) for level in levels)
     path, published = find_weights(source)
     weights = read_weights(path)
@@ -176,7 +179,7 @@ def load_codec(
         model = VQVAE(weights.hparams, indices)
     model.load_state_dict(select(weights.state, indices), assign=True)
     note = "" if published else weights.note
-    return Codec(model, weights.id, note, weights.codes_id, str(source)).to(device)
+    return JukeBoxCodec(model, weights.id, note, weights.codes_id, str(source)).to(device)
 
 
 def find_weights(source: str | Path) -> tuple[Path, bool]:
@@ -187,7 +190,7 @@ def find_weights(source: str | Path) -> tuple[Path, bool]:
     """
     if str(source) == "demo":
         path = DEMO
-        advice = "reinstall the package, or make it anew: see docs/codec.md"
+        advice = "reinstall the package, or make it anew: see docs/guide/codec.md"
     elif str(source) == "jukebox-5b":
         path = weights_folder() / JUKEBOX_5B_FILE
         advice = (
@@ -205,7 +208,7 @@ def find_weights(source: str | Path) -> tuple[Path, bool]:
 
 def random_codec(
     seed: int = 0, levels: Sequence[str] = ("high", "low"), hparams: HParams = TINY
-) -> Codec:
+) -> JukeBoxCodec:
     """Make an untrained codec for tests, small by default; its codes vary with its input."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -222,4 +225,4 @@ def random_codec(
                 model.codebook(index).k.copy_(latents[0].T[torch.randperm(latents.shape[2])])
                 decoder = model.decoder(index)
                 decoder.out.weight *= 0.1 / decoder(latents).std()
-    return Codec.from_module(model, "random", "random codec: untrained, for tests")
+    return JukeBoxCodec.from_module(model, "random", "random codec: untrained, for tests")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from model.codecs.jukebox.config import CodecConfig
 from model.contract.exit_codes import UsageError, exits
+from model.runtime.arguments import location
 from model.runtime.settings import load
 from model.runtime.signals import Interrupted, next_unless, stop_requested
 
@@ -23,18 +23,17 @@ LOWER = "lower batch or crop_samples (--set KEY=VALUE)"
 """What takes less memory."""
 
 
-def add_arguments(parser: argparse.ArgumentParser, to_location: Callable[[str], object]) -> None:
-    """Add the options; `to_location` reads a folder or the address of one."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `model train-codec`."""
     music = parser.add_mutually_exclusive_group(required=True)
-    music.add_argument(
-        "--shards", type=to_location, metavar="DIR", help="a built dataset: its music"
-    )
+    music.add_argument("--shards", type=location, metavar="DIR", help="a built dataset: its music")
     music.add_argument("--audio", type=Path, metavar="DIR", help="a folder of music files")
     parser.add_argument("--levels", nargs="+", choices=("high", "low", "bottom"), metavar="LEVEL",
                         help="high, low, bottom (default: high low)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("runs/codec"), metavar="DIR")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoints")
+    parser.set_defaults(run=run, lower=LOWER)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -300,13 +300,13 @@ def validate(state: State, config: CodecConfig, corpus: Corpus, out: Path) -> di
 
     Writes samples to hear and to see under `out`/samples.
     """
-    from model.codecs.jukebox.codec import Codec
+    from model.codecs.jukebox.codec import JukeBoxCodec
     from model.codecs.jukebox.pictures import draw_reconstructions, write_wav
 
-    codec = Codec.from_module(averaged(state), config.name, config.note)
+    codec = JukeBoxCodec.from_module(averaged(state), config.name, config.note)
     level = LEVEL_NAME[state.index]
     length = max(config.crop_samples, 2 * SAMPLE_RATE_HZ)
-    length -= length % codec.hop(level)
+    length -= length % codec.level(level).hop
     segments = [item[:length] for item in corpus.held_out if len(item) >= length]
     segments = segments or [item[: config.crop_samples] for item in corpus.held_out]
     segments = segments[:: max(1, len(segments) // HELD_OUT_ITEMS)][:HELD_OUT_ITEMS]
@@ -321,7 +321,7 @@ def validate(state: State, config: CodecConfig, corpus: Corpus, out: Path) -> di
         write_wav(out / "samples" / f"{i}_decoded.wav", decoded)
         pairs[f"held-out {i}"] = {"original": original.numpy(), level: decoded.numpy()}
     draw_reconstructions(out / "samples" / "spectrograms.png", pairs, f"step {state.step}")
-    used = len(codes.unique()) / codec.bins(level)
+    used = len(codes.unique()) / codec.level(level).size
     return {f"held_out/{k}": v.item() for k, v in terms.items()} | {"held_out/used_share": used}
 
 

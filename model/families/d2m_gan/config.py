@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model.contract.segment import LEVELS
-from model.runtime.settings import Settings, load, may_change_on_resume, setting
+from model.runtime.settings import load, may_change_on_resume, setting
+from model.training.config import RunConfig
 
 LOSSES = ("adversarial", "feature", "codebook", "latent", "wave", "mel")
 """The generator's losses by the names that weights and logs use: the paper's (eq. 2-7), and
@@ -22,7 +22,7 @@ def paper_weights() -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Config(Settings):
+class Config(RunConfig):
     """Defaults are the paper's where the paper gives a value.
 
     Lengths, rates and widths of the data are not here: they come from dataset.json.
@@ -31,14 +31,7 @@ class Config(Settings):
     arch: str = setting("temporal", choices=("temporal", "paper"))
     """`temporal` convolves along time; `paper` is the reference network, along the features."""
 
-    level: str = setting("high", choices=LEVELS)
-    seed: int = 0
-    window_s: float = 0.0
-    """Refuse shards of another window length; 0 takes any."""
-
-    codec: str = setting("", may_change=True)
-    """What --codec says: demo, jukebox-5b or a path; empty takes the codec of the shards' codes."""
-
+    level: str = setting("high", choices=("high", "low"))
     use_motion: bool = True
     use_visual: bool = True
     use_genre: bool = False
@@ -87,26 +80,11 @@ class Config(Settings):
     audio_items: int = 0
     """Segments of a batch on which the wave and mel losses are computed; 0 takes all."""
 
-    max_steps: int = setting(100_000, min=1, may_change=True)
-    batch_size: int = setting(16, min=1)
     lr_generator: float = setting(1e-4, may_change=True)
     lr_discriminator: float = setting(1e-4, may_change=True)
     betas: tuple[float, ...] = setting((0.5, 0.9), below=1, length=2)
     bf16: bool = False
     """Run generator, discriminators and decoder in bfloat16 autocast; losses stay float32."""
-
-    shuffle_segments: int = setting(1024, min=1)
-    workers: int = setting(0, may_change=True)
-    """Processes that read the data; 0 reads in the training process."""
-    worker_timeout_s: float = setting(60.0, may_change=True)
-    """End the run where a worker gives no batch and does nothing for so long; 0 waits for ever."""
-
-    log_every: int = setting(50, min=1, may_change=True)
-    checkpoint_every: int = setting(1000, min=1, may_change=True)
-    val_every: int = setting(1000, min=1, may_change=True)
-    val_segments: int = setting(128, min=1, may_change=True)
-    sample_every: int = setting(5000, min=1, may_change=True)
-    sample_segments: int = setting(2, min=1, may_change=True)
 
 
 MAY_CHANGE_ON_RESUME = may_change_on_resume(Config)

@@ -1,4 +1,4 @@
-"""The generator's losses beside the adversary's: codebook, wave and mel (paper, eq. 5-8)."""
+"""The generator's losses beside the adversary's (paper, eq. 5-8); wave and mel: `model.audio`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.audio import LogMel
 from model.families.d2m_gan.config import LOSSES
 
 
@@ -20,16 +19,6 @@ def straight_through(latents: Tensor, entries: Tensor) -> Tensor:
 def codebook_loss(latents: Tensor, target: Tensor, scale: float) -> Tensor:
     """L1 between generated latents and the true entries (B, C, L), in units of `scale`."""
     return F.l1_loss(latents.float(), target.float()) / scale
-
-
-def wave_loss(audio: Tensor, target: Tensor) -> Tensor:
-    """L1 between decoded and ground truth audio (B, N); the target is cut to the decoded length."""
-    return F.l1_loss(audio.float(), target[:, : audio.shape[1]].float())
-
-
-def mel_loss(audio: Tensor, target: Tensor, log_mel: LogMel) -> Tensor:
-    """L1 between log mel spectrograms of decoded and ground truth audio (B, N)."""
-    return F.l1_loss(log_mel(audio), log_mel(target[:, : audio.shape[1]]))
 
 
 def weighted_total(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

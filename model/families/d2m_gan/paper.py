@@ -9,12 +9,14 @@ other windows the linear layers' widths follow the same arithmetic.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.contract.segment import SAMPLE_RATE_HZ
-from model.data.inputs import Inputs, InputSpec, given
+from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
+from model.data.inputs import GENRE, Inputs, InputSpec, given
 from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.encoders import Standardise
 from model.families.d2m_gan.layers import GAIN, SLOPE, residuals
@@ -109,14 +111,14 @@ class ReferenceGenerator(nn.Module):
             raise ValueError("arch paper has no noise input; set noise_channels=0")
         self.motion = self.visual = self.genre = None
         width = 0
-        if inputs.motion is not None:
-            self.motion = ReferenceMotion(inputs.motion, config.motion_channels)
+        if (spec := inputs.get(MOTION)) is not None:
+            self.motion = ReferenceMotion(spec, config.motion_channels)
             width += self.motion.width
-        if inputs.visual is not None:
-            self.visual = ReferenceVisual(inputs.visual)
+        if (spec := inputs.get(VISUAL)) is not None:
+            self.visual = ReferenceVisual(spec)
             width += self.visual.width
-        if inputs.genres:
-            self.genre = nn.Embedding(inputs.genres, GENRE_WIDTH)
+        if (genres := inputs.get(GENRE)) is not None:
+            self.genre = nn.Embedding(genres.features, GENRE_WIDTH)
             width += GENRE_WIDTH
         self.length = inputs.samples // hop
         if config.level == "high":
@@ -131,10 +133,7 @@ class ReferenceGenerator(nn.Module):
             self.stretch = nn.Linear(_length(self.layers, columns), self.length)
         self.sigma, self.linear_after_tanh = sigma, config.linear_after_tanh
 
-    def forward(
-        self, motion: Tensor | None, visual: Tensor | None, length: int,
-        genre: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+    def forward(self, inputs: Mapping[str, Tensor], length: int) -> Tensor:
         """Map motion (B, T, D), visual (B, W, D) and genre (B,) to latents within +- sigma.
 
         With `linear_after_tanh` at the low level the bound does not hold. Raises ValueError for any
@@ -144,17 +143,23 @@ class ReferenceGenerator(nn.Module):
             raise ValueError(f"arch paper gives {self.length} codes per segment, not {length}")
         parts: list[Tensor] = []
         if self.motion is not None:
-            parts.append(self.motion(given(motion, "motion")))
+            parts.append(self.motion(given(inputs, MOTION)))
         if self.visual is not None:
-            parts.append(self.visual(given(visual, "visual")))
+            parts.append(self.visual(given(inputs, VISUAL)))
         if self.genre is not None:
-            parts.append(self.genre(given(genre, "genre")))
+            parts.append(self.genre(given(inputs, GENRE)))
         x = self.layers(self.columns(torch.cat(parts, 1))[:, None])
         if self.stretch is None:
             return torch.tanh(x.float()) * self.sigma
         if self.linear_after_tanh:
             return self.stretch(torch.tanh(x)).float() * self.sigma
         return torch.tanh(self.stretch(x).float()) * self.sigma
+
+    @property
+    def readers(self) -> dict[str, nn.Module]:
+        """The modules for motion and visual features, those that are there."""
+        both = {MOTION: self.motion, VISUAL: self.visual}
+        return {name: module for name, module in both.items() if module is not None}
 
     @torch.no_grad()
     def init_output_to(self, codebook: Tensor) -> None:

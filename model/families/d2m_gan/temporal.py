@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from math import ceil
 
@@ -9,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.contract.segment import SAMPLE_RATE_HZ
-from model.data.inputs import Inputs, given
+from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
+from model.data.inputs import GENRE, Inputs, given
 from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.encoders import MotionEncoder, VisualModule
 from model.families.d2m_gan.layers import SLOPE, Conv, Up, residuals
@@ -34,18 +35,16 @@ class TemporalGenerator(nn.Module):
         super().__init__()
         self.motion = self.visual = self.genre = None
         width = config.noise_channels
-        if inputs.motion is not None:
-            spec = inputs.motion
+        if (spec := inputs.get(MOTION)) is not None:
             self.motion = MotionEncoder(
                 spec.features, spec.step_s, config.motion_channels, config.dilations
             )
             width += self.motion.width
-        if inputs.visual is not None:
-            spec = inputs.visual
+        if (spec := inputs.get(VISUAL)) is not None:
             self.visual = VisualModule(spec.features, spec.step_s, config.visual_channels)
             width += self.visual.width
-        if inputs.genres:
-            self.genre = nn.Embedding(inputs.genres, config.genre_channels)
+        if (genres := inputs.get(GENRE)) is not None:
+            self.genre = nn.Embedding(genres.features, config.genre_channels)
             width += config.genre_channels
         self.step_s = hop / SAMPLE_RATE_HZ
         doublings = 0
@@ -62,9 +61,8 @@ class TemporalGenerator(nn.Module):
         self.noise_channels = config.noise_channels
 
     def forward(
-        self, motion: Tensor | None, visual: Tensor | None, length: int,
-        genre: Tensor | None = None, noise: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+        self, inputs: Mapping[str, Tensor], length: int, noise: Tensor | None = None
+    ) -> Tensor:
         """Map motion (B, T, D), visual (B, W, D) and genre (B,) to latents (B, C, length).
 
         They lie within +- sigma. An input that the generator has no use for is ignored. `noise`,
@@ -74,11 +72,11 @@ class TemporalGenerator(nn.Module):
         coarse, step_s = self.coarse(length), self.step_s * 2**self.doublings
         parts: list[Tensor] = []
         if self.motion is not None:
-            parts.append(self.motion(given(motion, "motion"), coarse, step_s))
+            parts.append(self.motion(given(inputs, MOTION), coarse, step_s))
         if self.visual is not None:
-            parts.append(self.visual(given(visual, "visual"), coarse, step_s))
+            parts.append(self.visual(given(inputs, VISUAL), coarse, step_s))
         if self.genre is not None:
-            held = self.genre(given(genre, "genre"))[..., None].expand(-1, -1, coarse)
+            held = self.genre(given(inputs, GENRE))[..., None].expand(-1, -1, coarse)
             parts.append(held.to(parts[0].dtype))
         if self.noise_channels:
             like = parts[0]
@@ -87,6 +85,12 @@ class TemporalGenerator(nn.Module):
             parts.append(drawn.to(like.dtype))
         x = self.layers(torch.cat(parts, 1))[..., :length]
         return torch.tanh(self.last(F.leaky_relu(x, SLOPE)).float()) * self.sigma
+
+    @property
+    def readers(self) -> dict[str, nn.Module]:
+        """The modules for motion and visual features, those that are there."""
+        both = {MOTION: self.motion, VISUAL: self.visual}
+        return {name: module for name, module in both.items() if module is not None}
 
     def coarse(self, length: int) -> int:
         """Return the positions of the coarse grid for `length` codes."""

@@ -3,7 +3,7 @@
 As a command: `python -m pipeline.features.pose.train_small`.
 
 They know synthetic dancers and nothing else: with them the pose stage can be tried, and tested
-against exact truth, where no published weights are at hand. docs/pose.md has the commands.
+against exact truth, where no published weights are at hand. docs/guide/poses.md has the commands.
 """
 
 from __future__ import annotations

@@ -1,0 +1,96 @@
+"""`model evaluate`: score a run on a split, compare two runs, print the paper's tables."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from model.contract.exit_codes import UsageError
+from model.contract.kinds import BASELINES, MEASURES
+from model.runtime.arguments import add_codec, add_device, add_run, add_shards, device_of
+
+LOWER = "take a split of shorter videos, or --device cpu"
+"""What takes less memory."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `model evaluate`."""
+    add_run(parser, required=False)
+    add_shards(parser, required=False, help="with true music and codes")
+    parser.add_argument("--split", default="test", help="to evaluate on (default test)")
+    parser.add_argument("--train-split", default="train", metavar="SPLIT",
+                        help="that genres and the nearest dance are looked up in")  # fmt: skip
+    parser.add_argument("--checkpoint", default="last", choices=["last", "best"])
+    add_codec(parser, "the run's own")
+    parser.add_argument(
+        "--embedding", default="vggish", choices=["vggish", "mel-statistics", "none"],
+        help="for genre accuracy and distances (default vggish, whose weights it needs)",
+    )  # fmt: skip
+    parser.add_argument("--vggish", type=Path, metavar="FILE", help="weights in another place")
+    parser.add_argument("--denoise", action="store_true", help="add a row of denoised music")
+    parser.add_argument("--alone", action="store_true",
+                        help="score the run's music alone, without the rows beside it")  # fmt: skip
+    parser.add_argument(
+        "--baseline", dest="baselines", type=BASELINES.choice(), action="append", default=[],
+        metavar="NAME", help="add the row of one: " + ", ".join(BASELINES.names()),
+    )  # fmt: skip
+    parser.add_argument(
+        "--measure", dest="measures", type=MEASURES.choice(), action="append", default=[],
+        metavar="NAME",
+        help="add a measure of another package: " + (", ".join(MEASURES.names()) or "none is here"),
+    )  # fmt: skip
+    parser.add_argument("--clips", type=int, default=3, help="to hear on the page (default 3)")
+    parser.add_argument("--seed", type=int, default=0, help="of random codes, pairings and noise")
+    parser.add_argument(
+        "--against", type=Path, metavar="RUN", help="compare with this one's scores"
+    )
+    parser.add_argument("--all", type=Path, nargs="+", metavar="RUN",
+                        help="print the paper's tables with evaluated runs beside")  # fmt: skip
+    parser.add_argument("--listening", type=Path, metavar="DIR",
+                        help="with --all: a listening test, whose opinions to print")  # fmt: skip
+    add_device(parser)
+    parser.set_defaults(run=run, lower=LOWER)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate a run, or print tables of evaluated ones."""
+    from model.evaluation.evaluate import (
+        EvaluateOptions,
+        evaluate,
+        folder_of,
+        load,
+        load_sets,
+    )
+    from model.evaluation.tables import beside_the_paper, compared, one_run, opinions
+    from model.generation.run import load_run
+    from model.listening.report import report
+
+    if arguments.all:
+        heard = report(arguments.listening) if arguments.listening else None
+        print(beside_the_paper([load(folder, arguments.split) for folder in arguments.all]))
+        print(f"\n{opinions(heard)}")
+        return 0
+    if arguments.run_folder is None:
+        raise UsageError("name a run with --run, or evaluated runs with --all")
+    if arguments.shards is None and arguments.against is None:
+        raise UsageError("--run needs --shards, the data set to evaluate on")
+    against = load(arguments.against, arguments.split) if arguments.against else None
+    if arguments.shards is not None:
+        given = vars(arguments)
+        values = {name: given[name] for name in EvaluateOptions.__dataclass_fields__}
+        options = EvaluateOptions(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        )
+        checkpoint, device = f"{arguments.checkpoint}.pt", device_of(arguments.device)
+        trained = load_run(arguments.run_folder, checkpoint, arguments.codec, device)
+        found = evaluate(trained, arguments.shards, options)
+        print(one_run(found))
+        page = folder_of(arguments.run_folder, arguments.split) / "index.html"
+        print(f"\n{page}: the same, with music to hear")
+        for label in found["labels"]:
+            print(f"note: {label}")
+    if against is not None:
+        ours = load(arguments.run_folder, arguments.split)
+        folders = (arguments.run_folder, arguments.against)
+        print(f"\n{compared(ours, against, *(load_sets(f, arguments.split) for f in folders))}")
+    return 0

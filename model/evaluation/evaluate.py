@@ -1,0 +1,206 @@
+"""Score a run on a split beside what it is to be compared with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from model.baselines.base import Given, Music
+from model.codecs.base import load_codec
+from model.contract.dataset import Dataset, load_dataset
+from model.contract.files import atomic_file, write_atomic
+from model.contract.kinds import BASELINES, MEASURES
+from model.contract.segment import GENRES
+from model.contract.storage import Url, to_location
+from model.data.clips import read_clips
+from model.data.source import Source, open_source
+from model.evaluation.page import write_page
+from model.evaluation.score import Scorer, plain
+from model.evaluation.systems import rows
+from model.evaluation.training_split import Training, read_training
+from model.generation.denoise import check_available
+from model.generation.generate import check_features
+from model.generation.run import Run
+from model.measures.base import check_measure
+from model.measures.embeddings import load_embedding
+from model.runtime.run_log import labels
+from model.runtime.settings import to_dict
+
+NAME, SETS = "evaluation.json", "sets.npz"
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How a run is evaluated; the defaults are the command's.
+
+    `train_split` is where genres and the nearest dance are looked up. `embedding` is "vggish",
+    "mel-statistics" or "none", for genre accuracy and distances; `vggish` a file of its weights in
+    another place. `alone` leaves out the rows beside the run's own; `baselines` and `measures` add
+    those of other packages, by name. `clips` are to be heard on the page; `seed` is that of random
+    codes, pairings and noise.
+    """
+
+    split: str = "test"
+    train_split: str = "train"
+    embedding: str = "vggish"
+    vggish: Path | None = None
+    denoise: bool = False
+    alone: bool = False
+    baselines: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
+    clips: int = 3
+    seed: int = 0
+
+
+def folder_of(run_folder: Path, split: str = "test") -> Path:
+    """Return where a run's evaluation on a split lies: `evaluation` for the paper's, the test's."""
+    return run_folder / ("evaluation" if split == "test" else f"evaluation-{split}")
+
+
+def evaluate(
+    run: Run,
+    shards: str | os.PathLike[str] | Url,
+    options: EvaluateOptions | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Score a run on a data set; return what evaluation.json holds.
+
+    Writes evaluation.json, a page with music to hear, and the sets for `compared`, into the run's
+    folder (`folder_of`). `changes` are fields of `EvaluateOptions`: `evaluate(run, "shards/aist",
+    embedding="none")`.
+
+    Raises ValueError or OSError, saying what to do, where shards, weights or names do not fit.
+    """
+    options = replace(options or EvaluateOptions(), **changes)
+    if options.denoise:
+        check_available()
+    measures = {name: check_measure(name, MEASURES.get(name)) for name in options.measures}
+    baselines = [*([] if options.alone else BASELINES.own), *options.baselines]
+    for name in baselines:
+        BASELINES.get(name)
+    device = run.device
+    embedding = None
+    if options.embedding != "none":
+        embedding = load_embedding(options.embedding, options.vggish, device)
+    torch.manual_seed(options.seed)
+    root = to_location(shards)
+    dataset, codec, level = load_dataset(root), run.codec, run.level
+    check_features(root, run, dataset)
+
+    def source(split: str) -> Source:
+        return open_source(root, dataset, split, codec, [level])
+
+    clips = read_clips(source(options.split))
+    count = sum(len(clip.segments) for clip in clips)
+    print(f"{options.split}: {len(clips)} clips, {count} segments", flush=True)
+    training = Training()
+    if embedding is not None or not options.alone:
+        looked_up = source(options.train_split)
+        training = read_training(looked_up, clips, embedding, dances=not options.alone)
+    size = codec.level(level).size
+    scorer = Scorer(clips, embedding, training.database, clips[0].motion_fps, size, measures)
+    shown = to_show([clip.song for clip in clips], options.clips)
+    notes = labels(codec.note, sorted({*dataset.untrained, *run.dataset.untrained}))
+    if embedding is not None:
+        notes += [embedding.note] if embedding.note else []
+        notes += genre_notes(scorer, options.train_split)
+    scored: dict[str, Any] = {}
+    played: list[Music] = []
+    sets: dict[str, np.ndarray] = {}
+    every_level = load_codec(codec.source, dataset.codecs[codec.codes_id].levels, device)
+    given = Given(clips, every_level, level, training.nearest, options.seed)
+    for music in rows(run, given, baselines, options.denoise, not options.alone):
+        print(f"  {music.name}", flush=True)
+        scores = scorer.scores(music)
+        summary = plain(scorer.summary(scores))
+        scored[music.name] = {"scores": summary, "each": scorer.plain_scores(scores)}
+        notes += [music.note] if music.note else []
+        played.append(Music(music.name, [music.audio[i] for i in shown]))
+        if music.name == run.name:
+            sets = {"codes": scores["of codes"].astype(np.uint16)}
+            if embedding is not None:
+                sets |= {"patches": scores["patches"], "truth": scorer.patches}
+    if not options.alone and "shuffled pairing" not in scored:
+        notes.append("one song has more than half of the clips: no rows of other songs' music")
+    found = {
+        "run": str(run.folder),
+        "family": run.family,
+        "split": options.split,
+        "row": run.name,
+        "dataset": dataset.name,
+        "data": data_id(dataset, options.split),
+        "train_data": data_id(dataset, options.train_split),
+        "window_s": dataset.window_s,
+        "level": level,
+        "step": run.step,
+        "checkpoint": run.checkpoint,
+        "config": to_dict(run.config),
+        "codec": codec.id,
+        "codes_id": codec.codes_id,
+        "bins": size,
+        "finetuned": codec.id != codec.codes_id,
+        "embedding": embedding.name if embedding is not None else "none",
+        "measures": {name: measure.facts() for name, measure in measures.items()},
+        "labels": notes,
+        "songs": [clip.song for clip in clips],
+        "segment_songs": scorer.segment_songs,
+        "segments": [f"{clip.piece.video_id}/{clip.piece.first + i}"
+                     for clip in clips for i in range(len(clip.segments))],
+        "rows": scored,
+    }  # fmt: skip
+    folder = folder_of(run.folder, options.split)
+    write_page(folder, found, [clips[i] for i in shown], played)
+    text = json.dumps(found, indent=1, allow_nan=False) + "\n"
+    with atomic_file(folder / SETS) as file:
+        np.savez_compressed(file, **sets)
+    write_atomic(folder / NAME, text.encode())
+    return found
+
+
+def load(run_folder: Path, split: str = "test") -> dict[str, Any]:
+    """Return what an evaluation wrote into a run's folder."""
+    path = folder_of(run_folder, split) / NAME
+    other = "" if split == "test" else f" --split {split}"
+    advice = f"run: model evaluate --run {run_folder} --shards DIR{other}"
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: not there yet; {advice}") from None
+    if "data" not in found:
+        raise ValueError(f"{path}: made by an earlier version, which measured otherwise; {advice}")
+    return found
+
+
+def load_sets(run_folder: Path, split: str = "test") -> dict[str, np.ndarray]:
+    """Return what an evaluation kept of the run's music to compare sets: patches and codes."""
+    with np.load(folder_of(run_folder, split) / SETS) as arrays:
+        return dict(arrays)
+
+
+def data_id(dataset: Dataset, split: str) -> str:
+    """Return what tells a split's shards from any others; empty for a split that is not there."""
+    listed = "".join(shard.sha256 for shard in dataset.splits.get(split, ()))
+    return hashlib.sha256(listed.encode()).hexdigest()[:12] if listed else ""
+
+
+def genre_notes(scorer: Scorer, train_split: str) -> list[str]:
+    """Say where genre accuracy has nothing to go by."""
+    if scorer.database is None:
+        return [f"split {train_split} has no genres: no genre accuracy"]
+    missing = sum(genre not in GENRES for genre in scorer.genres)
+    return [f"{missing} of {len(scorer.genres)} segments have no genre"] if missing else []
+
+
+def to_show(songs: Sequence[str], count: int) -> list[int]:
+    """Return the places of the first clip of each song, at most `count` spread over all songs."""
+    firsts = [songs.index(song) for song in sorted(set(songs))]
+    count = max(0, min(count, len(firsts)))
+    return [firsts[i * len(firsts) // count] for i in range(count)] if count else []

@@ -1,0 +1,228 @@
+"""All scores of music for dances: of clips, of segments, and of the whole set, with intervals.
+
+Legend: C clips, S segments of all clips, K times in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from model.baselines.base import Music
+from model.contract.segment import GENRES, MOTION, SAMPLE_RATE_HZ
+from model.data.clips import Clip
+from model.measures.align import align_scores
+from model.measures.base import Measure, named
+from model.measures.beats import onset_f, onset_scores, onsets_s
+from model.measures.bootstrap import Interval, interval, mean_interval
+from model.measures.codes import code_accuracy, perplexity
+from model.measures.embeddings import Embedding
+from model.measures.fad import feature_kl, frechet, paired_kl
+from model.measures.genre import Database, genre_right
+from model.measures.rhythm import (
+    beat_scores,
+    beats_s,
+    loris_onsets_s,
+    loris_scores,
+    loris_summary,
+    spread,
+)
+
+PAPER = ("cover", "hit", "genre")
+OF_CLIPS, OF_SEGMENTS, OF_SETS = (named(of) for of in ("clip", "segment", "set"))
+PEAK = 0.95
+"""Of each segment in the shards; music is brought to it before it is embedded."""
+
+Scores = dict[str, np.ndarray]
+
+SetFigure = tuple[np.ndarray, Callable[[np.ndarray, np.ndarray], float]]
+"""What a figure of a set is computed of (S, …), and how, from some of it and their indices."""
+
+
+class Scorer:
+    """Knows a split's true music; scores other music against it.
+
+    Rhythm is judged on whole clips (a tracker needs more than 2 s), the paper's scores on segments
+    of the shards' window, as the paper does. Without an embedding or a database there is no
+    `genre`, `kl` and distance; without motion no `align`; without codes no `codes`, `perplexity`.
+    `motion_fps` are the motion's frames per second of music, `measures` those of other packages,
+    by name.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        embedding: Embedding | None,
+        database: Database | None,
+        motion_fps: float | None,
+        bins: int,
+        measures: Mapping[str, Measure] | None = None,
+    ) -> None:
+        self.measures = dict(measures or {})
+        self.clips, self.embedding, self.database = clips, embedding, database
+        self.motion_fps, self.bins = motion_fps, bins
+        self.samples = clips[0].segments.shape[1]
+        self.seconds = math.ceil(self.samples / SAMPLE_RATE_HZ)
+        self.songs = [clip.song for clip in clips]
+        counts = [len(clip.segments) for clip in clips]
+        self.segment_songs = list(np.repeat(self.songs, counts))
+        self.genres = list(np.repeat([clip.piece.genre for clip in clips], counts))
+        self.truth = [clip.audio for clip in clips]
+        self.onsets = [onsets_s(audio) for audio in self.truth]
+        self.beats = [beats_s(audio) for audio in self.truth]
+        segments = self.segments = [segment for clip in clips for segment in clip.segments]
+        self.segment_onsets = [onsets_s(audio) for audio in segments]
+        self.loris_onsets = [loris_onsets_s(audio) for audio in segments]
+        self.codes = np.concatenate([clip.codes for clip in clips])
+        self.patches = self._embed(segments)
+
+    def scores(self, music: Music) -> Scores:
+        """Return what can be scored: by name (C,) of clips, (S,) of segments; NaN where undefined.
+
+        Also `patches` (S, P, D) and `of codes` (S, L), for the scores of sets.
+        """
+        found = _columns([self._of_clip(i, audio) for i, audio in enumerate(music.audio)])
+        segments = self._cut(music.audio)
+        found |= _columns([self._of_segment(i, audio) for i, audio in enumerate(segments)])
+        if self.patches is not None:
+            found["patches"] = self._embed(segments)
+            features = found["patches"].mean(1)
+            found["kl"] = paired_kl(self.patches.mean(1), features)
+            found |= self._genre(features)
+        if music.codes is not None:
+            found["of codes"] = np.concatenate(music.codes)
+            found["codes"] = code_accuracy(found["of codes"], self.codes)
+        return found
+
+    def summary(self, scores: Scores) -> dict[str, Interval]:
+        """Return each score's mean, or a set's figure, with a bootstrap interval over songs.
+
+        Of fewer than two songs there is none: low and high are NaN.
+        """
+        found = {
+            name: _mean(scores[name], self.songs if of == "clip" else self.segment_songs)
+            for name, of in self._averaged()
+            if name in scores
+        }
+        figures = set_figures(scores, self.patches, self.bins)
+        return found | {n: _figure(*f, self.segment_songs) for n, f in figures.items()}
+
+    def plain_scores(self, scores: Scores) -> dict[str, list[float | None]]:
+        """Return the scores of single clips and segments for JSON."""
+        return {
+            name: [_number(value) for value in scores[name]]
+            for name, _ in self._averaged()
+            if name in scores
+        }
+
+    def _averaged(self) -> list[tuple[str, str]]:
+        """Return the measures whose scores are averaged, each with what it is of."""
+        own = [(name, "segment") for name in OF_SEGMENTS] + [(name, "clip") for name in OF_CLIPS]
+        return own + [(name, measure.of) for name, measure in self.measures.items()]
+
+    def _added(self, of: str, audio: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+        """Return the scores by other packages' measures of a clip or of a segment."""
+        found = {}
+        for name, measure in self.measures.items():
+            if measure.of == of and measure.score is not None:
+                try:
+                    found[name] = float(measure.score(audio, truth))
+                except Exception as error:  # a stranger's code may raise anything
+                    raise ValueError(
+                        f"measure {name!r} failed: {type(error).__name__}: {error!s:.300}"
+                    ) from error
+        return found
+
+    def _of_clip(self, i: int, audio: np.ndarray) -> dict[str, float]:
+        beats, motion = beats_s(audio), self.clips[i].piece.inputs.get(MOTION)
+        found = {"onset_f": math.nan, **beat_scores(beats, self.beats[i])}
+        if len(self.onsets[i]):
+            found["onset_f"] = onset_f(onsets_s(audio), self.onsets[i])
+        if motion is not None and self.motion_fps is not None:
+            found |= align_scores(motion, self.motion_fps, beats)
+        return found | self._added("clip", audio, self.truth[i])
+
+    def _of_segment(self, i: int, audio: np.ndarray) -> dict[str, float]:
+        found = onset_scores(onsets_s(audio), self.segment_onsets[i], self.seconds)
+        later = loris_scores(loris_onsets_s(audio), self.loris_onsets[i], self.seconds)
+        added = self._added("segment", audio, self.segments[i])
+        return {"cover": found["cover"], "hit": found["hit"], **later, **added}
+
+    def _genre(self, features: np.ndarray) -> Scores:
+        if self.database is None or not set(self.genres) & set(GENRES):
+            return {}
+        right = genre_right(
+            self.database, features, self.genres, self.samples, self.embedding.name,
+            self.segment_songs,
+        )  # fmt: skip
+        return {"genre": right}
+
+    def _cut(self, sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [part for audio in sounds for part in audio.reshape(-1, self.samples)]
+
+    def _embed(self, segments: Sequence[np.ndarray]) -> np.ndarray | None:
+        """Return the patches (S, P, D) of segments, each at the shards' peak."""
+        if self.embedding is None:
+            return None
+        peaks = [max(float(np.abs(audio).max()), 1e-9) for audio in segments]
+        loud = (PEAK / peak * audio for peak, audio in zip(peaks, segments, strict=True))
+        return np.stack([self.embedding.patches(audio) for audio in loud])
+
+
+def set_figures(
+    scores: Mapping[str, np.ndarray], truth: np.ndarray | None, bins: int
+) -> dict[str, SetFigure]:
+    """Return by name the figures of a set that its scores allow; `truth` are its true patches."""
+    both = np.stack([scores["loris_cover"], scores["loris_hit"]], 1)
+    found: dict[str, SetFigure] = {
+        "csd": (scores["cover"], lambda x, _: spread(x)),
+        "hsd": (scores["hit"], lambda x, _: spread(x)),
+        "loris_f1": (both, lambda x, _: loris_summary(x[:, 0], x[:, 1])["f1"]),
+    }
+    if "patches" in scores and len(both) > 1:
+        for name, distance in (("frechet", frechet), ("feature_kl", feature_kl)):
+            found[name] = (
+                scores["patches"],
+                lambda x, at, of=distance: of(np.vstack(truth[at]), np.vstack(x)),
+            )
+    if "of codes" in scores:
+        found["perplexity"] = (scores["of codes"], lambda x, _: perplexity(x, bins))
+    return found
+
+
+def plain(summary: dict[str, Interval]) -> dict[str, dict[str, float | None]]:
+    """Return a summary for JSON, which knows no NaN: None."""
+    return {
+        name: {key: _number(value) for key, value in asdict(found).items()}
+        for name, found in summary.items()
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _columns(rows: list[dict[str, float]]) -> Scores:
+    return {name: np.array([row[name] for row in rows], float) for name in rows[0]}
+
+
+def _mean(values: np.ndarray, songs: Sequence[str]) -> Interval:
+    known = ~np.isnan(values)
+    count = len(set(np.asarray(songs)[known]))
+    if count < 2:
+        mean = float(values[known].mean()) if count else math.nan
+        return Interval(mean, math.nan, math.nan, count)
+    return mean_interval(values, songs)
+
+
+def _figure(
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    songs: Sequence[str],
+) -> Interval:
+    if (count := len(set(songs))) < 2:
+        return Interval(statistic(values, np.arange(len(songs))), math.nan, math.nan, count)
+    return interval(lambda at: statistic(values[at], at), songs, at_least=0.0)

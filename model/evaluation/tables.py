@@ -1,0 +1,299 @@
+"""Tables of evaluations in Markdown: one run's rows, two runs, all runs beside the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from model.contract.kinds import D2M_GAN
+from model.evaluation.paper import AIST, OTHERS, TABLES, TIKTOK, Row, row_of
+from model.evaluation.score import PAPER, set_figures
+from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, Config
+from model.listening.report import PAPER as OPINIONS
+from model.measures.base import MEASURED, Measure, recorded
+from model.measures.bootstrap import paired_difference, set_difference, sign_flip_p
+from model.runtime.settings import to_dict, with_todays_names
+
+OPINION = Measure("opinion", "clip", digits=2)
+Evaluation = Mapping[str, Any]
+"""What evaluation.json holds."""
+
+
+def one_run(evaluation: Evaluation) -> str:
+    """Return three tables: the paper's scores and codes, rhythm, and figures of the whole set."""
+    found = [name for row in evaluation["rows"].values() for name in row["scores"]]
+    measures = recorded(evaluation)
+    blocks = []
+    for of in ("clip", "segment", "set"):
+        names = [name for name, measure in measures.items() if measure.of == of and name in found]
+        lines = [["music", *(measures[name].title for name in names)]]
+        for title, row in evaluation["rows"].items():
+            cells = (cell(row["scores"].get(name), measures[name]) for name in names)
+            lines.append([title, *cells])
+        blocks.append(markdown(lines))
+    return "\n\n".join([*blocks, *unscored(evaluation)])
+
+
+def unscored(evaluation: Evaluation) -> list[str]:
+    """Return a line that says of how many clips and segments there is no score, if of any."""
+    missing: dict[str, set[str]] = {}
+    measures = recorded(evaluation)
+    for row in evaluation["rows"].values():
+        for name, each in row["each"].items():
+            if count := each.count(None):
+                unit = f"{measures[name].of}s"
+                title = measures[name].title
+                missing.setdefault(f"{count} of {len(each)} {unit}", set()).add(title)
+    found = "; ".join(f"{', '.join(sorted(names))}: {of}" for of, names in sorted(missing.items()))
+    return [f"Without a score, as it is not defined there, and left out: {found}."] if found else []
+
+
+def cell(found: Mapping[str, Any] | None, measure: Measure) -> str:
+    """Return a figure with its interval, or a dash."""
+    if found is None or found["value"] is None:
+        return "–"
+    scale, digits = (100, 1) if measure.percent else (1, measure.digits)
+    value, *ends = (
+        f"{round(scale * found[key], digits) + 0.0:.{digits}f}"  # no -0.000
+        for key in ("value", *(("low", "high") if found["low"] is not None else ()))
+    )
+    return f"{value} [{', '.join(ends)}]" if ends else value
+
+
+def compared(
+    a: Evaluation, b: Evaluation, sets_a: Mapping[str, np.ndarray], sets_b: Mapping[str, np.ndarray]
+) -> str:
+    """Return each score's difference of two runs on the same split, with interval and p.
+
+    `sets_a` and `sets_b` are what `load_sets` returns. What the two did not measure by the same
+    rule is left out and named. Raises ValueError where they were not evaluated on the same
+    segments.
+    """
+    if any(a[fact] != b[fact] for fact in ("dataset", "split", "window_s", "segments")):
+        raise ValueError(
+            f"{a['run']} and {b['run']} were evaluated on other segments; evaluate both on the "
+            "same shards and split"
+        )
+    notes, without = unlike_measures(a, b)
+    ours, theirs = (_as_scores(e, without) for e in (a, b))
+    lines = [["score", "difference", "95 % interval", "songs won", "p"]]
+    measures = recorded(b) | recorded(a)
+    for name, measure in measures.items():
+        if name not in ours or name not in theirs:
+            continue
+        songs = a["songs"] if measure.of == "clip" else a["segment_songs"]
+        x, y = ours[name], theirs[name]
+        if len({s for s, d in zip(songs, x - y, strict=True) if not np.isnan(d)}) < 2:
+            continue
+        found = paired_difference(x, y, songs)
+        won = found.groups_won
+        if measure.lower_is_better:
+            won = found.groups - found.groups_tied - won
+        tied = f", {found.groups_tied} alike" if found.groups_tied else ""
+        p = sign_flip_p(x, y, songs)
+        lines.append(_difference(measure, found.mean, found.low, found.high,
+                                 f"{won} of {found.groups}{tied}", p))  # fmt: skip
+    if "codes" not in without:
+        ours["of codes"], theirs["of codes"] = sets_a["codes"], sets_b["codes"]
+    if "kl" not in without and "patches" in sets_a and "patches" in sets_b:
+        ours["patches"], theirs["patches"] = sets_a["patches"], sets_b["patches"]
+    if len(set(a["segment_songs"])) > 1:
+        figures, other = (set_figures(s, sets_a.get("truth"), a["bins"]) for s in (ours, theirs))
+        for name in (name for name in figures if name in other):
+            (x, statistic), (y, _) = figures[name], other[name]
+            found, p = set_difference(x, y, statistic, a["segment_songs"])
+            if np.isnan(found.value):
+                continue
+            lines.append(_difference(measures[name], found.value, found.low, found.high, "–", p))
+    notes += ["p: two-sided, by exchanging the two runs' songs; of twenty scores that do not "
+              "differ, one is below 0.05 by chance"]  # fmt: skip
+    table = f"{a['run']} − {b['run']}\n\n{markdown(lines)}"
+    return table + "\n\n" + "\n".join(f"note: {note}" for note in notes)
+
+
+def unlike_measures(a: Evaluation, b: Evaluation) -> tuple[list[str], set[str]]:
+    """Return what two evaluations did not measure alike, in words and as the scores concerned."""
+    notes, without = [], set()
+    if a["embedding"] != b["embedding"]:
+        notes.append(f"embeddings {a['embedding']} and {b['embedding']}: no genre, KL, Fréchet")
+        without |= {"genre", "kl"}
+    elif a["train_data"] != b["train_data"]:
+        notes.append("genres looked up in other shards: no genre")
+        without.add("genre")
+    if (a["codes_id"], a["level"]) != (b["codes_id"], b["level"]):
+        notes.append(f"codes of {a['codes_id']}, {a['level']}, and {b['codes_id']}, {b['level']}: "
+                     "no codes, perplexity")  # fmt: skip
+        without.add("codes")
+    if a["data"] != b["data"]:
+        notes.append("segments of the same names in shards that differ")
+    return notes, without
+
+
+def _as_scores(evaluation: Evaluation, without: set[str]) -> dict[str, np.ndarray]:
+    each = evaluation["rows"][evaluation["row"]]["each"]
+    return {name: np.array(v, float) for name, v in each.items() if name not in without}
+
+
+def _difference(
+    measure: Measure, mean: float, low: float, high: float, won: str, p: float
+) -> list[str]:
+    scale = 100 if measure.percent else 1
+    title = measure.title + (" (less is better)" if measure.lower_is_better else "")
+    ends = f"{scale * low:+.3f} … {scale * high:+.3f}"
+    return [title, f"{scale * mean:+.3f}", ends, won, "<0.001" if p < 0.001 else f"{p:.3f}"]
+
+
+def beside_the_paper(evaluations: Sequence[Evaluation]) -> str:
+    """Return the paper's tables with the runs that belong to their rows beside them.
+
+    Each figure is cover / hit / genre in percent; ours with the interval of each. Runs on TikTok
+    stand beside the paper's on TikTok, all others beside those on AIST++; those that no row of the
+    paper is about come last. What data and weights ours are from is said below.
+    """
+    tiktok = [e for e in evaluations if e["dataset"] == "tiktok"]
+    aist = [e for e in evaluations if e["dataset"] != "tiktok"]
+    blocks = []
+    if aist:
+        others = [[name, slashed(f), "", slashed(f), ""] for name, f in OTHERS.items()]
+        blocks += _tables(aist, TABLES, TABLES[AIST][0], others)
+    if tiktok:
+        blocks += _tables(tiktok, {"TikTok": TIKTOK}, TIKTOK[0], [])
+    return "\n\n".join([*blocks, "\n".join(_sources(evaluations))])
+
+
+def _tables(
+    evaluations: Sequence[Evaluation],
+    tables: Mapping[str, Sequence[Row]],
+    full: Row,
+    others: Sequence[Sequence[str]],
+) -> list[str]:
+    finetuned = any(e["finetuned"] for e in evaluations)
+    held: dict[str, dict[str, list[Evaluation]]] = {}
+    for e in evaluations:
+        name = e["row"].rpartition(", ")[0]
+        if is_d2m_gan(e):
+            name = row_of(e["config"], e["window_s"], e["finetuned"], finetuned)
+        held.setdefault(name, {}).setdefault(e["level"], []).append(e)
+    blocks, shown = [], set()
+    for title, rows in tables.items():
+        whole = rows[0] == full
+        lines = [["row", "paper, high", "ours, high", "paper, low", "ours, low"]]
+        lines += others if whole else []
+        for row in [*([] if whole else [full]), *rows]:
+            lines.append(_row(row, held.get(row.name, {})))
+            shown.add(row.name)
+        scores = " / ".join(PAPER[: len(full.high)])
+        blocks.append(f"**{title}**: {scores}, %\n\n{markdown(lines)}")
+    extra = {name: runs for name, runs in held.items() if name not in shown}
+    if extra:
+        lines = [["row", "ours, high", "ours, low"]]
+        for name, runs in sorted(extra.items()):
+            others = [e for level, found in runs.items() if level not in ("high", "low")
+                      for e in found]  # fmt: skip
+            high = [*runs.get("high", ()), *others]
+            lines.append([name, _ours(high), _ours(runs.get("low", ()))])
+        blocks.append(f"**Not in the paper**\n\n{markdown(lines)}")
+    return blocks
+
+
+def _row(row: Row, runs: Mapping[str, Sequence[Evaluation]]) -> list[str]:
+    cells = [row.name]
+    for level, figures in (("high", row.high), ("low", row.low)):
+        cells += [slashed(figures), _ours(runs.get(level, ()))]
+    return cells
+
+
+def _ours(runs: Iterable[Evaluation]) -> str:
+    found = []
+    for e in runs:
+        scores = e["rows"][e["row"]]["scores"]
+        names = PAPER[:-1] if e["dataset"] == "tiktok" else PAPER
+        found.append(" / ".join(cell(scores.get(name), MEASURED[name]) for name in names))
+    return "; ".join(found) or "–"
+
+
+def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Say what ours are from: what is true of all, then each other fact and the runs it is of."""
+    facts: dict[str, list[str]] = {}
+    runs = [e["run"] for e in evaluations]
+    for e in evaluations:
+        for fact in [
+            f"{e['dataset']}, split {e['split']}, {len(e['segments'])} segments of "
+            f"{len(set(e['songs']))} songs",
+            f"arch {e['config']['arch']}" if is_d2m_gan(e) else f"family {e['family']}",
+            f"step {e['step']}", f"batch {e['config']['batch_size']}", f"codec {e['codec']}",
+            f"decoder {'' if e['finetuned'] else 'not '}fine-tuned", "not denoised",
+            f"embedding {e['embedding']}", *(e["labels"] or ["published weights"]),
+            *(unlike_the_paper(e["config"]) if is_d2m_gan(e) else []),
+        ]:  # fmt: skip
+            facts.setdefault(fact, []).append(e["run"])
+    levels = sorted({e["level"] for e in evaluations})
+    pools = {level: [e["run"] for e in evaluations if e["level"] == level] for level in levels}
+    pools = {**{level: pool for level, pool in pools.items() if pool}, "all": runs}
+    said: dict[str, list[str]] = {"all": []}
+    for fact, of in facts.items():
+        name, pool = min(
+            (p for p in pools.items() if set(of) <= set(p[1])), key=lambda p: len(p[1])
+        )
+        without = [run for run in pool if run not in of]
+        whose = ", ".join(of)
+        if len(without) < len(of):
+            name = "all" if pool == runs else f"all of level {name}"
+            whose = f"{name} but {', '.join(without)}" if without else name
+        said.setdefault(whose, []).append(fact)
+    lines = [
+        "Ours, which the paper's figures are not to be measured by unless data and weights are "
+        "its (a setting, name=value, is one that is not the paper's):",
+    ]
+    return lines + [f"- {whose}: {'; '.join(those)}" for whose, those in said.items() if those]
+
+
+def is_d2m_gan(evaluation: Evaluation) -> bool:
+    """Return whether a run is of the paper's family, as all of earlier versions are."""
+    return evaluation.get("family", D2M_GAN) == D2M_GAN
+
+
+def unlike_the_paper(config: Mapping[str, Any]) -> list[str]:
+    """Return the settings that decide what a model is and are not the default, the paper's."""
+    said = MAY_CHANGE_ON_RESUME | {"level", "seed", "arch", "batch_size"}
+    ours, papers = (
+        {k: v for k, v in {**c, **c["weights"]}.items() if k not in {*said, "weights"}}
+        for c in (with_todays_names(config, Config, "evaluation"), to_dict(Config()))
+    )
+    return [f"{k}={v:g}" if type(v) is float else f"{k}={v}"
+            for k, v in ours.items() if v != papers.get(k)]  # fmt: skip
+
+
+def opinions(heard: Mapping[str, Any] | None) -> str:
+    """Return the paper's mean opinion scores, and beside them those of a listening test's report.
+
+    Rows are the paper's and the test's systems; a system named as the paper's stands beside it.
+    """
+    ours: dict[str, dict[str, str]] = {}
+    for part, content in (heard["parts"] if heard else {}).items():
+        for row in content["systems"]:
+            found = {"value": row["mos"], "low": None}
+            if row["interval"]:
+                found |= dict(zip(("low", "high"), row["interval"], strict=True))
+            ours.setdefault(row["system"], {})[part] = cell(found, OPINION)
+    lines = [["music", *(f"{part}, {whose}" for part in OPINIONS for whose in ("paper", "ours"))]]
+    for name in dict.fromkeys([*(n for part in OPINIONS.values() for n in part), *ours]):
+        line = [name]
+        for part, theirs in OPINIONS.items():
+            paper = f"{theirs[name]:.1f}" if name in theirs else "–"
+            line += [paper, ours.get(name, {}).get(part, "–")]
+        lines.append(line)
+    whose = "by the listening test given" if heard else "none given: `model mos`, --listening DIR"
+    return f"**Mean opinion scores**, 1 to 5; ours {whose}\n\n{markdown(lines)}"
+
+
+def slashed(figures: Sequence[float]) -> str:
+    return " / ".join(f"{value:.1f}" for value in figures)
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """Return rows, the first of them the head, as a Markdown table."""
+    head, *body = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([head, "|" + "---|" * len(lines[0]), *body])

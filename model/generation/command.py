@@ -1,0 +1,78 @@
+"""`model generate`: the arguments, and the pieces as they are written."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from model.runtime.arguments import (
+    add_codec,
+    add_device,
+    add_run,
+    add_settings,
+    add_shards,
+    device_of,
+)
+
+LOWER = "take shorter videos, or --device cpu"
+"""What takes less memory."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `model generate`."""
+    add_run(parser)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--video", type=Path, help="any video; its features are made as in training")
+    add_shards(what, required=False)
+    parser.add_argument("--split", default="test", help="with --shards (default test)")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--checkpoint", default="last", choices=["last", "best"])
+    add_codec(parser, "the run's own")
+    parser.add_argument(
+        "--genre", default="", help="for a run with the genre as an input: BR, PO, …"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the noise, where the run uses any")
+    add_settings(parser, "one option of the run's family, such as a temperature; may be repeated")
+    parser.add_argument(
+        "--denoise", action="store_true", help="spectral gating by noisereduce, as the paper does"
+    )
+    add_device(parser)
+    parser.set_defaults(run=run, lower=LOWER)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Generate and write; exit code 3 where the music is written and some of the mp4 failed."""
+    from model.generation.denoise import check_available
+    from model.generation.generate import generate
+    from model.generation.run import load_run
+
+    if arguments.denoise:
+        check_available()
+    trained = load_run(
+        arguments.run_folder,
+        f"{arguments.checkpoint}.pt",
+        arguments.codec,
+        device_of(arguments.device),
+    )
+    made = generate(
+        trained,
+        arguments.out,
+        video=arguments.video,
+        shards=arguments.shards,
+        split=arguments.split,
+        genre=arguments.genre,
+        seed=arguments.seed,
+        denoised=arguments.denoise,
+        options=arguments.settings,
+    )
+    failed = [piece for piece in made if piece.error]
+    for piece in failed:
+        print(f"error: {piece.wav.with_suffix('.mp4')}: {piece.error}", file=sys.stderr)
+    if failed:
+        print(
+            f"error: {len(failed)} of {len(made)} mp4 failed; their wav files are complete",
+            file=sys.stderr,
+        )
+    print(f"written: {arguments.out} (generated.json lists the pieces)")
+    return 3 if failed else 0

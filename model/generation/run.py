@@ -1,0 +1,83 @@
+"""A trained run, loaded to generate with."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.codecs.base import Codec, load_codec
+from model.contract.dataset import Dataset
+from model.contract.kinds import FAMILIES
+from model.families.base import Model
+from model.runtime.checkpoint import LAST, check_parts, load_state, read_checkpoint
+from model.runtime.settings import override
+
+
+@dataclass
+class Run:
+    """A run ready to generate, and what must be said about its results."""
+
+    folder: Path
+    family: str
+    config: Any
+    dataset: Dataset
+    """What it was trained on, without shards and codes."""
+    model: Model
+    step: int
+    checkpoint: str = "last"
+    """Which of the run's checkpoints it is: last or best."""
+
+    @property
+    def codec(self) -> Codec:
+        return self.model.codec
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def level(self) -> str:
+        """The level of the codec that is decoded to sound."""
+        return self.model.sound_level
+
+    @property
+    def name(self) -> str:
+        """What the run is called in tables: "D2M-GAN, high"."""
+        return f"{self.model.title}, {self.level}"
+
+
+def load_run(
+    folder: str | os.PathLike[str],
+    checkpoint: str = LAST,
+    codec: str | None = None,
+    device: torch.device | str | None = None,
+) -> Run:
+    """Load a checkpoint (a file name in the run's folder) and the codec it was trained with.
+
+    `codec` names another file, whose decoder may be a fine-tuned one. Raises FileNotFoundError
+    where there is no such checkpoint, and ValueError where it cannot be read, or where the codec's
+    codes are not those that the run was trained on.
+    """
+    folder, device = Path(folder), torch.device(device or "cpu")
+    path = folder / checkpoint
+    content = read_checkpoint(path)
+    kind: type[Model] = FAMILIES.get(content["family"])
+    check_parts(content, kind.parts, path)
+    config = override(kind.Config(), content["config"], str(path))
+    dataset = Dataset(**content["dataset"], splits={}, codecs={})
+    known = content["codec"]
+    loaded = load_codec(codec or known["source"], kind.levels_of(config), device)
+    speaks = loaded.codes_id == known.get("codes_id", known["id"])
+    if not speaks or (codec is None and loaded.id != known["id"]):
+        raise ValueError(
+            f"{folder}: was trained with codec {known['id']}, the codec loaded is {loaded.id}; "
+            "give the right one, or one fine-tuned from it, with --codec"
+        )
+    model = kind(config, kind.inputs_of(config, dataset), loaded, device)
+    load_state(model.network, content["network"], f"{path}: network")
+    model.network.eval()
+    return Run(folder, content["family"], config, dataset, model, content["step"], path.stem)

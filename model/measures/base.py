@@ -1,0 +1,88 @@
+"""What a measure is, and those that evaluations print, by name.
+
+Another package adds one of its own by an entry point of `dance2music.measures` that names a
+`Measure` with a `score`; `model evaluate --measure NAME` prints it beside the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure of music for dances.
+
+    Args:
+        title: the head of its column.
+        of: `clip` or `segment`, whose scores are averaged, or `set`, computed of all segments.
+        percent: whether the value, a share, is shown in percent.
+        digits: shown behind the point.
+        lower_is_better: whether less is better.
+        score: the value for generated and true music, both float32 (N,) at 22 050 Hz; NaN where it
+            is not defined. None for the project's own, which share intermediate results.
+    """
+
+    title: str
+    of: str
+    percent: bool = False
+    digits: int = 3
+    lower_is_better: bool = False
+    score: Callable[[np.ndarray, np.ndarray], float] | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what evaluation.json records of it, to print it again."""
+        names = ("title", "of", "percent", "digits", "lower_is_better")
+        return {name: getattr(self, name) for name in names}
+
+
+MEASURED: dict[str, Measure] = {
+    "cover": Measure("cover %", "segment", percent=True),
+    "hit": Measure("hit %", "segment", percent=True),
+    "genre": Measure("genre %", "segment", percent=True),
+    "loris_cover": Measure("BCS (LORIS)", "segment"),
+    "loris_hit": Measure("BHS (LORIS)", "segment"),
+    "kl": Measure("KL", "segment", lower_is_better=True),
+    "codes": Measure("codes % (each segment alone)", "segment", percent=True),
+    "onset_f": Measure("onset F", "clip"),
+    "beat_f": Measure("beat F", "clip"),
+    "cemgil": Measure("Cemgil", "clip"),
+    "tempo": Measure("tempo %", "clip", percent=True),
+    "tempo_octave": Measure("tempo, octaves %", "clip", percent=True),
+    "align": Measure("align", "clip"),
+    "align_back": Measure("align, back", "clip"),
+    "csd": Measure("CSD %", "set", percent=True),
+    "hsd": Measure("HSD %", "set", percent=True),
+    "loris_f1": Measure("F1 (LORIS)", "set"),
+    "frechet": Measure("Fréchet", "set", lower_is_better=True),
+    "feature_kl": Measure("feature KL", "set", lower_is_better=True),
+    "perplexity": Measure("perplexity", "set", digits=0),
+}
+"""The project's own, in the order of their columns. Sources stand where they are computed."""
+
+
+def named(of: str) -> tuple[str, ...]:
+    """Return the names of the project's own measures of clips, of segments or of sets."""
+    return tuple(name for name, measure in MEASURED.items() if measure.of == of)
+
+
+def recorded(evaluation: Mapping[str, Any]) -> dict[str, Measure]:
+    """Return the measures of an evaluation.json: the project's own and those it had besides."""
+    added = evaluation.get("measures", {})
+    return MEASURED | {name: Measure(**facts) for name, facts in added.items()}
+
+
+def check_measure(name: str, measure: Any) -> Measure:
+    """Return a plugin's measure; ValueError, naming it, where it is none that can be computed."""
+    if not isinstance(measure, Measure) or measure.score is None:
+        raise ValueError(f"measure {name!r}: expected a Measure with a score, got {measure!r:.200}")
+    if measure.of not in ("clip", "segment"):
+        raise ValueError(f"measure {name!r} is of {measure.of!r}; expected clip or segment")
+    if name in MEASURED:
+        raise ValueError(f"measure {name!r}: the project has one of that name; choose another")
+    return measure

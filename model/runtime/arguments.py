@@ -1,0 +1,83 @@
+"""Arguments that several commands of `model` share, and what they are turned into."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.contract.exit_codes import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.contract.dataset import Dataset
+
+
+def add_shards(parser: Any, required: bool = True, **more: Any) -> None:
+    """Add `--shards`, a data set's folder or address; `parser` may be a group."""
+    parser.add_argument("--shards", type=location, required=required, metavar="DIR", **more)
+
+
+def add_run(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Add `--run`, a trained run's folder."""
+    parser.add_argument("--run", dest="run_folder", type=Path, required=required, metavar="DIR")
+
+
+def add_codec(parser: argparse.ArgumentParser, default: str = "the codes' own") -> None:
+    """Add `--codec`; `default` says what is taken without it."""
+    from model.contract.kinds import CODECS
+
+    names = ", ".join(CODECS.names())
+    parser.add_argument("--codec", help=f"{names} or PATH (default: {default})")
+
+
+def add_settings(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--set`, whose help is `what`."""
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help=what
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add `--device`."""
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+
+
+def location(text: str) -> Any:
+    """Return a folder, or the address of one."""
+    from model.contract.storage import to_location
+
+    return to_location(text)
+
+
+def device_of(name: str) -> torch.device:
+    """Return the torch device; "auto" is the GPU where there is one."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch finds no GPU here")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def settings_of(arguments: argparse.Namespace, *names: str) -> list[str]:
+    """Return --set's settings and the options that stand for one, such as --level.
+
+    Raises UsageError where the two give one setting different values.
+    """
+    settings = list(arguments.settings)
+    for name in names:
+        if (value := getattr(arguments, name)) is None:
+            continue
+        for key, _, text in (setting.partition("=") for setting in arguments.settings):
+            if key.strip() == name and text.strip() != str(value):
+                raise UsageError(f"--{name} {value} and --set {key}={text}: give one of them")
+        settings.append(f"{name}={value}")
+    return settings
+
+
+def generate_command(run: object, shards: object, dataset: Dataset) -> str:
+    """Return the command that makes music of a data set's songs, unseen ones where there are."""
+    return f"model generate --run {run} --shards {shards} --split {dataset.last_split} --out DIR"

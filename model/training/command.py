@@ -1,0 +1,90 @@
+"""`model train`: the arguments, and the next step when it is done."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from model.contract.exit_codes import UsageError
+from model.contract.kinds import D2M_GAN, FAMILIES
+from model.runtime.arguments import (
+    add_codec,
+    add_device,
+    add_settings,
+    add_shards,
+    device_of,
+    generate_command,
+    settings_of,
+)
+
+LOWER = "lower batch_size or val_segments (--set KEY=VALUE)"
+"""What takes less memory."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `model train`."""
+    add_shards(parser, required=False, help="folder (or address) with dataset.json")
+    parser.add_argument(
+        "--family",
+        type=FAMILIES.choice(),
+        default=D2M_GAN,
+        metavar="NAME",
+        help=f"of generators: {', '.join(FAMILIES.names())} (default {D2M_GAN})",
+    )
+    parser.add_argument("--level", help="of the codes, such as high or low (default high)")
+    parser.add_argument(
+        "--preset", help="of the family's settings; of D2M-GAN: paper (default), code, tiny"
+    )
+    parser.add_argument("--config", type=Path, help="YAML file of settings, over the preset")
+    add_settings(parser, "one setting, over the file; may be repeated")
+    parser.add_argument("--out", type=Path, help="the run's folder (default runs/DATASET-LEVEL)")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the run's last checkpoint"
+    )
+    add_codec(parser)
+    add_device(parser)
+    parser.set_defaults(run=run, lower=LOWER)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, or go on."""
+    from model.contract.dataset import load_dataset
+    from model.runtime.settings import load
+
+    if arguments.shards is None:
+        raise UsageError(
+            "no data: give --shards DIR, a folder made by `pipeline build` and "
+            "`pipeline extract-codes`, e.g. model train --shards shards/synthetic --preset tiny"
+        )
+    settings = settings_of(arguments, "level")
+    kind = FAMILIES.get(arguments.family)
+    preset = arguments.preset or next(iter(kind.PRESETS), None)
+    config = load(kind.Config(), settings, arguments.config, preset, kind.PRESETS)
+    dataset = load_dataset(arguments.shards)
+
+    from model.runtime.distributed import PeerFailed, launched
+    from model.runtime.signals import Interrupted
+    from model.training.loop import train
+
+    first = not launched() or os.environ["RANK"] == "0"
+    levels = "-".join(kind.levels_of(config))
+    out = arguments.out or Path("runs") / f"{dataset.name}-{levels}"
+    device = device_of(arguments.device)
+    try:
+        train(
+            arguments.shards, out, config, arguments.codec, arguments.resume, device,
+            arguments.family,
+        )  # fmt: skip
+    except PeerFailed as gone:
+        if str(gone):
+            print(f"{out}: {gone}", file=sys.stderr)
+        return 1
+    except Interrupted as stop:
+        if first:
+            print(f"{out}: {stop}", file=sys.stderr)
+        return 130
+    if first:
+        print(f"{out}: done; next: {generate_command(out, arguments.shards, dataset)}")
+    return 0
