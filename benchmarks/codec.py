@@ -117,11 +117,9 @@ def compare(model: VQVAE, codec: Codec, batch: int, repeats: int) -> list[str]:
         for level in codec.levels
     ]
     for level in codec.levels:
-        codes = codec.encode(audio, level)
+        codes, index = codec.encode(audio, level), level_index(level)
         sides = {
-            "published": lambda c=codes, index=level_index(level): published_decode(
-                model, c, index
-            ),
+            "published": lambda c=codes, index=index: published_decode(model, c, index),
             "ours": lambda c=codes, level=level: codec.decode(c, level),
         }
         times = best(sides, repeats)
