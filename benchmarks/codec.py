@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from model.codecs.base import Codec
 from model.codecs.jukebox import JUKEBOX_5B, VQVAE
+from model.codecs.jukebox.hparams import level_index
 from model.codecs.jukebox.vqvae import Decoder, Encoder, ResBlock
-from model.contract.segment import LEVELS, SAMPLE_RATE_HZ
+from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.terminal import print_anything
 
 CLIP_SAMPLES = 2 * SAMPLE_RATE_HZ
@@ -108,17 +109,17 @@ def compare(model: VQVAE, codec: Codec, batch: int, repeats: int) -> list[str]:
     audio = 0.3 * torch.randn(batch, CLIP_SAMPLES, generator=torch.Generator().manual_seed(1))
     audio_s = batch * CLIP_SAMPLES / SAMPLE_RATE_HZ
     sides = {"published": lambda: published_encode(model, audio)}
-    for level in LEVELS:
+    for level in codec.levels:
         sides[level] = lambda level=level: codec.encode(audio, level)
     times = best(sides, repeats)
     rows = [
         row(f"encode {level}, batch {batch}", audio_s, times["published"], times[level])
-        for level in LEVELS
+        for level in codec.levels
     ]
-    for level, entry in LEVELS.items():
-        codes = codec.encode(audio, level)
+    for level in codec.levels:
+        codes, index = codec.encode(audio, level), level_index(level)
         sides = {
-            "published": lambda c=codes, index=entry.index: published_decode(model, c, index),
+            "published": lambda c=codes, index=index: published_decode(model, c, index),
             "ours": lambda c=codes, level=level: codec.decode(c, level),
         }
         times = best(sides, repeats)

@@ -100,7 +100,8 @@ def main() -> None:
     for level in codec.levels:
         got = measure(codec, level, songs)
         print(
-            f"| {level} | {codec.level(level).hop} | {codec.level(level).size} | {got['onset_song']:.3f} "
+            f"| {level} | {codec.level(level).hop} | {codec.level(level).size} "
+            f"| {got['onset_song']:.3f} "
             f"| {got['onset_segment']:.3f} | {got['spectral']:.3f} | {got['used']:.0%} |"
         )
     if args.picture:

@@ -15,7 +15,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from model.contract.dataset import load_dataset, save_dataset
-from model.contract.segment import LEVELS
 from model.contract.shards import read_npy, read_shard, write_shard
 from model.contract.terminal import print_anything
 from model.families.d2m_gan.config import load_config
@@ -27,7 +26,7 @@ def main() -> None:
     """Train at each level, print a table and write the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=Path, required=True, help="a data set with codes")
-    parser.add_argument("--levels", nargs="+", default=list(LEVELS), choices=list(LEVELS))
+    parser.add_argument("--levels", nargs="+", default=["high", "low"], choices=["high", "low"])
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--picture", type=Path, default=Path("docs/results/overfit.png"))
     arguments = parser.parse_args()
@@ -70,7 +69,7 @@ def take(shards: Path, out: Path, count: int, level: str) -> np.ndarray:
     dataset.codecs[codec_id].splits = {"train": [codes]}
     save_dataset(out, dataset)
     print("segments:", json.dumps([key for (key, _), _ in chosen]))
-    return np.stack([read_npy(members[LEVELS[level].suffix]) for _, (_, members) in chosen])
+    return np.stack([read_npy(members[f"{level}.npy"]) for _, (_, members) in chosen])
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ from codec import published_decode, published_quantise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.contract.segment import LEVELS
+from model.audio import mel_loss, wave_loss
+from model.codecs.jukebox.hparams import level_index
 from model.data.source import Batch
 from model.families.d2m_gan.discriminators import arrange
 from model.families.d2m_gan.layers import Conv, pad_time
-from model.families.d2m_gan.losses import mel_loss, wave_loss
 from model.families.d2m_gan.paper import Slide
 from model.training.state import State
 
@@ -76,13 +76,16 @@ class ReferenceStep:
         self.state, self.vqvae = state, state.codec.model
         config = state.config
         betas = (config.betas[0], config.betas[1])
-        self.generator, self.scorer = plain(state.network), plain(state.adversary.network)
+        self.generator, self.scorer = (
+            plain(state.model.network),
+            plain(state.model.adversary.network),
+        )
         self.adam = torch.optim.Adam(self.generator.parameters(), config.lr_generator, betas)
         self.judge_adam = torch.optim.Adam(self.scorer.parameters(), config.lr_discriminator, betas)
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Take one step and return its losses, unweighted."""
-        model, index = self.vqvae, LEVELS[self.state.config.level].index
+        model, index = self.vqvae, level_index(self.state.config.level)
         with torch.no_grad():
             latents = plain_codec(model.encoder(index), batch.audio[:, None])
             others = [i for i in model.levels if i != index]
@@ -92,7 +95,7 @@ class ReferenceStep:
                 )
             codes = published_quantise(latents, model.codebook(index).k)
             real = model.codebook(index).lookup(codes)
-        fake = self.generator(batch.motion, batch.visual, codes.shape[1], batch.genre)
+        fake = self.generator(batch.inputs, codes.shape[1])
         with torch.no_grad():
             guessed = {
                 i: published_quantise(fake.detach(), model.codebook(i).k) for i in model.levels
@@ -121,7 +124,7 @@ class ReferenceStep:
             "codebook": F.l1_loss(fake, real),
             "latent": F.l1_loss(fake, latents),
             "wave": wave_loss(audio, batch.audio),
-            "mel": mel_loss(audio, batch.audio, self.state.log_mel),
+            "mel": mel_loss(audio, batch.audio, self.state.model.log_mel),
         }
         total = sum(WEIGHTS[name] * loss for name, loss in losses.items())
         self.adam.zero_grad()

@@ -67,7 +67,7 @@ def measure(root: Location, arguments: argparse.Namespace, workers: int) -> tupl
     """Return segments per second of the clock and of processor time, from warm files."""
     dataset = load_dataset(root)
     (codec_id,) = dataset.codecs
-    source = Source(root, dataset, "train", codec_id, "high", 2**16)
+    source = Source(root, dataset, "train", codec_id, {"high": 2**16})
     stream = TrainingStream(source, arguments.batch_size, 0, arguments.shuffle, Position())
     counted = 0
     with closing(training_batches(stream, workers, pin=False)) as batches:

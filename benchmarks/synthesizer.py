@@ -19,13 +19,12 @@ import numpy as np
 import torch
 from codec_quality import onset_f, spectral_error
 
-from model.audio import LogMel
+from model.audio import LogMel, mel_loss, wave_loss
 from model.codecs.base import Codec, load_codec
 from model.contract.dataset import load_dataset
 from model.contract.terminal import print_anything
 from model.data.reader import meta_of
-from model.data.source import Source
-from model.families.d2m_gan.losses import mel_loss, wave_loss
+from model.data.source import Source, open_source
 
 MEASURES = ("mel", "wave", "spectral", "onset F")
 
@@ -37,7 +36,7 @@ def measure(source: Source, codecs: list[Codec], level: str) -> tuple[list[str],
         for raw in source.raw(number):
             songs.append(str(meta_of(raw, raw["__url__"])["song"]))
             batch = source.collate([raw])
-            rows.append([one(batch.codes, batch.audio, c, level, log_mel) for c in codecs])
+            rows.append([one(batch.codes[level], batch.audio, c, level, log_mel) for c in codecs])
     return songs, np.array(rows).transpose(1, 0, 2)
 
 
@@ -77,10 +76,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for level in args.level:
         codecs = [load_codec(source, (level,)) for source in (args.before, args.after)]
-        source = Source(
-            args.shards, dataset, args.split, codecs[1].codes_id, level, codecs[1].level(level).size,
-            use_motion=False, use_visual=False,
-        )  # fmt: skip
+        source = open_source(args.shards, dataset, args.split, codecs[1], [level], inputs=())
         songs, (before, after) = measure(source, codecs, level)
         for i, name in enumerate(MEASURES):
             change = after[:, i] - before[:, i]

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from model.contract.terminal import print_anything
-from model.evaluation.command import NAME, folder_of, load
+from model.evaluation.evaluate import NAME, folder_of, load
 from model.evaluation.paper import FULL, TABLES, row_of
 from model.evaluation.score import PAPER
 from model.evaluation.tables import beside_the_paper, markdown

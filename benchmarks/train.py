@@ -34,11 +34,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.codecs.base import Codec
 from model.codecs.jukebox import JUKEBOX_5B, random_codec
 from model.contract.dataset import Dataset
+from model.contract.kinds import D2M_GAN
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL, WAV
 from model.contract.terminal import print_anything
 from model.data.source import Batch
 from model.families.d2m_gan.config import load_config
-from model.families.d2m_gan.family import autocast, generator_losses, train_step
 from model.families.d2m_gan.losses import weighted_total
 from model.training.state import State, build
 
@@ -65,9 +65,11 @@ def make_batch(size: int, codec: Codec, level: str) -> Batch:
     return Batch(
         [f"noise_seg{i:04d}" for i in range(size)],
         audio.to(codec.device),
-        codec.encode(audio, level),
-        torch.randn(size, 120, 219, generator=drawn).to(codec.device),
-        torch.randn(size, 1, 2048, generator=drawn).to(codec.device),
+        {level: codec.encode(audio, level)},
+        {
+            MOTION: torch.randn(size, 120, 219, generator=drawn).to(codec.device),
+            VISUAL: torch.randn(size, 1, 2048, generator=drawn).to(codec.device),
+        },
         torch.arange(size).remainder(10).to(codec.device),
     )
 
@@ -78,10 +80,10 @@ def make_sides(args: argparse.Namespace, level: str, codec: Codec) -> list[Side]
     def state_of(preset: str, arch: str) -> State:
         settings = [f"level={level}", f"arch={arch}", "use_genre=true"]
         dataset = Dataset("noise", "2", FIELDS, {}, {})
-        return build(load_config(preset, None, settings), dataset, codec, codec.device)
+        return build(D2M_GAN, load_config(preset, None, settings), dataset, codec, codec.device)
 
     def ours(name: str, state: State) -> Side:
-        return Side(name, state, lambda batch: train_step(state, batch))
+        return Side(name, state, state.model.step)
 
     def in_bf16(state: State) -> State:
         adversary = type(state.adversary)(
@@ -162,7 +164,7 @@ FORMULAS = {torch.ops.aten.convolution_backward: backward_flop}
 
 
 def measure_parts(state: State, batch: Batch) -> list[tuple[str, float, float, float, int]]:
-    """Return (part, seconds, FLOP, bytes, launches) of one step of ours, as `train_step` takes it.
+    """Return (part, seconds, FLOP, bytes, launches) of one step of ours, as `D2MGAN.step` takes it.
 
     Seconds come from one pass, the counts from another.
     """
@@ -174,31 +176,30 @@ def measure_parts(state: State, batch: Batch) -> list[tuple[str, float, float, f
 def _walk(state: State, batch: Batch, counted: bool) -> list[tuple[str, float, float, float, int]]:
     rows: list[tuple[str, float, float, float, int]] = []
     held: dict[str, Any] = {}
-    config, codec, level = state.config, state.codec, state.config.level
+    model, config, codec, level = state.model, state.config, state.codec, state.config.level
 
     def forward() -> None:
-        held["real"] = held["raw"] = codec.embed(batch.codes, level)
+        held["real"] = held["raw"] = codec.embed(batch.codes[level], level)
         if config.discriminate_latents or config.weights["latent"]:
             held["raw"] = codec.latents(batch.audio, level)
-        with autocast(state):
-            steps = batch.codes.shape[1]
-            held["fake"] = state.generator(batch.motion, batch.visual, steps, batch.genre)
+        with model.autocast():
+            held["fake"] = model.network(batch.inputs, batch.codes[level].shape[1])
 
     def adversary() -> None:
         shown = held["raw"] if config.discriminate_latents else held["real"]
-        state.adversary.step(shown / state.scale, held["fake"] / state.scale)
+        model.adversary.step(shown / model.scale, held["fake"] / model.scale)
 
     def losses() -> None:
-        found = generator_losses(state, batch, held["real"], held["raw"], held["fake"])
+        found = model.generator_losses(batch, held["real"], held["raw"], held["fake"])
         held["total"] = weighted_total(found, config.weights)
 
     def backward() -> None:
-        state.optimiser.zero_grad(set_to_none=True)
+        model.optimiser.zero_grad(set_to_none=True)
         held["total"].backward()
 
     for name, part in (
         ("generator forward", forward), ("adversary's step", adversary), ("losses", losses),
-        ("backward", backward), ("Adam", state.optimiser.step),
+        ("backward", backward), ("Adam", model.optimiser.step),
     ):  # fmt: skip
         flops = traffic = nullcontext()
         if counted:

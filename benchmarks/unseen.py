@@ -27,9 +27,9 @@ from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.terminal import print_anything
 from model.data.reader import meta_of
-from model.data.source import Source
+from model.data.source import Source, open_source
 from model.families.d2m_gan.config import Config, load_config
-from model.generation.generate import load_run
+from model.generation.run import load_run
 from model.measures.beats import mean_scores, onset_scores, onsets_s
 from model.measures.bootstrap import pair_with_other_group, paired_difference
 from model.runtime.checkpoint import LAST, read_checkpoint
@@ -123,10 +123,8 @@ def score(shards: Path, runs: dict[str, Path], checkpoint: str, split_name: str)
     trained = {arch: load_run(run, checkpoint) for arch, run in runs.items()}
     first = next(iter(trained.values()))
     config, codec = first.config, first.codec
-    source = Source(
-        shards, load_dataset(shards), split_name, codec.codes_id, config.level,
-        codec.level(config.level).size, config.use_motion, config.use_visual, config.use_genre,
-    )  # fmt: skip
+    inputs = first.model.inputs.names
+    source = open_source(shards, load_dataset(shards), split_name, codec, [config.level], inputs)
     split = read_split(source)
     codes = split.truth.codes
     heard = {
@@ -165,10 +163,10 @@ def score(shards: Path, runs: dict[str, Path], checkpoint: str, split_name: str)
     return {
         "split": split_name,
         "checkpoint": checkpoint,
-        "steps": {arch: model.families.d2m_gan.family for arch, model in trained.items()},
+        "steps": {arch: run.step for arch, run in trained.items()},
         "parameters": {
-            arch: sum(p.numel() for p in model.families.d2m_gan.generator.parameters())
-            for arch, model in trained.items()
+            arch: sum(p.numel() for p in run.model.network.parameters())
+            for arch, run in trained.items()
         },
         "segments": len(split.keys),
         "videos": len(set(split.videos)),
@@ -195,7 +193,7 @@ def read_split(source: Source) -> Split:
             videos.append(meta["video_id"])
             songs.append(meta["song"])
             numbers.append(meta["segment"])
-            codes.append(batch.codes[0].numpy())
+            codes.append(next(iter(batch.codes.values()))[0].numpy())
             onsets.append(onsets_s(batch.audio[0].numpy()))
     seconds = math.ceil(source.dataset.samples / SAMPLE_RATE_HZ)
     return Split(keys, videos, songs, numbers, seconds, Music(np.stack(codes), onsets))
@@ -208,10 +206,9 @@ def generate(source: Source, trained) -> np.ndarray:
     for number in range(len(source.dataset.splits[source.split])):
         for raw in source.raw(number):
             batch = source.collate([raw])
-            latents = trained.generator(
-                batch.motion, batch.visual, batch.codes.shape[1], batch.genre
-            )
-            codes.append(trained.codec.quantise(latents, trained.config.level)[0].numpy())
+            steps = {trained.level: batch.codes[trained.level].shape[1]}
+            found = trained.model.generate(batch.inputs, steps)
+            codes.append(found[trained.level][0].numpy())
     return np.stack(codes)
 
 

@@ -16,9 +16,10 @@ from model.baselines.references import decode, metronome
 from model.cli import main
 from model.codecs.base import load_codec
 from model.contract.dataset import load_dataset
+from model.contract.segment import MOTION
 from model.data.clips import Clip, read_clips
 from model.data.source import Source
-from model.evaluation.command import NAME, folder_of, genre_notes, load, load_sets, to_show
+from model.evaluation.evaluate import NAME, folder_of, genre_notes, load, load_sets, to_show
 from model.evaluation.paper import FULL, TABLES, row_of
 from model.evaluation.score import OF_CLIPS, OF_SEGMENTS, OF_SETS, Scorer
 from model.evaluation.tables import (
@@ -172,7 +173,7 @@ def test_clips_are_whole_videos_in_order(clips, shards):
     for clip in clips:
         assert clip.segments.shape == (2, samples)
         assert clip.codes.shape == (2, 344)
-        assert clip.piece.motion.shape == (240, 219)
+        assert clip.piece.inputs[MOTION].shape == (240, 219)
 
 
 def renamed(clip: Clip, **changes) -> Clip:
@@ -195,10 +196,10 @@ def test_the_nearest_dance_is_found_by_its_motion(shards):
 def test_a_value_that_never_moves_does_not_decide_which_dance_is_near(shards):
     train = source_of(shards, "train")
     own = read_clips(train)
-    still = [clip.piece.motion.copy() for clip in own]
+    still = [clip.piece.inputs[MOTION].copy() for clip in own]
     for motion in still:
         motion[:, 7] = 100.0
-    queries = [renamed(c, motion=m) for c, m in zip(own, still, strict=True)]
+    queries = [renamed(c, inputs={MOTION: m}) for c, m in zip(own, still, strict=True)]
     for clip, music in zip(own, read_training(train, queries, None).nearest, strict=True):
         assert np.array_equal(music, clip.segments)
 
@@ -212,7 +213,8 @@ def test_the_true_music_of_a_clip_has_its_own_dynamics(clips):
 
 def test_frames_of_joined_windows_stay_with_the_music(clips):
     assert clips[0].motion_fps == 60
-    odd = replace(clips[0], piece=replace(clips[0].piece, motion=clips[0].piece.motion[:-2]))
+    motion = clips[0].piece.inputs[MOTION]
+    odd = replace(clips[0], piece=replace(clips[0].piece, inputs={MOTION: motion[:-2]}))
     assert odd.motion_fps == pytest.approx(59.5)
 
 
@@ -247,7 +249,9 @@ def test_one_song_has_no_interval(scorer, clips):
     found = alone.summary(alone.scores(Music("x", [clips[0].audio], [clips[0].codes])))
     assert found["onset_f"].value == 1
     assert math.isnan(found["onset_f"].low)
-    assert cell({"value": 1.0, "low": None, "high": None, "groups": 1}, "onset_f") == "1.000"
+    assert (
+        cell({"value": 1.0, "low": None, "high": None, "groups": 1}, MEASURED["onset_f"]) == "1.000"
+    )
 
 
 def test_loudness_of_a_segment_does_not_change_its_embedding(scorer, clips):

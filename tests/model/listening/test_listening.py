@@ -259,11 +259,11 @@ def film(path: Path) -> tuple[list[int], list[float], str, str]:
 
 def test_a_clip_cut_from_a_longer_video_plays_its_own_moving_picture(tmp_path, monkeypatch):
     noise = torch.rand(2 * SAMPLE_RATE_HZ) - 0.5
-    monkeypatch.setattr("model.generation.generate.generate", lambda *_: noise)
+    monkeypatch.setattr("model.generation.generate.music_of", lambda *_: noise)
     trained = SimpleNamespace(
         codec=SimpleNamespace(id="c", note=""), dataset=SimpleNamespace(untrained=[]), step=1,
-        config=SimpleNamespace(level="high"),
-        generator=SimpleNamespace(motion=None, visual=None, genre=None),
+        family="none", level="high",
+        model=SimpleNamespace(inputs=SimpleNamespace(names=())),
     )  # fmt: skip
     write_fake_dataset(
         tmp_path / "shards", random_codec(levels=("high",)), videos={"test": 3}, segments=1,
@@ -272,8 +272,7 @@ def test_a_clip_cut_from_a_longer_video_plays_its_own_moving_picture(tmp_path, m
     long = tmp_path / "long.mp4"
     clips.write(long, Fraction(10), 200, np.zeros(441_000, np.float32), SAMPLE_RATE_HZ)
     pieces = [
-        Piece(f"test{n}", 1, 1, 12.0, "", None, None, stop_s=14.0, box_px=(0, 0, 96, 64))
-        for n in range(3)
+        Piece(f"test{n}", 1, 1, 12.0, "", {}, stop_s=14.0, box_px=(0, 0, 96, 64)) for n in range(3)
     ]
     for piece, wav in write_pieces(trained, pieces, tmp_path / "ours", []):
         mux(long, wav, piece.start_s, wav.with_suffix(".mp4"), piece.stop_s, piece.box_px)
@@ -290,7 +289,7 @@ def test_a_clip_cut_from_a_longer_video_plays_its_own_moving_picture(tmp_path, m
         "generated"
     ]
     assert [(row["start_s"], row["mp4_start_s"]) for row in told] == [(12.0, 0.0)] * 3
-    assert Piece("v", 1, 1, 12.0, "", None, None).mp4_start_s == 12.0
+    assert Piece("v", 1, 1, 12.0, "", {}).mp4_start_s == 12.0
 
 
 @pytest.fixture(scope="module")
