@@ -8,11 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from model.contract.exit_codes import UsageError
+
+__all__ = [
+    "UsageError",
+    "folder_or_address",
+    "local",
+    "local_out",
+    "natural",
+    "positive",
+    "seconds",
+    "share",
+]
 N = TypeVar("N", int, float)
-
-
-class UsageError(ValueError):
-    """Options that are wrong whatever the data is: the command ends with exit code 2."""
 
 
 def positive(text: str) -> int:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from model.contract.exit_codes import UsageError, exits
 from model.contract.terminal import add_version, print_anything
 from pipeline.arguments import (
-    UsageError,
     folder_or_address,
     local,
     local_out,
@@ -28,32 +26,15 @@ EXIT_CODES = (
 )
 PACKAGES = ("av", "imageio-ffmpeg", "numpy", "pyarrow", "ray", "torch", "torchvision", "yt-dlp")
 """What results depend on, for `--version`."""
+MORE_MEMORY = "end other programs, or use a machine with more memory; the same command goes on"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit by one of `EXIT_CODES`."""
     print_anything()
     arguments = parser().parse_args(argv)
-    try:
+    with exits(MORE_MEMORY, "interrupted; the same command goes on from here"):
         raise SystemExit(arguments.run(arguments))
-    except BrokenPipeError:  # whoever read our output has seen enough, as `… | head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
-    except (ValueError, OSError) as error:
-        print(f"error: {_words(error)}", file=sys.stderr)
-        raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        raise SystemExit(130) from None
-
-
-def _words(error: Exception) -> str:
-    """Return an error's message; one of the system's own says what to do about its file."""
-    if isinstance(error, OSError) and error.errno and error.filename:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "make room" if full else "check the path, or choose another"
-        return f"{error.filename}: {error.strerror}; {advice}"
-    return str(error)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -171,7 +171,7 @@ def fetch_links(options: Fetching) -> Fetched:
 
     Raises ValueError or OSError for what the user must change.
     """
-    from pipeline.build import locked
+    from pipeline.output.folder import locked
 
     check_installed()
     links = read_links(options.links)

@@ -23,8 +23,8 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
+from model.contract.exit_codes import UsageError
 from model.contract.terminal import print_anything
-from pipeline.arguments import UsageError
 from pipeline.engine.base import LocalEngine, Lost, Stage, _seconds
 from pipeline.engine.outcome import attempt, timeout_words
 from pipeline.engine.timing import StageTime, timed
