@@ -67,7 +67,7 @@ class Measure:
 
     def stored(self, row: Row) -> Outcome | None:
         """Return the end of one input as the ledger has it, None where it has none."""
-        result = self.ledger.read(NAME, self.key(row))
+        result = self.ledger.facts(NAME, self.key(row))
         if result is None:
             return None
         if result.outcome is not None:
@@ -81,7 +81,19 @@ class Measure:
         result = self.ledger.read(NAME, self.key(row))
         if result is None or result.outcome is not None:
             return []
-        return [_named(row, k, result) for k in range(len(result.facts["clips"]))]
+        names = ("print", "hashes", "thumb")
+        arrays = [
+            [result.arrays[f"{n}_{k}"] for n in names] for k in range(len(result.facts["clips"]))
+        ]
+        return [
+            (clip, ClipData(print_, hashes, thumb.tobytes()))
+            for clip, (print_, hashes, thumb) in zip(_clips(row, result), arrays, strict=True)
+        ]
+
+    def bare_clips(self, row: Row) -> list[Clip]:
+        """Return the clips of one video without their data, with the names they have now."""
+        result = self.ledger.facts(NAME, self.key(row))
+        return [] if result is None or result.outcome is not None else _clips(row, result)
 
     def _one(self, work: Work) -> Work:
         row = work.row
@@ -214,15 +226,14 @@ def shown_places(count: int) -> list[int]:
     return [round(share * (count - 1)) for share in (0.25, 0.5, 0.75)]
 
 
-def _named(row: Row, k: int, result: Result) -> tuple[Clip, ClipData]:
-    facts = dict(result.facts["clips"][k])
-    facts["box"] = tuple(facts["box"])
-    clip = Clip(
-        clip_id=f"{row.video_id}_c{k + 1:03d}",
-        video_id=row.video_id,
-        source=row.path,
-        sha256=row.sha256,
-        **facts,
-    )
-    print_, hashes, thumb = (result.arrays[f"{n}_{k}"] for n in ("print", "hashes", "thumb"))
-    return clip, ClipData(print_, hashes, thumb.tobytes())
+def _clips(row: Row, result: Result) -> list[Clip]:
+    return [
+        Clip(
+            clip_id=f"{row.video_id}_c{k + 1:03d}",
+            video_id=row.video_id,
+            source=row.path,
+            sha256=row.sha256,
+            **facts | {"box": tuple(facts["box"])},
+        )
+        for k, facts in enumerate(result.facts["clips"])
+    ]

@@ -102,7 +102,7 @@ class People:
 
     def stored(self, row: Row) -> Outcome | None:
         """Return the end of one input as the ledger has it, None where it has none."""
-        result = self.measured.ledger.read(NAME, self.key(row))
+        result = self.measured.ledger.facts(NAME, self.key(row))
         if result is None:
             return None
         if result.outcome is not None:
@@ -120,7 +120,7 @@ class People:
     def _one(self, work: Work) -> Work:
         row, ledger = work.row, self.measured.ledger
         path = self.measured.root / row.path
-        clips = [clip for clip, _ in self.measured.clips(row)]
+        clips = self.measured.bare_clips(row)
         made = attempt(NAME, lambda: look(path, clips, self._detector, self._net), self.limit_s)
         if isinstance(made, Outcome):
             kept = replace(made, message=made.message.replace(f"{path}: ", ""))

@@ -99,11 +99,11 @@ class Extract:
     def _result(
         self, stage: str, row: Row, make: Callable[[], tuple[dict[str, np.ndarray], dict]]
     ) -> Result | Outcome:
-        """Return a stage's stored result, or make and store it."""
+        """Return a stage's stored facts, or make and store its result."""
         ledger, key = self.settings.ledger, self.settings.key(stage, row)
 
         def made() -> Result:
-            stored = ledger.read(stage, key)
+            stored = ledger.facts(stage, key)
             if stored is None:
                 arrays, facts = make()
                 ledger.write(stage, key, arrays, facts)

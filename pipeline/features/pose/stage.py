@@ -84,7 +84,7 @@ class Pose:
     def _one(self, work: Work) -> Collected | Work:
         """Watch a video; one whose poses are known gets its motion, and its clips, at once."""
         ledger, row = self.settings.ledger, work.row
-        cut = ledger.read("cut", self.settings.key("cut", row))
+        cut = ledger.facts("cut", self.settings.key("cut", row))
         if cut is None:
             raise OSError(f"{row.path}: where its windows are is not stored; run again")
         clips_wanted = self.settings.visual != "none" and not self._has("visual", row)

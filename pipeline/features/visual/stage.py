@@ -102,7 +102,7 @@ class Visual:
     def _deferred(self, work: Work) -> Work:
         """Decode and describe a video whose frames were too many to travel, part by part."""
         settings, row = self.settings, work.row
-        cut = settings.ledger.read("cut", settings.key("cut", row))
+        cut = settings.ledger.facts("cut", settings.key("cut", row))
         if cut is None:
             words = f"{row.path}: where its windows are is not stored; run again"
             return replace(work, deferred=False, outcome=Outcome("failed", self.name, "io", words))
