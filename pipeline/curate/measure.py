@@ -21,7 +21,7 @@ from pipeline.curate.songs import fingerprint
 from pipeline.engine.ledger import Ledger, Result, result_key
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.time_limit import ITEM_LIMIT_S
-from pipeline.media.reader import Audio, probe, read_audio
+from pipeline.media.reader import Audio, Video
 from pipeline.sources.manifest import Row
 
 SHORT_SIDE_PX = 360
@@ -127,14 +127,15 @@ def measure(
 
     Raises MediaError.
     """
-    info = probe(path, LIMITS, audio_track)
-    audio = read_audio(path, LIMITS, audio_track)
-    times_s, tiny = tiny_frames(path)
+    video = Video(path, LIMITS)
+    info = video.probe(audio_track)
+    audio = video.read_audio(audio_track)
+    times_s, tiny = tiny_frames(video)
     start_s = float(audio.start_s)
     shots = find_shots(tiny, list(map(float, times_s)), audio.samples, start_s, shot_settings)
     del tiny
     clips, arrays = [], {}
-    for k, (shot, picked, frames) in enumerate(_frames_of(path, shots, times_s)):
+    for k, (shot, picked, frames) in enumerate(_frames_of(video, shots, times_s)):
         end_s = times_s[shot.stop] if shot.stop < len(times_s) else info.video_stop_s
         sound = _sound(audio, times_s[shot.start], end_s)
         picture = find_picture(frames[_spread(len(frames))], picture_settings)
@@ -163,11 +164,11 @@ def measure(
 
 
 def _frames_of(
-    path: Path, shots: list[Shot], times_s: list[Fraction]
+    video: Video, shots: list[Shot], times_s: list[Fraction]
 ) -> Iterator[tuple[Shot, np.ndarray, np.ndarray]]:
     """Yield each shot with the indices of some of its frames, and those (n, H, W, 3)."""
     picks = [np.union1d(_hash_indices(s, times_s), _picture_indices(s)) for s in shots]
-    frames = some_frames(path, np.concatenate(picks).tolist(), SHORT_SIDE_PX)
+    frames = some_frames(video, np.concatenate(picks).tolist(), SHORT_SIDE_PX)
     for shot, picked in zip(shots, picks, strict=True):
         yield shot, picked, np.stack([next(frames) for _ in picked])
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.curate.frames import paced_frames
+from pipeline.curate.frames import LIMITS, paced_frames
 from pipeline.curate.measure import Measure, Work, shown_places, thumbnail
 from pipeline.curate.scores import Clip, ClipData, Figure
 from pipeline.engine.ledger import Result, result_key
@@ -26,6 +26,7 @@ from pipeline.features.pose import tracks
 from pipeline.features.pose.detector_torchvision import MIN_SCORE, Detector
 from pipeline.features.pose.estimator_mmpose import PoseNet
 from pipeline.features.pose.people import MIN_CONFIDENCE, PersonCollector
+from pipeline.media.reader import Video
 from pipeline.sources.manifest import Row
 
 NAME = "people"
@@ -143,7 +144,7 @@ def look(
     """
     arrays = {}
     cuts = [(clip.start_frame, clip.end_frame, clip.box) for clip in clips]
-    seen = paced_frames(path, cuts, RATE_HZ, LONGEST_S, SHORT_SIDE_PX)
+    seen = paced_frames(Video(path, LIMITS), cuts, RATE_HZ, LONGEST_S, SHORT_SIDE_PX)
     for k, (clip, (times_s, pictures)) in enumerate(zip(clips, seen, strict=True)):
         watch = PersonCollector(detector, net, len(pictures), clip.box[2:], every=1)
         for picture in pictures:

@@ -14,7 +14,7 @@ from pipeline.features.plan import Settings, Work
 from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:
-    from pipeline.media.reader import FrameRequest
+    from pipeline.media.reader import FrameRequest, Video
 
 
 MAX_CLIPS_BYTES = 256 << 20
@@ -22,13 +22,10 @@ MAX_CLIPS_BYTES = 256 << 20
 longer video the visual stage decodes them itself, so many at a time."""
 
 
-def read_clips(settings: Settings, row: Row, cut: Result) -> np.ndarray:
+def read_clips(settings: Settings, row: Row, cut: Result, video: Video) -> np.ndarray:
     """Decode the frames that the extractor looks at: uint8 (n x W, F, 224, 224, 3)."""
-    from pipeline.media.reader import read_frames
-
     request = clip_request(settings, row, cut)
-    path = settings.root / row.path
-    frames = read_frames(path, {"visual": request}, span_s=row.span_s)["visual"]
+    frames = video.read_frames({"visual": request}, span_s=row.span_s)["visual"]
     return as_clips(settings, frames)
 
 
