@@ -34,7 +34,7 @@ def add_fetch(commands: argparse._SubParsersAction) -> None:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from pipeline.curate.links import Fetching, fetch_links
+    from pipeline.curate.fetch import Fetching, fetch_links
 
     given = vars(arguments)
     names = [name for name in Fetching.__dataclass_fields__ if name in given]
