@@ -19,8 +19,9 @@ import ray
 
 from model.contract.dataset import Dataset, save_dataset
 from model.contract.segment import META, WAV, segment_key
-from model.contract.shards import json_bytes, wav_bytes, write_shard
+from model.contract.shards import json_bytes, write_shard
 from model.contract.terminal import print_anything
+from model.contract.wav import wav_bytes
 from pipeline.engine.ray import RayEngine
 from pipeline.features.codes import extract_codes
 from pipeline.sources.synthetic.music import compose

@@ -31,8 +31,9 @@ import numpy as np
 import soxr
 
 from model.contract.segment import VISUAL, WAV
-from model.contract.shards import npy_bytes, read_shard, read_wav, wav_bytes, write_shard
+from model.contract.shards import npy_bytes, read_shard, write_shard
 from model.contract.terminal import print_anything
+from model.contract.wav import read_wav, wav_bytes
 from pipeline.features.visual.i3d_r50 import FRAMES, I3D
 from pipeline.media.program import binary
 

@@ -6,10 +6,8 @@ anything about dance. The codes are the given codec's codes of that music.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import tarfile
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import torch
 
 from model.codecs.base import Codec, streams_of
 from model.contract.dataset import Codes, Dataset, Shard, save_dataset
-from model.contract.files import write_atomic
+from model.contract.files import atomic_file
 from model.contract.segment import (
     GENRES,
     META,
@@ -29,6 +27,7 @@ from model.contract.segment import (
     segment_key,
     window_samples,
 )
+from model.contract.shards import TarWriter, npy_bytes
 from model.contract.wav import encode_wav
 
 
@@ -82,7 +81,7 @@ def write_fake_dataset(
                 for suffix in (MOTION, VISUAL):
                     if suffix in fields:
                         noise = rng.standard_normal(fields[suffix]["shape"], np.float32)
-                        entries.append((f"{key}.{suffix}", npy(noise)))
+                        entries.append((f"{key}.{suffix}", npy_bytes(noise)))
                 meta = {
                     "video_id": video_id, "segment": index, "split": split,
                     "start_s": (index - 1) * float(Fraction(window_s)), "song": f"{video_id}-song",
@@ -94,7 +93,7 @@ def write_fake_dataset(
                 for level in levels:
                     found = codec.encode(torch.from_numpy(pcm)[None], level)[0]
                     array = found.cpu().numpy().astype(np.uint16)
-                    code_entries.append((f"{key}.{codes.streams[level].suffix}", npy(array)))
+                    code_entries.append((f"{key}.{codes.streams[level].suffix}", npy_bytes(array)))
             shards.append(write_tar(root / name, entries, len(part)))
             code_shards.append(write_tar(root / "codes" / codec.id / name, code_entries, len(part)))
     save_dataset(root, dataset)
@@ -111,20 +110,10 @@ def tones(rng: np.random.Generator, samples: int) -> np.ndarray:
     return 0.4 * chord * (0.3 + pulse) + 0.2 * pulse * np.sin(2 * np.pi * 60 * time_s)
 
 
-def npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
 def write_tar(path: Path, entries: list[tuple[str, bytes]], segments: int) -> Shard:
-    """Write members in the given order, without owners or times; return dataset.json's line."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    """Write members in the given order, as real shards are; return dataset.json's line."""
+    with atomic_file(path) as file:
+        writer = TarWriter(file)
         for name, data in entries:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    data = buffer.getvalue()
-    write_atomic(path, data)
-    return Shard(path.name, segments, len(data), hashlib.sha256(data).hexdigest())
+            writer.add_member(name, data)
+        return replace(writer.finish(path.name), segments=segments)

@@ -1,18 +1,21 @@
-"""What the options of `pipeline` take, and the error of a contradictory command line."""
+"""What the options of `pipeline` take, and the options that several commands have."""
 
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from model.contract.exit_codes import UsageError
+from pipeline.engine.time_limit import ITEM_LIMIT_S
+
+EXIT_CODES = (
+    "exit codes: 0 done; 1 error; 2 wrong usage; 3 finished, but more failed than --max-failed "
+    "allows, or nothing was made; 130 interrupted"
+)
 N = TypeVar("N", int, float)
-
-
-class UsageError(ValueError):
-    """Options that are wrong whatever the data is: the command ends with exit code 2."""
 
 
 def positive(text: str) -> int:
@@ -68,3 +71,60 @@ def local_out(text: str) -> Path:
 def folder_or_address(text: str) -> Path | str:
     """Return an address as it is, and anything else as a path."""
     return text if "://" in text else Path(text)
+
+
+def add_engine(sub: ArgumentParser) -> None:
+    """Add the options that choose where stages run."""
+    sub.add_argument("--engine", default="ray", choices=["ray", "local"])
+    sub.add_argument("--address", help="a running Ray cluster: auto or ray://HOST:PORT")
+
+
+def add_limit(sub: ArgumentParser) -> None:
+    """Add the option that bounds the work on one video."""
+    sub.add_argument(
+        "--item-limit-s",
+        type=seconds,
+        default=ITEM_LIMIT_S,
+        help="seconds one stage may work on one video (default 3600), 0 for no limit",
+    )
+
+
+def add_audio_track(sub: ArgumentParser) -> None:
+    """Add the option that chooses a file's sound."""
+    sub.add_argument(
+        "--audio-track",
+        type=positive,
+        default=0,
+        metavar="N",
+        help="the N-th sound track of each file, from 1 on (default: the one it marks as default)",
+    )
+
+
+def add_shards(sub: ArgumentParser) -> None:
+    """Add the option that names a shard folder; `shard_folder` reads it."""
+    sub.add_argument("--shards", type=local, help="shard folder (default: the one in shards/)")
+
+
+def shard_folder(given: Path | str | None, file: str = "dataset.json") -> Path | str:
+    """Return the shard folder (or address) asked for, or the only folder that has the file.
+
+    Raises UsageError for a file, and ValueError where it is not clear which folder is meant.
+    """
+    if isinstance(given, Path) and given.is_file():
+        raise UsageError(f"--shards {given}: a file; name its folder: --shards {given.parent}")
+    if given is not None:
+        return given
+    folders = (path.parent for path in Path("shards").glob(f"*/{file}"))
+    found = sorted(folder for folder in folders if not folder.name.startswith("."))
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(map(str, found)) or "none in shards/; run pipeline build first"
+    raise ValueError(f"which shards? name one with --shards DIR ({names})")
+
+
+def share_code(share: float, most: float) -> int:
+    """Return the exit code for a share of inputs that failed; print why where it is too large."""
+    if share <= most:
+        return 0
+    print(f"exit 3: {share:.1%} failed, more than --max-failed {most:.1%}", file=sys.stderr)
+    return 3

@@ -20,7 +20,7 @@ from model.contract import lock
 from model.contract.files import atomic_file
 from model.contract.lock import HeldError, held
 from model.contract.weights_folder import weights_folder
-from pipeline.engine import ray as engine
+from pipeline.engine import sockets
 from pipeline.output.folder import locked
 from pipeline.weights.download import DownloadError, download, place
 
@@ -208,19 +208,19 @@ def test_where_tmpdir_holds_no_socket_ray_gets_a_private_folder(
     }  # fmt: skip
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv("TMPDIR", values[kind])
-    made = Path(engine._folder_for_sockets())
+    made = Path(sockets.folder_for_sockets())
     assert made.parent == Path("/tmp") and stat.S_IMODE(made.stat().st_mode) == 0o700
     shutil.rmtree(made)
-    monkeypatch.setattr(engine, "FOLDERS", ("/none",))
+    monkeypatch.setattr(sockets, "FOLDERS", ("/none",))
     with pytest.raises(OSError, match="set TMPDIR to a folder with a short path"):
-        engine._folder_for_sockets()
+        sockets.folder_for_sockets()
 
 
 def test_a_short_tmpdir_is_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     for value in ("/tmp", "/var/tmp"):
         monkeypatch.setenv("TMPDIR", value)
-        assert engine._folder_for_sockets() is None
+        assert sockets.folder_for_sockets() is None
 
 
 @pytest.mark.slow

@@ -16,10 +16,11 @@ class UsageError(ValueError):
 
 
 @contextmanager
-def exits(lower: str) -> Iterator[None]:
+def exits(lower: str, interrupted: str = "interrupted") -> Iterator[None]:
     """Turn what a user can mend into one line on stderr and SystemExit with one of `CODES`.
 
-    `lower` says what takes less memory, for where it ran out. A bug keeps its traceback.
+    `lower` says what takes less memory, for where it ran out, and `interrupted` what to say after
+    Ctrl-C. A bug keeps its traceback.
     """
     try:
         yield
@@ -43,7 +44,7 @@ def exits(lower: str) -> Iterator[None]:
         print(f"error: out of memory{asked and f' ({asked})'}; {lower}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(interrupted, file=sys.stderr)
         raise SystemExit(130) from None
 
 

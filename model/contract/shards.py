@@ -6,9 +6,7 @@ import hashlib
 import io
 import json
 import re
-import struct
 import tarfile
-import wave
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -18,7 +16,9 @@ import numpy as np
 
 from model.contract.dataset import Shard
 from model.contract.files import atomic_file, sha256_of
-from model.contract.segment import SAMPLE_RATE_HZ, SPLITS
+from model.contract.segment import SPLITS
+
+MADE_AGAIN = "delete it and run the command that made it again"
 
 
 class TarWriter:
@@ -32,10 +32,14 @@ class TarWriter:
     def add(self, key: str, members: Mapping[str, bytes]) -> None:
         """Add one segment: its members under `<key>.<suffix>`, in the order given."""
         for suffix, data in members.items():
-            info = tarfile.TarInfo(f"{key}.{suffix}")
-            info.size, info.mode, info.mtime = len(data), 0o644, 0
-            self._tar.addfile(info, io.BytesIO(data))
+            self.add_member(f"{key}.{suffix}", data)
         self.segments += 1
+
+    def add_member(self, name: str, data: bytes) -> None:
+        """Add one member under its full name."""
+        info = tarfile.TarInfo(name)
+        info.size, info.mode, info.mtime = len(data), 0o644, 0
+        self._tar.addfile(info, io.BytesIO(data))
 
     def finish(self, name: str) -> Shard:
         """End the tar and return what dataset.json says of it."""
@@ -88,40 +92,20 @@ def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield key, members
 
 
-def check_whole(path: Path, shard: Shard) -> None:
-    """Raise ValueError where a tar's bytes are not those that dataset.json lists."""
+def check_whole(path: Path, shard: Shard, name: str = "", again: str = MADE_AGAIN) -> None:
+    """Raise ValueError where a tar is missing, or its bytes are not those in dataset.json.
+
+    `name` is what the message calls the file (its path), `again` what to do.
+    """
+    name = name or str(path)
     if not path.is_file():
-        raise ValueError(f"{path}: missing; run the command that made it again")
-    if path.stat().st_size != shard.bytes or sha256_of(path) != shard.sha256:
+        raise ValueError(f"{name}: missing, but listed in dataset.json; {again}")
+    size_bytes = path.stat().st_size
+    if size_bytes != shard.bytes or sha256_of(path) != shard.sha256:
         raise ValueError(
-            f"{path}: {path.stat().st_size} bytes do not match dataset.json ({shard.bytes} bytes, "
-            f"sha256 {shard.sha256[:12]}…); delete it and run the command that made it again"
+            f"{name}: {size_bytes} bytes do not match dataset.json ({shard.bytes} bytes, sha256 "
+            f"{shard.sha256[:12]}…): damaged, or another file of that name; {again}"
         )
-
-
-def wav_bytes(pcm: np.ndarray) -> bytes:
-    """Return int16 (N,) mono at 22 050 Hz as a WAV file."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE_HZ)
-        file.writeframes(np.asarray(pcm, dtype="<i2").tobytes())
-    return buffer.getvalue()
-
-
-def read_wav(data: bytes) -> np.ndarray:
-    """Return the int16 (N,) samples of a WAV file that `wav_bytes` wrote; ValueError else."""
-    try:
-        with wave.open(io.BytesIO(data), "rb") as file:
-            if (file.getnchannels(), file.getsampwidth()) != (1, 2):
-                raise ValueError("wav is not PCM16 mono")
-            if file.getframerate() != SAMPLE_RATE_HZ:
-                raise ValueError(f"wav has {file.getframerate()} Hz, expected {SAMPLE_RATE_HZ}")
-            raw = file.readframes(file.getnframes())
-    except (wave.Error, EOFError, RuntimeError, struct.error) as error:
-        raise ValueError(f"no PCM wav file ({error!r:.300})") from None
-    return np.frombuffer(raw[: len(raw) // 2 * 2], dtype="<i2")
 
 
 def npy_bytes(array: np.ndarray) -> bytes:

@@ -32,21 +32,35 @@ def decode_pcm(data: bytes, name: str) -> np.ndarray:
 
     Raises ValueError naming `name` for anything else.
     """
-    whole = len(data) >= 44 and len(data) % 2 == 0
-    if whole and data[:44] == wav_head(len(data) - 44):  # as shards hold it: no need to search
+    try:
+        return read_wav(data)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; build the shards again") from None
+
+
+def read_wav(data: bytes) -> np.ndarray:
+    """Return the samples (N,) of a mono PCM16 file at 22 050 Hz: int16; ValueError for another."""
+    complete = len(data) >= 44 and len(data) % 2 == 0
+    if complete and data[:44] == wav_head(len(data) - 44):  # as shards hold it: no need to search
         return np.frombuffer(data, "<i2", offset=44)
     try:
         with wave.open(io.BytesIO(data)) as file:
             form = (file.getnchannels(), file.getsampwidth(), file.getframerate())
             raw = file.readframes(file.getnframes())
     except (wave.Error, EOFError, RuntimeError, struct.error) as error:
-        raise ValueError(f"{name}: not a PCM wav file ({error}); build the shards again") from None
+        raise ValueError(f"not a PCM wav file ({error!r:.300})") from None
     if form != (1, 2, SAMPLE_RATE_HZ):
         raise ValueError(
-            f"{name}: {form[0]} channels, {8 * form[1]} bits, {form[2]} Hz; "
-            f"expected 1, 16, {SAMPLE_RATE_HZ}; build the shards again"
+            f"{form[0]} channels, {8 * form[1]} bits, {form[2]} Hz; expected 1, 16, "
+            f"{SAMPLE_RATE_HZ}"
         )
     return np.frombuffer(raw[: len(raw) // 2 * 2], "<i2")
+
+
+def wav_bytes(pcm: np.ndarray) -> bytes:
+    """Return int16 (N,) as a mono PCM16 file at 22 050 Hz."""
+    data = np.asarray(pcm, dtype="<i2").tobytes()
+    return wav_head(len(data)) + data
 
 
 def wav_head(data_bytes: int) -> bytes:
@@ -61,13 +75,7 @@ def encode_wav(audio: Tensor | np.ndarray) -> tuple[bytes, int]:
     """Return audio (N,) as a mono PCM16 file at 22 050 Hz, and how many samples were clipped."""
     scaled = np.rint(np.asarray(audio, np.float64) * PCM_SCALE)
     pcm = np.clip(scaled, -32768, 32767)
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE_HZ)
-        file.writeframes(pcm.astype("<i2").tobytes())
-    return buffer.getvalue(), int((pcm != scaled).sum())
+    return wav_bytes(pcm), int((pcm != scaled).sum())
 
 
 def write_wav(path: Path, audio: Tensor | np.ndarray) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.contract.segment import SAMPLE_RATE_HZ
-from model.measures.beats import onset_f, onsets_s, with_onsets
+from model.measures.beats import with_onsets
 
 RHYTHM = ("onset_f", "beat_f", "cemgil", "tempo", "tempo_octave")
 
@@ -86,22 +86,6 @@ def tempo_accuracy(found_bpm: float, true_bpm: float) -> float:
     # A second true tempo of weight 0 does not count.
     truth, found = np.array([true_bpm, 0.0]), np.array([found_bpm, found_bpm])
     return float(mir_eval.tempo.detection(truth, 1.0, found, TEMPO_TOLERANCE)[0])
-
-
-def rhythm_scores(
-    generated: np.ndarray, truth: np.ndarray, true_beats_s: np.ndarray | None = None
-) -> dict[str, float]:
-    """Return the scores RHYTHM of generated music (N,) against true music (M,) at 22 050 Hz.
-
-    `true_beats_s` (K,) are the true beats where they are known; else they are tracked in `truth`.
-    onset_f is NaN where the truth has no onset.
-    """
-    reference_s = beats_s(truth) if true_beats_s is None else true_beats_s
-    true_onsets = onsets_s(truth)
-    return {
-        "onset_f": onset_f(onsets_s(generated), true_onsets) if len(true_onsets) else math.nan,
-        **beat_scores(beats_s(generated), reference_s),
-    }
 
 
 def spread(values: Sequence[float] | np.ndarray) -> float:

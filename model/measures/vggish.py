@@ -25,7 +25,6 @@ BANDS, LOW_HZ, HIGH_HZ = 64, 125.0, 7500.0
 LOG_OFFSET = 0.01
 PATCH = 96
 WIDTH = 128
-QUANTISED = (-2.0, 2.0)
 """What the post-processing clips to before it takes 8 bits."""
 
 _CONVOLUTIONS = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool")
@@ -126,53 +125,17 @@ def load_vggish(path: Path) -> VGGish:
     return network.eval().requires_grad_(False)
 
 
-class Postprocessor:
-    """The PCA of AudioSet's own release: embeddings (P, 128) to whole numbers 0 to 255, float32."""
-
-    def __init__(self, vectors: Tensor, means: Tensor) -> None:
-        self.vectors, self.means = vectors, means
-
-    def __call__(self, embeddings: Tensor) -> Tensor:
-        low, high = QUANTISED
-        whitened = ((embeddings - self.means) @ self.vectors.T).clamp(low, high)
-        return ((whitened - low) * (255 / (high - low))).round()
-
-
-def load_postprocessor(path: Path) -> Postprocessor:
-    """Return the PCA of `path`: `pca_eigen_vectors` (128, 128), `pca_means` (128,) or (128, 1)."""
-    state = _read(path)
-    try:
-        vectors, means = (
-            torch.as_tensor(state[name]).float() for name in ("pca_eigen_vectors", "pca_means")
-        )
-    except KeyError as error:
-        raise ValueError(f"{path}: no {error}; see `pipeline weights fetch vggish_pca`") from None
-    if vectors.shape != (WIDTH, WIDTH) or means.numel() != WIDTH:
-        raise ValueError(
-            f"{path}: vectors {tuple(vectors.shape)}, means {tuple(means.shape)}; "
-            f"expected ({WIDTH}, {WIDTH}) and {WIDTH} values"
-        )
-    return Postprocessor(vectors, means.reshape(WIDTH))
-
-
 def _read(path: Path) -> dict:
-    """Return the dict of a file of tensors and numpy arrays, which the PCA's is; nothing else."""
-    rebuild = np.empty(0).__reduce__()[0]
-    arrays = [
-        # The published file was written by an older numpy, which kept this function elsewhere.
-        *((rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
-        np.ndarray, np.dtype, type(np.dtype("float64")), type(np.dtype("float32")),
-    ]  # fmt: skip
+    """Return the dict of a file of tensors; nothing else is read."""
     try:
-        with torch.serialization.safe_globals(arrays):
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except DAMAGED as error:
         raise ValueError(
             f"{path}: is no file of weights alone ({unreadable(error)}); fetch it again: "
-            "pipeline weights fetch vggish, or vggish_pca"
+            "pipeline weights fetch vggish"
         ) from None
     if not isinstance(state, dict):
-        raise ValueError(f"{path}: holds {type(state).__name__}, expected a dict of arrays")
+        raise ValueError(f"{path}: holds {type(state).__name__}, expected a dict of tensors")
     return state

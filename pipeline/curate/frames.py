@@ -1,5 +1,7 @@
 """Read a long video's frames without holding them: all of them tiny, or some of them large.
 
+The handles are opened with the limits that hold here: `Video(path, LIMITS)`.
+
 Legend: n frames, h, w size of a frame. Frames are uint8 RGB (h, w, 3), upright.
 """
 
@@ -14,24 +16,27 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from pipeline.media.container import Limits, MediaError, decoded, opened, time_s, video_stream
+from pipeline.media.container import Limits, MediaError
+from pipeline.media.decode import time_s
 from pipeline.media.hdr import to_rgb
 from pipeline.media.picture import Turn
+from pipeline.media.reader import Video
 
 LIMITS = Limits(max_duration_s=1800, max_frames=60_000)
 """A compilation's tiny frames are held at once: 60 000 of them take 0.5 GB."""
 TINY_PX = 72
 
 
-def tiny_frames(path: Path, limits: Limits = LIMITS) -> tuple[list[Fraction], np.ndarray]:
+def tiny_frames(video: Video) -> tuple[list[Fraction], np.ndarray]:
     """Return the times of all frames in seconds, and the frames (n, h, w, 3) 72 px at the longest.
 
     Raises MediaError.
     """
     times_s, frames = [], []
-    for at_s, frame in _shown(path, limits):
-        if len(times_s) == limits.max_frames:
-            raise MediaError("too_long", f"{path}: more than {limits.max_frames} frames")
+    path, most = video.path, video.limits.max_frames
+    for at_s, frame in _shown(video):
+        if len(times_s) == most:
+            raise MediaError("too_long", f"{path}: more than {most} frames")
         times_s.append(at_s)
         frames.append(_upright(path, frame, TINY_PX / max(frame.width, frame.height)))
     if not frames:
@@ -39,32 +44,33 @@ def tiny_frames(path: Path, limits: Limits = LIMITS) -> tuple[list[Fraction], np
     return times_s, np.stack(frames)
 
 
-def some_frames(
-    path: Path, indices: Sequence[int], short_side_px: int, limits: Limits = LIMITS
-) -> Iterator[np.ndarray]:
+def some_frames(video: Video, indices: Sequence[int], short_side_px: int) -> Iterator[np.ndarray]:
     """Yield the frames of sorted `indices`, none of them twice, at most `short_side_px` small.
 
     Raises MediaError.
     """
     wanted = iter(indices)
     index = next(wanted, None)
-    for position, (_, frame) in enumerate(_shown(path, limits)):
+    for position, (_, frame) in enumerate(_shown(video)):
         if index is None:
             return
         if position == index:
-            yield _upright(path, frame, min(1.0, short_side_px / min(frame.width, frame.height)))
+            yield _upright(
+                video.path, frame, min(1.0, short_side_px / min(frame.width, frame.height))
+            )
             index = next(wanted, None)
     if index is not None:
-        raise MediaError("undecodable", f"{path}: frame {index} is gone; was the file changed?")
+        raise MediaError(
+            "undecodable", f"{video.path}: frame {index} is gone; was the file changed?"
+        )
 
 
 def paced_frames(
-    path: Path,
+    video: Video,
     cuts: Sequence[tuple[int, int, tuple[int, int, int, int]]],
     rate_hz: float,
     longest_s: float,
     short_side_px: int,
-    limits: Limits = LIMITS,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield for each cut the times (n,) in seconds and pictures (n, h, w, 3) of some frames.
 
@@ -75,7 +81,7 @@ def paced_frames(
     Raises MediaError.
     """
     todo, times_s, pictures = list(cuts), [], []
-    for index, (at_s, frame) in enumerate(_shown(path, limits)):
+    for index, (at_s, frame) in enumerate(_shown(video)):
         if todo and index == todo[0][1]:
             todo.pop(0)
             yield np.array(times_s), np.stack(pictures)
@@ -89,28 +95,27 @@ def paced_frames(
         scale = min(1.0, short_side_px / min(width, height))
         left, top, right, bottom = (round(scale * v) for v in (x, y, x + width, y + height))
         times_s.append(float(at_s))
-        pictures.append(_upright(path, frame, scale)[top:bottom, left:right])
+        pictures.append(_upright(video.path, frame, scale)[top:bottom, left:right])
     if len(todo) != 1 or not pictures:
-        raise MediaError("undecodable", f"{path}: frames are gone; was the file changed?")
+        raise MediaError("undecodable", f"{video.path}: frames are gone; was the file changed?")
     yield np.array(times_s), np.stack(pictures)
 
 
-def _shown(path: Path, limits: Limits) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-    with opened(path, limits) as container:
-        stream = video_stream(path, container, limits)
-        first: av.VideoFrame | None = None
-        last_s: Fraction | None = None
-        with closing(decoded(path, container, stream)) as frames:
-            for frame in frames:
-                first = first or frame
-                if (frame.width, frame.height) != (first.width, first.height):
-                    raise MediaError(
-                        "undecodable", f"{path}: the picture's size changes; re-encode the file"
-                    )
-                if last_s is not None and time_s(frame) < last_s:
-                    raise MediaError("undecodable", f"{path}: frames go back in time")
-                last_s = time_s(frame)
-                yield last_s, frame
+def _shown(video: Video) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+    path = video.path
+    first: av.VideoFrame | None = None
+    last_s: Fraction | None = None
+    with closing(video.frames()) as frames:
+        for frame in frames:
+            first = first or frame
+            if (frame.width, frame.height) != (first.width, first.height):
+                raise MediaError(
+                    "undecodable", f"{path}: the picture's size changes; re-encode the file"
+                )
+            if last_s is not None and time_s(frame) < last_s:
+                raise MediaError("undecodable", f"{path}: frames go back in time")
+            last_s = time_s(frame)
+            yield last_s, frame
 
 
 def _upright(path: Path, frame: av.VideoFrame, scale: float) -> np.ndarray:

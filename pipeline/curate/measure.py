@@ -21,7 +21,7 @@ from pipeline.curate.songs import fingerprint
 from pipeline.engine.ledger import Ledger, Result, result_key
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.time_limit import ITEM_LIMIT_S
-from pipeline.media.reader import Audio, probe, read_audio
+from pipeline.media.reader import Audio, Video
 from pipeline.sources.manifest import Row
 
 SHORT_SIDE_PX = 360
@@ -67,7 +67,7 @@ class Measure:
 
     def stored(self, row: Row) -> Outcome | None:
         """Return the end of one input as the ledger has it, None where it has none."""
-        result = self.ledger.read(NAME, self.key(row))
+        result = self.ledger.facts(NAME, self.key(row))
         if result is None:
             return None
         if result.outcome is not None:
@@ -81,7 +81,19 @@ class Measure:
         result = self.ledger.read(NAME, self.key(row))
         if result is None or result.outcome is not None:
             return []
-        return [_named(row, k, result) for k in range(len(result.facts["clips"]))]
+        names = ("print", "hashes", "thumb")
+        arrays = [
+            [result.arrays[f"{n}_{k}"] for n in names] for k in range(len(result.facts["clips"]))
+        ]
+        return [
+            (clip, ClipData(print_, hashes, thumb.tobytes()))
+            for clip, (print_, hashes, thumb) in zip(_clips(row, result), arrays, strict=True)
+        ]
+
+    def bare_clips(self, row: Row) -> list[Clip]:
+        """Return the clips of one video without their data, with the names they have now."""
+        result = self.ledger.facts(NAME, self.key(row))
+        return [] if result is None or result.outcome is not None else _clips(row, result)
 
     def _one(self, work: Work) -> Work:
         row = work.row
@@ -115,14 +127,15 @@ def measure(
 
     Raises MediaError.
     """
-    info = probe(path, LIMITS, audio_track)
-    audio = read_audio(path, LIMITS, audio_track)
-    times_s, tiny = tiny_frames(path)
+    video = Video(path, LIMITS)
+    info = video.probe(audio_track)
+    audio = video.read_audio(audio_track)
+    times_s, tiny = tiny_frames(video)
     start_s = float(audio.start_s)
     shots = find_shots(tiny, list(map(float, times_s)), audio.samples, start_s, shot_settings)
     del tiny
     clips, arrays = [], {}
-    for k, (shot, picked, frames) in enumerate(_frames_of(path, shots, times_s)):
+    for k, (shot, picked, frames) in enumerate(_frames_of(video, shots, times_s)):
         end_s = times_s[shot.stop] if shot.stop < len(times_s) else info.video_stop_s
         sound = _sound(audio, times_s[shot.start], end_s)
         picture = find_picture(frames[_spread(len(frames))], picture_settings)
@@ -151,11 +164,11 @@ def measure(
 
 
 def _frames_of(
-    path: Path, shots: list[Shot], times_s: list[Fraction]
+    video: Video, shots: list[Shot], times_s: list[Fraction]
 ) -> Iterator[tuple[Shot, np.ndarray, np.ndarray]]:
     """Yield each shot with the indices of some of its frames, and those (n, H, W, 3)."""
     picks = [np.union1d(_hash_indices(s, times_s), _picture_indices(s)) for s in shots]
-    frames = some_frames(path, np.concatenate(picks).tolist(), SHORT_SIDE_PX)
+    frames = some_frames(video, np.concatenate(picks).tolist(), SHORT_SIDE_PX)
     for shot, picked in zip(shots, picks, strict=True):
         yield shot, picked, np.stack([next(frames) for _ in picked])
 
@@ -214,15 +227,14 @@ def shown_places(count: int) -> list[int]:
     return [round(share * (count - 1)) for share in (0.25, 0.5, 0.75)]
 
 
-def _named(row: Row, k: int, result: Result) -> tuple[Clip, ClipData]:
-    facts = dict(result.facts["clips"][k])
-    facts["box"] = tuple(facts["box"])
-    clip = Clip(
-        clip_id=f"{row.video_id}_c{k + 1:03d}",
-        video_id=row.video_id,
-        source=row.path,
-        sha256=row.sha256,
-        **facts,
-    )
-    print_, hashes, thumb = (result.arrays[f"{n}_{k}"] for n in ("print", "hashes", "thumb"))
-    return clip, ClipData(print_, hashes, thumb.tobytes())
+def _clips(row: Row, result: Result) -> list[Clip]:
+    return [
+        Clip(
+            clip_id=f"{row.video_id}_c{k + 1:03d}",
+            video_id=row.video_id,
+            source=row.path,
+            sha256=row.sha256,
+            **facts | {"box": tuple(facts["box"])},
+        )
+        for k, facts in enumerate(result.facts["clips"])
+    ]

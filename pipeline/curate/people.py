@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.curate.frames import paced_frames
+from pipeline.curate.frames import LIMITS, paced_frames
 from pipeline.curate.measure import Measure, Work, shown_places, thumbnail
 from pipeline.curate.scores import Clip, ClipData, Figure
 from pipeline.engine.ledger import Result, result_key
@@ -26,6 +26,7 @@ from pipeline.features.pose import tracks
 from pipeline.features.pose.detector_torchvision import MIN_SCORE, Detector
 from pipeline.features.pose.estimator_mmpose import PoseNet
 from pipeline.features.pose.people import MIN_CONFIDENCE, PersonCollector
+from pipeline.media.reader import Video
 from pipeline.sources.manifest import Row
 
 NAME = "people"
@@ -102,7 +103,7 @@ class People:
 
     def stored(self, row: Row) -> Outcome | None:
         """Return the end of one input as the ledger has it, None where it has none."""
-        result = self.measured.ledger.read(NAME, self.key(row))
+        result = self.measured.ledger.facts(NAME, self.key(row))
         if result is None:
             return None
         if result.outcome is not None:
@@ -120,7 +121,7 @@ class People:
     def _one(self, work: Work) -> Work:
         row, ledger = work.row, self.measured.ledger
         path = self.measured.root / row.path
-        clips = [clip for clip, _ in self.measured.clips(row)]
+        clips = self.measured.bare_clips(row)
         made = attempt(NAME, lambda: look(path, clips, self._detector, self._net), self.limit_s)
         if isinstance(made, Outcome):
             kept = replace(made, message=made.message.replace(f"{path}: ", ""))
@@ -143,7 +144,7 @@ def look(
     """
     arrays = {}
     cuts = [(clip.start_frame, clip.end_frame, clip.box) for clip in clips]
-    seen = paced_frames(path, cuts, RATE_HZ, LONGEST_S, SHORT_SIDE_PX)
+    seen = paced_frames(Video(path, LIMITS), cuts, RATE_HZ, LONGEST_S, SHORT_SIDE_PX)
     for k, (clip, (times_s, pictures)) in enumerate(zip(clips, seen, strict=True)):
         watch = PersonCollector(detector, net, len(pictures), clip.box[2:], every=1)
         for picture in pictures:

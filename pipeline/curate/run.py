@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from model.contract.exit_codes import UsageError
 from model.contract.files import write_atomic
-from pipeline.arguments import UsageError
-from pipeline.build import locked
 from pipeline.curate.decide import REASONS, Verdict, decide, read_overrides
 from pipeline.curate.duplicates import distance
 from pipeline.curate.measure import NAME, Measure, Work
@@ -28,6 +27,7 @@ from pipeline.engine.ledger import Ledger, result_key
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.progress import progress
 from pipeline.engine.ray import RayEngine, check_engine, make_engine
+from pipeline.output.folder import locked
 from pipeline.report.report import Report
 from pipeline.sources import folder, manifest
 from pipeline.sources.manifest import Row

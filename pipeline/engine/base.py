@@ -54,11 +54,11 @@ class LocalEngine:
                     self.times += times
                 for stage, spent in zip(stages, times, strict=True):
                     if not ready:
-                        spent.setup_s = _seconds(stage.setup)[1]
+                        spent.setup_s = timed_call(stage.setup)[1]
                     done: list[Any] = []
                     for start in range(0, len(group), stage.batch):
                         part = group[start : start + stage.batch]
-                        results, busy_s = _seconds(partial(stage, part))
+                        results, busy_s = timed_call(partial(stage, part))
                         spent.add(len(part), 0.0, busy_s)
                         done += results
                     group = done
@@ -69,7 +69,7 @@ class LocalEngine:
         """Nothing to give back."""
 
 
-def _seconds(call: Callable[[], T]) -> tuple[T, float]:
+def timed_call(call: Callable[[], T]) -> tuple[T, float]:
     """Return what a call gives, and how long it took."""
     started_s = time.monotonic()
     return call(), time.monotonic() - started_s

@@ -18,7 +18,8 @@ import numpy as np
 
 from model.contract.dataset import Codes, CodeStream, load_dataset, save_dataset
 from model.contract.segment import WAV, split_key
-from model.contract.shards import check_whole, npy_bytes, read_wav, write_shard
+from model.contract.shards import check_whole, npy_bytes, write_shard
+from model.contract.wav import read_wav
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.ledger import Ledger, result_key
 from pipeline.engine.outcome import Outcome, attempt

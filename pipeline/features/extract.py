@@ -18,7 +18,7 @@ from pipeline.features.visual.stage import clip_parts, read_clips
 from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:
-    from pipeline.media.reader import Audio, Probe
+    from pipeline.media.reader import Audio, Probe, Video
 
 
 @dataclass
@@ -53,8 +53,11 @@ class Extract:
         return [self._one(item) for item in items]
 
     def _one(self, work: Work) -> Work:
+        from pipeline.media.reader import Video
+
         limit_s = self.settings.item_limit_s
-        cut = self._result("cut", work.row, lambda: self._cut(work.row))
+        video = Video(self.settings.root / work.row.path)
+        cut = self._result("cut", work.row, lambda: self._cut(work.row, video))
         if isinstance(cut, Outcome):
             return replace(work, outcome=cut)
         if (outcome := self.settings.cut_outcome(work.row, cut.facts)).status == "filtered":
@@ -63,7 +66,9 @@ class Extract:
             return work  # the pose stage decodes the picture, for the visual stage too
         if self.settings.motion != "none":
             motion = self._result(
-                "motion", work.row, lambda: _motion(self.settings, work.row, cut, self._load_smpl)
+                "motion",
+                work.row,
+                lambda: _motion(self.settings, work.row, video, cut, self._load_smpl),
             )
             if isinstance(motion, Outcome):
                 return replace(work, outcome=motion)
@@ -71,22 +76,18 @@ class Extract:
             return work
         if clip_parts(self.settings, cut) > 1:
             return replace(work, deferred=True)
-        clips = attempt("frames", lambda: read_clips(self.settings, work.row, cut), limit_s)
+        clips = attempt("frames", lambda: read_clips(self.settings, work.row, cut, video), limit_s)
         if isinstance(clips, Outcome):
             return replace(work, outcome=self.settings.end("visual", work.row, clips))
         return replace(work, clips=clips)
 
-    def _cut(self, row: Row) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        from pipeline.media.reader import probe, read_audio
-
+    def _cut(self, row: Row, video: Video) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         window_s, track = Fraction(self.settings.window_s), self.settings.audio_track
         if self.settings.no_sound:
-            seen = probe(self.settings.root / row.path, with_sound=False)
-            return cut_sound(row, seen, None, window_s)
+            return cut_sound(row, video.probe(with_sound=False), None, window_s)
         if self._audio_cache is None or self._audio_cache[0] != row.sha256:
             self._audio_cache = None
-            path = self.settings.root / row.path
-            seen, sound = probe(path, audio_track=track), read_audio(path, audio_track=track)
+            seen, sound = video.probe(track), video.read_audio(track)
             self._audio_cache = (row.sha256, seen, sound)
         _, seen, sound = self._audio_cache
         if not row.span_s:
@@ -99,11 +100,11 @@ class Extract:
     def _result(
         self, stage: str, row: Row, make: Callable[[], tuple[dict[str, np.ndarray], dict]]
     ) -> Result | Outcome:
-        """Return a stage's stored result, or make and store it."""
+        """Return a stage's stored facts, or make and store its result."""
         ledger, key = self.settings.ledger, self.settings.key(stage, row)
 
         def made() -> Result:
-            stored = ledger.read(stage, key)
+            stored = ledger.facts(stage, key)
             if stored is None:
                 arrays, facts = make()
                 ledger.write(stage, key, arrays, facts)
@@ -117,7 +118,11 @@ class Extract:
 
 
 def _motion(
-    settings: Settings, row: Row, cut: Result, load_smpl: Callable[[Path], np.ndarray] | None
+    settings: Settings,
+    row: Row,
+    video: Video,
+    cut: Result,
+    load_smpl: Callable[[Path], np.ndarray] | None,
 ) -> tuple[dict[str, np.ndarray], dict]:
     """Fit the annotation to the windows: float32 (n, T, D).
 
@@ -141,7 +146,7 @@ def _motion(
         poses = (load_smpl or smpl.load_motion)(path)
         motion = smpl.cut_motion(poses, origin_s, starts_s, window_s)
     else:
-        times_s = _shown_s(settings.root / row.path, path)
+        times_s = _shown_s(video, path)
         if row.span_s:
             people, times_s = openpose.load_clip(path, times_s, row.span_s, row.box)
         else:
@@ -151,7 +156,7 @@ def _motion(
     return {"motion": motion}, {}
 
 
-def _shown_s(video: Path, poses: Path) -> list[Fraction]:
+def _shown_s(video: Video, poses: Path) -> list[Fraction]:
     """Return when a video's frames are shown, for as many OpenPose files as there are.
 
     Packets tell, but for rare streams: where the files say otherwise, the decoder is asked.
@@ -159,14 +164,13 @@ def _shown_s(video: Path, poses: Path) -> list[Fraction]:
     Raises StageError where there are not as many files as frames, and MediaError.
     """
     from pipeline.features.motion import openpose
-    from pipeline.media.reader import decoded_times, frame_times
 
-    times_s = frame_times(video)
+    times_s = video.frame_times()
     try:
         openpose.check_files(poses, len(times_s))
     except StageError as error:
         if error.code != "bad_motion":
             raise
-        times_s = decoded_times(video)
+        times_s = video.decoded_times()
         openpose.check_files(poses, len(times_s))
     return times_s

@@ -120,7 +120,7 @@ class Settings:
 
     def outcome(self, row: Row) -> Outcome | None:
         """Return the end of one input as the ledger has it, None while something is missing."""
-        results = self.results(row)
+        results = {stage: self.ledger.facts(stage, self.key(stage, row)) for stage in self.stages()}
         cut = results["cut"]
         end = self.cut_outcome(row, cut.facts) if cut and not cut.outcome else None
         if end and end.status == "filtered":

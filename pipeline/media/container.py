@@ -6,7 +6,6 @@ video cannot make this machine read another file or open a socket.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 import av
-import av.logging
 from av.container import InputContainer
 from av.stream import Disposition
 
@@ -23,7 +21,6 @@ from pipeline.media.encryption import is_encrypted
 from pipeline.media.formats import FORMATS
 from pipeline.media.mp4_boxes import compressed_header, truncation
 from pipeline.media.mp4_edits import unplayable_edits
-from pipeline.media.shown import ShownPackets
 
 Code = Literal["undecodable", "no_video", "no_audio", "empty", "too_large", "too_long"]
 
@@ -53,45 +50,53 @@ class Limits:
 
 DEFAULTS = Limits()
 
-LOST_REFERENCES = ("mmco: unref short failure", "Missing reference picture", "reference picture")
-"""How ffmpeg's H.264 decoder begins to say that a frame refers to one that it was not given."""
 
-SEEK_MARGINS_S = (2, 10)
-"""How long before the wanted time to look for a key frame, and again if that led behind it."""
+def check_file(path: Path) -> None:
+    """Raise for what no demuxer is to see: what a file's boxes say of it before it is opened.
 
-
-@contextmanager
-def opened(path: Path, limits: Limits) -> Iterator[InputContainer]:
-    """Open a plain file by one of the formats that cannot name another file.
-
-    Raises FileNotFoundError where there is no plain file, and MediaError (`empty`, `undecodable`)
-    for one that is cut short, of another format or damaged, also while it is read.
+    FileNotFoundError where there is no plain file, and MediaError: `empty`, or `undecodable` for
+    one that is cut short, encrypted, or has a compressed header or edits that nothing plays.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, or not a plain one")
     if not path.stat().st_size:
         raise MediaError("empty", f"{path}: the file has 0 bytes")
-    lost = truncation(path)
-    if lost:
-        raise MediaError("undecodable", f"{path}: cut short: {lost}; fetch it again")
-    if compressed_header(path):
-        raise MediaError(
-            "undecodable",
-            f"{path}: its header is compressed, which could unpack to any size; remux it as mp4",
-        )
-    if is_encrypted(path):
-        raise MediaError(
-            "undecodable",
-            f"{path}: it is encrypted (copy protection), and nothing can show it without its key; "
-            "get a copy that is not",
-        )
-    edits = unplayable_edits(path)
-    if edits:
-        raise MediaError(
-            "undecodable",
-            f"{path}: its edit list {edits}, which would put sound and picture apart; "
-            "export it again without edits",
-        )
+    with open(path, "rb") as file:
+        lost = truncation(file)
+        if lost:
+            raise MediaError("undecodable", f"{path}: cut short: {lost}; fetch it again")
+        if compressed_header(file):
+            raise MediaError(
+                "undecodable",
+                f"{path}: its header is compressed, which could unpack to any size; remux it as "
+                "mp4",
+            )
+        if is_encrypted(file):
+            raise MediaError(
+                "undecodable",
+                f"{path}: it is encrypted (copy protection), and nothing can show it without its "
+                "key; get a copy that is not",
+            )
+        edits = unplayable_edits(file)
+        if edits:
+            raise MediaError(
+                "undecodable",
+                f"{path}: its edit list {edits}, which would put sound and picture apart; "
+                "export it again without edits",
+            )
+
+
+@contextmanager
+def opened(path: Path, limits: Limits, checked: bool = False) -> Iterator[InputContainer]:
+    """Open a plain file by one of the formats that cannot name another file.
+
+    `checked` says that `check_file` has passed it.
+
+    Raises FileNotFoundError where there is no plain file, and MediaError (`empty`, `undecodable`)
+    for one that is cut short, of another format or damaged, also while it is read.
+    """
+    if not checked:
+        check_file(path)
     try:
         with _av_open(path, limits) as file:
             for stream in file.streams:
@@ -201,19 +206,6 @@ def early_ticks(path: Path, container: InputContainer, stream: av.VideoStream) -
     return after - begin if before and after is not None else 0
 
 
-def early_s(path: Path) -> Fraction:
-    """Return what `early_ticks` finds, in seconds, for a file that another program will read.
-
-    It is 0 where the file cannot be read: the other program will say so.
-    """
-    try:
-        with opened(path, DEFAULTS) as container:
-            stream = video_stream(path, container, DEFAULTS)
-            return early_ticks(path, container, stream) * stream.time_base
-    except MediaError:
-        return Fraction(0)
-
-
 def on_time(packets: Iterable[av.Packet], early: int) -> Iterator[av.Packet]:
     """Yield packets, those of the picture moved by what `early_ticks` found."""
     for packet in packets:
@@ -252,144 +244,3 @@ def check_duration(path: Path, ticks: int, tick_s: Fraction, limits: Limits) -> 
             f"{path}: lasts {float(ticks * tick_s):.0f} s, "
             f"expected at most {limits.max_duration_s} s",
         )
-
-
-def seek_before(container: InputContainer, stream: av.VideoStream, start_s: Fraction) -> bool:
-    """Go to a key frame from which the picture at `start_s` and all after it can be decoded.
-
-    Containers look for it by decoding time, which is earlier than the time a frame is shown: hence
-    the margin, and the look at where it led. Return False where only the file's beginning does.
-    """
-    for margin_s in SEEK_MARGINS_S:
-        at = math.floor((start_s - margin_s) / stream.time_base)
-        if at <= (stream.start_time or 0):
-            break
-        container.seek(at, stream=stream)
-        packet = next(iter(container.demux(stream)), None)
-        found = packet is not None and packet.pts is not None and packet.is_keyframe
-        if found and packet.pts * packet.time_base <= start_s:
-            container.seek(at, stream=stream)
-            return True
-    container.seek(stream.start_time or 0, stream=stream)
-    return False
-
-
-def decoded(
-    path: Path,
-    container: InputContainer,
-    stream: av.VideoStream | av.AudioStream,
-    start_s: Fraction | None = None,
-) -> Iterator[av.VideoFrame | av.AudioFrame]:
-    """Yield the shown frames of one stream; raise if the decoder fails, patches or drops one.
-
-    With `start_s`, a picture stream is read from a key frame before it, or from its beginning where
-    nothing can be decoded from there (streams that refresh the picture bit by bit).
-    """
-    if start_s is not None and seek_before(container, stream, start_s):
-        arrived = False
-        try:
-            for frame in _frames(path, container, stream, sought=True):
-                arrived = arrived or time_s(frame) >= start_s
-                yield frame
-            return
-        except MediaError:
-            if arrived:
-                raise
-        container.seek(stream.start_time or 0, stream=stream)
-    yield from _frames(path, container, stream, sought=False)
-
-
-def _frames(
-    path: Path, container: InputContainer, stream: av.VideoStream | av.AudioStream, sought: bool
-) -> Iterator[av.VideoFrame | av.AudioFrame]:
-    """Yield the frames from where the container is.
-
-    Where that was sought, frames that are shown before the first key frame but follow it in the
-    file are left out: what they are predicted from was not read.
-    """
-    owed, given, at = 0, 0, 0
-    first_pts: int | None = None  # of the packets
-    first_given: int | None = None
-    picture = ShownPackets(stream) if stream.type == "video" else None
-    early = early_ticks(path, container, stream) if picture else 0
-    try:
-        for packet in on_time(container.demux(stream), early):
-            if not is_end(packet):
-                check_packet(path, packet)
-                at = packet.pts
-                first_pts = packet.pts if first_pts is None else first_pts
-                if picture and picture.gives(packet) in ("frame", "leading frame"):
-                    owed += not (sought and packet.pts < first_pts)
-            for frame in decode(path, packet, picture):
-                if sought and frame.pts is not None and frame.pts < first_pts:
-                    continue
-                if frame.pts is None or frame.is_corrupt:
-                    what = "without a timestamp" if frame.pts is None else "damaged"
-                    raise MediaError(
-                        "undecodable",
-                        f"{path}: a {stream.type} frame near {float(at * stream.time_base):.3f} s "
-                        f"is {what}",
-                    )
-                given += 1
-                first_given = frame.pts if first_given is None else min(frame.pts, first_given)
-                yield frame
-    except av.error.FFmpegError as error:
-        raise MediaError(
-            "undecodable",
-            f"{path}: the {stream.codec_context.name} decoder stopped at "
-            f"{float(at * stream.time_base):.3f} s: {error.strerror}",
-        ) from None
-    if picture and not sought:
-        owed -= picture.undecodable(first_given)
-    if given < owed:
-        raise MediaError(
-            "undecodable",
-            f"{path}: the decoder gave {given} frames, expected {owed}: some are damaged",
-        )
-
-
-def decode(
-    path: Path, packet: av.Packet, picture: ShownPackets | None
-) -> list[av.VideoFrame] | list[av.AudioFrame]:
-    """Decode one packet; `picture` has judged it and those before it, None is for sound.
-
-    Where a file was cut without encoding it anew, H.264 decoders report missing references to the
-    pictures that the cut removed, even where they show every frame whole. That is no damage.
-
-    Raises av.error.FFmpegError for damage.
-    """
-    try:
-        return packet.decode()
-    except av.error.FFmpegError:
-        if picture and picture.open_start and picture.keys == 1 and _lacks_references(path, packet):
-            return []
-        raise
-
-
-def _lacks_references(path: Path, packet: av.Packet) -> bool:
-    """Return whether all that a decoder says against a file's first group is a lost reference.
-
-    The group, up to the second key frame, is decoded anew with ffmpeg's messages read.
-    """
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)  # only then does an error carry its message
-    try:
-        with av.logging.Capture(), opened(path, DEFAULTS) as container:
-            keys = 0
-            for other in container.demux(container.streams[packet.stream.index]):
-                keys += other.is_keyframe
-                if keys > 1:
-                    break
-                try:
-                    other.decode()
-                except av.error.FFmpegError as error:
-                    if not error.log or not error.log[2].startswith(LOST_REFERENCES):
-                        return False
-    finally:
-        av.logging.set_level(level)
-    return True
-
-
-def time_s(frame: av.VideoFrame | av.AudioFrame) -> Fraction:
-    """Return a frame's presentation timestamp in seconds of its stream's clock."""
-    return frame.pts * frame.time_base

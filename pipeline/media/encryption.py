@@ -7,7 +7,6 @@ like; Matroska and WebM list a ContentEncryption among a track's encodings (RFC 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.media.mp4_boxes import (
@@ -18,6 +17,7 @@ from pipeline.media.mp4_boxes import (
     boxes_at,
     boxes_named,
     ebml_size,
+    size_of,
 )
 
 ENTRIES = (b"encv", b"enca", b"drmi", b"drms")
@@ -27,26 +27,26 @@ MAX_ELEMENTS = 1024
 """Elements looked at on each level of a Matroska file."""
 
 
-def is_encrypted(path: Path) -> bool:
+def is_encrypted(file: BinaryIO) -> bool:
     """Return whether a track of an mp4, mov, mkv or webm is encrypted; False for other formats."""
-    size_bytes = path.stat().st_size
-    with open(path, "rb") as file:
-        head = file.read(8)
-        if head[4:] in MP4_BOXES:
-            return any(
-                True
-                for start, stop in boxes_at(file, (*TABLES, b"stsd"), 0, size_bytes)
-                for name in ENTRIES  # version, flags and count come before them
-                for _ in boxes_named(file, name, start + 8, stop)
-            )
-        if int.from_bytes(head[:4], "big") == EBML:
-            file.seek(4)
-            header_bytes = ebml_size(file)
-            if header_bytes is not None:
-                spans = [(file.tell() + header_bytes, size_bytes)]
-                for name in (SEGMENT, TRACKS, TRACK, ENCODINGS, ENCODING, ENCRYPTION):
-                    spans = [inner for span in spans for inner in _elements(file, name, *span)]
-                return bool(spans)
+    size_bytes = size_of(file)
+    file.seek(0)
+    head = file.read(8)
+    if head[4:] in MP4_BOXES:
+        return any(
+            True
+            for start, stop in boxes_at(file, (*TABLES, b"stsd"), 0, size_bytes)
+            for name in ENTRIES  # version, flags and count come before them
+            for _ in boxes_named(file, name, start + 8, stop)
+        )
+    if int.from_bytes(head[:4], "big") == EBML:
+        file.seek(4)
+        header_bytes = ebml_size(file)
+        if header_bytes is not None:
+            spans = [(file.tell() + header_bytes, size_bytes)]
+            for name in (SEGMENT, TRACKS, TRACK, ENCODINGS, ENCODING, ENCRYPTION):
+                spans = [inner for span in spans for inner in _elements(file, name, *span)]
+            return bool(spans)
     return False
 
 

@@ -126,8 +126,7 @@ def mux(
         **MP4,
     }
     _check_wav(audio)
-    early_s = _early_s(video)
-    codec, tick_s = _codec(video)
+    codec, tick_s, early_s = _picture(video)
     # V is a video stream that is no cover picture.
     picture = _input(video, **({"itsoffset": f"{early_s:.6f}"} if early_s else {}))["V:0"]
     sound = _input(audio, f="wav", itsoffset=f"{float(start_s):.6f}")["a:0"]
@@ -182,7 +181,7 @@ def mux_clip(
     }
     _check_wav(audio)
     # Half a microsecond earlier: a frame's own time must not be rounded to after it.
-    seek_s = max(0.0, start_s - _early_s(video) - 5e-7)
+    seek_s = max(0.0, start_s - _picture(video)[2] - 5e-7)
     picture = _input(video, seek_timestamp="1", ss=f"{seek_s:.7f}", t=f"{stop_s - start_s:.6f}")
     part_of = picture["V:0"].filter("crop", width // 2 * 2, height // 2 * 2, x, y, exact=1)
     with _appearing(out) as part:
@@ -191,28 +190,22 @@ def mux_clip(
             pass
 
 
-def _early_s(video: Path) -> float:
-    """Return by how much ffmpeg takes the picture for earlier than it is (`early_ticks`)."""
-    if not Path(video).is_file():
-        raise FileNotFoundError(f"{video}: no such file, or not a plain one")
-    from pipeline.media.container import early_s
+def _picture(video: Path) -> tuple[str, Fraction, float]:
+    """Return the picture's codec by libavcodec's name, its clock's tick and `early_ticks`, in s.
 
-    return float(early_s(Path(video)))
-
-
-def _codec(video: Path) -> tuple[str, Fraction]:
-    """Return the picture's codec by libavcodec's name, and its clock's tick; "" where unreadable.
-
-    ffmpeg then says itself what is wrong with the file.
+    Of what cannot be read they are "", 1 and 0: ffmpeg then says itself what is wrong with it.
     """
-    from pipeline.media.container import DEFAULTS, MediaError, opened, video_stream
+    from pipeline.media.container import DEFAULTS, MediaError, early_ticks, opened, video_stream
 
+    path, found = Path(video), ("", Fraction(1), 0.0)
     try:
-        with opened(Path(video), DEFAULTS) as container:
-            stream = video_stream(video, container, DEFAULTS)
-            return stream.codec_context.codec.canonical_name, stream.time_base
+        with opened(path, DEFAULTS) as container:
+            stream = video_stream(path, container, DEFAULTS)
+            found = (stream.codec_context.codec.canonical_name, stream.time_base, 0.0)
+            early_s = early_ticks(path, container, stream) * stream.time_base
+            return *found[:2], float(early_s)
     except MediaError:
-        return "", Fraction(1)
+        return found
 
 
 def _input(path: Path, **options: str) -> Any:

@@ -8,8 +8,8 @@ mp4 cut exactly between two fragments cannot be told from a whole one. Bytes beh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -33,21 +33,26 @@ MAX_BOXES = 4_000_000
 """A three-hour stream with a fragment for each frame has 1.3 million; more is an attack."""
 
 
-def truncation(path: Path) -> str | None:
+def size_of(file: BinaryIO) -> int:
+    """Return the size of an open file in bytes."""
+    return os.fstat(file.fileno()).st_size
+
+
+def truncation(file: BinaryIO) -> str | None:
     """Return how a file is shorter than it says, or None where nothing tells of it.
 
     Knows mp4 and mov (top-level boxes), Matroska and WebM (the segment), and RIFF.
     """
-    size_bytes = path.stat().st_size
-    with open(path, "rb") as file:
-        head = file.read(64)
-        if head[4:8] in MP4_BOXES:
-            return _mp4(file, size_bytes)
+    size_bytes = size_of(file)
+    file.seek(0)
+    head = file.read(64)
+    if head[4:8] in MP4_BOXES:
+        return _mp4(file, size_bytes)
     if len(head) < 64:
         return None
     end = size_bytes
     if int.from_bytes(head[:4], "big") == EBML:
-        end = _matroska_end(path) or size_bytes
+        end = _matroska_end(file) or size_bytes
     elif head[:4] == b"RIFF":
         declared = int.from_bytes(head[4:8], "little")
         # 0 and all ones are what a program that could not seek back leaves.
@@ -55,28 +60,26 @@ def truncation(path: Path) -> str | None:
     return f"{size_bytes} bytes, its header says {end}" if end > size_bytes else None
 
 
-def compressed_header(path: Path) -> bool:
+def compressed_header(file: BinaryIO) -> bool:
     """Return whether an mp4 or mov has a zlib-packed header: 2 MB of it can ask for 2 GB.
 
     What no demuxer takes for boxes (the samples, in `mdat`) is not searched.
     """
-    size_bytes = path.stat().st_size
-    with open(path, "rb") as file:
-        at = 0
-        for _ in range(MAX_BOXES):
-            file.seek(at)
-            header = file.read(16)
-            length, name = int.from_bytes(header[:4], "big"), header[4:8]
-            if length == 1:
-                length = int.from_bytes(header[8:16], "big")
-            known = name in MP4_BOXES and 8 <= length <= size_bytes - at
-            if not (known and name == b"mdat") and _holds(file, at, length if known else -1):
-                return True
-            if not known:
-                return False
-            at += length
-            if at == size_bytes:
-                return False
+    size_bytes, at = size_of(file), 0
+    for _ in range(MAX_BOXES):
+        file.seek(at)
+        header = file.read(16)
+        length, name = int.from_bytes(header[:4], "big"), header[4:8]
+        if length == 1:
+            length = int.from_bytes(header[8:16], "big")
+        known = name in MP4_BOXES and 8 <= length <= size_bytes - at
+        if not (known and name == b"mdat") and _holds(file, at, length if known else -1):
+            return True
+        if not known:
+            return False
+        at += length
+        if at == size_bytes:
+            return False
     return False
 
 
@@ -176,18 +179,17 @@ def boxes_named(file: BinaryIO, name: bytes, start: int, stop: int) -> Iterator[
         start = end
 
 
-def _matroska_end(path: Path) -> int | None:
+def _matroska_end(file: BinaryIO) -> int | None:
     """Return where the segment ends; None where the file does not say (a live recording)."""
-    with open(path, "rb") as file:
-        file.seek(4)
-        header_bytes = ebml_size(file)
-        if header_bytes is None:
-            return None
-        file.seek(header_bytes, 1)
-        if int.from_bytes(file.read(4), "big") != SEGMENT:
-            return None
-        segment_bytes = ebml_size(file)
-        return None if segment_bytes is None else file.tell() + segment_bytes
+    file.seek(4)
+    header_bytes = ebml_size(file)
+    if header_bytes is None:
+        return None
+    file.seek(header_bytes, 1)
+    if int.from_bytes(file.read(4), "big") != SEGMENT:
+        return None
+    segment_bytes = ebml_size(file)
+    return None if segment_bytes is None else file.tell() + segment_bytes
 
 
 def ebml_size(file: BinaryIO) -> int | None:

@@ -7,10 +7,9 @@ and it takes no notice of an edit that plays faster or slower.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.media.mp4_boxes import MP4_BOXES, boxes_at
+from pipeline.media.mp4_boxes import MP4_BOXES, boxes_at, size_of
 
 MAX_BOXES = 1024
 """Boxes looked at on each level of a file's header."""
@@ -18,19 +17,19 @@ ONCE = 0x10000
 """The rate of an edit that plays as fast as it was taken."""
 
 
-def unplayable_edits(path: Path) -> str | None:
+def unplayable_edits(file: BinaryIO) -> str | None:
     """Return, in words, what is wrong with the edits of a picture or sound track of an mp4 or mov.
 
     None for one part of each stream, possibly after an empty edit, and for any other format.
     """
-    with open(path, "rb") as file:
-        if file.read(8)[4:] not in MP4_BOXES:
-            return None
-        for track in boxes_at(file, (b"moov", b"trak"), 0, path.stat().st_size):
-            if _handler(file, track) in (b"vide", b"soun"):
-                for start, stop in boxes_at(file, (b"edts", b"elst"), *track):
-                    if words := _wrong(file, start, stop):
-                        return words
+    file.seek(0)
+    if file.read(8)[4:] not in MP4_BOXES:
+        return None
+    for track in boxes_at(file, (b"moov", b"trak"), 0, size_of(file)):
+        if _handler(file, track) in (b"vide", b"soun"):
+            for start, stop in boxes_at(file, (b"edts", b"elst"), *track):
+                if words := _wrong(file, start, stop):
+                    return words
     return None
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline.media.container import Limits, MediaError, check_duration, time_s
+from pipeline.media.container import Limits, MediaError, check_duration
+from pipeline.media.decode import time_s
 
 
 @dataclass

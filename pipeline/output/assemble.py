@@ -20,9 +20,9 @@ from model.contract.shards import (
     json_bytes,
     npy_bytes,
     shard_name,
-    wav_bytes,
     write_shard,
 )
+from model.contract.wav import wav_bytes
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.progress import progress

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from model.contract.dataset import Codes, Dataset, Shard, load_dataset
-from model.contract.files import sha256_of
 from model.contract.segment import META, WAV, is_hidden, split_key
-from model.contract.shards import check_whole, is_shard_name, read_npy, read_shard, read_wav
+from model.contract.shards import check_whole, is_shard_name, read_npy, read_shard
 from model.contract.storage import open_binary, to_location
+from model.contract.wav import read_wav
 from pipeline.output.remote import reach
 
 T = TypeVar("T")
@@ -95,12 +95,7 @@ def _whole(root: Location, name: str, shard: Shard) -> Iterator[Path]:
                 shutil.copyfileobj(there, here, 1 << 20)
 
         reach(address, fetch)
-        size_bytes = copy.stat().st_size
-        if size_bytes != shard.bytes or sha256_of(copy) != shard.sha256:
-            raise ValueError(
-                f"{address}: {size_bytes} bytes do not match dataset.json ({shard.bytes} bytes, "
-                f"sha256 {shard.sha256[:12]}…); delete it there and publish again"
-            )
+        check_whole(copy, shard, address, "delete it there and publish again")
         yield copy
 
 

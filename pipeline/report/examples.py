@@ -20,7 +20,8 @@ import numpy as np
 
 from model.contract.dataset import Dataset, Shard
 from model.contract.segment import META, MOTION, SPLITS, WAV
-from model.contract.shards import read_npy, read_shard, read_wav
+from model.contract.shards import read_npy, read_shard
+from model.contract.wav import read_wav
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.features.motion.body25 import BODY_25, BONES, MIN_CONFIDENCE
 from pipeline.report.spectrogram import onsets_s, picture_of

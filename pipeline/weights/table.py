@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 
+from model.contract.exit_codes import UsageError
 from model.contract.files import sha256_of
 from model.contract.weights_folder import (
     JUKEBOX_5B_FILE,
@@ -26,7 +27,6 @@ from model.contract.weights_folder import (
     record_of,
     weights_folder,
 )
-from pipeline.arguments import UsageError
 from pipeline.weights.download import DownloadError, download, place
 
 SINGLE = "single source"

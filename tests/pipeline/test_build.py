@@ -17,7 +17,8 @@ from clips import as_listed
 
 import pipeline.build
 from model.contract.dataset import load_dataset
-from model.contract.shards import read_npy, read_shard, read_wav
+from model.contract.shards import read_npy, read_shard
+from model.contract.wav import read_wav
 from model.generation.pipeline_process import build_features
 from pipeline.build import build, locked
 from pipeline.engine.base import LocalEngine

@@ -33,10 +33,11 @@ for _ in range(int(sys.argv[3]) - 1):
     cluster.add_node(num_cpus=1)
 
 from pipeline.engine import ray as engine
+from pipeline.engine.pool import Pool
 import ray
 
 placed = []
-close = engine._Pool.close
+close = Pool.close
 
 def watched(pool):
     from ray._private.state import actors
@@ -46,7 +47,7 @@ def watched(pool):
     placed.append(sorted(Counter(homes).values()))
     close(pool)
 
-engine._Pool.close = watched
+Pool.close = watched
 
 class Where:
     name, batch, gpus, limit_s = "where", 1, 0.0, 0.0
@@ -120,6 +121,7 @@ cluster.add_node(num_cpus=2)
 cluster.add_node(num_cpus=1, num_gpus=2)
 
 from pipeline.engine import ray as engine
+from pipeline.engine.pool import Pool
 import ray
 
 class Add:
@@ -135,7 +137,7 @@ class Add:
         return [item + 1 for item in items]
 
 placed = {}
-close = engine._Pool.close
+close = Pool.close
 
 def watched(pool):
     from ray._private.state import actors
@@ -146,7 +148,7 @@ def watched(pool):
     placed[pool.stage.name] = dict(Counter(kinds[home] for home in homes))
     close(pool)
 
-engine._Pool.close = watched
+Pool.close = watched
 joined = engine.RayEngine(cluster.address)
 stages = [Add("cut", 0.0), Add("pose", 1.0), Add("visual", 1.0)]
 found = sorted(joined.run(stages, range(12), None))

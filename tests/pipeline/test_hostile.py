@@ -29,7 +29,8 @@ from places import ROOT
 import pipeline.build
 from model.cli import main as model_main
 from model.contract.dataset import load_dataset
-from model.contract.shards import read_shard, wav_bytes
+from model.contract.shards import read_shard
+from model.contract.wav import wav_bytes
 from model.data.reader import read_tar
 from pipeline.build import build
 from pipeline.engine.base import LocalEngine

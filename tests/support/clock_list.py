@@ -22,7 +22,8 @@ import soundfile
 from clips import clicks, ffmpeg, peaks
 
 from model.contract.segment import SAMPLE_RATE_HZ, segment_key
-from model.contract.shards import read_shard, read_wav
+from model.contract.shards import read_shard
+from model.contract.wav import read_wav
 from pipeline.build import BuildOptions, build, list_inputs, make_settings
 from pipeline.features.extract import Extract
 from pipeline.features.plan import Work

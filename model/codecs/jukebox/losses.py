@@ -27,7 +27,6 @@ class STFT:
 SPECTRAL = STFT(2048, 256, 1536)
 MULTISPECTRAL = (STFT(2048, 240, 1200), STFT(1024, 120, 600), STFT(512, 50, 240))
 LINF_WEIGHT, LINF_SAMPLES = 0.02, 2048
-CONVERGENCE_FLOOR = 2e-3
 LOG_FLOOR = 0.1
 """Magnitude below which differences fade: some 70 dB under a full-scale tone."""
 
@@ -70,13 +69,6 @@ def log_spectral(targets: list[Tensor], outputs: list[Tensor]) -> Tensor:
     pairs = zip(targets, outputs, strict=True)
     logs = [(t + LOG_FLOOR).log() - (o + LOG_FLOOR).log() for t, o in pairs]
     return torch.stack([log.abs().flatten(1).mean(1) for log in logs]).mean(0)
-
-
-def spectral_convergence(target: Tensor, output: Tensor) -> Tensor:
-    """Return per item the spectral error as a share of the target's norm; 0 for silence (B,)."""
-    size = magnitude(target, SPECTRAL).flatten(1).norm(dim=1)
-    share = _distance(target, output, SPECTRAL) / size.clamp_min(CONVERGENCE_FLOOR)
-    return torch.where(size > CONVERGENCE_FLOOR, share, torch.zeros_like(share))
 
 
 def lmix(target: Tensor, output: Tensor, bandwidth: Bandwidth) -> dict[str, Tensor]:

@@ -83,8 +83,10 @@ class Pose:
 
     def _one(self, work: Work) -> Collected | Work:
         """Watch a video; one whose poses are known gets its motion, and its clips, at once."""
+        from pipeline.media.reader import Video
+
         ledger, row = self.settings.ledger, work.row
-        cut = ledger.read("cut", self.settings.key("cut", row))
+        cut = ledger.facts("cut", self.settings.key("cut", row))
         if cut is None:
             raise OSError(f"{row.path}: where its windows are is not stored; run again")
         clips_wanted = self.settings.visual != "none" and not self._has("visual", row)
@@ -95,17 +97,20 @@ class Pose:
             self._store_motion(row, cut, pose)
         if clips_wanted and clip_parts(self.settings, cut) > 1:
             return replace(work, deferred=True)
-        return replace(work, clips=read_clips(self.settings, row, cut) if clips_wanted else None)
+        if not clips_wanted:
+            return replace(work, clips=None)
+        video = Video(self.settings.root / row.path)
+        return replace(work, clips=read_clips(self.settings, row, cut, video))
 
     def _watch(self, row: Row, cut: Result, clips_wanted: bool) -> Collected:
-        from pipeline.media.reader import FrameRequest, frame_times, read_frames
+        from pipeline.media.reader import FrameRequest, Video
 
         self._load()
-        path, facts = self.settings.root / row.path, cut.facts
+        video, facts = Video(self.settings.root / row.path), cut.facts
         starts_s = [Fraction(start_s) for start_s in facts["starts_s"]]
         window_s = Fraction(self.settings.window_s)
         stop_s = starts_s[-1] + window_s + Fraction(facts["dropped_s"])
-        shown_s = frame_times(path, span_s=row.span_s)
+        shown_s = video.frame_times(row.span_s)
         times_s = pose_times(shown_s, starts_s[0], stop_s)
         size_px = (facts["width_px"], facts["height_px"])
         watch = PersonCollector(self._detector, self._net, len(times_s), size_px)
@@ -113,7 +118,7 @@ class Pose:
         deferred = clips_wanted and clip_parts(self.settings, cut) > 1
         if clips_wanted and not deferred:
             requests["visual"] = clip_request(self.settings, row, cut)
-        frames = read_frames(path, requests, each={"pose": watch}, span_s=row.span_s)
+        frames = video.read_frames(requests, each={"pose": watch}, span_s=row.span_s)
         clips = as_clips(self.settings, frames["visual"]) if "visual" in frames else None
         return Collected(watch, times_s, cut, clips, deferred)
 

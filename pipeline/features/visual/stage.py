@@ -14,7 +14,7 @@ from pipeline.features.plan import Settings, Work
 from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:
-    from pipeline.media.reader import FrameRequest
+    from pipeline.media.reader import FrameRequest, Video
 
 
 MAX_CLIPS_BYTES = 256 << 20
@@ -22,13 +22,10 @@ MAX_CLIPS_BYTES = 256 << 20
 longer video the visual stage decodes them itself, so many at a time."""
 
 
-def read_clips(settings: Settings, row: Row, cut: Result) -> np.ndarray:
+def read_clips(settings: Settings, row: Row, cut: Result, video: Video) -> np.ndarray:
     """Decode the frames that the extractor looks at: uint8 (n x W, F, 224, 224, 3)."""
-    from pipeline.media.reader import read_frames
-
     request = clip_request(settings, row, cut)
-    path = settings.root / row.path
-    frames = read_frames(path, {"visual": request}, span_s=row.span_s)["visual"]
+    frames = video.read_frames({"visual": request}, span_s=row.span_s)["visual"]
     return as_clips(settings, frames)
 
 
@@ -102,7 +99,7 @@ class Visual:
     def _deferred(self, work: Work) -> Work:
         """Decode and describe a video whose frames were too many to travel, part by part."""
         settings, row = self.settings, work.row
-        cut = settings.ledger.read("cut", settings.key("cut", row))
+        cut = settings.ledger.facts("cut", settings.key("cut", row))
         if cut is None:
             words = f"{row.path}: where its windows are is not stored; run again"
             return replace(work, deferred=False, outcome=Outcome("failed", self.name, "io", words))

@@ -160,17 +160,3 @@ def _grounded(poses: np.ndarray, controls: np.ndarray, place_m: tuple[float, flo
     return np.stack(
         [place_m[0] + x - 0.7 * feet[:, 0], height, place_m[1] + z - 0.7 * feet[:, 2]], 1
     )
-
-
-def kinematic_beats(joints_m: np.ndarray, fps: float = MOTION_FPS) -> np.ndarray:
-    """Return the times (K,) in seconds of local minima of the mean joint speed.
-
-    The speed of `joints_m` (T, J, 3) is smoothed by a Gaussian of 5 frames at 60 fps, as in the
-    beat alignment score of AIST++ (Li et al. 2021, section 5.2).
-    """
-    from scipy.ndimage import gaussian_filter1d
-    from scipy.signal import argrelmin
-
-    speed = np.linalg.norm(np.diff(joints_m, axis=0), axis=2).mean(1) * fps
-    smooth = gaussian_filter1d(speed, 5 * fps / MOTION_FPS)
-    return (argrelmin(smooth)[0] + 0.5) / fps

@@ -26,13 +26,14 @@ import torch
 from model.codecs.jukebox import random_codec
 from model.contract.dataset import load_dataset, save_dataset
 from model.contract.segment import MOTION, VISUAL
+from model.contract.shards import npy_bytes as npy
 from model.contract.storage import Location, Url, to_location
 from model.contract.wav import decode_pcm, encode_wav
 from model.data.reader import read_tar
 from model.data.source import Batch, Source, spread_batches
 from model.data.stream import Position, TrainingStream, training_batches
 from model.data.workers import in_turn
-from model.fake_dataset import npy, write_fake_dataset, write_tar
+from model.fake_dataset import write_fake_dataset, write_tar
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.weights_folder import VGGISH_FILE
 from model.measures.align import align_scores, beat_align, kinematic_beats_s
-from model.measures.beats import beats_scores, mean_scores, onset_scores
+from model.measures.beats import beats_scores, mean_scores, onset_f, onset_scores, onsets_s
 from model.measures.bootstrap import interval, mean_interval, sign_flip_p
 from model.measures.codes import code_accuracy, perplexity
 from model.measures.embeddings import load_embedding
@@ -23,7 +23,6 @@ from model.measures.rhythm import (
     beats_s,
     loris_scores,
     loris_summary,
-    rhythm_scores,
     spread,
     tempo_bpm,
 )
@@ -194,7 +193,9 @@ def test_true_music_beats_other_music_and_lateness_is_punished_step_by_step(song
         for i, song in enumerate(songs):
             other = songs[(i + turn) % len(songs)]
             beats = song.beat_times_s[(song.beat_times_s >= 3) & (song.beat_times_s < 11)] - 3
-            rows.append(rhythm_scores(excerpt(other, 3 - late_s), excerpt(song, 3), beats))
+            music, truth = excerpt(other, 3 - late_s), excerpt(song, 3)
+            onsets = {"onset_f": onset_f(onsets_s(music), onsets_s(truth))}
+            rows.append(onsets | beat_scores(beats_s(music), beats))
         return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
     true, late, later, other = mean(0, 0), mean(0.05, 0), mean(0.1, 0), mean(0, 2)
@@ -452,6 +453,7 @@ def test_no_measure_warns_of_plain_input():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         music = pool()[2]
-        rhythm_scores(music, music)
-        rhythm_scores(np.zeros_like(music), music)
+        for heard in (music, np.zeros_like(music)):
+            onset_f(onsets_s(heard), onsets_s(music))
+            beat_scores(beats_s(heard), beats_s(music))
         beats_scores(np.zeros_like(music), music)

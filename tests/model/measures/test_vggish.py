@@ -15,7 +15,6 @@ from model.contract.weights_folder import VGGISH_FILE, VGGISH_PCA_FILE
 from model.measures.embeddings import find_vggish, load_embedding, vggish_embedding
 from model.measures.vggish import (
     VGGish,
-    load_postprocessor,
     load_vggish,
     log_mel,
     mel_matrix,
@@ -164,31 +163,6 @@ def test_files_of_another_layout_or_with_code_are_refused(published, tmp_path):
     (tmp_path / "page.pth").write_bytes(b"<html>")
     with pytest.raises(ValueError, match="no file of weights alone"):
         load_vggish(tmp_path / "page.pth")
-
-
-@pytest.mark.parametrize("form", ["tensors", "arrays", "arrays of an older numpy"])
-def test_the_pca_loads_from_each_form_and_quantises_as_released(tmp_path, form):
-    rng = np.random.default_rng(0)
-    vectors, means = rng.standard_normal((128, 128)) / 11, rng.standard_normal((128, 1))
-    path = tmp_path / VGGISH_PCA_FILE
-    state = {"pca_eigen_vectors": vectors, "pca_means": means}
-    if form == "tensors":
-        torch.save({name: torch.from_numpy(array) for name, array in state.items()}, path)
-    else:
-        torch.save(state, path, _use_new_zipfile_serialization=False)
-    if form == "arrays of an older numpy":
-        raw = path.read_bytes()
-        assert b"numpy._core.multiarray" in raw
-        path.write_bytes(raw.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
-    embeddings = rng.standard_normal((5, 128))
-    expected = np.clip((vectors @ (embeddings.T - means)).T, -2, 2)
-    expected = np.round((expected + 2) * 255 / 4)
-    found = load_postprocessor(path)(torch.from_numpy(embeddings).float())
-    assert np.abs(found.numpy() - expected).max() <= 1  # float32 may round the other way
-    assert (found.numpy() == expected).mean() > 0.99 and len(np.unique(expected)) > 50
-    torch.save({"pca_eigen_vectors": torch.zeros(3, 3), "pca_means": torch.zeros(3)}, path)
-    with pytest.raises(ValueError, match=r"\(3, 3\).*expected \(128, 128\)"):
-        load_postprocessor(path)
 
 
 def test_fetched_weights_are_found_where_the_table_puts_them(tmp_path, monkeypatch):

@@ -22,9 +22,10 @@ from model.codecs.base import load_codec
 from model.codecs.jukebox import random_codec, write_weights
 from model.contract.dataset import load_dataset, save_dataset
 from model.contract.kinds import D2M_GAN
+from model.contract.shards import npy_bytes as npy
 from model.data.source import Batch, Source
 from model.data.stream import Position, TrainingStream
-from model.fake_dataset import npy, write_fake_dataset, write_tar
+from model.fake_dataset import write_fake_dataset, write_tar
 from model.families.d2m_gan.config import load_config
 from model.runtime.checkpoint import LAST, read_checkpoint
 from model.runtime.distributed import Team, own_device

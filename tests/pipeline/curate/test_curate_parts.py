@@ -10,13 +10,14 @@ import pytest
 from model.contract.segment import SAMPLE_RATE_HZ
 from pipeline.curate.decide import joining
 from pipeline.curate.duplicates import RATE_HZ, distance, frame_hashes
-from pipeline.curate.frames import some_frames, tiny_frames
+from pipeline.curate.frames import LIMITS, some_frames, tiny_frames
 from pipeline.curate.groups import Joining, families, group, song_id
 from pipeline.curate.music import sound_scores
 from pipeline.curate.picture import PictureSettings, find_picture
 from pipeline.curate.settings import load_settings
 from pipeline.curate.shots import ShotSettings, find_shots, sound_jump_db
 from pipeline.curate.songs import Pair, compare, fingerprint
+from pipeline.media.reader import Video
 from pipeline.sources.song_split import TEST_SHARE, split_of
 from pipeline.sources.synthetic.decorate import canvases
 from pipeline.sources.synthetic.music import SAMPLE_RATE_HZ as SONG_HZ
@@ -210,9 +211,9 @@ REAL = {
 @pytest.mark.parametrize("name", REAL)
 def test_the_picture_of_real_clips(name: str, data: Path) -> None:
     path = data / "videos" / f"{name}.mp4"
-    times_s, tiny = tiny_frames(path)
+    times_s, tiny = tiny_frames(Video(path, LIMITS))
     indices = np.linspace(2, len(times_s) - 3, 12).round().astype(int).tolist()
-    frames = np.stack(list(some_frames(path, indices, 360)))
+    frames = np.stack(list(some_frames(Video(path, LIMITS), indices, 360)))
     height, width = frames.shape[1:3]
     x, y, w, h = find_picture(frames, PictureSettings()).box
     np.testing.assert_allclose([x / width, w / width], REAL[name], atol=0.006)

@@ -15,7 +15,7 @@ from compilations import compilation, dance, run
 from places import DATA
 
 from pipeline import cli
-from pipeline.curate.frames import paced_frames, some_frames
+from pipeline.curate.frames import LIMITS, paced_frames, some_frames
 from pipeline.curate.measure import Measure
 from pipeline.curate.page import save_page
 from pipeline.curate.people import Networks, People, mean_speed, people_scores, whole_bodies
@@ -27,6 +27,7 @@ from pipeline.engine.ledger import Ledger
 from pipeline.features.motion.body25 import BODY_25
 from pipeline.features.pose.detector_torchvision import Detector
 from pipeline.media.container import MediaError
+from pipeline.media.reader import Video
 from pipeline.sources.manifest import Row
 from pipeline.sources.synthetic.compilations import write_compilation
 
@@ -178,17 +179,19 @@ def test_joints_that_are_not_sure_do_not_move() -> None:
 def test_frames_of_cuts_come_paced_and_cropped(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     write(path, Fraction(30), 40, clicks(30000, [100]), 22050, "-c:a", "aac")
-    whole = np.stack(list(some_frames(path, range(40), 10_000)))
+    whole = np.stack(list(some_frames(Video(path, LIMITS), range(40), 10_000)))
     height, width = whole.shape[1:3]
     cuts = [(0, 20, (0, 0, width, height)), (20, 40, (8, 4, width - 16, height - 8))]
-    first, second = paced_frames(path, cuts, 6, 0.5, 10_000)
+    first, second = paced_frames(Video(path, LIMITS), cuts, 6, 0.5, 10_000)
     np.testing.assert_allclose(np.diff(first[0]), 1 / 6, atol=1e-6)
     np.testing.assert_array_equal(first[1], whole[[0, 5, 10]])
     np.testing.assert_array_equal(second[1], whole[[20, 25, 30], 4:-4, 8:-8])
-    small = next(paced_frames(path, cuts, 6, 0.5, height // 2))
+    small = next(paced_frames(Video(path, LIMITS), cuts, 6, 0.5, height // 2))
     assert small[1].shape[1] == height // 2
     with pytest.raises(MediaError, match="was the file changed"):
-        list(paced_frames(path, [*cuts, (60, 80, (0, 0, width, height))], 6, 0.5, 99))
+        list(
+            paced_frames(Video(path, LIMITS), [*cuts, (60, 80, (0, 0, width, height))], 6, 0.5, 99)
+        )
 
 
 def test_the_page_draws_boxes_and_bones_that_are_sure(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from clips import clicks, write
 
+import pipeline.curate.fetch
 from pipeline import cli
-from pipeline.curate import links
-from pipeline.curate.links import CAUSES, Fetched, Fetching, cause_of, fetch_links, read_links
+from pipeline.curate.fetch import Fetched, Fetching, fetch_links
+from pipeline.curate.links import CAUSES, cause_of, read_links
 from pipeline.sources.listing import source_files
 
 pytest.importorskip("yt_dlp", reason="yt-dlp is not installed here (the project's extra `links`)")
@@ -223,7 +224,7 @@ def test_what_proves_no_deletion_is_asked_for_again(server: Server, tmp_path: Pa
 
 def test_links_are_paced(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(links.time, "sleep", slept.append)
+    monkeypatch.setattr(pipeline.curate.fetch.time, "sleep", slept.append)
     rows = {name: server.url(name) for name in ("a", "b", "c")}
     fetch(tmp_path, rows, pause_s=7.0, rate_bytes_s=100_000_000)
     assert [pause for pause in slept if pause == 7.0] == [7.0, 7.0]
@@ -311,6 +312,6 @@ def test_the_command_prints_the_causes_and_its_exit_code(
 def test_without_yt_dlp_the_command_that_installs_it_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links, "find_spec", lambda name: None)
+    monkeypatch.setattr(pipeline.curate.fetch, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"\.\[links\]"):
         fetch_links(Fetching(tmp_path / "l.csv", tmp_path / "out"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 from stages import Square, lost
 
+import pipeline.engine.pool
 import pipeline.engine.ray
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.outcome import Outcome, attempt
@@ -78,7 +79,7 @@ def lost_in_time(item: int, stage: str, code: str, words: str) -> tuple[int, str
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_worker_that_hears_no_signal_is_killed(_ray, monkeypatch, batch):
-    monkeypatch.setattr(pipeline.engine.ray, "GRACE_S", 0.5)
+    monkeypatch.setattr(pipeline.engine.pool, "GRACE_S", 0.5)
     monkeypatch.setattr(pipeline.engine.ray, "CHECK_S", 0.2)
     stages = [Sleeper(poison=(3,), batch=batch, limit_s=1.0, deaf=True)]
     found = list(RayEngine().run(stages, range(8), lost_in_time))

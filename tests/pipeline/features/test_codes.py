@@ -17,7 +17,8 @@ from model.codecs.base import load_codec
 from model.codecs.jukebox.codec import random_codec
 from model.codecs.jukebox.weights import write_weights
 from model.contract.dataset import load_dataset
-from model.contract.shards import read_npy, read_shard, read_wav
+from model.contract.shards import read_npy, read_shard
+from model.contract.wav import read_wav
 from pipeline.build import build
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.outcome import Outcome

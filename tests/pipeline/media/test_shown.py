@@ -19,13 +19,14 @@ from field_pictures import FPS, grey, stream
 
 from pipeline.build import build
 from pipeline.curate.run import CurateOptions, curate
-from pipeline.media.container import DEFAULTS, decoded, opened, time_s, video_stream
+from pipeline.media.container import DEFAULTS, opened, video_stream
+from pipeline.media.decode import decoded, time_s
 from pipeline.media.ffmpeg import encode
 from pipeline.media.h264_fields import FieldPairs
 from pipeline.media.reader import (
     FrameRequest,
     MediaError,
-    decoded_times,
+    Video,
     frame_times,
     probe,
     read_audio,
@@ -96,7 +97,7 @@ def all_read(path: Path) -> int:
     """Check that packets and decoder tell the same frames; return how many they are."""
     found, times_s = probe(path), frame_times(path)
     assert found.frames == len(times_s) and found.video_start_s == times_s[0]
-    assert times_s == decoded_times(path) == sorted(set(times_s))
+    assert times_s == Video(path).decoded_times() == sorted(set(times_s))
     return found.frames
 
 
@@ -125,7 +126,7 @@ def test_damage_in_a_cut_open_group_still_fails(cut, tmp_path: Path) -> None:
         data[position + size // 3 : position + size] = bytes(size - size // 3)
         path.write_bytes(data)
         with pytest.raises(MediaError, match=r"damaged|decoder stopped"):
-            decoded_times(path)
+            Video(path).decoded_times()
 
 
 def test_two_fields_are_one_frame(field_coded: Path) -> None:
@@ -267,7 +268,7 @@ def test_bytes_behind_a_whole_mp4_are_harmless(tmp_path: Path, flags: str) -> No
     for cut_at in (len(whole) // 2, len(whole) // 2 + 3, len(whole) * 9 // 10):
         path.write_bytes(whole[:cut_at])
         with pytest.raises(MediaError):
-            decoded_times(path)
+            Video(path).decoded_times()
 
 
 def test_a_cut_mp4_with_a_box_of_another_name_is_still_found_out(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from builds import options, run
 from scipy.spatial.transform import Rotation
 
 from model.contract.dataset import load_dataset
-from model.contract.shards import read_npy, read_shard, read_wav
+from model.contract.shards import read_npy, read_shard
+from model.contract.wav import read_wav
 from pipeline.build import build
 from pipeline.sources.synthetic import plan
 from pipeline.sources.synthetic.write import perform

@@ -23,7 +23,8 @@ import pipeline.media.reader
 from model.cli import main as model_command
 from model.contract.dataset import load_dataset
 from model.contract.segment import SPLITS
-from model.contract.shards import read_npy, read_shard, read_wav
+from model.contract.shards import read_npy, read_shard
+from model.contract.wav import read_wav
 from pipeline import cli
 from pipeline.build import BuildOptions, build
 from pipeline.curate.run import CurateOptions, curate

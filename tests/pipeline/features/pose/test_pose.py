@@ -63,13 +63,13 @@ def built(tmp_path_factory) -> dict:
         write_video(specs[name], folder)
     decoded = []
     with pytest.MonkeyPatch.context() as patch:
-        read = pipeline.media.reader.read_frames
+        read = pipeline.media.reader.Video.read_frames
 
-        def counted(path, requests, **more):
-            decoded.append((path.stem, sorted(requests)))
-            return read(path, requests, **more)
+        def counted(video, requests, **more):
+            decoded.append((video.path.stem, sorted(requests)))
+            return read(video, requests, **more)
 
-        patch.setattr(pipeline.media.reader, "read_frames", counted)
+        patch.setattr(pipeline.media.reader.Video, "read_frames", counted)
         wanted = pose_options(folder / "videos", folder / "out", visual="i3d_r50")
         report = build(replace(wanted, weights="untrained"))
     return {"folder": folder, "specs": specs, "report": report, "decoded": decoded}

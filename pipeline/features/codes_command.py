@@ -1,0 +1,45 @@
+"""`pipeline extract-codes`: JukeBox codes of every segment of a data set."""
+
+from __future__ import annotations
+
+import argparse
+
+from model.contract.exit_codes import UsageError
+from pipeline.arguments import add_engine, add_limit, add_shards, shard_folder
+
+
+def add_extract_codes(commands: argparse._SubParsersAction) -> None:
+    """Add `pipeline extract-codes`."""
+    sub = commands.add_parser("extract-codes", help="JukeBox codes of every segment")
+    add_shards(sub)
+    sub.add_argument("--codec", default="jukebox-5b", help="jukebox-5b (default), demo or PATH")
+    sub.add_argument("--levels", nargs="+", default=["high", "low"], choices=["high", "low"])
+    add_limit(sub)
+    add_engine(sub)
+    sub.set_defaults(run=_extract_codes)
+
+
+def _extract_codes(arguments: argparse.Namespace) -> int:
+    from model.contract.dataset import load_dataset
+    from pipeline.engine.ray import make_engine
+    from pipeline.features.codes import extract_codes
+    from pipeline.output.folder import locked
+
+    if arguments.codec == "none":
+        raise UsageError("--codec none: no codes to extract; name jukebox-5b, demo or a file")
+    root = shard_folder(arguments.shards)
+    load_dataset(root)
+    with locked(root):
+        engine = make_engine(arguments.engine, arguments.address)
+        try:
+            codec_id = extract_codes(
+                root, arguments.codec, arguments.levels, engine, arguments.item_limit_s
+            )
+        finally:
+            engine.close()
+    codes = load_dataset(root).codecs[codec_id]
+    count = sum(shard.segments for shards in codes.splits.values() for shard in shards)
+    print(f"codes of {count} segments, levels {' '.join(codes.levels)}: {root}/codes/{codec_id}")
+    if codes.note:
+        print(f"NOTE {codes.note}")
+    return 0

@@ -1,0 +1,178 @@
+"""Decode one stream of an opened file: every shown frame, or an error that says what is lost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.logging
+from av.container import InputContainer
+
+from pipeline.media.container import (
+    DEFAULTS,
+    MediaError,
+    check_packet,
+    early_ticks,
+    is_end,
+    on_time,
+    opened,
+)
+from pipeline.media.shown import ShownPackets
+
+LOST_REFERENCES = ("mmco: unref short failure", "Missing reference picture", "reference picture")
+"""How ffmpeg's H.264 decoder begins to say that a frame refers to one that it was not given."""
+
+SEEK_MARGINS_S = (2, 10)
+"""How long before the wanted time to look for a key frame, and again if that led behind it."""
+
+
+def seek_before(container: InputContainer, stream: av.VideoStream, start_s: Fraction) -> bool:
+    """Go to a key frame from which the picture at `start_s` and all after it can be decoded.
+
+    Containers look for it by decoding time, which is earlier than the time a frame is shown: hence
+    the margin, and the look at where it led. Return False where only the file's beginning does.
+    """
+    for margin_s in SEEK_MARGINS_S:
+        at = math.floor((start_s - margin_s) / stream.time_base)
+        if at <= (stream.start_time or 0):
+            break
+        container.seek(at, stream=stream)
+        packet = next(iter(container.demux(stream)), None)
+        found = packet is not None and packet.pts is not None and packet.is_keyframe
+        if found and packet.pts * packet.time_base <= start_s:
+            container.seek(at, stream=stream)
+            return True
+    container.seek(stream.start_time or 0, stream=stream)
+    return False
+
+
+def decoded(
+    path: Path,
+    container: InputContainer,
+    stream: av.VideoStream | av.AudioStream,
+    start_s: Fraction | None = None,
+    early: int | None = None,
+) -> Iterator[av.VideoFrame | av.AudioFrame]:
+    """Yield the shown frames of one stream; raise if the decoder fails, patches or drops one.
+
+    `early` is what `early_ticks` found, None where it was not asked yet.
+
+    With `start_s`, a picture stream is read from a key frame before it, or from its beginning where
+    nothing can be decoded from there (streams that refresh the picture bit by bit).
+    """
+    if early is None:
+        early = early_ticks(path, container, stream) if stream.type == "video" else 0
+    if start_s is not None and seek_before(container, stream, start_s):
+        arrived = False
+        try:
+            for frame in _frames(path, container, stream, early, sought=True):
+                arrived = arrived or time_s(frame) >= start_s
+                yield frame
+            return
+        except MediaError:
+            if arrived:
+                raise
+        container.seek(stream.start_time or 0, stream=stream)
+    yield from _frames(path, container, stream, early, sought=False)
+
+
+def _frames(
+    path: Path,
+    container: InputContainer,
+    stream: av.VideoStream | av.AudioStream,
+    early: int,
+    sought: bool,
+) -> Iterator[av.VideoFrame | av.AudioFrame]:
+    """Yield the frames from where the container is.
+
+    Where that was sought, frames that are shown before the first key frame but follow it in the
+    file are left out: what they are predicted from was not read.
+    """
+    owed, given, at = 0, 0, 0
+    first_pts: int | None = None  # of the packets
+    first_given: int | None = None
+    picture = ShownPackets(stream) if stream.type == "video" else None
+    try:
+        for packet in on_time(container.demux(stream), early):
+            if not is_end(packet):
+                check_packet(path, packet)
+                at = packet.pts
+                first_pts = packet.pts if first_pts is None else first_pts
+                if picture and picture.gives(packet) in ("frame", "leading frame"):
+                    owed += not (sought and packet.pts < first_pts)
+            for frame in decode(path, packet, picture):
+                if sought and frame.pts is not None and frame.pts < first_pts:
+                    continue
+                if frame.pts is None or frame.is_corrupt:
+                    what = "without a timestamp" if frame.pts is None else "damaged"
+                    raise MediaError(
+                        "undecodable",
+                        f"{path}: a {stream.type} frame near {float(at * stream.time_base):.3f} s "
+                        f"is {what}",
+                    )
+                given += 1
+                first_given = frame.pts if first_given is None else min(frame.pts, first_given)
+                yield frame
+    except av.error.FFmpegError as error:
+        raise MediaError(
+            "undecodable",
+            f"{path}: the {stream.codec_context.name} decoder stopped at "
+            f"{float(at * stream.time_base):.3f} s: {error.strerror}",
+        ) from None
+    if picture and not sought:
+        owed -= picture.undecodable(first_given)
+    if given < owed:
+        raise MediaError(
+            "undecodable",
+            f"{path}: the decoder gave {given} frames, expected {owed}: some are damaged",
+        )
+
+
+def decode(
+    path: Path, packet: av.Packet, picture: ShownPackets | None
+) -> list[av.VideoFrame] | list[av.AudioFrame]:
+    """Decode one packet; `picture` has judged it and those before it, None is for sound.
+
+    Where a file was cut without encoding it anew, H.264 decoders report missing references to the
+    pictures that the cut removed, even where they show every frame whole. That is no damage.
+
+    Raises av.error.FFmpegError for damage.
+    """
+    try:
+        return packet.decode()
+    except av.error.FFmpegError:
+        if picture and picture.open_start and picture.keys == 1 and _lacks_references(path, packet):
+            return []
+        raise
+
+
+def _lacks_references(path: Path, packet: av.Packet) -> bool:
+    """Return whether all that a decoder says against a file's first group is a lost reference.
+
+    The group, up to the second key frame, is decoded anew with ffmpeg's messages read.
+    """
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)  # only then does an error carry its message
+    try:
+        with av.logging.Capture(), opened(path, DEFAULTS, checked=True) as container:
+            keys = 0
+            for other in container.demux(container.streams[packet.stream.index]):
+                keys += other.is_keyframe
+                if keys > 1:
+                    break
+                try:
+                    other.decode()
+                except av.error.FFmpegError as error:
+                    if not error.log or not error.log[2].startswith(LOST_REFERENCES):
+                        return False
+    finally:
+        av.logging.set_level(level)
+    return True
+
+
+def time_s(frame: av.VideoFrame | av.AudioFrame) -> Fraction:
+    """Return a frame's presentation timestamp in seconds of its stream's clock."""
+    return frame.pts * frame.time_base

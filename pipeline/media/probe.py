@@ -1,0 +1,161 @@
+"""What a file's packets say of its picture and sound, counted without decoding them."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from pipeline.media.container import Limits, MediaError, check_duration, check_packet, is_end
+from pipeline.media.picture import Turn
+
+ZERO_S = Fraction(0)
+MIN_FPS, MAX_FPS = 1, 2000
+"""Slower is no moving picture. Twice a phone's fastest slow motion is faster than any: a header
+that lost its clock claims what lies beyond."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the packets of a file say, without decoding them.
+
+    `video_start_s` is the first shown frame's timestamp and `video_stop_s` the last one's end;
+    `fps` the inverse of their mean spacing. `width` and `height` are as shown, after turning by
+    `rotation_deg` clockwise. The audio fields are None for a file without sound; `audio_stop_s` is
+    the packets' word, exact only after decoding. `audio_tracks` counts the sound streams.
+    """
+
+    path: Path
+    video_start_s: Fraction
+    video_stop_s: Fraction
+    fps: Fraction
+    width: int
+    height: int
+    rotation_deg: int
+    frames: int
+    audio_start_s: Fraction | None
+    audio_stop_s: Fraction | None
+    sample_rate_hz: int | None
+    channels: int | None
+    audio_tracks: int = 0
+
+
+@dataclass
+class Span:
+    """The shown packets of one stream, seen one by one in decoding order; counted in its ticks."""
+
+    path: Path
+    limits: Limits
+    tick_s: Fraction
+    frames: int = 0
+    first: int = 0
+    last: int = 0
+    stop: int = 0
+    start_s: Fraction = ZERO_S
+    last_has_no_end: bool = False
+
+    def extend(self, packet: av.Packet) -> None:
+        """Count a second field: the frame that the packet before it began ends with it."""
+        if not packet.is_discard:
+            self.stop = max(self.stop, packet.pts + (packet.duration or 0))
+
+    def add(self, packet: av.Packet, skipped_s: Fraction = ZERO_S) -> None:
+        if is_end(packet):
+            return
+        check_packet(self.path, packet)
+        if not packet.is_discard:
+            self.count(packet.pts, packet.duration or 0, skipped_s)
+
+    def count(self, at: int, duration: int, skipped_s: Fraction = ZERO_S) -> None:
+        """Count a frame, or a packet of sound, by its time and duration in ticks."""
+        self.frames += 1
+        if self.frames == 1:
+            self.first = self.last = at
+            self.stop, self.start_s = at + duration, at * self.tick_s + skipped_s
+        elif skipped_s or at < self.first:
+            self.start_s = min(self.start_s, at * self.tick_s + skipped_s)
+        if at >= self.last:
+            self.last, self.last_has_no_end = at, not duration
+        self.first, self.stop = min(self.first, at), max(self.stop, at + duration)
+        check_duration(self.path, self.stop - self.first, self.tick_s, self.limits)
+        if self.frames > self.limits.max_frames:
+            raise MediaError(
+                "too_long", f"{self.path}: more than {self.limits.max_frames} frames in one stream"
+            )
+
+    @property
+    def last_s(self) -> Fraction:
+        return self.last * self.tick_s
+
+    @property
+    def stop_s(self) -> Fraction:
+        return self.stop * self.tick_s
+
+
+def skipped_s(packet: av.Packet) -> Fraction:
+    """Return the run-in from the packet's start on that the decoder will drop."""
+    if not packet.has_sidedata("skip_samples") or not packet.stream.codec_context.sample_rate:
+        return ZERO_S
+    (samples,) = struct.unpack_from("<I", bytes(packet.get_sidedata("skip_samples")))
+    return Fraction(samples, packet.stream.codec_context.sample_rate)
+
+
+def summary(
+    path: Path,
+    video: Span,
+    audio: Span | None,
+    first: av.VideoFrame | None,
+    sound: av.AudioStream | None,
+    audio_tracks: int,
+) -> Probe:
+    """Return what was counted as a Probe; `first` is the first frame that was decoded.
+
+    Raises MediaError where that is no moving picture, or its clock is damaged.
+    """
+    if first is None or not video.frames:
+        raise MediaError("empty", f"{path}: the video stream shows no frame, expected at least one")
+    if video.frames > 1 and video.last_s <= video.start_s:
+        raise MediaError("undecodable", f"{path}: all frames have the same timestamp")
+    gap_s = (
+        (video.last_s - video.start_s) / (video.frames - 1)
+        if video.frames > 1
+        else video.stop_s - video.start_s
+    )
+    if not gap_s:
+        raise MediaError(
+            "empty", f"{path}: one frame without a duration: a still, no moving picture"
+        )
+    if 1 / gap_s < MIN_FPS:
+        raise MediaError(
+            "undecodable",
+            f"{path}: it shows {video.frames} in {float(gap_s * video.frames):.3g} s, expected at "
+            f"least {MIN_FPS} frame a second: this is no moving picture but a still or a slide "
+            "show, or the header's clock is damaged; leave it out",
+        )
+    if 1 / gap_s > MAX_FPS:
+        raise MediaError(
+            "undecodable",
+            f"{path}: a frame every {float(gap_s):.6f} s, expected at most {MAX_FPS} a second: "
+            "the header's clock is damaged; remux it",
+        )
+    turn = Turn.of(path, first)
+    width, height = turn.size(first.width, first.height)
+    has_sound = audio is not None and audio.frames > 0
+    return Probe(
+        path=path,
+        video_start_s=video.start_s,
+        video_stop_s=max(video.stop_s, video.last_s + (gap_s if video.last_has_no_end else 0)),
+        fps=1 / gap_s,
+        width=width,
+        height=height,
+        rotation_deg=turn.clockwise_deg,
+        frames=video.frames,
+        audio_start_s=audio.start_s if has_sound else None,
+        audio_stop_s=audio.stop_s if has_sound else None,
+        sample_rate_hz=sound.codec_context.sample_rate if has_sound else None,
+        channels=sound.codec_context.channels if has_sound else None,
+        audio_tracks=audio_tracks,
+    )

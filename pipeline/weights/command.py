@@ -1,0 +1,50 @@
+"""`pipeline weights`: list, fetch and verify published weights."""
+
+from __future__ import annotations
+
+import argparse
+
+from model.contract.exit_codes import UsageError
+
+
+def add_weights(commands: argparse._SubParsersAction) -> None:
+    """Add `pipeline weights` and its actions."""
+    sub = commands.add_parser("weights", help="published weights: list, fetch, verify")
+    sub.set_defaults(run=_list)
+    actions = sub.add_subparsers(title="actions", metavar="ACTION")
+    actions.add_parser("list", help="names, sizes, hashes, licences (default)")
+    fetch = actions.add_parser("fetch", help="download files; again to go on after a break")
+    fetch.add_argument("names", nargs="+", metavar="NAME")
+    fetch.add_argument("--url", default="", help="another address of the same file")
+    fetch.set_defaults(run=_fetch)
+    check = actions.add_parser("verify", help="check the hashes of the files that are there")
+    check.add_argument("name", nargs="?", default="", metavar="NAME")
+    check.set_defaults(run=_verify)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from pipeline.weights.table import listing
+
+    for line in listing():
+        print(line)
+    return 0
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from pipeline.weights.table import fetch, lookup
+
+    weights = [lookup(name) for name in arguments.names]
+    if arguments.url and len(weights) > 1:
+        raise UsageError(f"--url {arguments.url}: is the address of one file, {len(weights)} named")
+    for weight in weights:
+        fetch(weight, arguments.url)
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from pipeline.weights.table import verify
+
+    lines, right = verify(arguments.name)
+    for line in lines:
+        print(line)
+    return 0 if right else 1
