@@ -476,7 +476,7 @@ def test_a_row_outside_its_root_is_never_opened(tmp_path, where):
     rows = manifest.hash_inputs(tmp_path / "in", tmp_path / "in", rows)
     assert [row.known_code for row in rows] == ["", "outside_root", "outside_root"]
     assert [bool(row.sha256) for row in rows] == [True, False, False]
-    settings = Settings(tmp_path / "in", tmp_path / "in", tmp_path / "work", visual="none")
+    settings = Settings(tmp_path / "in", tmp_path / "in", tmp_path / "work")
     outcomes = pipeline.build.extract(settings, rows, LocalEngine(), 1.0)
     assert [o.code for o in outcomes.values()] == ["", "outside_root", "outside_root"]
     assert "leaves the source folder" in outcomes["b"].message

@@ -15,11 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-BUILD_OPTIONS = (
-    *("motion", "visual", "weights", "window_s", "visual_windows", "precision"),
-    *("flow", "smpl_model", "pose_weights", "detector"),
-)
-"""The keys of dataset.json's `build` that decide what features look like."""
+OF_SOUND = ("no_sound", "audio_track", "drop_silent")
+"""Keys of dataset.json's `build` that say what becomes of a video's own sound, which is not read
+here; all others decide what features look like."""
 
 
 def has_pipeline() -> bool:
@@ -57,9 +55,13 @@ def build_features(video: Path, build: dict[str, Any], out: Path) -> None:
         raise FileNotFoundError(f"{video}: no such video")
     arguments = ["build", "--dataset", "folder", "--source", str(video), "--out", str(out)]
     arguments += ["--engine", "local", "--no-sound"]
-    for name in BUILD_OPTIONS:
-        if name in build:
-            arguments += [f"--{name.replace('_', '-')}", str(build[name])]
+    for name, value in build.items():
+        flag = f"--{name.replace('_', '-')}"
+        if name not in OF_SOUND and value is True:
+            arguments.append(flag)
+        elif name not in OF_SOUND:
+            for one in value if isinstance(value, list) else [value]:
+                arguments += [flag, str(one)]
     try:
         run_pipeline(arguments)
     except ValueError:

@@ -12,7 +12,7 @@ from typing import Any
 
 from model.contract.dataset import Shard
 from model.contract.files import write_atomic
-from model.contract.segment import META, MOTION, SCHEMA, SPLITS, VISUAL, WAV, segment_key
+from model.contract.segment import META, SCHEMA, SPLITS, WAV, segment_key
 from model.contract.shards import (
     check_whole,
     groups,
@@ -146,16 +146,17 @@ class WriteShard:
 def members(
     settings: Settings, row: Row, results: Mapping[str, Any], index: int
 ) -> dict[str, bytes]:
-    """Return the tar members of one segment; raises ValueError where a field is missing."""
+    """Return the tar members of one segment, the last feature first.
+
+    Raises ValueError where a result is missing.
+    """
     missing = [stage for stage in settings.stages() if results.get(stage) is None]
     if missing:
         raise ValueError(f"{row.video_id}: no stored result of {', '.join(missing)}; run again")
     cut = results["cut"]
     made = {} if settings.no_sound else {WAV: wav_bytes(cut.arrays["pcm"][index])}
-    if "visual" in results:
-        made[VISUAL] = npy_bytes(results["visual"].arrays["visual"][index])
-    if "motion" in results:
-        made[MOTION] = npy_bytes(results["motion"].arrays["motion"][index])
+    for feature in reversed(settings.made):
+        made[feature.suffix] = npy_bytes(results[feature.name].arrays[feature.name][index])
     made[META] = json_bytes(
         {
             "video_id": row.video_id,
@@ -179,10 +180,14 @@ def members(
 
 
 def seen_facts(row: Row, results: Mapping[str, Any], index: int) -> dict[str, int]:
-    """Return how many dancers a segment shows: as the pose stage counted, else as curation did."""
-    seen = results["motion"].facts.get("dancers_seen") if "motion" in results else None
-    counted = seen[index] if seen else row.dancers_seen
+    """Return how many dancers a segment shows: as a feature counted, else as curation did."""
+    counts = [result.facts["dancers_seen"] for result in results.values() if _counted(result)]
+    counted = counts[0][index] if counts else row.dancers_seen
     return {} if counted is None else {"dancers_seen": counted}
+
+
+def _counted(result: Any) -> bool:
+    return bool(result.facts.get("dancers_seen"))
 
 
 def clip_facts(row: Row) -> dict[str, list]:
