@@ -20,7 +20,7 @@ import torch
 
 from model.codecs.jukebox import random_codec
 from model.contract.dataset import load_dataset
-from model.contract.storage import Location
+from model.contract.storage import Location, to_location
 from model.contract.terminal import print_anything
 from model.data.source import Source
 from model.data.stream import Position, TrainingStream, training_batches

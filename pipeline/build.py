@@ -41,7 +41,7 @@ from pipeline.features.visual.base import Visual
 from pipeline.output.folder import changes, dataset_before, keep_codes, locked
 from pipeline.report.report import Report, printable
 from pipeline.sources import manifest
-from pipeline.sources.base import SOURCES, Source, add_source_flags, source_of
+from pipeline.sources.base import SOURCES, Source, source_class, source_of
 from pipeline.sources.listing import Listing
 from pipeline.sources.manifest import Row
 
@@ -119,13 +119,10 @@ def add_build(
     sub = commands.add_parser(
         "build", help="videos to shards; run again to go on or add", epilog=epilog
     )
-    named = _named(argv)
     others = [name for name in FEATURES.names() if name not in FEATURES.own]
-    taken: dict[str, Field[Any]] = {}
     sub.add_argument(
         "--dataset", required=True, type=SOURCES.choice(), help=", ".join(SOURCES.names())
     )
-    add_source_flags(sub, named.dataset, taken)
     sub.add_argument(
         "--feature",
         action="append",
@@ -135,9 +132,13 @@ def add_build(
         help="a feature of another package, whose own options then appear here too; may be given "
         f"several times (installed: {', '.join(others) or 'none'})",
     )
-    for name in (*FEATURES.own, *(name for name in others if name in named.feature)):
-        add_flags(sub, feature_class(name), taken)
-    add_flags(sub, BuildOptions, taken)
+    named = _named(argv)
+    plugins = [source_class(n) for n in SOURCES.names() if n == named.dataset]
+    plugins += [feature_class(n) for n in others if n in named.feature]
+    taken: dict[str, Field[Any]] = {}
+    own = (*map(source_class, SOURCES.own), *map(feature_class, FEATURES.own), BuildOptions)
+    for kind in (*own, *plugins):
+        add_flags(sub, kind, taken)
     sub.set_defaults(run=run)
 
 
@@ -186,8 +187,9 @@ def build(options: BuildOptions) -> Report:
     """
     check_usage(options)
     listing = list_inputs(options)
+    if listing.note:
+        print(listing.note)
     if options.dry_run:
-        _tell(listing)
         rows = listing.rows
         if not options.source.MADE:
             rows = [manifest.find(listing.root, row) for row in rows]
@@ -198,7 +200,6 @@ def build(options: BuildOptions) -> Report:
     started = time.monotonic()
     with _engine(options) as engine:
         options.source.make(options.limit, engine)
-        _tell(listing)
         with locked(options.out):
             return _build(options, listing, engine, started)
 
@@ -253,11 +254,6 @@ def _saved(report: Report, out: Path) -> Report:
     report.save(out)
     save_page(out, report)
     return report
-
-
-def _tell(listing: Listing) -> None:
-    if listing.note:
-        print(listing.note)
 
 
 def check_usage(options: BuildOptions) -> None:

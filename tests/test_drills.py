@@ -44,6 +44,7 @@ from pipeline.engine.base import LocalEngine
 from pipeline.engine.time_limit import ITEM_LIMIT_S
 from pipeline.features.codes import Encode, extract_codes
 from pipeline.features.extract import Extract
+from pipeline.features.motion.base import Motion
 from pipeline.features.plan import Settings, Work
 from pipeline.features.pose.stage import Collected, Pose
 from pipeline.features.visual.base import Visual
@@ -679,7 +680,7 @@ def test_a_network_that_hangs_ends_as_timeout():
     visual = Describe(replace(settings, features=(Visual(),)), 4)
     visual._net = hangs
     assert [work.outcome.code for work in visual(items)] == ["timeout", "timeout"]
-    pose = Pose(settings)
+    pose = Pose(replace(settings, features=(Motion("mmpose"),)))
     pose._net = hangs
     watch = SimpleNamespace(crops=lambda: np.zeros((1, 4, 4, 3)))
     pose._one = lambda work: Collected(watch, [], None, None, False)

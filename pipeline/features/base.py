@@ -247,16 +247,17 @@ def feature_class(name: str) -> type[Feature]:
     return found
 
 
-def recorded_weights(weights: str, names: Sequence[str] = ()) -> str:
+def recorded_weights(weights: str) -> str:
     """Return how dataset.json names weights: by their name, or by a path that holds anywhere.
 
-    `names` are further names beside those of the published weights.
+    Names are those of the published weights, and any word that is no file's.
     """
     from pathlib import Path
 
     from pipeline.weights.table import TABLE
 
-    if weights in ("", "kinetics", "untrained", *names, *(weight.name for weight in TABLE)):
+    word = not set(weights) & set("/\\.:") and not Path(weights).exists()
+    if word or weights in ("kinetics", "untrained", *(weight.name for weight in TABLE)):
         return weights
     config, colon, file = "", "", weights
     if not Path(weights).exists():  # CONFIG.py:FILE

@@ -7,13 +7,12 @@ chosen by `--dataset NAME`.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
 from collections.abc import Mapping
-from dataclasses import Field, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from model.contract.options import add_flags, chosen, flag_of, option, options_of
+from model.contract.options import chosen, flag_of, option, options_of
 from model.contract.registry import Registry
 from pipeline.arguments import UsageError, local
 
@@ -88,15 +87,6 @@ def source_class(name: str) -> type[Source]:
             f"data set {name!r}: {found!r:.80} is no subclass of Source with that name; mend it"
         )
     return found
-
-
-def add_source_flags(parser: ArgumentParser, named: str, taken: dict[str, Field[Any]]) -> None:
-    """Add the flags of the project's sources, and of the one `named`, a plugin's, if there is one.
-
-    Raises ValueError where a plugin cannot be imported or wants a flag that is taken.
-    """
-    for name in (*SOURCES.own, *({named} & set(SOURCES.names()) - SOURCES.own.keys())):
-        add_flags(parser, source_class(name), taken)
 
 
 def source_of(name: str, values: Mapping[str, Any]) -> Source:

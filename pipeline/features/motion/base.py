@@ -144,7 +144,7 @@ class Motion(Feature):
             "a file, or untrained"
         ),
         type=detector_name,
-        record=lambda name: recorded_weights(name, DETECTORS.names()),
+        record=recorded_weights,
     )
     smpl_model: Path | None = option(None, "your SMPL body model file, for smpl-joints", type=local)
     folder: Path | None = option(
