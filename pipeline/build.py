@@ -57,7 +57,8 @@ class BuildOptions:
     """What to build: inputs of a source, the features of their segments, and how.
 
     `features` not given are as the command has them: the source's own motion, and i3d_r50. Of those
-    at hand (motion, visual) one that is not in the list is not made.
+    at hand (motion, visual) one that is not in the list is not made. They are kept in the order of
+    work. Raises ValueError where one is given twice, or two differ in a flag that they share.
     """
 
     source: Source
@@ -91,9 +92,11 @@ class BuildOptions:
     dry_run: bool = option(False, "list the inputs, make nothing", action="store_true")
 
     def __post_init__(self) -> None:
+        from pipeline.features.plan import arranged
+
         out = Path(self.out or Path("shards") / self.source.name)
         object.__setattr__(self, "out", out)
-        object.__setattr__(self, "features", tuple(self.features))
+        object.__setattr__(self, "features", arranged(self.features, self.source))
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> BuildOptions:
@@ -196,16 +199,20 @@ def build(options: BuildOptions) -> Report:
         ends = {row.video_id: manifest.ended_early(row) for row in rows}
         made = Report.of(ends, rows, others=listing.others)
         return replace(made, notes=list(listing.notes))
-    check_models(options)
+    settings = make_settings(options, listing, ready(options))
     started = time.monotonic()
     with _engine(options) as engine:
         options.source.make(options.limit, engine)
         with locked(options.out):
-            return _build(options, listing, engine, started)
+            return _build(options, settings, listing, engine, started)
 
 
 def _build(
-    options: BuildOptions, listing: Listing, engine: LocalEngine | RayEngine, started: float
+    options: BuildOptions,
+    settings: Settings,
+    listing: Listing,
+    engine: LocalEngine | RayEngine,
+    started: float,
 ) -> Report:
     from pipeline.features.plan import describe
     from pipeline.output.assemble import write_shards
@@ -215,7 +222,6 @@ def _build(
         (options.out / name).unlink(missing_ok=True)
     rows = manifest.hash_inputs(listing.root, listing.motion_root, listing.rows)
     manifest.save(options.out / "manifest.parquet", rows)
-    settings = make_settings(options, listing)
     if before is not None:
         for line in changes(before, describe(options.source.name, settings, {})):
             print(line)
@@ -278,22 +284,18 @@ def check_usage(options: BuildOptions) -> None:
     check_engine(options.engine, options.address)
 
 
-def features_of(options: BuildOptions) -> tuple[Feature, ...]:
-    """Return the features in the order of work, with what they leave to the source filled in."""
-    from pipeline.features.plan import arranged
+def ready(options: BuildOptions) -> tuple[Feature, ...]:
+    """Check all models of a build, and return its features with their weights identified.
 
-    return arranged(options.features, options.source)
-
-
-def check_models(options: BuildOptions) -> None:
-    """Raise ValueError or FileNotFoundError, saying what to do, for models that are no use."""
-    for feature in reversed(features_of(options)):
-        if feature.on:
-            feature.check(Fraction(options.window_s))
+    Raises ValueError or FileNotFoundError, saying what to do, for models that are no use.
+    """
+    window_s = Fraction(options.window_s)
+    features = [feature.ready(window_s) for feature in reversed(options.features)]
     if options.codec != "none":
         from model.codecs.jukebox.codec import find_weights
 
         find_weights(options.codec)
+    return tuple(reversed(features))
 
 
 def list_inputs(options: BuildOptions) -> Listing:
@@ -302,11 +304,10 @@ def list_inputs(options: BuildOptions) -> Listing:
     Raises FileNotFoundError, ValueError or OSError, saying what to put where, for inputs that are
     not there or cannot be listed.
     """
-    features = features_of(options)
-    folder = next((f.annotations_dir for f in features if f.annotations_dir), None)
+    folder = next((f.annotations_dir for f in options.features if f.annotations_dir), None)
     if folder and not folder.is_dir():
         raise FileNotFoundError(f"--motion-dir {folder}: no such folder")
-    files = next((f.annotations for f in features if f.on and f.annotations), None)
+    files = next((f.annotations for f in options.features if f.on and f.annotations), None)
     listing = options.source.list(files, folder, options.limit)
     rows = listing.rows
     if options.limit is not None and not options.source.MADE:
@@ -316,18 +317,17 @@ def list_inputs(options: BuildOptions) -> Listing:
     return replace(listing, motion_root=folder or listing.motion_root, rows=rows)
 
 
-def make_settings(options: BuildOptions, listing: Listing) -> Settings:
-    """Return what the build does to every video, its models named by their hashes.
-
-    Raises FileNotFoundError or ValueError where a model's file is not there or no use.
-    """
+def make_settings(
+    options: BuildOptions, listing: Listing, features: tuple[Feature, ...]
+) -> Settings:
+    """Return what the build does to every video; `features` are those that are `ready`."""
     from pipeline.features.plan import Settings
 
     return Settings(
         root=listing.root.resolve(),
         motion_root=listing.motion_root.resolve(),
         work=(options.out / ".work").resolve(),
-        features=tuple(feature.identified() for feature in features_of(options)),
+        features=features,
         window_s=str(Fraction(options.window_s)),
         no_sound=options.no_sound,
         audio_track=options.audio_track,

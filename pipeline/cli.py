@@ -21,6 +21,11 @@ from pipeline.arguments import (
 )
 from pipeline.build import add_build
 from pipeline.engine.time_limit import ITEM_LIMIT_S
+from pipeline.features.base import FEATURES
+from pipeline.features.motion.base import names as motion_names
+from pipeline.features.pose.base import DETECTORS
+from pipeline.features.visual.base import EXTRACTORS
+from pipeline.sources.base import SOURCES
 
 EXIT_CODES = (
     "exit codes: 0 done; 1 error; 2 wrong usage; 3 finished, but more failed than --max-failed "
@@ -64,7 +69,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     """
     top = argparse.ArgumentParser(
         prog="pipeline",
-        description="Turn dance videos into WebDataset shards.",
+        description=f"Turn dance videos into WebDataset shards. {_choices()}",
         epilog=EXIT_CODES,
     )
     add_version(top, PACKAGES, _ffmpeg_version)
@@ -79,6 +84,18 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     _add_mux(commands)
     _add_weights(commands)
     return top
+
+
+def _choices() -> str:
+    """Return what a build can be told to use, by name, installed plugins included."""
+    names = {
+        "data sets": SOURCES.names(),
+        "features": FEATURES.names(),
+        "motion": motion_names(),
+        "visual": EXTRACTORS.names(),
+        "detectors": DETECTORS.names(),
+    }
+    return "There are: " + "; ".join(f"{what}: {', '.join(of)}" for what, of in names.items())
 
 
 def _ffmpeg_version() -> list[str]:

@@ -23,7 +23,7 @@ from clips import clicks, ffmpeg, peaks
 
 from model.contract.segment import SAMPLE_RATE_HZ, segment_key
 from model.contract.shards import read_shard, read_wav
-from pipeline.build import BuildOptions, build, list_inputs, make_settings
+from pipeline.build import BuildOptions, build, list_inputs, make_settings, ready
 from pipeline.features.extract import Extract
 from pipeline.features.motion.base import Motion
 from pipeline.features.plan import Work
@@ -403,7 +403,7 @@ def measure(films: Sequence[Film], folder: Path) -> list[Row]:
 def _rows(films: Sequence[Film], plain: BuildOptions, report: Report) -> Iterator[Row]:
     looking = replace(plain, features=[Visual(weights="untrained", windows=WINDOWS)])
     listing = list_inputs(looking)
-    settings = make_settings(looking, listing)
+    settings = make_settings(looking, listing, ready(looking))
     extract = Extract(settings)
     extract.setup()
     inputs = {r.path: r for r in hash_inputs(listing.root, listing.motion_root, listing.rows)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from test_build import clip, refuse_work, run, shards
 
+import pipeline
 from model.contract import registry
 from model.contract.dataset import load_dataset, save_dataset
 from model.contract.shards import read_npy, read_shard
@@ -25,150 +27,17 @@ from pipeline.sources.aist import Aist
 from pipeline.sources.folder import Folder
 from pipeline.sources.manifest import Row
 
-FEATURE = '''
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
-
-import numpy as np
-
-from model.contract.options import option
-from pipeline.features.base import SegmentArray
-from pipeline.media.reader import FrameRequest, read_frames
-
-
-@dataclass(frozen=True)
-class Brightness(SegmentArray):
-    """Mean and spread of the picture's brightness, 0 to 255."""
-
-    name: ClassVar[str] = "brightness"
-    shape: ClassVar[tuple[int, ...]] = (2,)
-
-    looks: int = option(4, "frames looked at in each segment", flag="bright-looks", type=int)
-
-    def check(self, window_s):
-        if self.looks < 1:
-            raise ValueError(f"--bright-looks {self.looks}: expected 1 or more")
-
-    def compute(self, video: Path, windows, loaded):
-        times_s = [
-            start_s + (stop_s - start_s) * i / self.looks
-            for start_s, stop_s in windows
-            for i in range(self.looks)
-        ]
-        frames = read_frames(video, {"all": FrameRequest(times_s, 32)})["all"]
-        values = frames.reshape(len(windows), -1).astype(np.float32)
-        return np.stack([values.mean(1), values.std(1)], axis=1)
-'''
-SOURCE = '''
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
-
-from model.contract.options import option
-from pipeline.sources.base import Source
-from pipeline.sources.listing import Listing
-from pipeline.sources.manifest import Row, video_id
-from pipeline.sources.tables import csv_rows
-
-
-@dataclass(frozen=True)
-class Listed(Source):
-    """Videos of a table: file, split and song."""
-
-    name: ClassVar[str] = "listed"
-    DEFAULT_MOTION: ClassVar[str] = "centre"
-
-    table: Path | None = option(None, "CSV of file,split,song", flag="listed-table", type=Path)
-
-    def list(self, files=None, annotations_dir=None, limit=None):
-        found = [row for _, row in csv_rows(self.table, ("file", "split", "song"))]
-        rows = [Row(video_id(Path(r["file"])), r["file"], r["split"], r["song"]) for r in found]
-        return Listing(self.source, self.source, rows)
-'''
-NETWORKS = '''
-import numpy as np
-
-
-class Colours:
-    """A visual extractor: the mean colour of one frame."""
-
-    DIM, SHORT_SIDE_PX, CROP_PX, VIDEOS, WEIGHTS = 3, 32, 32, 4, "mean"
-
-    def __init__(self, weights, precision):
-        self.weights = weights
-
-    def clip_frames(self, window_s, windows):
-        return 1
-
-    def frame_times(self, start_s, window_s, windows):
-        return [start_s + window_s * (2 * i + 1) / (2 * windows) for i in range(windows)]
-
-    def check(self, window_s, windows):
-        if self.weights not in ("mean", "untrained"):
-            raise ValueError(f"--weights {self.weights}: colours has mean alone")
-
-    def weights_id(self):
-        return self.weights
-
-    def setup(self):
-        pass
-
-    def __call__(self, clips):
-        return clips.mean((1, 2, 3), dtype=np.float32)
-
-
-class Centre:
-    """A pose estimator: one joint, the middle of the crop."""
-
-    WEIGHTS, INPUT = "", "crops"
-    names, input_px, batch = ("nose",), (48, 64), 4
-
-    def __init__(self, weights, precision):
-        pass
-
-    def check(self):
-        pass
-
-    def weights_id(self):
-        return ""
-
-    def setup(self):
-        pass
-
-    def __call__(self, crops):
-        return np.tile(np.float32([24, 32, 1]), (len(crops), 1, 1))
-
-
-class Middle:
-    """A person detector: somebody in the middle half of every frame."""
-
-    def __init__(self, weights, precision):
-        pass
-
-    def check(self):
-        pass
-
-    def weights_id(self):
-        return ""
-
-    def setup(self):
-        pass
-
-    def __call__(self, frames):
-        height, width = frames.shape[1:3]
-        box = [width / 4, height / 4, 3 * width / 4, 3 * height / 4, 1]
-        return [np.float32([box]) for _ in frames]
-'''
+ROOT = Path(pipeline.__file__).parents[1]
+PAGE = ROOT / "docs" / "plugins.md"
+FEATURE, SOURCE, COLOURS, CENTRE, MIDDLE, PYTHON = re.findall(
+    r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+)
 PACKAGES = {
     "bright_feature": (FEATURE, "[dance2music.features]\nbrightness=bright_feature:Brightness"),
     "listed_source": (SOURCE, "[dance2music.sources]\nlisted=listed_source:Listed"),
-    "own_networks": (
-        NETWORKS,
-        "[dance2music.visual]\ncolours=own_networks:Colours\n"
-        "[dance2music.pose]\ncentre=own_networks:Centre\n"
-        "[dance2music.detectors]\nmiddle=own_networks:Middle",
-    ),
+    "colour_extractor": (COLOURS, "[dance2music.visual]\ncolours=colour_extractor:Colours"),
+    "centre_estimator": (CENTRE, "[dance2music.pose]\ncentre=centre_estimator:Centre"),
+    "middle_detector": (MIDDLE, "[dance2music.detectors]\nmiddle=middle_detector:Middle"),
 }
 
 
@@ -178,7 +47,7 @@ def install(tmp_path, monkeypatch):
     folder = tmp_path / "packages"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", f"{folder}:{Path(__file__).parents[1]}")
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{ROOT}")
 
     def put(packages: dict[str, tuple[str, str]] = PACKAGES) -> None:
         for name, (code, points) in packages.items():
@@ -331,6 +200,22 @@ def test_a_feature_that_gives_another_shape_fails_the_input_by_name(install, tmp
     assert "brightness gave an array (2, 1), expected (1, 2)" in capsys.readouterr().out
 
 
+def test_entry_points_on_the_page_are_those_that_are_tried():
+    page = PAGE.read_text(encoding="utf-8")
+    for _, points in PACKAGES.values():
+        group, point = points.splitlines()
+        kind, (name, place) = group.strip("[]"), point.split("=")
+        assert f'[project.entry-points."{kind}"]\n    {name} = "{place}"' in page
+
+
+def test_the_example_for_users_of_python_runs(tmp_path, monkeypatch, capsys):
+    clip(tmp_path / "videos" / "a.mp4", 4.2)
+    monkeypatch.chdir(tmp_path)
+    code = PYTHON.replace('"openpose"', '"none"').replace('"i3d_r50"', '"none"')
+    exec(code.replace('window_s="4"', 'window_s="4", engine="local"'), {})
+    assert "segments, train                    1" in capsys.readouterr().out
+
+
 def test_python_users_give_a_list_of_features(listed, tmp_path):
     from bright_feature import Brightness
 
@@ -339,12 +224,11 @@ def test_python_users_give_a_list_of_features(listed, tmp_path):
     assert report.counts == {"ok": 2}
     dataset = load_dataset(tmp_path / "py")
     assert dataset.build["motion"] == "none" and "motion.npy" not in dataset.fields
-    twice = BuildOptions(Folder(tmp_path / "in"), tmp_path / "no", [Visual(), Visual("none")])
     with pytest.raises(ValueError, match="feature 'visual' is given twice"):
-        build(twice)
+        BuildOptions(Folder("in"), "no", [Visual(), Visual("none")])
     mixed = [Visual("colours", precision="bf16"), Motion("centre")]
     with pytest.raises(ValueError, match="--precision is float32 for one feature and bf16 for"):
-        build(BuildOptions(Folder(tmp_path / "in"), tmp_path / "no", mixed))
+        BuildOptions(Folder("in"), "no", mixed)
 
 
 def test_command_and_python_make_the_same_options():

@@ -1,7 +1,7 @@
 """What a feature of a segment is: everything that a build asks of one, in one class.
 
 A feature is a frozen dataclass. Fields made by `option` are its options, for users of Python and,
-as flags, of `pipeline build`; all other fields are filled in by `identified`. The two that the
+as flags, of `pipeline build`; all other fields are filled in by `ready`. The two that the
 project has are always at hand. One of another package is registered under `dance2music.features`
 and named by `--feature NAME`; `SegmentArray` is the short way to write one.
 """
@@ -135,8 +135,13 @@ class Feature:
         It is called before any work, and may load the networks to see that their files are right.
         """
 
-    def identified(self) -> Self:
-        """Return the feature with what identifies its weights filled in, from their files."""
+    def ready(self, window_s: Fraction) -> Self:
+        """Check the feature, and return it with what identifies its weights filled in.
+
+        Raises what `check` raises. It is called for a feature that is off too.
+        """
+        if self.on:
+            self.check(window_s)
         return self
 
     def key(self, row: Row, cut: Mapping[str, Any], result: str) -> str:

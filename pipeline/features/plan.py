@@ -55,7 +55,7 @@ def arranged(given: Iterable[Feature], source: Source) -> tuple[Feature, ...]:
 class Settings:
     """What a build does to every video; each result's key holds the part that decides it.
 
-    `features` are in the order of work, identified, those that are off among them.
+    `features` are in the order of work, ready, those that are off among them.
     """
 
     root: Path

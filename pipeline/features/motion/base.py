@@ -114,7 +114,7 @@ class Motion(Feature):
     """How the main dancer moves: T frames of DIM values a segment.
 
     `kind` is a kind of annotation, the name of a pose estimator, or "" for what the source comes
-    with. The ids identify what made it once `identified` has read the files.
+    with. The ids identify what made it once `ready` has read the files.
     """
 
     name: ClassVar[str] = "motion"
@@ -208,7 +208,9 @@ class Motion(Feature):
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             raise kind(f"{error}; or --motion openpose (poses as JSON), or --motion none") from None
 
-    def identified(self) -> Motion:
+    def ready(self, window_s: Fraction) -> Motion:
+        if self.on:
+            self.check(window_s)
         if self.estimated:
             kind = ESTIMATORS.get(self.kind)
             return replace(

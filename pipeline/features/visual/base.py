@@ -89,7 +89,7 @@ def make_extractor(
 class Visual(Feature):
     """What the picture shows: `windows` x DIM values of a segment, by a visual extractor.
 
-    `weights_id` identifies the weights once `identified` has read them.
+    `weights_id` identifies the weights once `ready` has read them.
     """
 
     name: ClassVar[str] = "visual"
@@ -133,9 +133,10 @@ class Visual(Feature):
             raise ValueError(f"--flow {self.flow} goes with --visual i3d_inception")
         self.make().check(window_s, self.windows)
 
-    def identified(self) -> Visual:
+    def ready(self, window_s: Fraction) -> Visual:
         if not self.on:
             return replace(self, flow="", weights=self.weights or WEIGHTS)
+        self.check(window_s)
         kind = EXTRACTORS.get(self.extractor)
         flow = (self.flow or FLOW) if getattr(kind, "FLOWS", False) else ""
         found = replace(self, weights=self.weights or kind.WEIGHTS, flow=flow)
