@@ -18,15 +18,14 @@ from __future__ import annotations
 import sys
 import time
 from argparse import ArgumentParser, Namespace, _SubParsersAction
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import Field, dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.contract.dataset import Dataset, load_dataset, save_dataset
 from model.contract.options import add_flags, chosen, option
 from model.contract.segment import WINDOW_MAX_S, WINDOW_MIN_S
 from pipeline.arguments import UsageError, local_out, positive, seconds, share
@@ -39,14 +38,15 @@ from pipeline.features.base import FEATURES, Feature, feature_class
 from pipeline.features.motion.base import Motion
 from pipeline.features.visual.base import Visual
 from pipeline.output.folder import changes, dataset_before, keep_codes, locked
-from pipeline.report.report import Report, printable
 from pipeline.sources import manifest
 from pipeline.sources.base import SOURCES, Source, source_class, source_of
 from pipeline.sources.listing import Listing
 from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:
+    from model.contract.dataset import Dataset
     from pipeline.features.plan import Settings, Work
+    from pipeline.report.report import Report
 
 STOP_AFTER = 50
 """A build stops early, for too many failures, only after so many inputs: fewer say little."""
@@ -155,6 +155,8 @@ def _named(argv: Sequence[str]) -> Namespace:
 
 def run(arguments: Namespace) -> int:
     """Build as the command line says, print what became of it, and return the exit code."""
+    from pipeline.report.report import printable
+
     options = BuildOptions.of(vars(arguments))
     report = build(options)
     if options.dry_run:
@@ -188,6 +190,8 @@ def build(options: BuildOptions) -> Report:
     Raises UsageError for contradictory options, then ValueError or FileNotFoundError for
     what else the user must change before any work starts: the inputs first, then the models.
     """
+    from pipeline.report.report import Report
+
     check_usage(options)
     listing = list_inputs(options)
     if listing.note:
@@ -201,7 +205,7 @@ def build(options: BuildOptions) -> Report:
         return replace(made, notes=list(listing.notes))
     settings = make_settings(options, listing, ready(options))
     started = time.monotonic()
-    with _engine(options) as engine:
+    with closing(make_engine(options.engine, options.address)) as engine:
         options.source.make(options.limit, engine)
         with locked(options.out):
             return _build(options, settings, listing, engine, started)
@@ -214,8 +218,10 @@ def _build(
     engine: LocalEngine | RayEngine,
     started: float,
 ) -> Report:
+    from model.contract.dataset import load_dataset, save_dataset
     from pipeline.features.plan import describe
     from pipeline.output.assemble import write_shards
+    from pipeline.report.report import Report
 
     before = dataset_before(options.out, options.source.name, str(listing.root.resolve()))
     for name in ("report.json", "report.html"):
@@ -384,15 +390,6 @@ def stored_outcome(settings: Settings, row: Row) -> Outcome | None:
 def _found_outcome(settings: Settings, row: Row) -> Outcome:
     words = f"{row.path}: its result is not there; --out must be on storage that all nodes share"
     return stored_outcome(settings, row) or Outcome("failed", "ledger", "io", words)
-
-
-@contextmanager
-def _engine(options: BuildOptions) -> Iterator[LocalEngine | RayEngine]:
-    engine = make_engine(options.engine, options.address)
-    try:
-        yield engine
-    finally:
-        engine.close()
 
 
 def _lost(work: Work, stage: str, code: str, words: str) -> Work:

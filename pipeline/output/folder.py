@@ -7,9 +7,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from model.contract.dataset import Dataset, load_dataset
 from model.contract.lock import HeldError, held
+
+if TYPE_CHECKING:
+    from model.contract.dataset import Dataset
 
 PARTS = ("*.part", "codes/*/*.part", ".work/shards/*.part", ".work/results/*/*/*.part")
 """Where a killed writer leaves what it had not finished."""
@@ -44,6 +47,8 @@ def locked(out: Path) -> Iterator[None]:
 
 def dataset_before(out: Path, name: str, source: str) -> Dataset | None:
     """Return what `out` holds; raises ValueError where that is another data set or source."""
+    from model.contract.dataset import load_dataset
+
     if not (out / "dataset.json").is_file():
         return None
     before = load_dataset(out)
