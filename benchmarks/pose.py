@@ -19,8 +19,9 @@ import numpy as np
 
 from model.contract.terminal import print_anything
 from pipeline.features.motion.body25 import BODY_25, to_body25
+from pipeline.features.pose.crops import crop, uncrop
 from pipeline.features.pose.detector_torchvision import Detector
-from pipeline.features.pose.estimator_mmpose import PoseNet, crop, load, uncrop
+from pipeline.features.pose.estimator_mmpose import PoseNet, load
 from pipeline.features.pose.people import PersonCollector, pose_times, small_side_px
 from pipeline.features.pose.tracks import dancers_seen, main_dancer
 from pipeline.features.pose.train_small import JOINTS, truth_of

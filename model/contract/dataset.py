@@ -14,6 +14,7 @@ from typing import Any
 from model.contract.files import write_atomic
 from model.contract.segment import (
     DTYPES,
+    MOTION,
     SAMPLE_RATE_HZ,
     SCHEMA,
     SPLITS,
@@ -25,6 +26,13 @@ from model.contract.storage import Url, open_binary, to_location
 
 OLD_HOPS = {"high": 128, "low": 32}
 """JukeBox's levels as D2M-GAN uses them: all that data sets of earlier versions can have."""
+LAYOUTS = {
+    "smpl": "smpl-rotations",
+    "smpl-joints": "smpl-joints",
+    "openpose": "body25",
+    "mmpose": "body25",
+}
+"""The layout of motion by its `kind`, for what was written when only `kind` was recorded."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,8 @@ class Codes:
 class Dataset:
     """dataset.json: what a shard folder holds.
 
-    `fields` maps a member's suffix to its dtype and shape (and fps, kind, extractor, weights).
+    `fields` maps a member's suffix to its dtype and shape, and to what made it: of motion `fps`,
+    `kind` (by which annotations or estimator) and `layout` (what the values are).
     `build` holds the options that `pipeline build` needs to make the same features again.
     `untrained` lists what was made with untrained weights; every report repeats it.
     `source` is the folder the videos came from; segments name their file relative to it.
@@ -151,11 +160,26 @@ def load_dataset(root: str | os.PathLike[str] | Url) -> Dataset:
         codecs = {name: _codes(codec, raw["window_s"]) for name, codec in raw.pop("codecs").items()}
         dataset = Dataset(**{**raw, "splits": _shards(raw["splits"]), "codecs": codecs})
         _check(dataset)
+        dataset.fields = with_layout(dataset.fields)
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise ValueError(
             f"{path}: does not fit schema {SCHEMA} ({error}); run the build again"
         ) from None
     return dataset
+
+
+def with_layout(fields: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return a data set's `fields` with the `layout` of motion as it is written now.
+
+    Earlier versions wrote none, or `BODY_25` for `body25`: of data sets and runs made by them the
+    fields compare equal to new ones only so. A kind that is not known here stays as it is.
+    """
+    spec = fields.get(MOTION)
+    if not isinstance(spec, dict):
+        return dict(fields)
+    layout = {"BODY_25": "body25"}.get(spec.get("layout"), spec.get("layout"))
+    layout = layout or LAYOUTS.get(spec.get("kind"))
+    return {**fields, MOTION: {**spec, "layout": layout} if layout else spec}
 
 
 def save_dataset(root: str | os.PathLike[str], dataset: Dataset) -> None:

@@ -18,11 +18,9 @@ from model.contract.segment import WAV
 from model.data.inputs import shown
 from model.generation.run import Run
 
-BUILD_OPTIONS = (
-    *("motion", "visual", "weights", "window_s", "visual_windows", "precision"),
-    *("flow", "smpl_model", "pose_weights", "detector"),
-)
-"""The keys of dataset.json's `build` that decide what features look like."""
+OF_SOUND = ("no_sound", "audio_track", "drop_silent")
+"""Keys of dataset.json's `build` that say what becomes of a video's own sound, which is not read
+here; all others decide what features look like."""
 
 
 def has_pipeline() -> bool:
@@ -64,9 +62,13 @@ def build_features(video: Path, run: Run, out: Path) -> None:
             build[shown(suffix)] = "none"  # the run reads no such feature
     arguments = ["build", "--dataset", "folder", "--source", str(video), "--out", str(out)]
     arguments += ["--engine", "local", "--no-sound"]
-    for name in BUILD_OPTIONS:
-        if name in build:
-            arguments += [f"--{name.replace('_', '-')}", str(build[name])]
+    for name, value in build.items():
+        flag = f"--{name.replace('_', '-')}"
+        if name not in OF_SOUND and value is True:
+            arguments.append(flag)
+        elif name not in OF_SOUND:
+            for one in value if isinstance(value, list) else [value]:
+                arguments += [flag, str(one)]
     try:
         run_pipeline(arguments)
     except ValueError:

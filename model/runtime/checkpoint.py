@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from model.contract.dataset import with_layout
 from model.contract.files import atomic_file
+from model.contract.kinds import D2M_GAN
 
 FORMAT = 2
 LAST, BEST = "last.pt", "best.pt"
@@ -104,7 +106,11 @@ def read_checkpoint(
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a run of an earlier version as this one writes it."""
     if "best_mel" in content and "network" in content:
-        content = {"family": "d2m-gan", **content, "best": content["best_mel"]}
+        content = {"family": D2M_GAN, **content, "best": content["best_mel"]}
+    for part in ("dataset", "data"):
+        held = content.get(part)
+        if isinstance(held, dict) and isinstance(held.get("fields"), dict):
+            content = {**content, part: {**held, "fields": with_layout(held["fields"])}}
     return content
 
 

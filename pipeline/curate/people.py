@@ -1,4 +1,4 @@
-"""Count and follow the people of each clip by a detector, and pose them where mmpose is asked for.
+"""Count and follow the people of each clip by a detector, and pose them where that is asked for.
 
 Stored are boxes, tracks and joints; the scores come from these, so that deciding again needs no
 network. Clips and their boxes are those of measure.py: no border is looked at.
@@ -23,8 +23,19 @@ from pipeline.engine.outcome import Outcome, StageError, attempt
 from pipeline.engine.time_limit import ITEM_LIMIT_S
 from pipeline.features.motion.body25 import to_body25
 from pipeline.features.pose import tracks
-from pipeline.features.pose.detector_torchvision import MIN_SCORE, Detector
-from pipeline.features.pose.estimator_mmpose import PoseNet
+from pipeline.features.pose.base import (
+    ESTIMATOR,
+    ESTIMATORS,
+    MIN_SCORE,
+    Detector,
+    PoseEstimator,
+    check_detector,
+    check_estimator,
+    detector_id,
+    estimator_id,
+    make_detector,
+    make_estimator,
+)
 from pipeline.features.pose.people import MIN_CONFIDENCE, PersonCollector
 from pipeline.media.reader import Video
 from pipeline.sources.manifest import Row
@@ -51,25 +62,31 @@ LOOKING = {
 
 @dataclass(frozen=True)
 class Networks:
-    """By what people are found and posed: as named by the user, and the weights' hashes."""
+    """By what people are found and posed: as named by the user, and the weights' hashes.
+
+    `pose_weights` is the name of a pose estimator, or weights of the usual one.
+    """
 
     detector: str
     detector_id: str
     pose_weights: str = ""
     pose_id: str = ""
 
+    @property
+    def estimator(self) -> tuple[str, str]:
+        """The pose estimator's name, and which weights it has."""
+        named = self.pose_weights in ESTIMATORS.names()
+        return (self.pose_weights, "") if named else (ESTIMATOR, self.pose_weights)
+
     @classmethod
     def of(cls, detector: str, pose_weights: str) -> Networks:
         """Check that both can be used; ValueError or FileNotFoundError says what to change."""
-        from pipeline.features.pose import detector_torchvision as detect
-        from pipeline.features.pose import estimator_mmpose as pose
-
-        detect.check_weights(detector)
+        check_detector(detector)
         if not pose_weights:
-            return cls(detector, detect.weights_id(detector))
-        pose.check_weights(pose_weights)
-        ids = detect.weights_id(detector), pose.weights_id(pose_weights)
-        return cls(detector, ids[0], pose_weights, ids[1])
+            return cls(detector, detector_id(detector))
+        asked = cls(detector, "", pose_weights).estimator
+        check_estimator(*asked)
+        return cls(detector, detector_id(detector), pose_weights, estimator_id(*asked))
 
 
 @dataclass
@@ -83,13 +100,13 @@ class People:
     gpus: float = 0.25
     limit_s: float = 6 * ITEM_LIMIT_S  # half an hour of video on a CPU
     _detector: Detector | None = field(default=None, repr=False)
-    _net: PoseNet | None = field(default=None, repr=False)
+    _net: PoseEstimator | None = field(default=None, repr=False)
 
     def setup(self) -> None:
-        self._detector = Detector(self.networks.detector)
+        self._detector = make_detector(self.networks.detector)
         self._detector.setup()
         if self.networks.pose_weights:
-            self._net = PoseNet(self.networks.pose_weights)
+            self._net = make_estimator(*self.networks.estimator)
             self._net.setup()
 
     def __call__(self, items: list[Work]) -> list[Work]:
@@ -133,7 +150,7 @@ class People:
 
 
 def look(
-    path: Path, clips: Sequence[Clip], detector: Detector, net: PoseNet | None
+    path: Path, clips: Sequence[Clip], detector: Detector, net: PoseEstimator | None
 ) -> dict[str, np.ndarray]:
     """Return of every clip k `times_s_<k>` (n,), the sightings and a thumbnail.
 

@@ -102,7 +102,7 @@ def curate(options: CurateOptions) -> Curation:
             rows, _ = manifest.load(inputs)
             root = Path()
         else:
-            listing = folder.list_folder(options.source, "none")
+            listing = folder.list_folder(options.source)
             rows, others = listing.rows[: options.limit], listing.others
             rows = manifest.hash_inputs(listing.root, listing.motion_root, rows)
             manifest.save(inputs, rows, str(listing.root.resolve()))

@@ -1,19 +1,23 @@
-"""`pipeline extract-codes`: JukeBox codes of every segment of a data set."""
+"""`pipeline extract-codes`: a codec's codes of every segment of a data set."""
 
 from __future__ import annotations
 
 import argparse
 
 from model.contract.exit_codes import UsageError
+from model.contract.kinds import CODECS
 from pipeline.arguments import add_engine, add_limit, add_shards, shard_folder
 
 
 def add_extract_codes(commands: argparse._SubParsersAction) -> None:
     """Add `pipeline extract-codes`."""
-    sub = commands.add_parser("extract-codes", help="JukeBox codes of every segment")
+    sub = commands.add_parser("extract-codes", help="a codec's codes of every segment")
     add_shards(sub)
-    sub.add_argument("--codec", default="jukebox-5b", help="jukebox-5b (default), demo or PATH")
-    sub.add_argument("--levels", nargs="+", default=["high", "low"], choices=["high", "low"])
+    names = ", ".join(CODECS.names())
+    sub.add_argument("--codec", default="jukebox-5b", help=f"{names} or PATH (default jukebox-5b)")
+    sub.add_argument(
+        "--levels", nargs="+", metavar="LEVEL", help="of the codec (default of JukeBox: high low)"
+    )
     add_limit(sub)
     add_engine(sub)
     sub.set_defaults(run=_extract_codes)

@@ -1,20 +1,20 @@
-"""Everything a CPU worker does for one video: sound, windows, motion, frames for the models."""
+"""Everything a CPU worker does for one video: sound, windows, features that need no network of
+their own stage, frames for those that do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.engine.ledger import Result
-from pipeline.engine.outcome import Outcome, StageError, attempt
+from pipeline.engine.outcome import Outcome, attempt
+from pipeline.features.base import Maker
 from pipeline.features.plan import Settings, Work
 from pipeline.features.sound import cut_sound
-from pipeline.features.visual.stage import clip_parts, read_clips
 from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Extract:
-    """Decode one video once: cut its sound, fit its motion, pick its frames.
+    """Decode one video once: cut its sound, make what features make here, pick frames.
 
     The sound of a video with several clips is decoded as a whole and kept for the next of them.
     """
@@ -32,22 +32,18 @@ class Extract:
     name: str = "extract"
     batch: int = 1
     gpus: float = 0.0
-    _load_smpl: Callable[[Path], np.ndarray] | None = field(default=None, repr=False)
+    _makers: dict[str, Maker] = field(default_factory=dict, repr=False)
     _audio_cache: tuple[str, Probe, Audio] | None = field(default=None, repr=False)
 
     @property
     def limit_s(self) -> float:
-        """Sound, motion and frames have the whole limit each."""
-        return 3 * self.settings.item_limit_s
+        """Sound, frames and each feature that may be made here have the whole limit each."""
+        return max(3, 2 + len(self.settings.made)) * self.settings.item_limit_s
 
     def setup(self) -> None:
-        """Load the body model, where joints are asked for."""
-        if self.settings.motion == "smpl-joints":
-            from pipeline.features.motion.smpl_joints import SmplJoints
-
-            body = SmplJoints(Path(self.settings.smpl_model))
-            body.setup()
-            self._load_smpl = body.load_motion
+        """Load what the features that are made here need."""
+        made = {feature.name: feature.maker(self.settings) for feature in self.settings.made}
+        self._makers = {name: maker for name, maker in made.items() if maker}
 
     def __call__(self, items: list[Work]) -> list[Work]:
         return [self._one(item) for item in items]
@@ -62,24 +58,22 @@ class Extract:
             return replace(work, outcome=cut)
         if (outcome := self.settings.cut_outcome(work.row, cut.facts)).status == "filtered":
             return replace(work, outcome=outcome)
-        if self.settings.motion == "mmpose":
-            return work  # the pose stage decodes the picture, for the visual stage too
-        if self.settings.motion != "none":
-            motion = self._result(
-                "motion",
-                work.row,
-                lambda: _motion(self.settings, work.row, video, cut, self._load_smpl),
-            )
-            if isinstance(motion, Outcome):
-                return replace(work, outcome=motion)
-        if self.settings.visual == "none" or self._has("visual", work.row):
+        for name, make in self._makers.items():
+            made = self._result(name, work.row, lambda m=make: m(work.row, cut, video))
+            if isinstance(made, Outcome):
+                return replace(work, outcome=made)
+        if any(feature.decodes for feature in self.settings.made):
+            return work  # a later stage decodes the picture, for the others too
+        if not (clips := self.settings.clips(work.row)):
             return work
-        if clip_parts(self.settings, cut) > 1:
+        if clips.clip_parts(self.settings, cut) > 1:
             return replace(work, deferred=True)
-        clips = attempt("frames", lambda: read_clips(self.settings, work.row, cut, video), limit_s)
-        if isinstance(clips, Outcome):
-            return replace(work, outcome=self.settings.end("visual", work.row, clips))
-        return replace(work, clips=clips)
+        frames = attempt(
+            "frames", lambda: clips.read_clips(self.settings, work.row, cut, video), limit_s
+        )
+        if isinstance(frames, Outcome):
+            return replace(work, outcome=self.settings.end(clips.NAME, work.row, frames))
+        return replace(work, clips=frames)
 
     def _cut(self, row: Row, video: Video) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         window_s, track = Fraction(self.settings.window_s), self.settings.audio_track
@@ -93,9 +87,6 @@ class Extract:
         if not row.span_s:
             self._audio_cache = None
         return cut_sound(row, seen, sound, window_s)
-
-    def _has(self, stage: str, row: Row) -> bool:
-        return self.settings.ledger.has(stage, self.settings.key(stage, row))
 
     def _result(
         self, stage: str, row: Row, make: Callable[[], tuple[dict[str, np.ndarray], dict]]
@@ -115,62 +106,3 @@ class Extract:
         if isinstance(result, Outcome):
             return self.settings.end(stage, row, result)
         return self.settings.add_path(row, result.outcome) if result.outcome else result
-
-
-def _motion(
-    settings: Settings,
-    row: Row,
-    video: Video,
-    cut: Result,
-    load_smpl: Callable[[Path], np.ndarray] | None,
-) -> tuple[dict[str, np.ndarray], dict]:
-    """Fit the annotation to the windows: float32 (n, T, D).
-
-    `load_smpl` reads an SMPL annotation in another way than as rotations.
-    """
-    from pipeline.features.motion import openpose
-    from pipeline.features.motion import smpl_rotations as smpl
-
-    if not row.motion:
-        raise StageError("missing_motion", f"{row.path}: no annotation; use --motion none")
-    path, window_s = settings.motion_root / row.motion, Fraction(settings.window_s)
-    if not path.exists():
-        raise StageError(
-            "missing_motion",
-            f"{row.path}: {row.motion} is not in the annotations' folder; name that folder with "
-            "--motion-dir DIR, or do without: --motion none",
-        )
-    starts_s = [Fraction(start) for start in cut.facts["starts_s"]]
-    if settings.motion.startswith("smpl"):
-        origin_s = Fraction(cut.facts["video_start_s"])
-        poses = (load_smpl or smpl.load_motion)(path)
-        motion = smpl.cut_motion(poses, origin_s, starts_s, window_s)
-    else:
-        times_s = _shown_s(video, path)
-        if row.span_s:
-            people, times_s = openpose.load_clip(path, times_s, row.span_s, row.box)
-        else:
-            people = openpose.load_people(path)
-        poses = openpose.main_person(people, cut.facts["width_px"], cut.facts["height_px"])
-        motion = openpose.cut_motion(poses, times_s, starts_s, window_s)
-    return {"motion": motion}, {}
-
-
-def _shown_s(video: Video, poses: Path) -> list[Fraction]:
-    """Return when a video's frames are shown, for as many OpenPose files as there are.
-
-    Packets tell, but for rare streams: where the files say otherwise, the decoder is asked.
-
-    Raises StageError where there are not as many files as frames, and MediaError.
-    """
-    from pipeline.features.motion import openpose
-
-    times_s = video.frame_times()
-    try:
-        openpose.check_files(poses, len(times_s))
-    except StageError as error:
-        if error.code != "bad_motion":
-            raise
-        times_s = video.decoded_times()
-        openpose.check_files(poses, len(times_s))
-    return times_s

@@ -2,47 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from model.contract.segment import SAMPLE_RATE_HZ
+from model.contract.dataset import Dataset, Shard
+from model.contract.options import flag_of
+from model.contract.segment import SAMPLE_RATE_HZ, WAV, window_samples
 from pipeline.engine.ledger import Ledger, Result, result_key
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.time_limit import ITEM_LIMIT_S
+from pipeline.features.base import FEATURES, Clips, Feature, feature_class
 from pipeline.features.sound import MAX_GAIN, PEAK
 from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:
-    from pipeline.features.visual.base import Extractor
+    import numpy as np
 
+    from pipeline.sources.base import Source
 
 INPUT = "<input>"
 
 
+def arranged(given: Iterable[Feature], source: Source) -> tuple[Feature, ...]:
+    """Return the features of a build in the order of work, those at hand and not given as off.
+
+    Raises ValueError where one is given twice, or two set a flag that they share to two values.
+    """
+    by_name: dict[str, Feature] = {}
+    for feature in (feature.for_source(source) for feature in given):
+        if feature.name in by_name:
+            raise ValueError(f"feature {feature.name!r} is given twice; give it once")
+        by_name[feature.name] = feature
+    for name in FEATURES.own:
+        by_name.setdefault(name, feature_class(name).off())
+    others = sorted(by_name.keys() - FEATURES.own.keys())
+    found = tuple(by_name[name] for name in (*FEATURES.own, *others))
+    record: dict[str, Any] = {}
+    for feature in (feature for feature in found if feature.on):
+        for key, value in feature.record().items():
+            if record.setdefault(key, value) != value:
+                raise ValueError(
+                    f"{flag_of(key)} is {record[key]} for one feature and {value} for "
+                    f"{feature.name!r}: one data set has one; give both the same"
+                )
+    return found
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What a build does to every video; each result's key holds the part that decides it."""
+    """What a build does to every video; each result's key holds the part that decides it.
+
+    `features` are in the order of work, ready, those that are off among them.
+    """
 
     root: Path
     motion_root: Path
     work: Path
+    features: tuple[Feature, ...] = ()
     window_s: str = "2"
-    motion: str = "none"
-    visual: str = "i3d_r50"
-    visual_windows: int = 1
-    weights: str = "kinetics"
-    weights_id: str = ""
-    flow: str = ""
-    precision: str = "float32"
-    smpl_model: str = ""
-    smpl_model_id: str = ""
-    pose_weights: str = ""
-    pose_id: str = ""
-    detector: str = ""
-    detector_id: str = ""
     no_sound: bool = False
     audio_track: int = 0
     drop_silent: bool = False
@@ -52,51 +72,44 @@ class Settings:
     def ledger(self) -> Ledger:
         return Ledger(self.work / "results")
 
-    def key(self, stage: str, row: Row) -> str:
-        """Return the key of one stage's result for one input."""
+    @property
+    def made(self) -> list[Feature]:
+        """The features that are on."""
+        return [feature for feature in self.features if feature.on]
+
+    def feature(self, name: str) -> Any:
+        """Return the feature of a name."""
+        return next(feature for feature in self.features if feature.name == name)
+
+    def key(self, result: str, row: Row) -> str:
+        """Return the key of one result for one input: `cut`, or one of a feature's."""
         cut = {"window_s": self.window_s, "rate_hz": SAMPLE_RATE_HZ, "peak": PEAK, "gain": MAX_GAIN}
         cut |= row.clip_key
         cut |= {"audio_track": self.audio_track} if self.audio_track else {}
         cut |= {"no_sound": True} if self.no_sound else {}
-        if stage == "cut":
+        if result == "cut":
             return result_key(row.sha256, "cut", cut)
-        if stage == "pose" or (stage == "motion" and self.motion == "mmpose"):
-            from pipeline.features.pose.people import CHOOSING, LOOKING
+        maker = next(feature for feature in self.features if result in feature.results)
+        return maker.key(row, cut, result)
 
-            config = LOOKING | {"precision": self.precision} | row.clip_key
-            config |= cut | CHOOSING | {"motion": self.motion} if stage == "motion" else {}
-            return result_key(row.sha256, stage, config, f"{self.pose_id} {self.detector_id}")
-        if stage == "motion":
-            inputs = row.sha256 + row.motion_sha256
-            body = {"smpl_model": self.smpl_model_id} if self.smpl_model_id else {}
-            return result_key(inputs, "motion", cut | {"motion": self.motion} | body)
-        config = {"visual": self.visual, "windows": self.visual_windows}
-        config |= {"flow": self.flow} if self.flow else {}
-        return result_key(
-            row.sha256, "visual", cut | config | {"precision": self.precision}, self.weights_id
-        )
+    def has(self, result: str, row: Row) -> bool:
+        """Return whether a result is stored."""
+        return self.ledger.has(result, self.key(result, row))
 
-    def extractor(self) -> Extractor:
-        """Return the visual extractor that the settings name."""
-        from pipeline.features.visual.base import make_extractor
-
-        return make_extractor(self.visual, self.weights, self.flow, self.precision)
+    def clips(self, row: Row) -> Clips | None:
+        """Return how the frames of an input are read that a later stage still waits for."""
+        for feature in self.made:
+            if (clips := feature.clips()) and not self.has(feature.name, row):
+                return clips
+        return None
 
     def stages(self) -> list[str]:
-        """Return the stages that give a result for every video."""
-        wanted = {"cut": True, "motion": self.motion != "none", "visual": self.visual != "none"}
-        return [stage for stage, on in wanted.items() if on]
+        """Return the results that every video has."""
+        return ["cut", *(feature.name for feature in self.made)]
 
     def untrained(self) -> list[str]:
-        """Return what this build makes with random weights, in words."""
-        made = []
-        if self.visual != "none" and self.weights == "untrained":
-            made.append(f"visual features: {self.visual} with random weights")
-        if self.pose_weights == "untrained":
-            made.append("motion: poses by a network with random weights")
-        if self.detector == "untrained":
-            made.append("motion: dancers found by a network with random weights")
-        return made
+        """Return what this build makes with random weights, in words, the last feature first."""
+        return [note for feature in reversed(self.made) for note in feature.notes()]
 
     def strip_path(self, row: Row, outcome: Outcome) -> Outcome:
         """Return an outcome without the input's name: equal content elsewhere ends the same way."""
@@ -115,7 +128,7 @@ class Settings:
         return self.add_path(row, error or outcome)
 
     def results(self, row: Row) -> dict[str, Result | None]:
-        """Return what the ledger holds for one input, by stage."""
+        """Return what the ledger holds for one input, by result."""
         return {stage: self.ledger.read(stage, self.key(stage, row)) for stage in self.stages()}
 
     def outcome(self, row: Row) -> Outcome | None:
@@ -126,11 +139,9 @@ class Settings:
         if end and end.status == "filtered":
             return end
         for result in results.values():
-            if result is None:
-                return None
-            if result.outcome is not None:
+            if result is not None and result.outcome is not None:
                 return self.add_path(row, result.outcome)
-        return end
+        return None if None in results.values() else end
 
     def cut_outcome(self, row: Row, facts: dict[str, Any]) -> Outcome:
         """Return how an input ends if no stage fails: `ok`, or `silent` where all is dropped."""
@@ -147,8 +158,8 @@ class Settings:
 class Work:
     """A row on its way through the stages.
 
-    `clips` are frames that wait for the visual stage, uint8 (windows x W, F, 224, 224, 3), F being
-    what the extractor looks at: 8 for i3d_r50. `deferred` says that they are too many to travel.
+    `clips` are frames that wait for a later stage, as `Clips.as_clips` made them. `deferred` says
+    that they are too many to travel: that stage reads them itself.
     """
 
     row: Row
@@ -158,23 +169,33 @@ class Work:
 
 
 def settings_record(settings: Settings) -> dict[str, Any]:
-    """Return the options that make the same features of another video again."""
-    names = ["motion", "visual", "weights", "window_s", "visual_windows", "precision"]
-    more = ("flow", "smpl_model", "pose_weights", "detector")
-    more += ("no_sound", "audio_track", "drop_silent")
-    names += [name for name in more if getattr(settings, name)]
-    values = {name: asdict(settings)[name] for name in names}
-    paths = ("weights", "pose_weights", "detector")
-    return values | {name: recorded(values[name]) for name in paths if name in values}
+    """Return the options that make the same features of another video again, by flag.
+
+    Of a flag that two features share the one that is on has the say.
+    """
+    record: dict[str, Any] = {}
+    for feature in sorted(settings.features, key=lambda feature: feature.on):
+        record |= feature.record()
+    names = [feature.name for feature in settings.made if feature.name not in FEATURES.own]
+    record |= {"feature": names} if names else {}
+    record["window_s"] = settings.window_s
+    sound = {name: getattr(settings, name) for name in ("no_sound", "audio_track", "drop_silent")}
+    return record | {name: value for name, value in sound.items() if value}
 
 
-def recorded(weights: str) -> str:
-    """Return how dataset.json names weights: by their name, or by a path that holds anywhere."""
-    from pipeline.weights.table import TABLE
-
-    if weights in ("kinetics", "untrained", *(weight.name for weight in TABLE)):
-        return weights
-    config, colon, file = "", "", weights
-    if not Path(weights).exists():  # CONFIG.py:FILE
-        config, colon, file = weights.rpartition(":")
-    return f"{Path(config).resolve() if colon else ''}{colon}{Path(file).resolve()}"
+def describe(name: str, settings: Settings, shards: dict[str, list[Shard]]) -> Dataset:
+    """Return dataset.json's content, without codes."""
+    window_s = Fraction(settings.window_s)
+    fields = {feature.suffix: feature.spec(window_s) for feature in settings.made}
+    if not settings.no_sound:
+        shape = [window_samples(settings.window_s)]
+        fields[WAV] = {"dtype": "int16", "shape": shape, "rate_hz": SAMPLE_RATE_HZ}
+    return Dataset(
+        name=name,
+        window_s=settings.window_s,
+        fields=fields,
+        build=settings_record(settings),
+        splits=shards,
+        source=str(settings.root),
+        untrained=settings.untrained(),
+    )

@@ -12,7 +12,7 @@ from typing import Any
 
 from model.contract.dataset import Shard
 from model.contract.files import write_atomic
-from model.contract.segment import META, MOTION, SCHEMA, SPLITS, VISUAL, WAV, segment_key
+from model.contract.segment import META, SCHEMA, SPLITS, WAV, segment_key
 from model.contract.shards import (
     check_whole,
     groups,
@@ -33,6 +33,10 @@ from pipeline.sources.manifest import Row
 SEGMENTS_PER_SHARD = 256
 
 
+class ResultsGone(OSError):
+    """Stored results that a shard is made of are missing or damaged: they must be made again."""
+
+
 def write_shards(
     settings: Settings,
     rows: Sequence[Row],
@@ -44,6 +48,9 @@ def write_shards(
 
     Rows are in order of their ids and segments in order of time, so the bytes depend on the
     inputs alone: not on workers, their order or the engine.
+
+    Raises ResultsGone, once the other shards are written, where stored results are missing, and
+    OSError where a shard cannot be written.
     """
     plans = []
     for split in SPLITS:
@@ -59,10 +66,16 @@ def write_shards(
     written = {plan.name: shard for plan in plans if (shard := stage.stored(plan))}
     todo = [plan for plan in plans if plan.name not in written]
     done = engine.run([stage], todo, _lost_shard)
+    gone = ""
     for plan, shard in progress(done, "shards", len(todo), "shard"):
+        if isinstance(shard, Outcome) and shard.message.startswith(ResultsGone.__name__):
+            gone = gone or shard.message.partition(": ")[2]
+            continue
         if isinstance(shard, Outcome):
             raise OSError(f"{plan.name}: {shard.message}; run the same command again")
         written[plan.name] = shard
+    if gone:
+        raise ResultsGone(gone)
     for path in out.glob("*.tar"):
         if path.name not in written and is_shard_name(path.name):
             path.unlink()
@@ -146,16 +159,17 @@ class WriteShard:
 def members(
     settings: Settings, row: Row, results: Mapping[str, Any], index: int
 ) -> dict[str, bytes]:
-    """Return the tar members of one segment; raises ValueError where a field is missing."""
+    """Return the tar members of one segment, the last feature first.
+
+    Raises ResultsGone where a result is missing.
+    """
     missing = [stage for stage in settings.stages() if results.get(stage) is None]
     if missing:
-        raise ValueError(f"{row.video_id}: no stored result of {', '.join(missing)}; run again")
+        raise ResultsGone(f"{row.video_id}: no stored result of {', '.join(missing)}; run again")
     cut = results["cut"]
     made = {} if settings.no_sound else {WAV: wav_bytes(cut.arrays["pcm"][index])}
-    if "visual" in results:
-        made[VISUAL] = npy_bytes(results["visual"].arrays["visual"][index])
-    if "motion" in results:
-        made[MOTION] = npy_bytes(results["motion"].arrays["motion"][index])
+    for feature in reversed(settings.made):
+        made[feature.suffix] = npy_bytes(results[feature.name].arrays[feature.name][index])
     made[META] = json_bytes(
         {
             "video_id": row.video_id,
@@ -179,10 +193,14 @@ def members(
 
 
 def seen_facts(row: Row, results: Mapping[str, Any], index: int) -> dict[str, int]:
-    """Return how many dancers a segment shows: as the pose stage counted, else as curation did."""
-    seen = results["motion"].facts.get("dancers_seen") if "motion" in results else None
-    counted = seen[index] if seen else row.dancers_seen
+    """Return how many dancers a segment shows: as a feature counted, else as curation did."""
+    counts = [result.facts["dancers_seen"] for result in results.values() if _counted(result)]
+    counted = counts[0][index] if counts else row.dancers_seen
     return {} if counted is None else {"dancers_seen": counted}
+
+
+def _counted(result: Any) -> bool:
+    return bool(result.facts.get("dancers_seen"))
 
 
 def clip_facts(row: Row) -> dict[str, list]:

@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from model.contract.dataset import Dataset, load_dataset
 from model.contract.lock import HeldError, held
-from model.contract.segment import MOTION, VISUAL
+
+if TYPE_CHECKING:
+    from model.contract.dataset import Dataset
 
 PARTS = ("*.part", "codes/*/*.part", ".work/shards/*.part", ".work/results/*/*/*.part")
 """Where a killed writer leaves what it had not finished."""
@@ -45,6 +47,8 @@ def locked(out: Path) -> Iterator[None]:
 
 def dataset_before(out: Path, name: str, source: str) -> Dataset | None:
     """Return what `out` holds; raises ValueError where that is another data set or source."""
+    from model.contract.dataset import load_dataset
+
     if not (out / "dataset.json").is_file():
         return None
     before = load_dataset(out)
@@ -63,9 +67,9 @@ def changes(before: Dataset, dataset: Dataset) -> list[str]:
         was, now = (d.build.get(name, "not set") for d in (before, dataset))
         if not _same(was, now):
             lines.append(f"--{name.replace('_', '-')} was {was}, is {now}")
-    for suffix in (VISUAL, MOTION):
-        for fact in ("weights", "detector", "model_sha256"):
-            was, now = (d.fields.get(suffix, {}).get(fact) for d in (before, dataset))
+    for suffix, spec in sorted(dataset.fields.items(), reverse=True):
+        for fact, now in sorted(spec.items(), reverse=True):
+            was = before.fields.get(suffix, {}).get(fact)
             if was and now and was != now and not lines:
                 lines.append(f"{fact} of {suffix}: the file was {was}, is {now}")
     return [f"{line}: what depends on it is made again, nothing else" for line in lines]

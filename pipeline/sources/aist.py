@@ -9,12 +9,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import manifests
+from model.contract.options import option
 from model.contract.segment import SPLITS
-from pipeline.sources.listing import Listing, annotations, by_name, home, source_files, twice, utf8
+from pipeline.arguments import local
+from pipeline.sources.base import Source
+from pipeline.sources.listing import (
+    AnnotationFiles,
+    Listing,
+    annotations,
+    by_name,
+    home,
+    source_files,
+    twice,
+    utf8,
+)
 from pipeline.sources.manifest import Row, video_id
 from pipeline.sources.tables import csv_rows
 
@@ -28,6 +41,32 @@ _HELP = (
 )
 IGNORE_LIST = Path(manifests.__path__[0]) / "aist_ignore_list.txt"
 """The dances that AIST++ advises to ignore; 28 are in the published split's training part."""
+
+
+@dataclass(frozen=True)
+class Aist(Source):
+    """AIST++ in its published layout (default data/aist), split as published."""
+
+    name: ClassVar[str] = "aist"
+    DEFAULT_MOTION: ClassVar[str] = "smpl"
+
+    ignore_list: Path | None = option(
+        None,
+        "aist: leave out the dances that AIST++ advises to ignore, or those that FILE names",
+        type=local,
+        nargs="?",
+        const=IGNORE_LIST,
+        metavar="FILE",
+    )
+
+    def list(
+        self,
+        files: AnnotationFiles | None = None,
+        annotations_dir: Path | None = None,
+        limit: int | None = None,
+    ) -> Listing:
+        root, split = self.source or Path("data/aist"), official_split("aist")
+        return list_aist(root, split, files, annotations_dir, self.ignore_list)
 
 
 def official_split(name: str) -> dict[str, str]:
@@ -52,7 +91,7 @@ def published(name: str) -> dict[str, dict[str, str]]:
 def list_aist(
     source: Path,
     membership: Mapping[str, str],
-    motion: str,
+    motion: AnnotationFiles | None,
     motion_dir: Path | None = None,
     ignore_list: Path | None = None,
 ) -> Listing:
@@ -106,7 +145,7 @@ def further(files: Mapping[str, Sequence[Path]], paths: Sequence[Path]) -> list[
             why = f"{files[name][0]} is taken for the listed {name}; remove or rename one of them"
             rows.append(Row(video_id(path), text, split="", known_code="same_name", why=why))
         else:
-            rows.append(row(video_id(path), text, "", ""))
+            rows.append(row(video_id(path), text, "", None))
     return rows
 
 
@@ -132,12 +171,7 @@ def dance(name: str) -> str:
     return re.sub(r"_c\d\d_", "_cAll_", name, count=1)
 
 
-def motion_name(name: str) -> str:
-    """Return the annotation's file name for a video: all cameras of a dance share one."""
-    return f"{dance(name)}.pkl"
-
-
-def row(name: str, path: str, split: str, motion: str) -> Row:
+def row(name: str, path: str, split: str, motion: AnnotationFiles | None) -> Row:
     """Return the row of a video whose AIST name tells genre, song and dancers."""
     match = _NAME.match(name)
     return Row(
@@ -152,8 +186,8 @@ def row(name: str, path: str, split: str, motion: str) -> Row:
     )
 
 
-def _annotation(name: str, motion: str) -> str:
-    """Return where a kind of motion has a video's annotation, "" for kinds without one."""
-    if motion.startswith("smpl"):
-        return motion_name(name)
-    return name if motion == "openpose" else ""
+def _annotation(name: str, kind: AnnotationFiles | None) -> str:
+    """Return how a video's annotation is called, "" without a kind."""
+    if kind is None:
+        return ""
+    return f"{dance(name) if kind.any_camera else name}{kind.suffix}"

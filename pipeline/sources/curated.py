@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.sources import manifest
 from pipeline.sources.folder import list_folder
-from pipeline.sources.listing import Listing
+from pipeline.sources.listing import AnnotationFiles, Listing
 from pipeline.sources.manifest import NAME_LENGTH, Row, checked
 from pipeline.sources.song_split import with_val
 from pipeline.sources.tables import parquet_rows
@@ -31,7 +31,9 @@ def covers(table: Path, source: Path) -> bool:
     return any((root / row.path).is_file() for row in rows)
 
 
-def list_curated(table: Path, source: Path | None, motion: str, motion_dir: Path | None) -> Listing:
+def list_curated(
+    table: Path, source: Path | None, motion: AnnotationFiles | None, motion_dir: Path | None
+) -> Listing:
     """List every clip of the table, kept or not, and every video that has none.
 
     A rejected clip ends as `rejected_<reason>`; a video that gave no clip as curation says; one in

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
-from pipeline.sources.aist import motion_name
+from pipeline.arguments import UsageError
+from pipeline.sources.aist import dance
+from pipeline.sources.base import Source
 from pipeline.sources.listing import (
+    AnnotationFiles,
     Listing,
     annotations,
     by_name,
@@ -19,14 +23,36 @@ from pipeline.sources.listing import (
 from pipeline.sources.manifest import Row, video_id
 
 
-def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Listing:
+@dataclass(frozen=True)
+class Folder(Source):
+    """Any folder of videos, or one video; all in split `train`."""
+
+    name: ClassVar[str] = "folder"
+
+    def check(self) -> None:
+        if self.source is None:
+            raise UsageError(
+                "--dataset folder needs --source DIR (a folder of videos, or one video)"
+            )
+
+    def list(
+        self,
+        files: AnnotationFiles | None = None,
+        annotations_dir: Path | None = None,
+        limit: int | None = None,
+    ) -> Listing:
+        return list_folder(self.source, files, annotations_dir)
+
+
+def list_folder(
+    source: Path, motion: AnnotationFiles | None = None, motion_dir: Path | None = None
+) -> Listing:
     """List every video under `source` (or `source` itself), all in split `train`.
 
     Annotations are looked for by the video's path, or by its name where no other has that, in
-    `motion_dir`; without it in the folder's `motions` (or `openpose`), beside it, and in the folder
-    itself; and where no other video has its name, anywhere under that folder, whatever the case.
-    SMPL: `<name>.pkl`, or with `cAll` for the camera as AIST++ names them. OpenPose: a folder
-    `<name>` of JSON files.
+    `motion_dir`; without it in the folder's `home` of that kind, in one beside it, and in the
+    folder itself; and where no other video has its name, anywhere under that folder, whatever the
+    case. A kind that is for any camera may have `cAll` for the camera, as AIST++ names dances.
 
     Raises FileNotFoundError where there is no such folder or no video in it, OSError where a folder
     in it cannot be read.
@@ -41,7 +67,7 @@ def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Li
     if not paths:
         words = others_words(others) or "put videos there, or name another folder"
         raise FileNotFoundError(f"--source {source}: no video in it; {words}")
-    home = "openpose" if motion == "openpose" else "motions"
+    home = motion.home if motion else "motions"
     places = [motion_dir] if motion_dir else [root / home, root.parent / home, root]
     motion_root = next((p for p in places if p.is_dir()), root)
     stems = Counter(path.stem for path in paths)
@@ -66,12 +92,11 @@ def list_folder(source: Path, motion: str, motion_dir: Path | None = None) -> Li
     return Listing(root, motion_root, rows, others=others, notes=notes)
 
 
-def _annotations(path: Path, motion: str, alone: bool) -> list[str]:
+def _annotations(path: Path, kind: AnnotationFiles | None, alone: bool) -> list[str]:
     """Return where a video's annotation may lie: by its path, and by its name if `alone`."""
-    names = [path.with_suffix("")] + ([Path(path.stem)] if alone else [])
-    if motion == "openpose":
-        return [name.as_posix() for name in names]
-    if not motion.startswith("smpl"):
+    if kind is None:
         return []
-    plain = [f"{name.as_posix()}.pkl" for name in names]
-    return plain + [(name.parent / motion_name(name.name)).as_posix() for name in names]
+    names = [path.with_suffix("")] + ([Path(path.stem)] if alone else [])
+    if kind.any_camera:
+        names += [name.parent / dance(name.name) for name in names]
+    return [f"{name.as_posix()}{kind.suffix}" for name in names]

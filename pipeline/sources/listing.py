@@ -17,6 +17,21 @@ HIDDEN = "hidden"
 
 
 @dataclass(frozen=True)
+class AnnotationFiles:
+    """How one kind of annotation is called: after its video, `<name><suffix>`.
+
+    Args:
+        home: the folder beside the videos where it lies by default.
+        suffix: of its file; "" where it is a folder.
+        any_camera: one file may be for all cameras of a dance, named as AIST++ names it.
+    """
+
+    home: str
+    suffix: str
+    any_camera: bool = False
+
+
+@dataclass(frozen=True)
 class Listing:
     """Rows, and the two folders that their `path` and `motion` are relative to.
 
@@ -103,15 +118,15 @@ def by_name(
     return {name: [path for *_, path in sorted(same)] for name, same in found.items()}
 
 
-def annotations(root: Path, motion: str) -> list[Path]:
-    """Return where annotations of a kind of motion may lie under `root`: files .pkl, or folders."""
+def annotations(root: Path, kind: AnnotationFiles | None) -> list[Path]:
+    """Return where annotations of a kind may lie under `root`: files of its suffix, or folders."""
     found: list[Path] = []
-    if motion != "openpose" and not motion.startswith("smpl"):
+    if kind is None:
         return found
     for here, folders, files in walk(root):
-        names = folders if motion == "openpose" else files
+        names = files if kind.suffix else folders
         found += [here / name for name in names if not is_hidden(Path(name))]
-    return [path for path in found if motion == "openpose" or path.suffix.lower() == ".pkl"]
+    return [path for path in found if not kind.suffix or path.suffix.lower() == kind.suffix]
 
 
 def twice(found: Mapping[str, Sequence[Path]], what: str) -> list[str]:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from io import BytesIO
@@ -101,6 +100,8 @@ def hash_inputs(root: Path, motion_root: Path, rows: Sequence[Row], threads: int
 
     Raises ValueError where two rows have one id.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     paths: dict[str, str] = {}
     for row in rows:
         if row.video_id in paths:

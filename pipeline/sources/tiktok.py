@@ -6,14 +6,17 @@ by ids of their own. Neither footage nor links were published with it.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
-from pipeline.arguments import UsageError
+from model.contract.options import option
+from pipeline.arguments import UsageError, local
 from pipeline.sources.aist import further, published
+from pipeline.sources.base import ESTIMATED, Source
 from pipeline.sources.curated import TABLE, covers, list_curated
 from pipeline.sources.folder import list_folder
-from pipeline.sources.listing import Listing, by_name, home, twice
+from pipeline.sources.listing import AnnotationFiles, Listing, by_name, home, twice
 from pipeline.sources.manifest import Row
 from pipeline.sources.song_split import with_val
 
@@ -25,11 +28,38 @@ HELP = """there are two ways to TikTok dances:
                                      pipeline build --dataset tiktok --source DIR --published"""
 
 
+@dataclass(frozen=True)
+class TikTok(Source):
+    """The clips of the curated table, or the videos of the published list."""
+
+    name: ClassVar[str] = "tiktok"
+    DEFAULT_MOTION: ClassVar[str] = ESTIMATED
+
+    curated: Path | None = option(
+        None,
+        "tiktok: folder of the table by pipeline curate (default data/curated/tiktok)",
+        type=local,
+    )
+    published: bool = option(
+        False,
+        "tiktok: --source holds videos of the paper's list, named by its ids",
+        action="store_true",
+    )
+
+    def list(
+        self,
+        files: AnnotationFiles | None = None,
+        annotations_dir: Path | None = None,
+        limit: int | None = None,
+    ) -> Listing:
+        return list_tiktok(self.source, self.curated, self.published, files, annotations_dir)
+
+
 def list_tiktok(
     source: Path | None,
     curated: Path | None,
     published: bool,
-    motion: str,
+    motion: AnnotationFiles | None,
     motion_dir: Path | None = None,
 ) -> Listing:
     """List the clips of the curated table in `curated`, or the videos of the published list.
@@ -57,7 +87,9 @@ def list_tiktok(
     return listing
 
 
-def list_published(source: Path, motion: str, motion_dir: Path | None) -> Listing | None:
+def list_published(
+    source: Path, motion: AnnotationFiles | None, motion_dir: Path | None
+) -> Listing | None:
     """List the videos of the published list and all others in the folder; None if it has none.
 
     Videos are found by their names, wherever they lie, whatever the case. A listed video that is

@@ -22,8 +22,8 @@ from model.contract.wav import read_wav
 from model.generation.pipeline_process import build_features
 from pipeline.build import build, locked
 from pipeline.engine.base import LocalEngine
+from pipeline.features.base import recorded_weights
 from pipeline.features.motion import smpl_rotations as smpl
-from pipeline.features.plan import recorded
 from pipeline.output.verify import verify
 from pipeline.report.report import Report
 from pipeline.sources import aist
@@ -493,9 +493,9 @@ def test_paths_of_weights_are_recorded_whole(videos, tmp_path, monkeypatch, caps
     (tmp_path / "kinetics").touch()
     monkeypatch.chdir(tmp_path)
     for name in ("kinetics", "untrained", "hrnet_w32_coco", "fasterrcnn_mobilenet"):
-        assert recorded(name) == name
-    assert recorded("net:1.pth") == str(tmp_path / "net:1.pth")
-    assert recorded("c.py:net.pth") == f"{tmp_path}/c.py:{tmp_path}/net.pth"
+        assert recorded_weights(name) == name
+    assert recorded_weights("net:1.pth") == str(tmp_path / "net:1.pth")
+    assert recorded_weights("c.py:net.pth") == f"{tmp_path}/c.py:{tmp_path}/net.pth"
     out = tmp_path / "o"
     build(options(videos, out, weights="net:1.pth", limit=1))
     written = json.loads((out / "dataset.json").read_text(encoding="utf-8"))

@@ -37,6 +37,7 @@ from places import ROOT
 from training_runs import SMALL
 
 import pipeline.build
+import pipeline.features.extract
 import pipeline.output.assemble
 from model.codecs.base import load_codec
 from model.codecs.jukebox.codec import random_codec
@@ -56,9 +57,11 @@ from pipeline.engine.base import LocalEngine
 from pipeline.engine.time_limit import ITEM_LIMIT_S
 from pipeline.features.codes import Encode, extract_codes
 from pipeline.features.extract import Extract
+from pipeline.features.motion.base import Motion
 from pipeline.features.plan import Settings, Work
 from pipeline.features.pose.stage import Collected, Pose
-from pipeline.features.visual.stage import Visual
+from pipeline.features.visual.base import Visual
+from pipeline.features.visual.stage import Describe
 from pipeline.output.verify import verify
 from pipeline.report.report import Report
 from pipeline.sources.manifest import Row
@@ -270,24 +273,24 @@ def test_d4_only_what_a_setting_touches_is_made_again_and_it_is_named(tmp_path, 
     cut = results(out, "cut")
     assert len(cut) == 2 and "was" not in capsys.readouterr().out
 
-    build(replace(plain, motion="smpl"))
+    build(options(source, out, motion="smpl"))
     assert "--motion was none, is smpl" in capsys.readouterr().out
     assert results(out, "cut") == cut and len(results(out, "motion")) == 2
     motion = results(out, "motion")
 
-    build(replace(plain, motion="smpl", window_s="4"))
+    build(options(source, out, motion="smpl", window_s="4"))
     assert "--window-s was 2, is 4" in capsys.readouterr().out
     assert results(out, "cut").items() >= cut.items() and len(results(out, "cut")) == 4
     assert results(out, "motion").items() >= motion.items() and len(results(out, "motion")) == 4
     assert load_dataset(out).fields["wav"]["shape"] == [88200]
 
     with pytest.MonkeyPatch.context() as patch:  # back again: all of it is still there
-        patch.setattr(pipeline.build, "Extract", refuse_work)
-        report = build(replace(plain, motion="smpl"))
+        patch.setattr(pipeline.features.extract, "Extract", refuse_work)
+        report = build(options(source, out, motion="smpl"))
     assert report.segments == {"train": 4}
     assert "2 of 2 inputs are done already" in capsys.readouterr().out
     motion_file(tmp_path / "in" / "motions" / "a.pkl", 300)  # one annotation: one result
-    build(replace(plain, motion="smpl"))
+    build(options(source, out, motion="smpl"))
     assert len(results(out, "motion")) == 5 and len(results(out, "cut")) == 4
 
 
@@ -298,7 +301,7 @@ def test_d4_other_features_leave_sound_and_motion_alone(tmp_path, capsys):
     plain = options(source, out, visual="i3d_r50", weights="untrained")
     build(plain)
     cut = results(out, "cut")
-    build(replace(plain, visual_windows=2))
+    build(options(source, out, visual="i3d_r50", weights="untrained", visual_windows=2))
     assert "--visual-windows was 1, is 2" in capsys.readouterr().out
     assert results(out, "cut") == cut and len(results(out, "visual")) == 2
 
@@ -688,10 +691,10 @@ def hangs(*words: object) -> np.ndarray:
 def test_a_network_that_hangs_ends_as_timeout():
     settings = Settings(Path("in"), Path("in"), Path("work"), item_limit_s=0.05)
     items = [Work(Row(name, f"{name}.mp4"), clips=np.zeros((1, 8, 1, 1, 3))) for name in "ab"]
-    visual = Visual(settings, 4)
+    visual = Describe(replace(settings, features=(Visual(),)), 4)
     visual._net = hangs
     assert [work.outcome.code for work in visual(items)] == ["timeout", "timeout"]
-    pose = Pose(settings)
+    pose = Pose(replace(settings, features=(Motion("mmpose"),)))
     pose._net = hangs
     watch = SimpleNamespace(crops=lambda: np.zeros((1, 4, 4, 3)))
     pose._one = lambda work: Collected(watch, [], None, None, False)
@@ -702,8 +705,9 @@ def test_no_stage_is_killed_within_the_limits_of_its_items():
     """Under Ray a worker is killed after `limit_s` for each item of a call."""
     settings = Settings(Path("in"), Path("in"), Path("work"), item_limit_s=10.0)
     assert (Extract(settings).limit_s, Pose(settings).limit_s) == (30, 30)
-    assert Visual(settings, 4).limit_s == 10 * 25  # a video of three hours, 222 clips in a part
-    assert Visual(replace(settings, item_limit_s=0.0), 4).limit_s == 0
+    looking = replace(settings, features=(Visual(),))
+    assert Describe(looking, 4).limit_s == 10 * 25  # a video of three hours, 222 clips in a part
+    assert Describe(replace(looking, item_limit_s=0.0), 4).limit_s == 0
     assert Encode("demo", "", (), Path()).limit_s == ITEM_LIMIT_S
 
 
@@ -715,10 +719,10 @@ def test_frames_of_a_long_video_are_described_part_by_part(tmp_path, monkeypatch
     wanted = options(tmp_path / "in", tmp_path / "whole", visual="i3d_r50", weights="untrained")
     build(wanted)
     calls: list[int] = []
-    net = visual_stage.Visual._part_by_part
+    net = visual_stage.Describe._part_by_part
     monkeypatch.setattr(visual_stage, "MAX_CLIPS_BYTES", 2 * 8 * 224 * 224 * 3)
     monkeypatch.setattr(
-        visual_stage.Visual, "_part_by_part", lambda *words: calls.append(1) or net(*words)
+        visual_stage.Describe, "_part_by_part", lambda *words: calls.append(1) or net(*words)
     )
     build(replace(wanted, out=tmp_path / "parts"))
     assert calls == [1]

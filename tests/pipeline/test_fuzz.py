@@ -468,7 +468,7 @@ def patched_split(path: Path) -> dict[str, str]:
 
 def curated(path: Path) -> Listing:
     """List what a table says of the videos that lie beside it."""
-    return list_tiktok(path.parent, path.parent, False, "none")
+    return list_tiktok(path.parent, path.parent, False, None)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from hostile_parts import Touch, Vast, box, member, nested
 from places import ROOT
 
 import pipeline.build
+import pipeline.features.run
 from model.cli import main as model_main
 from model.contract.dataset import load_dataset
 from model.contract.shards import read_shard
@@ -432,8 +433,8 @@ def test_a_row_outside_its_root_is_never_opened(tmp_path, where):
     rows = manifest.hash_inputs(tmp_path / "in", tmp_path / "in", rows)
     assert [row.known_code for row in rows] == ["", "outside_root", "outside_root"]
     assert [bool(row.sha256) for row in rows] == [True, False, False]
-    settings = Settings(tmp_path / "in", tmp_path / "in", tmp_path / "work", visual="none")
-    outcomes = pipeline.build.extract(settings, rows, LocalEngine(), 1.0)
+    settings = Settings(tmp_path / "in", tmp_path / "in", tmp_path / "work")
+    outcomes = pipeline.features.run.extract(settings, rows, LocalEngine(), 1.0)
     assert [o.code for o in outcomes.values()] == ["", "outside_root", "outside_root"]
     assert "leaves the source folder" in outcomes["b"].message
 

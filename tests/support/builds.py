@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -39,8 +38,9 @@ def clip(path: Path, seconds: float = 4.2, sound: bool = True) -> Path:
 
 
 def options(source: Path, out: Path, **changes: object) -> BuildOptions:
-    plain = BuildOptions("folder", out, source, visual="none", engine="local", max_failed=1.0)
-    return replace(plain, **changes)
+    """Return a build's options: what `changes` sets by the names of the command's flags."""
+    plain = {"dataset": "folder", "source": source, "out": out, "visual": "none"}
+    return BuildOptions.of({**plain, "engine": "local", "max_failed": 1.0, **changes})
 
 
 def shards(out: Path) -> dict[str, bytes]:

@@ -24,13 +24,16 @@ from clips import clicks, ffmpeg, peaks
 from model.contract.segment import SAMPLE_RATE_HZ, segment_key
 from model.contract.shards import read_shard
 from model.contract.wav import read_wav
-from pipeline.build import BuildOptions, build, list_inputs, make_settings
+from pipeline.build import BuildOptions, build, list_inputs, make_settings, ready
 from pipeline.features.extract import Extract
+from pipeline.features.motion.base import Motion
 from pipeline.features.plan import Work
+from pipeline.features.visual.base import Visual
 from pipeline.features.visual.stage import clip_request
 from pipeline.media.program import binary
 from pipeline.media.reader import FrameRequest, read_frames
 from pipeline.report.report import Report
+from pipeline.sources.folder import Folder
 from pipeline.sources.manifest import hash_inputs
 
 BLACK, WHITE, STEP = 8, 233, 15
@@ -392,15 +395,16 @@ class Row:
 
 def measure(films: Sequence[Film], folder: Path) -> list[Row]:
     """Build all films in one command and compare what it stores with the truth."""
-    plain = BuildOptions("folder", folder / "out", films[0].path.parent, engine="local")
-    report = build(replace(plain, visual="none", max_failed=1.0))
+    source = Folder(films[0].path.parent)
+    plain = BuildOptions(source, folder / "out", [Motion()], engine="local")
+    report = build(replace(plain, max_failed=1.0))
     return list(_rows(films, plain, report))
 
 
 def _rows(films: Sequence[Film], plain: BuildOptions, report: Report) -> Iterator[Row]:
-    looking = replace(plain, weights="untrained", visual_windows=WINDOWS)
-    listing = list_inputs(looking, engine=None)
-    settings = make_settings(looking, listing)
+    looking = replace(plain, features=[Visual(weights="untrained", windows=WINDOWS)])
+    listing = list_inputs(looking)
+    settings = make_settings(looking, listing, ready(looking))
     extract = Extract(settings)
     extract.setup()
     inputs = {r.path: r for r in hash_inputs(listing.root, listing.motion_root, listing.rows)}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+LAYOUT = "body25"
 JOINTS = 25
 DIM = 3 * JOINTS
 FPS = 30

@@ -5,21 +5,76 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import chain, islice, pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from model.contract.segment import is_hidden
 from pipeline.engine.outcome import StageError
-from pipeline.features.motion.body25 import DIM, FPS, JOINTS, nearest, normalise
+from pipeline.features.motion.body25 import DIM, FPS, JOINTS, LAYOUT, nearest, normalise
+from pipeline.sources.listing import AnnotationFiles
+from pipeline.sources.manifest import Row
+
+if TYPE_CHECKING:
+    from pipeline.media.reader import Video
 
 NUMBER = re.compile(r"_(\d+)_keypoints\.json$")
 """How OpenPose ends its files' names: the frame's number, and what the file is."""
 
-__all__ = ["DIM", "FPS", "cut_motion", "load_clip", "load_people", "main_person"]
+
+class OpenPose:
+    """`--motion openpose`: a folder of JSON files, one a frame."""
+
+    FILES: ClassVar = AnnotationFiles("openpose", "")
+    LAYOUT: ClassVar[str] = LAYOUT
+    FPS: ClassVar[int] = FPS
+    DIM: ClassVar[int] = DIM
+
+    def check(self) -> None:
+        """Nothing is needed."""
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def __call__(
+        self,
+        video: Video,
+        annotation: Path,
+        row: Row,
+        facts: Mapping[str, Any],
+        windows: Sequence[tuple[Fraction, Fraction]],
+    ) -> np.ndarray:
+        """Return float32 (n, T, 75): the largest person in 30 frames a second of a window."""
+        ((start_s, stop_s), *_) = windows
+        times_s = shown_s(video, annotation)
+        if row.span_s:
+            people, times_s = load_clip(annotation, times_s, row.span_s, row.box)
+        else:
+            people = load_people(annotation)
+        poses = main_person(people, facts["width_px"], facts["height_px"])
+        return cut_motion(poses, times_s, [start for start, _ in windows], stop_s - start_s)
+
+
+def shown_s(video: Video, poses: Path) -> list[Fraction]:
+    """Return when a video's frames are shown, for as many OpenPose files as there are.
+
+    Packets tell, but for rare streams: where the files say otherwise, the decoder is asked.
+
+    Raises StageError where there are not as many files as frames, and MediaError.
+    """
+    times_s = video.frame_times()
+    try:
+        check_files(poses, len(times_s))
+    except StageError as error:
+        if error.code != "bad_motion":
+            raise
+        times_s = video.decoded_times()
+        check_files(poses, len(times_s))
+    return times_s
 
 
 def load_people(folder: Path) -> list[np.ndarray]:

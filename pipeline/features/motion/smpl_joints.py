@@ -11,18 +11,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from pipeline.features.motion.smpl_model import load_body_model
-from pipeline.features.motion.smpl_rotations import FPS, JOINTS, read_annotation
-
-__all__ = ["BATCH", "DIM", "FPS", "JOINTS", "SmplJoints"]
+from pipeline.features.motion.smpl_model import check_body_model, load_body_model
+from pipeline.features.motion.smpl_rotations import JOINTS, SmplRotations, read_annotation
 
 DIM = 3 * JOINTS
 BATCH = 64
 """Frames skinned at once: about 200 MB with SMPL's 6890 vertices."""
+
+
+@dataclass
+class SmplJointPlaces(SmplRotations):
+    """`--motion smpl-joints`: the same files, as places of joints by the user's body model."""
+
+    LAYOUT: ClassVar[str] = "smpl-joints"
+    DIM: ClassVar[int] = DIM
+    BODY_MODEL: ClassVar[bool] = True
+    """It is made with the user's file."""
+
+    smpl_model: Path | None = None
+    _body: SmplJoints | None = field(default=None, repr=False)
+
+    def check(self) -> None:
+        """Raise FileNotFoundError or ValueError, saying what to do, for a file that is no use."""
+        check_body_model(self.smpl_model)
+
+    def setup(self) -> None:
+        """Load the body model."""
+        self._body = SmplJoints(self.smpl_model)
+        self._body.setup()
+
+    def load_motion(self, path: Path) -> np.ndarray:
+        return self._body.load_motion(path)
 
 
 @dataclass

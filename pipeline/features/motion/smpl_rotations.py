@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from pipeline.engine.outcome import StageError
 from pipeline.features.motion import safe_pickle as plain_pickle
+from pipeline.sources.listing import AnnotationFiles
+from pipeline.sources.manifest import Row
+
+if TYPE_CHECKING:
+    from pipeline.media.reader import Video
 
 FPS = 60
 JOINTS = 24
 DIM = 3 + 9 * JOINTS
 PARTS = ("poses", "trans", "scaling")
+
+
+class SmplRotations:
+    """`--motion smpl`: root and rotation matrices of AIST++ pickles."""
+
+    FILES: ClassVar = AnnotationFiles("motions", ".pkl", any_camera=True)
+    LAYOUT: ClassVar[str] = "smpl-rotations"
+    FPS: ClassVar[int] = FPS
+    DIM: ClassVar[int] = DIM
+
+    def check(self) -> None:
+        """Nothing is needed."""
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def load_motion(self, path: Path) -> np.ndarray:
+        return load_motion(path)
+
+    def __call__(
+        self,
+        video: Video,
+        annotation: Path,
+        row: Row,
+        facts: Mapping[str, Any],
+        windows: Sequence[tuple[Fraction, Fraction]],
+    ) -> np.ndarray:
+        """Return float32 (n, T, DIM): T = 60 frames a second of each window."""
+        ((start_s, stop_s), *_) = windows
+        motion, starts_s = self.load_motion(annotation), [start for start, _ in windows]
+        return cut_motion(motion, Fraction(facts["video_start_s"]), starts_s, stop_s - start_s)
 
 
 def load_motion(path: Path) -> np.ndarray:

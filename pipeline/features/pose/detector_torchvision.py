@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from model.contract.files import sha256_of
+from pipeline.features.pose.base import MIN_SCORE
 from pipeline.weights.table import find, refusal
 
 NAMES = ("fasterrcnn_mobilenet", "fasterrcnn_resnet50")
@@ -22,7 +23,6 @@ SMALL = "fcos_small"
 """An FCOS of 0.8 M weights, trained by `python -m pipeline.features.pose.train_small`."""
 PERSON = 1
 """COCO's class."""
-MIN_SCORE = 0.5
 SMALL_SIDE_PX = 160
 
 
@@ -41,6 +41,14 @@ class Detector:
     precision: str = "float32"
     device: str = ""
     _net: Any = field(default=None, repr=False)
+
+    def check(self) -> None:
+        """Raise FileNotFoundError or ValueError, naming the file, where weights are no use."""
+        check_weights(self.weights)
+
+    def weights_id(self) -> str:
+        """Return what identifies the weights in a result's key: a hash, or the seed's name."""
+        return weights_id(self.weights)
 
     def setup(self) -> None:
         """Load the weights and move the network to its device."""

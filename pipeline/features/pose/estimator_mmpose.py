@@ -1,7 +1,7 @@
 """Joints of persons by mmpose, top-down: a crop in, named joints out. The one file that knows it.
 
-Only calls that mmpose 1.1 to 1.3 share are made. Crops are cut and normalised here, whole batches
-at a time; what comes out of the network is decoded by the network's own head.
+Only calls that mmpose 1.1 to 1.3 share are made. Crops are normalised here, whole batches at a
+time; what comes out of the network is decoded by the network's own head.
 
 Legend: n crops, K joints, (w, h) the network's input in px.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -28,8 +28,6 @@ NAMES = {"hrnet_w32_wholebody": COCO_WHOLEBODY, "hrnet_w32_coco": COCO}
 SMALL = "hrnet_small"
 """An HRNet of 1.6 M weights, trained by `python -m pipeline.features.pose.train_small`."""
 LAYOUTS = {len(names): names for names in NAMES.values()}
-PADDING = 1.25
-"""mmpose's: how much larger than the person's box a crop is."""
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
@@ -47,13 +45,24 @@ class PoseNet:
             on how inputs were grouped.
     """
 
-    weights: str = "hrnet_w32_wholebody"
+    WEIGHTS: ClassVar[str] = "hrnet_w32_wholebody"
+    INPUT: ClassVar[Literal["crops"]] = "crops"
+
+    weights: str = WEIGHTS
     precision: str = "float32"
     batch: int = 0
     device: str = ""
     names: tuple[str, ...] = ()
     input_px: tuple[int, int] = (0, 0)
     _net: Any = field(default=None, repr=False)
+
+    def check(self) -> None:
+        """Raise FileNotFoundError or ValueError where mmpose is not there or weights are wrong."""
+        check_weights(self.weights)
+
+    def weights_id(self) -> str:
+        """Return what identifies the weights in a result's key: a hash, or the seed's name."""
+        return weights_id(self.weights)
 
     def setup(self) -> None:
         """Load the weights and move the network to its device."""
@@ -97,38 +106,6 @@ class PoseNet:
     def forward(self, x: Any) -> Any:
         """Return what the head says of normalised crops (n, 3, h, w): heatmaps, nothing decoded."""
         return self._net.head.forward(self._net.extract_feat(x))
-
-
-def crop_scale(boxes: np.ndarray, input_px: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the corners (n, 2) of the crops of boxes (n, 4), and frame px per crop px (n,).
-
-    The crop has the box's centre, 1.25 times its size, grown to the network's shape.
-    """
-    width, height = input_px
-    centre = (boxes[:, :2] + boxes[:, 2:4]) / 2
-    sides = (boxes[:, 2:4] - boxes[:, :2]) * PADDING
-    scale = np.maximum((sides / [width, height]).max(1), 1e-3)
-    return centre - scale[:, None] * np.array([width, height]) / 2, scale
-
-
-def crop(frame: np.ndarray, boxes: np.ndarray, input_px: Sequence[int]) -> np.ndarray:
-    """Return uint8 (n, h, w, 3) cut from one frame (H, W, 3); black beyond its edges."""
-    import cv2
-
-    width, height = input_px
-    out = np.empty((len(boxes), height, width, 3), dtype=np.uint8)
-    for i, (corner, scale) in enumerate(zip(*crop_scale(boxes, input_px), strict=True)):
-        to_crop = np.array([[1 / scale, 0, -corner[0] / scale], [0, 1 / scale, -corner[1] / scale]])
-        out[i] = cv2.warpAffine(frame, to_crop, (width, height), flags=cv2.INTER_LINEAR)
-    return out
-
-
-def uncrop(joints: np.ndarray, boxes: np.ndarray, input_px: Sequence[int]) -> np.ndarray:
-    """Return joints (n, K, 3) of crops in px of the frame that they were cut from."""
-    corner, scale = crop_scale(boxes, input_px)
-    placed = joints.copy()
-    placed[..., :2] = joints[..., :2] * scale[:, None, None] + corner[:, None]
-    return placed
 
 
 def check_installed() -> None:

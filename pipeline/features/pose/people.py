@@ -18,8 +18,8 @@ import numpy as np
 
 from pipeline.features.motion.body25 import DIM, FPS, nearest, normalise, to_body25
 from pipeline.features.pose import tracks
-from pipeline.features.pose.detector_torchvision import MIN_SCORE, Detector
-from pipeline.features.pose.estimator_mmpose import PoseNet, crop, uncrop
+from pipeline.features.pose.base import MIN_SCORE, Detector, PoseEstimator
+from pipeline.features.pose.crops import crop, uncrop
 from pipeline.media.windows import MAX_PADDED_S
 
 SHORT_SIDE_PX = 360
@@ -67,7 +67,7 @@ class PersonCollector:
     """
 
     detector: Detector
-    net: PoseNet | None
+    net: PoseEstimator | None
     frames: int
     size_px: tuple[int, int]
     every: int = EVERY

@@ -1,4 +1,4 @@
-"""The pose stage: the one decoding of a video's picture that serves 2D pose and I3D."""
+"""The pose stage: one decoding of a video serves 2D pose and the features after it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import numpy as np
 
 from pipeline.engine.ledger import Result
 from pipeline.engine.outcome import Outcome, StageError, attempt
+from pipeline.features.base import Clips
 from pipeline.features.plan import Settings, Work
-from pipeline.features.pose.detector_torchvision import Detector
-from pipeline.features.pose.estimator_mmpose import PoseNet
+from pipeline.features.pose.base import Detector, PoseEstimator
 from pipeline.features.pose.people import PersonCollector, motion_of, pose_times, small_side_px
-from pipeline.features.visual.stage import as_clips, clip_parts, clip_request, read_clips
 from pipeline.sources.manifest import Row
 
 
 @dataclass(frozen=True)
 class Collected:
-    """A video after its decoding: dancers seen, times of the frames, and clips for I3D.
+    """A video after its decoding: dancers seen, times of the frames, and clips for a later stage.
 
-    `deferred` says that the clips are too many to travel: the visual stage reads them itself.
+    `deferred` says that the clips are too many to travel: that stage reads them itself.
     """
 
     watch: PersonCollector
@@ -44,7 +43,7 @@ class Pose:
     batch: int = 4
     gpus: float = 0.25
     _detector: Detector | None = field(default=None, repr=False)
-    _net: PoseNet | None = field(default=None, repr=False)
+    _net: PoseEstimator | None = field(default=None, repr=False)
 
     @property
     def limit_s(self) -> float:
@@ -89,20 +88,20 @@ class Pose:
         cut = ledger.facts("cut", self.settings.key("cut", row))
         if cut is None:
             raise OSError(f"{row.path}: where its windows are is not stored; run again")
-        clips_wanted = self.settings.visual != "none" and not self._has("visual", row)
-        if not self._has("motion", row):
+        clips = self.settings.clips(row)
+        if not self.settings.has("motion", row):
             pose = ledger.read("pose", self.settings.key("pose", row))
             if pose is None:
-                return self._watch(row, cut, clips_wanted)
+                return self._watch(row, cut, clips)
             self._store_motion(row, cut, pose)
-        if clips_wanted and clip_parts(self.settings, cut) > 1:
+        if clips and clips.clip_parts(self.settings, cut) > 1:
             return replace(work, deferred=True)
-        if not clips_wanted:
+        if clips is None:
             return replace(work, clips=None)
         video = Video(self.settings.root / row.path)
-        return replace(work, clips=read_clips(self.settings, row, cut, video))
+        return replace(work, clips=clips.read_clips(self.settings, row, cut, video))
 
-    def _watch(self, row: Row, cut: Result, clips_wanted: bool) -> Collected:
+    def _watch(self, row: Row, cut: Result, clips: Clips | None) -> Collected:
         from pipeline.media.reader import FrameRequest, Video
 
         self._load()
@@ -115,12 +114,12 @@ class Pose:
         size_px = (facts["width_px"], facts["height_px"])
         watch = PersonCollector(self._detector, self._net, len(times_s), size_px)
         requests = {"pose": FrameRequest(times_s, small_side_px(*size_px), box=row.box)}
-        deferred = clips_wanted and clip_parts(self.settings, cut) > 1
-        if clips_wanted and not deferred:
-            requests["visual"] = clip_request(self.settings, row, cut)
+        deferred = clips is not None and clips.clip_parts(self.settings, cut) > 1
+        if clips and not deferred:
+            requests[clips.NAME] = clips.clip_request(self.settings, row, cut)
         frames = video.read_frames(requests, each={"pose": watch}, span_s=row.span_s)
-        clips = as_clips(self.settings, frames["visual"]) if "visual" in frames else None
-        return Collected(watch, times_s, cut, clips, deferred)
+        made = clips.as_clips(self.settings, frames[clips.NAME]) if len(requests) > 1 else None
+        return Collected(watch, times_s, cut, made, deferred)
 
     def _finished(self, work: Work, seen: Collected, joints: np.ndarray | Outcome) -> Work:
         if isinstance(joints, Outcome):
@@ -151,14 +150,10 @@ class Pose:
         """Store how the video ended, and return it as the report tells it."""
         return replace(work, clips=None, outcome=self.settings.end("motion", work.row, outcome))
 
-    def _has(self, stage: str, row: Row) -> bool:
-        return self.settings.ledger.has(stage, self.settings.key(stage, row))
-
     def _load(self) -> None:
         if self._net is not None:
             return
-        net = PoseNet(self.settings.pose_weights, self.settings.precision)
-        self._detector = Detector(self.settings.detector, self.settings.precision)
+        self._detector, net = self.settings.feature("motion").networks()
         self._detector.setup()
         net.setup()
         self._net = net

@@ -39,7 +39,7 @@ def truth_of(points: np.ndarray) -> np.ndarray:
 
 def crops_of(count: int, seed: int, jitter: float = 0.12) -> tuple[np.ndarray, np.ndarray]:
     """Return `count` crops uint8 (n, h, w, 3) of dancers and their joints (n, 15, 2) in crop px."""
-    from pipeline.features.pose.estimator_mmpose import crop, crop_scale
+    from pipeline.features.pose.crops import crop, crop_scale
 
     rng = np.random.default_rng([8, seed])
     crops, places = [], []

@@ -42,6 +42,9 @@ class TwoStream:
     CROP_PX: ClassVar[int] = 224
     VIDEOS: ClassVar[int] = 1
     """Videos per call: a clip has fifty frames, so one video is enough to work on, and to hold."""
+    WEIGHTS: ClassVar[str] = "kinetics"
+    FLOWS: ClassVar[bool] = True
+    """It looks at optical flow."""
 
     weights: str = "kinetics"
     flow: str = "raft_large"

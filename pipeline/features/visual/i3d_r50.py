@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from model.contract.files import sha256_of
-from pipeline.engine.outcome import StageError
 from pipeline.weights.table import find, refusal
 
 FRAMES = 8
@@ -36,6 +35,7 @@ class I3D:
     CROP_PX: ClassVar[int] = 224
     VIDEOS: ClassVar[int] = 4
     """Videos per call."""
+    WEIGHTS: ClassVar[str] = "kinetics"
 
     weights: str = "kinetics"
     precision: str = "float32"
@@ -133,10 +133,3 @@ def weights_path(weights: str) -> Path:
             f"{error}; or name another file with --weights PATH, or build with --weights untrained "
             "(random features, labelled so)"
         ) from None
-
-
-def check_features(features: np.ndarray) -> np.ndarray:
-    """Refuse features that are not finite: they would poison training without a word."""
-    if not np.isfinite(features).all():
-        raise StageError("undecodable", "I3D features hold NaN or infinity")
-    return features

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.engine.ledger import Result
-from pipeline.engine.outcome import Outcome, attempt
+from pipeline.engine.outcome import Outcome, StageError, attempt
 from pipeline.features.plan import Settings, Work
 from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:
+    from pipeline.features.visual.base import Extractor
     from pipeline.media.reader import FrameRequest, Video
 
 
+NAME = "visual"
 MAX_CLIPS_BYTES = 256 << 20
 """Frames of one video that travel as one array: 7 minutes for i3d_r50, one for i3d_inception. Of a
 longer video the visual stage decodes them itself, so many at a time."""
@@ -33,8 +35,7 @@ def clip_request(settings: Settings, row: Row, cut: Result) -> FrameRequest:
     """Return which frames the extractor looks at, and how large."""
     from pipeline.media.reader import FrameRequest
 
-    extractor, window_s = settings.extractor(), Fraction(settings.window_s)
-    windows = settings.visual_windows
+    extractor, windows, window_s = _asked(settings)
     times_s = [
         time_s
         for start in cut.facts["starts_s"]
@@ -45,14 +46,14 @@ def clip_request(settings: Settings, row: Row, cut: Result) -> FrameRequest:
 
 def clips_in_part(settings: Settings) -> int:
     """Return how many clips may be in memory at once."""
-    extractor, window_s = settings.extractor(), Fraction(settings.window_s)
-    frames = extractor.clip_frames(window_s, settings.visual_windows)
+    extractor, windows, window_s = _asked(settings)
+    frames = extractor.clip_frames(window_s, windows)
     return max(1, MAX_CLIPS_BYTES // (frames * extractor.CROP_PX**2 * 3))
 
 
 def clip_parts(settings: Settings, cut: Result) -> int:
     """Return in how many parts a video's clips are read: 1 for all but long ones."""
-    clips = len(cut.facts["starts_s"]) * settings.visual_windows
+    clips = len(cut.facts["starts_s"]) * settings.feature("visual").windows
     return -(-clips // clips_in_part(settings))
 
 
@@ -60,20 +61,27 @@ def most_parts(settings: Settings) -> int:
     """Return in how many parts the longest video that is not refused would be read."""
     from pipeline.media.container import DEFAULTS
 
-    clips = int(DEFAULTS.max_duration_s / Fraction(settings.window_s)) * settings.visual_windows
+    _, windows, window_s = _asked(settings)
+    clips = int(DEFAULTS.max_duration_s / window_s) * windows
     return -(-clips // clips_in_part(settings))
 
 
 def as_clips(settings: Settings, frames: np.ndarray) -> np.ndarray:
     """Return the frames that `clip_request` asked for as clips, (n x W, F, 224, 224, 3)."""
-    extractor, window_s = settings.extractor(), Fraction(settings.window_s)
-    count = extractor.clip_frames(window_s, settings.visual_windows)
+    extractor, windows, window_s = _asked(settings)
+    count = extractor.clip_frames(window_s, windows)
     return frames.reshape(-1, count, *frames.shape[1:])
 
 
+def _asked(settings: Settings) -> tuple[Extractor, int, Fraction]:
+    """Return the extractor, the clips of a segment and the window."""
+    visual = settings.feature("visual")
+    return visual.make(), visual.windows, Fraction(settings.window_s)
+
+
 @dataclass
-class Visual:
-    """Run I3D over the clips of `batch` videos at once and store each video's features."""
+class Describe:
+    """Run the extractor over the clips of `batch` videos at once; store each video's features."""
 
     settings: Settings
     batch: int
@@ -87,7 +95,7 @@ class Visual:
         return max(2, most_parts(self.settings)) * self.settings.item_limit_s
 
     def setup(self) -> None:
-        self._net = self.settings.extractor()
+        self._net = self.settings.feature("visual").make()
         self._net.setup()
 
     def __call__(self, items: list[Work]) -> list[Work]:
@@ -116,9 +124,8 @@ class Visual:
         features: list[np.ndarray] = []
         request = clip_request(self.settings, row, cut)
         left, most = len(request.times_s), clips_in_part(self.settings)
-        most *= self.settings.extractor().clip_frames(
-            Fraction(self.settings.window_s), self.settings.visual_windows
-        )
+        extractor, windows, window_s = _asked(self.settings)
+        most *= extractor.clip_frames(window_s, windows)
 
         def take(frame: np.ndarray) -> None:
             nonlocal left
@@ -149,13 +156,13 @@ class Visual:
         return [self._store(work, part) for work, part in zip(waiting, parts, strict=True)]
 
     def _store(self, work: Work, features: np.ndarray) -> Work:
-        from pipeline.features.visual.i3d_r50 import check_features
-
         ledger, key = self.settings.ledger, self.settings.key("visual", work.row)
 
         def store() -> None:
-            shape = (-1, self.settings.visual_windows, features.shape[1])
-            ledger.write("visual", key, {"visual": check_features(features).reshape(shape)}, {})
+            shape = (-1, self.settings.feature("visual").windows, features.shape[1])
+            if not np.isfinite(features).all():  # they would poison training without a word
+                raise StageError("undecodable", "visual features hold NaN or infinity")
+            ledger.write("visual", key, {"visual": features.reshape(shape)}, {})
 
         outcome = attempt("visual", store)
         return replace(work, clips=None, outcome=outcome)

@@ -222,9 +222,9 @@ def test_the_command_prints_json_and_writes_the_page_again(built, facts, capsys)
 
 
 def test_a_stopped_build_has_a_page_of_its_failures(tmp_path, monkeypatch):
-    import pipeline.build
+    import pipeline.features.run
 
-    monkeypatch.setattr(pipeline.build, "STOP_AFTER", 3)
+    monkeypatch.setattr(pipeline.features.run, "STOP_AFTER", 3)
     (tmp_path / "in").mkdir()
     for number in range(8):
         (tmp_path / "in" / f"{number}.mp4").write_text(

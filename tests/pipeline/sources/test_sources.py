@@ -14,7 +14,7 @@ from model.contract.segment import is_hidden
 from pipeline import cli
 from pipeline.build import build, list_inputs
 from pipeline.curate.run import CurateOptions, curate
-from pipeline.features.motion.openpose import load_people
+from pipeline.features.motion.openpose import OpenPose, load_people
 from pipeline.report.report import Report
 from pipeline.sources.aist import IGNORE_LIST, dance, list_aist, official_split, read_ignore_list
 from pipeline.sources.manifest import Row, find, hash_inputs
@@ -97,7 +97,7 @@ def aist_rows(source: Path, tmp_path: Path, **changes: object) -> tuple[Report, 
     """List a folder as AIST++: the report, and what became of each input that was seen."""
     asked = options(source, tmp_path / "out", dataset="aist", motion="smpl", **changes)
     report = build(replace(asked, dry_run=True))
-    listing = list_inputs(asked, engine=None)
+    listing = list_inputs(asked)
     rows = [find(listing.root, row) for row in listing.rows]
     assert len(report.rows) == len(rows) == sum(report.counts.values())
     return report, {row.path: row for row in rows if row.known_code != "missing_file"}
@@ -147,7 +147,7 @@ def test_listed_videos_beside_the_folder_videos_are_found(tmp_path: Path) -> Non
     source = tmp_path / "aist"
     put(source / "videos" / f"{TRAINED}.mp4")
     put(source / "notes" / "holiday.mp4")
-    assert list_aist(source, official_split("aist"), "none").root == source / "videos"
+    assert list_aist(source, official_split("aist"), None).root == source / "videos"
     put(source / "more" / f"{VAL}.mp4")
     _, rows = aist_rows(source, tmp_path)
     assert [row.video_id for row in rows.values() if not row.known_code] == [VAL, TRAINED]
@@ -203,7 +203,7 @@ def test_published_tiktok_videos_are_found_by_name_in_folders(tmp_path: Path) ->
     for name in ("a/000000_0_0.MP4", "b/000000_0_0.mp4", "b/000000_0_1.mov", "stranger.mp4"):
         put(source / name)
     (source / "poses" / "x" / "000000_0_1").mkdir(parents=True)
-    listing = list_published(source, "openpose", source / "poses")
+    listing = list_published(source, OpenPose.FILES, source / "poses")
     ended = {row.path: row.known_code for row in listing.rows if (source / row.path).is_file()}
     assert ended == {
         "a/000000_0_0.MP4": "same_name", "b/000000_0_0.mp4": "", "b/000000_0_1.mov": "",

@@ -72,6 +72,7 @@ def test_dataset_says_how_to_make_the_same_features_again(built):
         "dtype": "float32",
         "shape": [120, 219],
         "kind": "smpl",
+        "layout": "smpl-rotations",
         "fps": 60,
     }
 

@@ -30,7 +30,7 @@ from pipeline.build import BuildOptions, build
 from pipeline.curate.run import CurateOptions, curate
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.outcome import FILTERED, REASONS
-from pipeline.features.motion.openpose import load_clip
+from pipeline.features.motion.openpose import OpenPose, load_clip
 from pipeline.features.sound import cut_sound
 from pipeline.media.ffmpeg import mux_clip
 from pipeline.media.reader import Audio, FrameRequest, Probe, frame_times, probe, read_frames
@@ -119,11 +119,11 @@ def write_poses(folder: Path, frames: int) -> None:
 
 
 def options(world: Path, out: Path, **changes: object) -> BuildOptions:
-    plain = BuildOptions(
-        "tiktok", out, curated=world / "curated", motion="openpose", visual="none",
-        motion_dir=world / "openpose", engine="local", max_failed=1.0,
-    )  # fmt: skip
-    return replace(plain, **changes)
+    plain = {
+        "dataset": "tiktok", "out": out, "curated": world / "curated", "motion": "openpose",
+        "visual": "none", "motion_dir": world / "openpose", "engine": "local", "max_failed": 1.0,
+    }  # fmt: skip
+    return BuildOptions.of({**plain, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +223,7 @@ def test_nothing_after_the_clip_is_heard(tmp_path):
 
 
 def test_the_picture_is_the_active_picture_and_only_of_the_clip(world, monkeypatch):
-    listing = list_curated(world / "curated", None, "none", None)
+    listing = list_curated(world / "curated", None, None, None)
     row = next(row for row in listing.rows if row.video_id == "two_c003")
     path = listing.root / row.path
     x, y, width, height = row.box
@@ -243,7 +243,7 @@ def test_the_picture_is_the_active_picture_and_only_of_the_clip(world, monkeypat
 
 
 def test_poses_are_those_inside_the_box_counted_from_its_corner(world, built):
-    listing = list_curated(world / "curated", None, "openpose", world / "openpose")
+    listing = list_curated(world / "curated", None, OpenPose.FILES, world / "openpose")
     rows = {row.video_id: row for row in listing.rows}
     for key, members in segments(built).items():
         facts, motion = json.loads(members["json"]), read_npy(members["motion.npy"])
@@ -365,11 +365,8 @@ def test_the_published_list_counts_what_is_there_and_what_is_not(world, tmp_path
     (source / "videos").mkdir(parents=True)
     for name in ("000000_0_0", "stranger"):
         (source / "videos" / f"{name}.mp4").symlink_to(world / "videos" / "one.mp4")
-    wanted = BuildOptions(
-        "tiktok", tmp_path / "out", source, curated=None, motion="none", visual="none",
-        engine="local", max_failed=1.0,
-    )  # fmt: skip
-    report = build(replace(wanted, published=True))
+    plain = {"curated": None, "motion_dir": None, "motion": "none", "published": True}
+    report = build(options(world, tmp_path / "out", source=source, **plain))
     codes = {row["video_id"]: row["code"] or row["status"] for row in report.rows}
     assert len(codes) == 446
     assert codes.pop("000000_0_0") == "ok" and codes.pop("stranger") == "not_in_split"
@@ -379,7 +376,7 @@ def test_the_published_list_counts_what_is_there_and_what_is_not(world, tmp_path
     assert counts == {"train": 341, "val": 51, "test": 53}
     songs = {split: {r.song for r in rows if r.split == split} for split in counts}
     assert not songs["train"] & songs["val"] and not songs["test"] & (songs["train"] | songs["val"])
-    assert list_tiktok(source, None, False, "none").note.startswith("published list: 1 of its 445")
+    assert list_tiktok(source, None, False, None).note.startswith("published list: 1 of its 445")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from clips import clicks, write
 
 from pipeline import cli
 from pipeline.features.motion import openpose
+from pipeline.features.motion.base import Motion
 from pipeline.features.motion.body25 import BODY_25, COCO, COCO_WHOLEBODY, normalise, to_body25
 from pipeline.features.plan import Settings
 from pipeline.features.pose.people import PersonCollector, motion_of, pose_times
@@ -244,13 +245,15 @@ def test_nobody_in_sight_is_a_motion_of_zeros():
 
 
 def test_keys_hold_weights_and_settings_and_no_window_for_the_networks():
-    plain = Settings(Path("a"), Path("b"), Path("c"), motion="mmpose", pose_id="p", detector_id="d")
+    made = Motion("mmpose", weights_id="p", detector_id="d")
+    plain = Settings(Path("a"), Path("b"), Path("c"), (made,))
     row = Row("v", "v.mp4", sha256="0" * 64)
     assert plain.key("pose", row) == replace(plain, window_s="4").key("pose", row)
     assert plain.key("motion", row) != replace(plain, window_s="4").key("motion", row)
-    for change in ({"pose_id": "q"}, {"detector_id": "e"}, {"precision": "bf16"}):
+    for change in ({"weights_id": "q"}, {"detector_id": "e"}, {"precision": "bf16"}):
+        other = replace(plain, features=(replace(made, **change),))
         for stage in ("pose", "motion"):
-            assert plain.key(stage, row) != replace(plain, **change).key(stage, row)
+            assert plain.key(stage, row) != other.key(stage, row)
 
 
 def test_without_mmpose_the_command_that_installs_it_is_named(tmp_path, monkeypatch, capsys):

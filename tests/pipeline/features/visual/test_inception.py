@@ -23,7 +23,7 @@ from pipeline.features.plan import Settings
 from pipeline.features.visual import i3d_inception as two_stream
 from pipeline.features.visual import inception
 from pipeline.features.visual import stage as visual_stage
-from pipeline.features.visual.base import make_extractor
+from pipeline.features.visual.base import Visual, make_extractor
 from pipeline.features.visual.i3d_inception import TwoStream
 from pipeline.features.visual.optical_flow import Flow
 from pipeline.media.reader import FrameRequest, read_frames
@@ -309,21 +309,20 @@ def test_weights_are_three_files_and_each_counts(folder, tmp_path, monkeypatch):
 
 def test_another_flow_or_weight_file_is_another_result():
     row = Row("a", "a.mp4", sha256="0" * 64)
-    plain = Settings(
-        Path(), Path(), Path(), visual="i3d_inception", weights_id="w", flow="raft_large"
-    )
+    made = Visual("i3d_inception", weights_id="w", flow="raft_large")
+    plain = Settings(Path(), Path(), Path(), (made,))
     keys = {
-        settings.key("visual", row)
-        for settings in (
-            plain,
-            replace(plain, flow="raft_small"),
-            replace(plain, weights_id="v"),
-            replace(plain, visual="i3d_r50", flow=""),
-            replace(plain, visual_windows=2),
+        replace(plain, features=(visual,)).key("visual", row)
+        for visual in (
+            made,
+            replace(made, flow="raft_small"),
+            replace(made, weights_id="v"),
+            replace(made, extractor="i3d_r50", flow=""),
+            replace(made, windows=2),
         )
     }
     assert len(keys) == 5
-    assert plain.key("cut", row) == replace(plain, visual="none").key("cut", row)
+    assert plain.key("cut", row) == replace(plain, features=(Visual.off(),)).key("cut", row)
 
 
 def test_a_build_holds_the_features_and_says_what_made_them(
@@ -356,7 +355,8 @@ def test_a_build_holds_the_features_and_says_what_made_them(
     assert (dataset.build["visual"], dataset.build["flow"]) == ("i3d_inception", "raft_small")
 
     monkeypatch.setattr(visual_stage, "MAX_CLIPS_BYTES", 100_000)
-    report = build(replace(wanted, out=tmp_path / "long", weights="untrained"))
+    random = [replace(feature, weights="untrained") for feature in wanted.features]
+    report = build(replace(wanted, out=tmp_path / "long", features=random))
     assert report.counts == {"ok": 1}
     assert report.untrained == ["visual features: i3d_inception with random weights"]
 
@@ -370,8 +370,8 @@ def test_features_that_are_not_finite_fail_the_video(tmp_path):
         def __call__(self, clips: np.ndarray) -> np.ndarray:
             return np.full((len(clips), 2048), np.nan, np.float32)
 
-    settings = Settings(Path(), Path(), tmp_path, visual="i3d_inception", flow="raft_large")
-    stage = visual_stage.Visual(settings, 1)
+    settings = Settings(Path(), Path(), tmp_path, (Visual("i3d_inception"),))
+    stage = visual_stage.Describe(settings, 1)
     stage._net = Broken()
     clips = np.zeros((1, 10, 8, 8, 3), np.uint8)
     (done,) = stage([extract.Work(Row("a", "a.mp4", sha256="0" * 64), clips)])

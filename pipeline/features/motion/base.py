@@ -1,0 +1,318 @@
+"""How the dancer moves, as a feature: read from annotations, or estimated from the picture.
+
+Kinds of annotation are registered under `dance2music.motion`, estimators under `dance2music.pose`
+(pipeline/features/pose/base.py). `--motion` takes the names of both.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from model.contract.options import never, option
+from model.contract.registry import Registry, unknown
+from model.contract.segment import MOTION
+from pipeline.arguments import local
+from pipeline.features.base import Feature, Maker, precision, recorded_weights
+from pipeline.features.pose.base import (
+    DETECTOR,
+    DETECTORS,
+    ESTIMATOR,
+    ESTIMATORS,
+    PUBLISHED,
+    check_detector,
+    check_estimator,
+    detector_id,
+    detector_name,
+    estimator_id,
+    make_detector,
+    make_estimator,
+)
+from pipeline.sources.base import ESTIMATED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from pipeline.engine.base import Stage
+    from pipeline.engine.ledger import Result
+    from pipeline.features.plan import Settings
+    from pipeline.features.pose.base import Detector, PoseEstimator
+    from pipeline.media.reader import Video
+    from pipeline.sources.base import Source
+    from pipeline.sources.listing import AnnotationFiles
+    from pipeline.sources.manifest import Row
+
+KINDS = Registry(
+    "motion",
+    "kind of motion",
+    {
+        "smpl": "pipeline.features.motion.smpl_rotations:SmplRotations",
+        "smpl-joints": "pipeline.features.motion.smpl_joints:SmplJointPlaces",
+        "openpose": "pipeline.features.motion.openpose:OpenPose",
+    },
+)
+OFF = "none"
+LOOKED, CHOSEN = "pose", "motion"
+"""Results of an estimator: everybody's joints in every frame, and the main dancer's motion."""
+
+
+class AnnotationKind(Protocol):
+    """Motion that lies in files beside the videos.
+
+    It is made without arguments, or with `smpl_model`, the user's file or None, if BODY_MODEL says
+    so.
+    """
+
+    FILES: ClassVar[AnnotationFiles]
+    LAYOUT: ClassVar[str]
+    """What the values of a frame are: `body25`, `smpl-rotations`, `smpl-joints`, or its own."""
+    FPS: ClassVar[int]
+    DIM: ClassVar[int]
+
+    def check(self) -> None:
+        """Raise FileNotFoundError or ValueError for what the user must change first."""
+        ...
+
+    def setup(self) -> None:
+        """Load what reading needs; called once in each worker."""
+        ...
+
+    def __call__(
+        self,
+        video: Video,
+        annotation: Path,
+        row: Row,
+        facts: Mapping[str, Any],
+        windows: Sequence[tuple[Fraction, Fraction]],
+    ) -> np.ndarray:
+        """Return float32 (n, T, DIM) for n windows, (start, stop) in seconds, of T frames at FPS.
+
+        `facts` are those of the cut: `video_start_s`, `width_px`, `height_px`. Raises StageError
+        `missing_motion` or `bad_motion`, naming the file.
+        """
+        ...
+
+
+def names() -> list[str]:
+    """Return all that `--motion` takes."""
+    return [*KINDS.names(), *ESTIMATORS.names(), OFF]
+
+
+def _name(text: str) -> str:
+    if text and text not in names():
+        raise ArgumentTypeError(unknown("kind of motion", text, names()))
+    return text
+
+
+@dataclass(frozen=True)
+class Motion(Feature):
+    """How the main dancer moves: T frames of DIM values a segment.
+
+    `kind` is a kind of annotation, the name of a pose estimator, or "" for what the source comes
+    with. The ids identify what made it once `ready` has read the files.
+    """
+
+    name: ClassVar[str] = "motion"
+    suffix: ClassVar[str] = MOTION
+
+    kind: str = option(
+        "",
+        lambda: (
+            f"annotations to read ({', '.join(KINDS.names())}), or by what the picture's poses are "
+            f"estimated ({', '.join(ESTIMATORS.names())}), or none (default: what the data set "
+            f"comes with: smpl; none for folder, {ESTIMATOR} for tiktok)"
+        ),
+        flag="motion",
+        type=_name,
+    )
+    weights: str = option(
+        "",
+        f"of the pose estimator; {ESTIMATOR} takes {PUBLISHED} (default the first), a file, "
+        "CONFIG.py:FILE, or untrained (random, labelled so)",
+        flag="pose-weights",
+        record=recorded_weights,
+    )
+    detector: str = option(
+        DETECTOR,
+        lambda: (
+            f"finds the dancers to be posed: {', '.join(DETECTORS.names())} (default {DETECTOR}), "
+            "a file, or untrained"
+        ),
+        type=detector_name,
+        record=recorded_weights,
+    )
+    smpl_model: Path | None = option(None, "your SMPL body model file, for smpl-joints", type=local)
+    folder: Path | None = option(
+        None,
+        "where annotations lie (default: beside the videos)",
+        flag="motion-dir",
+        record=never,
+        type=local,
+    )
+    precision: str = precision()
+    weights_id: str = ""
+    detector_id: str = ""
+    model_id: str = ""
+
+    @classmethod
+    def off(cls) -> Motion:
+        return cls(OFF)
+
+    @property
+    def on(self) -> bool:
+        return self.kind != OFF
+
+    @property
+    def estimated(self) -> bool:
+        """Whether it comes from the picture."""
+        return self.kind not in (OFF, *KINDS.names())
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        return (LOOKED, CHOSEN)
+
+    @property
+    def annotations(self) -> AnnotationFiles | None:
+        return KINDS.get(self.kind).FILES if self.on and not self.estimated else None
+
+    @property
+    def annotations_dir(self) -> Path | None:
+        return self.folder
+
+    @property
+    def decodes(self) -> bool:
+        return self.estimated
+
+    def for_source(self, source: Source) -> Motion:
+        usual = ESTIMATOR if source.DEFAULT_MOTION == ESTIMATED else source.DEFAULT_MOTION
+        return replace(self, kind=self.kind or usual)
+
+    def check(self, window_s: Fraction) -> None:
+        if not self.estimated and getattr(KINDS.get(self.kind), "BODY_MODEL", False):
+            self.annotation_kind().check()
+            return
+        if self.smpl_model:
+            raise ValueError(f"--smpl-model {self.smpl_model} goes with --motion smpl-joints")
+        if not self.estimated:
+            self.annotation_kind().check()
+            return
+        try:
+            check_estimator(self.kind, self.weights)
+            check_detector(self.detector)
+        except (ValueError, FileNotFoundError) as error:
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{error}; or --motion openpose (poses as JSON), or --motion none") from None
+
+    def ready(self, window_s: Fraction) -> Motion:
+        if self.on:
+            self.check(window_s)
+        if self.estimated:
+            kind = ESTIMATORS.get(self.kind)
+            return replace(
+                self,
+                weights=self.weights or kind.WEIGHTS,
+                weights_id=estimator_id(self.kind, self.weights),
+                detector_id=detector_id(self.detector),
+            )
+        if self.on and getattr(KINDS.get(self.kind), "BODY_MODEL", False):
+            from pipeline.features.motion.smpl_model import body_model_id
+
+            path = self.smpl_model.resolve()
+            return replace(self, smpl_model=path, model_id=body_model_id(path))
+        return self
+
+    def annotation_kind(self) -> AnnotationKind:
+        """Return what reads the annotations, nothing loaded yet."""
+        kind = KINDS.get(self.kind)
+        return kind(smpl_model=self.smpl_model) if getattr(kind, "BODY_MODEL", False) else kind()
+
+    def networks(self) -> tuple[Detector, PoseEstimator]:
+        """Return what finds and what poses the dancers, their weights not yet loaded."""
+        return (
+            make_detector(self.detector, self.precision),
+            make_estimator(self.kind, self.weights, self.precision),
+        )
+
+    def key(self, row: Row, cut: Mapping[str, Any], result: str) -> str:
+        from pipeline.engine.ledger import result_key
+
+        if not self.estimated:
+            body = {"smpl_model": self.model_id} if self.model_id else {}
+            config = {**cut, "motion": self.kind, **body}
+            return result_key(row.sha256 + row.motion_sha256, CHOSEN, config)
+        from pipeline.features.pose.people import CHOOSING, LOOKING
+
+        config = LOOKING | {"precision": self.precision} | row.clip_key
+        if result == CHOSEN:
+            config |= {**cut, **CHOOSING, "motion": self.kind}
+        return result_key(row.sha256, result, config, f"{self.weights_id} {self.detector_id}")
+
+    def spec(self, window_s: Fraction) -> dict[str, Any]:
+        if self.estimated:
+            from pipeline.features.motion.body25 import DIM, FPS, LAYOUT
+        else:
+            kind = KINDS.get(self.kind)
+            DIM, FPS, LAYOUT = kind.DIM, kind.FPS, kind.LAYOUT
+        spec = {
+            "dtype": "float32",
+            "shape": [round(FPS * window_s), DIM],
+            "kind": self.kind,
+            "layout": LAYOUT,
+            "fps": FPS,
+        }
+        if self.estimated:
+            made_by = {"weights": self.weights_id, "detector": self.detector_id}
+            spec |= {"precision": self.precision} | made_by
+        return spec | ({"model_sha256": self.model_id} if self.model_id else {})
+
+    def notes(self) -> list[str]:
+        made_by = {"poses by": self.weights, "dancers found by": self.detector}
+        return [
+            f"motion: {what} a network with random weights"
+            for what, weights in made_by.items()
+            if self.estimated and weights == "untrained"
+        ]
+
+    def record(self) -> dict[str, Any]:
+        used = {"motion", "pose_weights", "detector", "precision"} if self.estimated else {"motion"}
+        used |= {"smpl_model"} if self.model_id else set()
+        return {key: value for key, value in super().record().items() if key in used}
+
+    def maker(self, settings: Settings) -> Maker | None:
+        if self.estimated:
+            return None
+        from pipeline.engine.outcome import StageError
+
+        kind, window_s = self.annotation_kind(), Fraction(settings.window_s)
+        kind.setup()
+
+        def make(
+            row: Row, cut: Result, video: Video
+        ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+            if not row.motion:
+                raise StageError("missing_motion", f"{row.path}: no annotation; use --motion none")
+            path = settings.motion_root / row.motion
+            if not path.exists():
+                raise StageError(
+                    "missing_motion",
+                    f"{row.path}: {row.motion} is not in the annotations' folder; name that folder "
+                    "with --motion-dir DIR, or do without: --motion none",
+                )
+            starts_s = [Fraction(start_s) for start_s in cut.facts["starts_s"]]
+            windows = [(start_s, start_s + window_s) for start_s in starts_s]
+            return {CHOSEN: kind(video, path, row, cut.facts, windows)}, {}
+
+        return make
+
+    def stages(self, settings: Settings) -> list[Stage]:
+        if not self.estimated:
+            return []
+        from pipeline.features.pose.stage import Pose
+
+        return [Pose(settings)]

@@ -1,0 +1,71 @@
+"""Bring every input of a build to its end: from stored results, or by working on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from pipeline.engine.base import LocalEngine
+from pipeline.engine.outcome import Outcome, attempt
+from pipeline.engine.progress import progress
+from pipeline.engine.ray import RayEngine
+from pipeline.features.extract import Extract
+from pipeline.features.plan import Settings, Work
+from pipeline.sources import manifest
+from pipeline.sources.manifest import Row
+
+STOP_AFTER = 50
+"""A build stops early, for too many failures, only after so many inputs: fewer say little."""
+
+
+def extract(
+    settings: Settings, rows: Sequence[Row], engine: LocalEngine | RayEngine, max_failed: float
+) -> dict[str, Outcome | None]:
+    """Bring every row to its end: from the ledger where it is there, else by working on it.
+
+    Stops, leaving None for rows not reached, once more inputs have failed than `max_failed` of
+    those that there is work for: whatever the others did, it would be too many. Raises OSError
+    where results cannot be written.
+    """
+    early = {row.video_id: manifest.ended_early(row) for row in rows}
+    outcomes = {row.video_id: early[row.video_id] or stored_outcome(settings, row) for row in rows}
+    todo = [Work(row) for row in rows if outcomes[row.video_id] is None]
+    kept = len(rows) - len(todo) - sum(outcome is not None for outcome in early.values())
+    if kept:
+        print(f"{kept} of {len(rows)} inputs are done already")
+    worked = [outcomes[row.video_id] for row in rows if early[row.video_id] is None]
+    seen = sum(outcome is not None for outcome in worked)
+    failed = sum(outcome is not None and outcome.status == "failed" for outcome in worked)
+    if todo:
+        stages: list[Any] = [Extract(settings)]
+        stages += [stage for feature in settings.made for stage in feature.stages(settings)]
+        with closing(engine.run(stages, todo, _lost)) as done:
+            for work in progress(done, "extract", len(todo), "video"):
+                outcome = work.outcome or _found_outcome(settings, work.row)
+                if outcome.code == "no_room":
+                    raise OSError(
+                        f"{work.row.path}: {outcome.message}; make room where --out lies and run "
+                        "the same command again"
+                    )
+                outcomes[work.row.video_id] = outcome
+                seen += 1
+                failed += outcome.status == "failed"
+                if seen >= STOP_AFTER and failed > max_failed * len(worked):
+                    break
+    return outcomes
+
+
+def stored_outcome(settings: Settings, row: Row) -> Outcome | None:
+    """Return what the ledger says of a row; a ledger that cannot be read is a failure of it."""
+    return attempt("ledger", lambda: settings.outcome(row))
+
+
+def _found_outcome(settings: Settings, row: Row) -> Outcome:
+    words = f"{row.path}: its result is not there; --out must be on storage that all nodes share"
+    return stored_outcome(settings, row) or Outcome("failed", "ledger", "io", words)
+
+
+def _lost(work: Work, stage: str, code: str, words: str) -> Work:
+    return replace(work, clips=None, outcome=Outcome("failed", stage, code, words), deferred=False)
