@@ -28,7 +28,13 @@ from model.data.inputs import GENRE, shown
 from model.data.pieces import Piece, Row, join
 from model.data.reader import genre_index, member, meta_of, read_tar
 from model.generation.denoise import denoise, removed_share
-from model.generation.pipeline_process import build_features, find_video, has_pipeline, mux
+from model.generation.pipeline_process import (
+    build_features,
+    find_video,
+    has_pipeline,
+    mux,
+    options_for,
+)
 from model.generation.run import Run
 from model.runtime.run_log import labels
 from model.runtime.settings import load, override
@@ -96,7 +102,7 @@ def _for_video(
 ) -> list[Generated]:
     with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
         root = Path(folder) / "shards"
-        build_features(video, run, root)
+        build_features(video, options_for(run), root)
         dataset = load_dataset(root)
         splits = [split for split in dataset.splits if dataset.segments(split)]
         pieces = (p for s in splits for p in read_pieces(root, run, dataset, s, genre))

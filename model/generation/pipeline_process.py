@@ -11,10 +11,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from model.contract.segment import WAV
 from model.data.inputs import shown
 from model.generation.run import Run
 
@@ -47,8 +46,17 @@ def run_pipeline(arguments: Sequence[str]) -> str:
     return done.stdout
 
 
-def build_features(video: Path, run: Run, out: Path) -> None:
-    """Write shards of one video into `out`, with the options the training data was built with.
+def options_for(run: Run) -> dict[str, Any]:
+    """Return the options that a run's training data was built with, less what it does not read."""
+    build = dict(run.dataset.build)
+    for suffix in run.dataset.fields:
+        if shown(suffix) in build and suffix not in run.model.inputs.specs:
+            build[shown(suffix)] = "none"
+    return build
+
+
+def build_features(video: Path, build: Mapping[str, Any], out: Path) -> None:
+    """Write shards of one video into `out`, with the options of a data set's `build` record.
 
     The picture alone decides where the segments are; the video's own sound is not read.
 
@@ -56,10 +64,6 @@ def build_features(video: Path, run: Run, out: Path) -> None:
     """
     if not video.is_file():
         raise FileNotFoundError(f"{video}: no such video")
-    build = dict(run.dataset.build)
-    for suffix in run.dataset.fields:
-        if suffix != WAV and suffix not in run.model.inputs.specs:
-            build[shown(suffix)] = "none"  # the run reads no such feature
     arguments = ["build", "--dataset", "folder", "--source", str(video), "--out", str(out)]
     arguments += ["--engine", "local", "--no-sound"]
     for name, value in build.items():
