@@ -22,6 +22,7 @@ _HOME = {
     "evaluate": "model.evaluation.evaluate",
     "EvaluateOptions": "model.evaluation.evaluate",
     "train": "model.training.loop",
+    "load_config": "model.families.d2m_gan.config",
     "load_codec": "model.codecs.base",
 }
 __all__ = list(_HOME)

@@ -63,3 +63,18 @@ def test_every_make_target_and_command_named_in_the_readme_exists():
         commands = set(re.findall(rf"^ +{program} ([a-z][a-z-]+)", text, re.MULTILINE))
         assert commands
         assert all(command in page for command in commands), commands
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for name in ("a", "b", "c"):
+        clip(tmp_path / "my_videos" / f"{name}.mp4", 4.2)
+    clip(tmp_path / "dance.mp4", 6.5)
+    monkeypatch.chdir(tmp_path)
+    found: dict = {}
+    exec(code.replace("max_steps=100", "max_steps=2"), found)
+    assert (tmp_path / "music" / "dance.mp4").is_file()
+    assert "D2M-GAN, high" in found["scores"]["rows"]
+    assert "untrained: visual features" in capsys.readouterr().out

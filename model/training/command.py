@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--family",
         type=FAMILIES.choice(),
-        default=D2M_GAN,
         metavar="NAME",
-        help=f"of generators: {', '.join(FAMILIES.names())} (default {D2M_GAN})",
+        help=f"of generators: {', '.join(FAMILIES.names())} (default {D2M_GAN}; with --resume "
+        "the run's own)",
     )
     parser.add_argument("--level", help="of the codes, such as high or low (default high)")
     parser.add_argument(
@@ -59,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
             "`pipeline extract-codes`, e.g. model train --shards shards/synthetic --preset tiny"
         )
     settings = settings_of(arguments, "level")
-    kind = FAMILIES.get(arguments.family)
+    family = arguments.family or _recorded_family(arguments) or D2M_GAN
+    kind = FAMILIES.get(family)
     preset = arguments.preset or next(iter(kind.PRESETS), None)
     config = load(kind.Config(), settings, arguments.config, preset, kind.PRESETS)
     dataset = load_dataset(arguments.shards)
@@ -74,8 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     device = device_of(arguments.device)
     try:
         train(
-            arguments.shards, out, config, arguments.codec, arguments.resume, device,
-            arguments.family,
+            arguments.shards, out, config, arguments.codec, arguments.resume, device, family,
         )  # fmt: skip
     except PeerFailed as gone:
         if str(gone):
@@ -88,3 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
     if first:
         print(f"{out}: done; next: {generate_command(out, arguments.shards, dataset)}")
     return 0
+
+
+def _recorded_family(arguments: argparse.Namespace) -> str:
+    """Return the family of the run that is resumed, "" where it is not known by its folder."""
+    from model.runtime.checkpoint import LAST, read_checkpoint
+
+    if not arguments.resume or arguments.out is None or not (arguments.out / LAST).is_file():
+        return ""
+    return read_checkpoint(arguments.out / LAST)["family"]

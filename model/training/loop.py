@@ -6,8 +6,7 @@ What a run holds is in `state`, a step is the family's, and how the run does on 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +21,12 @@ from model.contract.dataset import load_dataset
 from model.contract.kinds import D2M_GAN, FAMILIES
 from model.contract.storage import Location
 from model.data.integrity import check_shards
-from model.data.source import Source, open_source
+from model.data.source import Batch, Source, open_source
 from model.data.stream import TrainingStream, training_batches
 from model.runtime.checkpoint import BEST, LAST, read_checkpoint
 from model.runtime.distributed import Team, own_device, team_of
+from model.runtime.loop import Logs, Schedule, TrainingRun, loop
+from model.runtime.resume import check_begun
 from model.runtime.run_log import (
     SPECTROGRAMS,
     Progress,
@@ -35,7 +36,7 @@ from model.runtime.run_log import (
     samples_folder,
     write_samples,
 )
-from model.runtime.signals import Interrupted, next_unless, stop_requested
+from model.runtime.signals import stop_requested
 from model.training.config import RunConfig
 from model.training.memory import step_in_memory
 from model.training.state import (
@@ -79,7 +80,16 @@ def train(
                 root, run, config, codec_source, resume, device, team, family
             )
         join(state, team, resume)
-        loop(state, stream, val, run, team)
+        loader = training_batches(
+            stream, config.workers, device.type == "cuda", config.worker_timeout_s
+        )
+        with (
+            RunLog(run, state.step) if team.is_main else nullcontext() as log,
+            stop_requested(again=team.size == 1) as stop,
+            closing(loader) as batches,
+        ):
+            training = Training(state, stream, val, run, team, log)
+            loop(training, (batch.to(device) for batch in batches), stop, team)
     return state
 
 
@@ -104,12 +114,7 @@ def prepare(
     kind = FAMILIES.get(family)
     levels = kind.levels_of(config)
     codec = load_codec(source, levels, device)
-    if (run / LAST).exists() and not resume:
-        raise ValueError(
-            f"{run}: holds a run already; go on with --resume, or choose another --out"
-        )
-    if resume and not (run / LAST).exists():
-        raise FileNotFoundError(f"{run / LAST}: no checkpoint to resume; leave out --resume")
+    check_begun(run / LAST, resume)
     inputs = kind.inputs_of(config, dataset).names
     source = open_source(root, dataset, "train", codec, levels, inputs)
     run.mkdir(parents=True, exist_ok=True)
@@ -141,98 +146,78 @@ def join(state: State, team: Team, resume: bool) -> None:
         team.seed_noise(state.config.seed)
 
 
-def loop(state: State, stream: TrainingStream, val: Source | None, run: Path, team: Team) -> None:
-    """Step until `max_steps`; log, save, validate and sample in process 0 as often as asked.
+class Training(TrainingRun):
+    """The run as the common loop sees it; `val` is None where there is no such split."""
 
-    Saves before it validates or samples: what fails there costs no steps, and is made up for by the
-    resumed run.
-    """
-    config, device = state.config, state.device
-    pin = device.type == "cuda"
-    loader = training_batches(stream, config.workers, pin, config.worker_timeout_s)
-    with (
-        RunLog(run, state.step) if team.is_main else nullcontext() as log,
-        stop_requested(again=team.size == 1) as stop,
-        closing(loader) as batches,
-    ):
-        progress = Progress(state.step, config.max_steps)
-        recent: list[list[str]] = []
-        sums: dict[str, Tensor] = {}
-        waits_s: list[float] = []
-        losses = state.model.losses
-        first_bad = torch.tensor(-1, device=device)
+    advice = ADVICE
 
-        def due(every: int) -> bool:
-            return state.step % every == 0 or state.step == config.max_steps
+    def __init__(
+        self, state: State, stream: TrainingStream, val: Source | None, folder: Path, team: Team,
+        log: RunLog | None,
+    ) -> None:  # fmt: skip
+        config = state.config
+        self.state, self.stream, self.val, self.folder = state, stream, val, folder
+        self.team, self._log = team, log
+        self.watched = state.model.losses
+        val_every = config.val_every if val else 0
+        self.schedule = Schedule(
+            config.max_steps, config.log_every, config.checkpoint_every, val_every,
+            config.sample_every,
+        )  # fmt: skip
+        self.progress = Progress(state.step, config.max_steps)
+        self.peers: Sequence[dict[str, Tensor]] = ()
 
-        def look(validating: bool, sampling: bool, peers: Sequence[dict[str, Tensor]]) -> None:
-            if validating:
-                values = validate(state, val)
-                if values[state.model.best] < state.best:
-                    state.best = values[state.model.best]
-                    save(state, run, BEST, peers)
-                    save(state, run, peers=peers)
-                log.scalars(state.step, values)
-                progress.validated(state.step, values)
-            if sampling:
-                heard = sample(state, val or stream.source)
-                write_samples(run, log, state.step, heard, LogMel())
+    @property
+    def step(self) -> int:
+        return self.state.step
 
-        if state.step > 0:
-            _, *peers = team.gather(random_state(device))
-            with team.all_or_none():
-                if team.is_main:
-                    validated = val is None or reported(run, state.step, state.model.best)
-                    sampled = (samples_folder(run, state.step) / SPECTROGRAMS).is_file()
-                    look(
-                        due(config.val_every) and not validated,
-                        due(config.sample_every) and not sampled,
-                        peers,
-                    )
-        while state.step < config.max_steps:
-            began_s = time.perf_counter()
-            with team.all_or_none():
-                # Of several processes all must stop at one step: there a signal waits for it.
-                batch = next_unless(stop, batches) if team.size == 1 else next(batches)
-                stepping = batch is not None
-                batch = batch.to(device) if stepping else None
-            if stepping:
-                waits_s.append(time.perf_counter() - began_s)
-                logs = step_in_memory(state, batch, team)
-                state.step += 1
-                state.position = stream.after(state.position)
-                recent.append(batch.keys)
-                bad = torch.stack([~logs[name].isfinite() for name in losses])
-                # Which loss was the first: a part of a step later it may be another process'.
-                moment = len(losses) * (len(recent) - 1) + bad.int().argmax()
-                first_bad = torch.where((first_bad < 0) & bad.any(), moment, first_bad)
-                sums = {name: sums.get(name, 0.0) + value for name, value in logs.items()}
-            stopping = team.any(stop.is_set())
-            validating = stepping and val is not None and due(config.val_every)
-            sampling = stepping and due(config.sample_every)
-            saving = stopping or validating or sampling or due(config.checkpoint_every)
-            if not (saving or due(config.log_every)):
-                continue
-            now, mean = {}, {}
-            if recent:
-                before = state.step - len(recent)
-                stop_together(int(first_bad), len(losses), before, recent, team)
-                now = {name: value.item() for name, value in logs.items()}
-                mean = {name: (total / len(recent)).item() for name, total in sums.items()}
-                now["data/wait_s"], mean["data/wait_s"] = waits_s[-1], sum(waits_s) / len(waits_s)
-                mean = team.mean(mean)
-            _, *peers = team.gather(random_state(device))
-            with team.all_or_none():
-                if team.is_main:
-                    if recent:
-                        log.scalars(state.step, mean)
-                        progress.show(state.step, now, mean, len(recent))
-                    if saving:
-                        save(state, run, peers=peers)
-                    look(validating, sampling, peers)
-            recent, sums, waits_s = [], {}, []
-            if stopping:
-                raise Interrupted(f"stopped at step {state.step}; go on with --resume")
+    @property
+    def log(self) -> RunLog:
+        assert self._log is not None, "only process 0 logs"
+        return self._log
+
+    def advance(self, batch: Batch, wait_s: float) -> Logs:
+        logs = step_in_memory(self.state, batch, self.team)
+        self.state.step += 1
+        self.state.position = self.stream.after(self.state.position)
+        return {**logs, "data/wait_s": wait_s}
+
+    def keys(self, batch: Batch) -> list[str]:
+        return batch.keys
+
+    def gather(self, team: Team) -> None:
+        _, *self.peers = team.gather(random_state(self.state.device))
+
+    def reports(self, saving: bool, stopping: bool) -> bool:
+        return saving or self.due(self.schedule.log_every)
+
+    def report(self, now: Mapping[str, float], mean: Mapping[str, float], count: int) -> None:
+        self.log.scalars(self.step, mean)
+        self.progress.show(self.step, now, mean, count)
+
+    def save(self) -> None:
+        save(self.state, self.folder, peers=self.peers)
+
+    def validate(self) -> None:
+        if self.val is None:
+            return
+        values, best = validate(self.state, self.val), self.state.model.best
+        if values[best] < self.state.best:
+            self.state.best = values[best]
+            save(self.state, self.folder, BEST, self.peers)
+            self.save()
+        self.log.scalars(self.step, values)
+        self.progress.validated(self.step, values)
+
+    def sample(self) -> None:
+        heard = sample(self.state, self.val or self.stream.source)
+        write_samples(self.folder, self.log, self.step, heard, LogMel())
+
+    def validated(self) -> bool:
+        return reported(self.folder, self.step, self.state.model.best)
+
+    def sampled(self) -> bool:
+        return (samples_folder(self.folder, self.step) / SPECTROGRAMS).is_file()
 
 
 def fit_batch(config: C, source: Source, team: Team) -> C:
@@ -269,25 +254,3 @@ def announce(state: State, stream: TrainingStream, val: Source | None) -> None:
         print(line)
     for label in labels(state.codec.note, dataset.untrained):
         print(f"note: {label}")
-
-
-def stop_together(
-    first_bad: int, losses: int, steps_before: int, recent: list[list[str]], team: Team
-) -> None:
-    """Let the process that saw the first loss that is not finite say so, and all stop.
-
-    `first_bad` counts losses, so many for each step, or is -1. With the averaged gradients what is
-    not finite spreads to the others' next loss: from D2M-GAN's adversary to their generators.
-    """
-    earliest = team.min(first_bad if first_bad >= 0 else losses * len(recent))
-    with team.all_or_none():
-        stop_if_bad(first_bad // losses if first_bad == earliest else -1, steps_before, recent)
-
-
-def stop_if_bad(first_bad: int, steps_before: int, recent: list[list[str]]) -> None:
-    """Raise ValueError, naming the step and its segments, where `first_bad` is one of `recent`."""
-    if first_bad >= 0:
-        raise ValueError(
-            f"step {steps_before + first_bad + 1}: a loss is not finite; its segments: "
-            f"{', '.join(recent[first_bad])}; check these, or {ADVICE}"
-        )

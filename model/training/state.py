@@ -19,7 +19,7 @@ from model.contract.storage import Location
 from model.data.source import Source, codes_of, spread_batches
 from model.data.stream import Position
 from model.families.base import Model
-from model.runtime.checkpoint import LAST, check_parts, differences, save_torch, tensors
+from model.runtime.checkpoint import LAST, check_finite, check_parts, differences, save_torch
 from model.runtime.distributed import Team
 from model.runtime.resume import BEGIN_ANEW, other_settings, refuse_other
 from model.runtime.settings import to_dict
@@ -140,10 +140,7 @@ def save(
         **parts,
         "rng": rng,
     }
-    for part, values in parts.items():
-        for path, tensor in tensors(values, part):
-            if not tensor.isfinite().all():
-                raise ValueError(f"step {state.step}: {path} is not finite; {ADVICE}")
+    check_finite(content, parts, ADVICE)
     save_torch(run / name, content)
 
 

@@ -137,7 +137,9 @@ follows the noise of a small adversary and of one segment's sound instead of lea
 """
 
 
-def load_config(preset: str, file: Path | None, settings: Iterable[str] = ()) -> Config:
+def load_config(
+    preset: str = "paper", file: Path | None = None, settings: Iterable[str] = ()
+) -> Config:
     """Return the preset, overridden by the YAML `file`, overridden by `key=value` settings.
 
     Raises ValueError for an unknown key (with a guess) and for a value of the wrong type; of
