@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from model.contract.dataset import CodeStream
 from model.contract.kinds import CODECS
-from model.contract.registry import unknown
+from model.contract.registry import known
 from model.contract.segment import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ def codec_name(source: str | Path) -> str:
             return name
     if not Path(source).is_file():
         raise FileNotFoundError(
-            f"codec {str(source)!r}: no such file, and {unknown('codec', str(source), names)}; "
-            "or give the path of a checkpoint"
+            f"codec {str(source)!r}: no such file, and no codec of that name; give the path of a "
+            f"checkpoint, or a name; {known(str(source), names)}"
         )
     return ""
 

@@ -85,9 +85,14 @@ class Registry:
 
 def unknown(what: str, name: str, names: Sequence[str]) -> str:
     """Return the message for a name that is not one of `names`: what there is, and a guess."""
+    return f"unknown {what} {name!r:.80}; {known(name, names)}"
+
+
+def known(name: str, names: Sequence[str]) -> str:
+    """Return which names there are, and a guess which of them was meant."""
     close = difflib.get_close_matches(name, names, 1)
     guess = f"; did you mean {close[0]!r}?" if close else ""
-    return f"unknown {what} {name!r:.80}; there are: {', '.join(names)}{guess}"
+    return f"there are: {', '.join(names)}{guess}"
 
 
 @cache

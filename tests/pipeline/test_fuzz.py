@@ -757,7 +757,7 @@ def are_segments(found: list[tuple[str, dict[str, np.ndarray]]]) -> None:
     assert len(found) == 2
     for _, arrays in found:
         assert arrays["wav"].shape == (44100,) and arrays["motion.npy"].shape == (120, 4)
-        assert all(np.isfinite(a).all() for a in arrays.values()) and arrays["codes"].max() < 64
+        assert all(np.isfinite(a).all() for a in arrays.values()) and arrays["high"].max() < 64
 
 
 def hold_to(root: Path, data: bytes, which: str, watch: Watch) -> None:
