@@ -220,5 +220,3 @@ def test_the_command_says_what_the_codec_is(root, codec_file, capsys):
     assert "codes of 4 segments" in out and "NOTE" in out
     assert run(*codes, "--codec", "/no/such/file") == 1
     assert "no such file, and no codec of that name" in capsys.readouterr().err
-        "codec '/no/such/file': no such file, and no codec of that name" in capsys.readouterr().err
-    )
