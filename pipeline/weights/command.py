@@ -31,7 +31,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from pipeline.weights.table import fetch, lookup
+    from pipeline.weights.fetch import fetch
+    from pipeline.weights.table import lookup
 
     weights = [lookup(name) for name in arguments.names]
     if arguments.url and len(weights) > 1:

