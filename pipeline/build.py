@@ -188,6 +188,9 @@ def build(options: BuildOptions) -> Report:
     from pipeline.report.report import Report
 
     check_usage(options)
+    for feature in options.features:
+        for line in feature.choices():
+            print(line)
     listing = list_inputs(options)
     if listing.note:
         print(listing.note)

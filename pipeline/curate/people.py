@@ -25,6 +25,7 @@ from pipeline.features.motion.body25 import to_body25
 from pipeline.features.pose import tracks
 from pipeline.features.pose.base import (
     ESTIMATOR,
+    ESTIMATOR_OF,
     ESTIMATORS,
     MIN_SCORE,
     Detector,
@@ -35,8 +36,9 @@ from pipeline.features.pose.base import (
     estimator_id,
     make_detector,
     make_estimator,
+    takes_frames,
 )
-from pipeline.features.pose.people import MIN_CONFIDENCE, PersonCollector
+from pipeline.features.pose.people import MIN_CONFIDENCE, PersonCollector, pose_crops
 from pipeline.media.reader import Video
 from pipeline.sources.manifest import Row
 
@@ -76,7 +78,8 @@ class Networks:
     def estimator(self) -> tuple[str, str]:
         """The pose estimator's name, and which weights it has."""
         named = self.pose_weights in ESTIMATORS.names()
-        return (self.pose_weights, "") if named else (ESTIMATOR, self.pose_weights)
+        kind = ESTIMATOR_OF.get(self.pose_weights, ESTIMATOR)
+        return (self.pose_weights, "") if named else (kind, self.pose_weights)
 
     @classmethod
     def of(cls, detector: str, pose_weights: str) -> Networks:
@@ -85,6 +88,11 @@ class Networks:
         if not pose_weights:
             return cls(detector, detector_id(detector))
         asked = cls(detector, "", pose_weights).estimator
+        if takes_frames(ESTIMATORS.get(asked[0])) and detector != asked[0]:
+            raise ValueError(
+                f"--pose-weights {pose_weights}: {asked[0]} finds its own people; expected "
+                f"--detector {asked[0]}, not {detector}"
+            )
         check_estimator(*asked)
         return cls(detector, detector_id(detector), pose_weights, estimator_id(*asked))
 
@@ -166,7 +174,7 @@ def look(
         watch = PersonCollector(detector, net, len(pictures), clip.box[2:], every=1)
         for picture in pictures:
             watch(picture)
-        joints = np.zeros((0, 0, 3)) if net is None else net(watch.crops())
+        joints = np.zeros((0, 0, 3)) if net is None else pose_crops(net, watch.crops())
         found = watch.result(joints)
         if not (np.isfinite(found["joints"]).all() and np.isfinite(found["boxes"]).all()):
             raise StageError("undecodable", f"{path}: people's places hold NaN or infinity")

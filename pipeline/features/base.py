@@ -129,6 +129,10 @@ class Feature:
         """Return the feature with what it leaves to the source filled in."""
         return self
 
+    def choices(self) -> list[str]:
+        """Return what was chosen for the user, in words: a build says it first."""
+        return []
+
     def check(self, window_s: Fraction) -> None:
         """Raise ValueError or FileNotFoundError, saying what to do, for options that are no use.
 
@@ -262,7 +266,7 @@ def recorded_weights(weights: str) -> str:
     from pipeline.weights.table import TABLE
 
     word = not set(weights) & set("/\\.:") and not Path(weights).exists()
-    if word or weights in ("kinetics", "untrained", *(weight.name for weight in TABLE)):
+    if word or weights in ("", "kinetics", "untrained", *(weight.name for weight in TABLE)):
         return weights
     config, colon, file = "", "", weights
     if not Path(weights).exists():  # CONFIG.py:FILE

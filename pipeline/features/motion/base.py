@@ -26,11 +26,13 @@ from pipeline.features.pose.base import (
     PUBLISHED,
     check_detector,
     check_estimator,
+    detector_for,
     detector_id,
     detector_name,
     estimator_id,
     make_detector,
     make_estimator,
+    usual_estimator,
 )
 from pipeline.sources.base import ESTIMATED
 
@@ -57,7 +59,7 @@ KINDS = Registry(
         "openpose": "pipeline.features.motion.openpose:OpenPose",
     },
 )
-OFF = "none"
+OFF, AUTO = "none", "auto"
 LOOKED, CHOSEN = "pose", "motion"
 """Results of an estimator: everybody's joints in every frame, and the main dancer's motion."""
 
@@ -101,7 +103,7 @@ class AnnotationKind(Protocol):
 
 def names() -> list[str]:
     """Return all that `--motion` takes."""
-    return [*KINDS.names(), *ESTIMATORS.names(), OFF]
+    return [*KINDS.names(), *ESTIMATORS.names(), AUTO, OFF]
 
 
 def _name(text: str) -> str:
@@ -125,8 +127,9 @@ class Motion(Feature):
         "",
         lambda: (
             f"annotations to read ({', '.join(KINDS.names())}), or by what the picture's poses are "
-            f"estimated ({', '.join(ESTIMATORS.names())}), or none (default: what the data set "
-            f"comes with: smpl; none for folder, {ESTIMATOR} for tiktok)"
+            f"estimated ({', '.join(ESTIMATORS.names())}; auto: {ESTIMATOR} where it is installed "
+            "with its weights, else blazepose), or none (default: what the data set comes with: "
+            "smpl; none for folder, auto for tiktok)"
         ),
         flag="motion",
         type=_name,
@@ -134,15 +137,16 @@ class Motion(Feature):
     weights: str = option(
         "",
         f"of the pose estimator; {ESTIMATOR} takes {PUBLISHED} (default the first), a file, "
-        "CONFIG.py:FILE, or untrained (random, labelled so)",
+        "CONFIG.py:FILE, or untrained (random, labelled so); blazepose takes blazepose_full "
+        "(default) or blazepose_heavy",
         flag="pose-weights",
         record=recorded_weights,
     )
     detector: str = option(
-        DETECTOR,
+        "",
         lambda: (
-            f"finds the dancers to be posed: {', '.join(DETECTORS.names())} (default {DETECTOR}), "
-            "a file, or untrained"
+            f"finds the dancers to be posed: {', '.join(DETECTORS.names())}, a file, or untrained "
+            f"(default {DETECTOR}, for blazepose movenet)"
         ),
         type=detector_name,
         record=recorded_weights,
@@ -159,6 +163,7 @@ class Motion(Feature):
     weights_id: str = ""
     detector_id: str = ""
     model_id: str = ""
+    why: str = ""
 
     @classmethod
     def off(cls) -> Motion:
@@ -190,8 +195,14 @@ class Motion(Feature):
         return self.estimated
 
     def for_source(self, source: Source) -> Motion:
-        usual = ESTIMATOR if source.DEFAULT_MOTION == ESTIMATED else source.DEFAULT_MOTION
-        return replace(self, kind=self.kind or usual)
+        usual = AUTO if source.DEFAULT_MOTION == ESTIMATED else source.DEFAULT_MOTION
+        kind, why = self.kind or usual, ""
+        if kind == AUTO:
+            kind, why = usual_estimator(self.weights)
+        return replace(self, kind=kind, why=why)
+
+    def choices(self) -> list[str]:
+        return [f"motion: {self.kind} ({self.why})"] if self.why else []
 
     def check(self, window_s: Fraction) -> None:
         if not self.estimated and getattr(KINDS.get(self.kind), "BODY_MODEL", False):
@@ -203,8 +214,10 @@ class Motion(Feature):
             self.annotation_kind().check()
             return
         try:
+            finder = detector_for(self.kind, self.detector)
             check_estimator(self.kind, self.weights)
-            check_detector(self.detector)
+            if finder:
+                check_detector(finder)
         except (ValueError, FileNotFoundError) as error:
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             raise kind(f"{error}; or --motion openpose (poses as JSON), or --motion none") from None
@@ -213,12 +226,13 @@ class Motion(Feature):
         if self.on:
             self.check(window_s)
         if self.estimated:
-            kind = ESTIMATORS.get(self.kind)
+            kind, finder = ESTIMATORS.get(self.kind), detector_for(self.kind, self.detector)
             return replace(
                 self,
                 weights=self.weights or kind.WEIGHTS,
                 weights_id=estimator_id(self.kind, self.weights),
-                detector_id=detector_id(self.detector),
+                detector=finder,
+                detector_id=detector_id(finder) if finder else "",
             )
         if self.on and getattr(KINDS.get(self.kind), "BODY_MODEL", False):
             from pipeline.features.motion.smpl_model import body_model_id
@@ -232,10 +246,14 @@ class Motion(Feature):
         kind = KINDS.get(self.kind)
         return kind(smpl_model=self.smpl_model) if getattr(kind, "BODY_MODEL", False) else kind()
 
-    def networks(self) -> tuple[Detector, PoseEstimator]:
-        """Return what finds and what poses the dancers, their weights not yet loaded."""
+    def networks(self) -> tuple[Detector | None, PoseEstimator]:
+        """Return what finds and what poses the dancers, their weights not yet loaded.
+
+        There is no detector where the estimator finds them itself.
+        """
+        finder = detector_for(self.kind, self.detector)
         return (
-            make_detector(self.detector, self.precision),
+            make_detector(finder, self.precision) if finder else None,
             make_estimator(self.kind, self.weights, self.precision),
         )
 
@@ -246,9 +264,10 @@ class Motion(Feature):
             body = {"smpl_model": self.model_id} if self.model_id else {}
             config = {**cut, "motion": self.kind, **body}
             return result_key(row.sha256 + row.motion_sha256, CHOSEN, config)
-        from pipeline.features.pose.people import CHOOSING, LOOKING
+        from pipeline.features.pose.people import CHOOSING, LOOKING, pace
 
-        config = LOOKING | {"precision": self.precision} | row.clip_key
+        looking = LOOKING | pace(ESTIMATORS.get(self.kind))
+        config = looking | {"precision": self.precision} | row.clip_key
         if result == CHOSEN:
             config |= {**cut, **CHOOSING, "motion": self.kind}
         return result_key(row.sha256, result, config, f"{self.weights_id} {self.detector_id}")

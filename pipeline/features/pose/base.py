@@ -3,7 +3,7 @@
 An estimator's name is a kind of `--motion`; a detector's is one of `--detector`, which takes a file
 and `untrained` too: those are torchvision's.
 
-Legend: n crops or frames, H height, W width, P persons, K joints.
+Legend: n crops or frames, H height, W width, P persons, K joints, J those of a detector.
 """
 
 from __future__ import annotations
@@ -20,17 +20,31 @@ if TYPE_CHECKING:
 ESTIMATOR, DETECTOR = "mmpose", "fasterrcnn_mobilenet"
 """What is used where the user names none."""
 ESTIMATORS = Registry(
-    "pose", "pose estimator", {ESTIMATOR: "pipeline.features.pose.estimator_mmpose:PoseNet"}
+    "pose",
+    "pose estimator",
+    {
+        ESTIMATOR: "pipeline.features.pose.estimator_mmpose:PoseNet",
+        "blazepose": "pipeline.features.pose.blazepose:BlazePose",
+        "movenet": "pipeline.features.pose.movenet:MoveNet",
+    },
 )
 DETECTORS = Registry(
     "detectors",
     "person detector",
-    dict.fromkeys(
-        (DETECTOR, "fasterrcnn_resnet50"),
-        "pipeline.features.pose.detector_torchvision:Detector",
-    ),
+    {
+        DETECTOR: "pipeline.features.pose.detector_torchvision:Detector",
+        "fasterrcnn_resnet50": "pipeline.features.pose.detector_torchvision:Detector",
+        "movenet": "pipeline.features.pose.movenet:MoveNet",
+    },
 )
 PUBLISHED = "hrnet_w32_wholebody, hrnet_w32_coco"
+ESTIMATOR_OF = {
+    "blazepose_full": "blazepose",
+    "blazepose_heavy": "blazepose",
+    "movenet_multipose": "movenet",
+}
+"""Estimators by their published weights, where a user names these alone; all others are mmpose's.
+"""
 MIN_SCORE = 0.5
 """A box less sure than this is nobody, to the detectors here; part of the results' keys."""
 
@@ -41,13 +55,14 @@ class PoseEstimator(Protocol):
 
     WEIGHTS: ClassVar[str]
     """The weights where the user names none, "" for one that has a single set."""
-    INPUT: ClassVar[Literal["crops"]]
-    """What it is called with: crops of persons that a detector found. There is no other yet."""
+    INPUT: ClassVar[Literal["crops", "frames"]]
+    """What it is called with: crops of persons that a detector found, or complete frames, of which
+    it returns persons and joints as a detector does that has both (see `Detector`)."""
 
     names: tuple[str, ...]
     """The K joints, as in motion/body25.py; `to_body25` takes those that BODY_25 has."""
     input_px: tuple[int, int]
-    """(w, h) of a crop: the person's box and a quarter more, grown to this shape."""
+    """(w, h) of a crop: the person's box and a quarter more, grown to this shape; see `Placing`."""
     batch: int
     """Crops of one forward pass: a result must not depend on how crops are grouped."""
 
@@ -68,6 +83,24 @@ class PoseEstimator(Protocol):
         ...
 
 
+class Placing(PoseEstimator, Protocol):
+    """An estimator of crops that says itself where they lie; others get the box and a margin."""
+
+    DETECTOR: ClassVar[str]
+    """What finds persons where the user names no detector."""
+
+    def places(self, people: np.ndarray) -> np.ndarray:
+        """Return float64 (n, 2, 3), from px of a crop to px of the frame, of people (n, 4 + 3 J).
+
+        A row of `people` is a box and, with a detector that has them, J joints: x, y, score.
+        """
+        ...
+
+    def settle(self, joints: np.ndarray, people: np.ndarray) -> np.ndarray:
+        """Return joints (n, K, 3), in px of the frame, as they stand beside what was detected."""
+        ...
+
+
 class Detector(Protocol):
     """Persons' boxes. It is made with `weights`, what the user named it by (its registered name, or
     for torchvision's a file or `untrained`), and `precision` (`float32` or `bf16`)."""
@@ -85,7 +118,10 @@ class Detector(Protocol):
         ...
 
     def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
-        """Return for each RGB frame, uint8 (n, H, W, 3), float32 (P, 5): x0, y0, x1, y1, score."""
+        """Return for each RGB frame, uint8 (n, H, W, 3), float32 (P, 5): x0, y0, x1, y1, score.
+
+        A detector of joints returns (P, 5 + 3 J): x, y and score of each joint behind the box.
+        """
         ...
 
 
@@ -103,12 +139,49 @@ def make_detector(name: str, precision: str = "float32") -> Detector:
 
 def check_estimator(name: str, weights: str = "") -> None:
     """Raise FileNotFoundError or ValueError, saying what to do, where it cannot be used."""
-    kind = ESTIMATORS.get(name)
-    if kind.INPUT != "crops":
+    if (given := ESTIMATORS.get(name).INPUT) not in ("crops", "frames"):
         raise ValueError(
-            f"pose estimator {name!r} takes {kind.INPUT}; this version gives crops of persons"
+            f"pose estimator {name!r} takes {given}; this version gives crops of persons, or frames"
         )
     make_estimator(name, weights).check()
+
+
+def takes_frames(net: object) -> bool:
+    """Return whether an estimator, or its class, finds its own people in complete frames."""
+    return getattr(net, "INPUT", "crops") == "frames"
+
+
+def detector_for(estimator: str, named: str = "") -> str:
+    """Return the name of what finds the people to be posed, "" for an estimator that does itself.
+
+    Raises ValueError where the user named one and none is used.
+    """
+    kind = ESTIMATORS.get(estimator)
+    if not takes_frames(kind):
+        return named or getattr(kind, "DETECTOR", DETECTOR)
+    if named:
+        raise ValueError(f"--detector {named}: {estimator} finds its own people; leave it out")
+    return ""
+
+
+def usual_estimator(weights: str = "") -> tuple[str, str]:
+    """Return the name of the estimator that is used where any will do, and why it is that one.
+
+    mmpose where it is installed with its weights, else blazepose; weights that the user names
+    decide. No file is read.
+    """
+    from importlib.util import find_spec
+
+    from pipeline.weights.table import lookup
+
+    if weights:
+        return ESTIMATOR_OF.get(weights, ESTIMATOR), f"for --pose-weights {weights}"
+    if find_spec("mmpose") is None:
+        return "blazepose", "mmpose is not installed"
+    wanted = (ESTIMATORS.get(ESTIMATOR).WEIGHTS, DETECTOR)
+    if missing := [name for name in wanted if not lookup(name).path.is_file()]:
+        return "blazepose", f"mmpose is installed, but its weights {missing[0]} are not there"
+    return ESTIMATOR, "it is installed, with its weights"
 
 
 def check_detector(name: str) -> None:

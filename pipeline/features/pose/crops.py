@@ -37,6 +37,26 @@ def crop(frame: np.ndarray, boxes: np.ndarray, input_px: Sequence[int]) -> np.nd
     return out
 
 
+def cut(frame: np.ndarray, places: np.ndarray, input_px: Sequence[int]) -> np.ndarray:
+    """Return uint8 (n, h, w, 3) cut from one frame (H, W, 3) at places (n, 2, 3), turned as these.
+
+    A place maps px of the crop to px of the frame; the crop is black beyond the frame's edges.
+    """
+    import cv2
+
+    width, height = input_px
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    crops = [cv2.warpAffine(frame, place, (width, height), flags=how) for place in places]
+    return np.array(crops, dtype=np.uint8).reshape(-1, height, width, 3)
+
+
+def put_back(joints: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return joints (n, K, 3) of crops that were cut at places (n, 2, 3) in px of the frame."""
+    placed = joints.copy()
+    placed[..., :2] = joints[..., :2] @ places[:, :, :2].transpose(0, 2, 1) + places[:, None, :, 2]
+    return placed
+
+
 def uncrop(joints: np.ndarray, boxes: np.ndarray, input_px: Sequence[int]) -> np.ndarray:
     """Return joints (n, K, 3) of crops in px of the frame that they were cut from."""
     corner, scale = crop_scale(boxes, input_px)

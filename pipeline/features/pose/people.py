@@ -12,20 +12,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from pipeline.features.motion.body25 import DIM, FPS, nearest, normalise, to_body25
 from pipeline.features.pose import tracks
-from pipeline.features.pose.base import MIN_SCORE, Detector, PoseEstimator
-from pipeline.features.pose.crops import crop, uncrop
+from pipeline.features.pose.base import (
+    MIN_SCORE,
+    Detector,
+    Placing,
+    PoseEstimator,
+    takes_frames,
+)
+from pipeline.features.pose.crops import crop, cut, put_back, uncrop
 from pipeline.media.windows import MAX_PADDED_S
 
 SHORT_SIDE_PX = 360
 """Larger pictures are brought to this before anybody is looked for: a dancer is then about as tall
 as the network's input."""
-EVERY = 5
+EVERY, STEPS_APART = 5, tracks.MAX_STEPS
 """Frames from one detection to the next: a sixth of a second."""
 STEPS = 8
 """Detection steps whose frames are kept and looked at together."""
@@ -40,8 +46,13 @@ LOOKING = {
     "every": EVERY,
     "min_score": MIN_SCORE,
     "min_iou": tracks.MIN_IOU,
-    "max_steps": tracks.MAX_STEPS,
+    "max_steps": STEPS_APART,
 }
+LOOKING_AT_ALL = {"every": 1, "max_steps": STEPS_APART * EVERY}
+"""Of an estimator of frames: it looks at each, and as long a miss is forgiven."""
+LOOKING_CLOSER = {"every": 3, "max_steps": 4}
+"""Of an estimator that places its crops by joints: between two looks these move evenly, and a
+dancer whom others hide for 0.3 s is followed all the same."""
 CHOOSING = {"min_confidence": MIN_CONFIDENCE, "max_gap_s": tracks.MAX_GAP_S}
 """What decides the results, for their keys."""
 
@@ -63,14 +74,16 @@ def small_side_px(width_px: int, height_px: int) -> int:
 class PersonCollector:
     """Takes the `frames` frames of one video in order, uint8 (H, W, 3) each.
 
-    Dancers are looked for in every `every`-th; without a network they are boxed and not posed.
+    Dancers are looked for in every `every`-th; without a network they are boxed and not posed. A
+    network that takes frames finds them itself, and the detector is not asked.
     """
 
-    detector: Detector
+    detector: Detector | None
     net: PoseEstimator | None
     frames: int
     size_px: tuple[int, int]
     every: int = EVERY
+    max_steps: int = STEPS_APART
     seen: int = 0
     _held: dict[int, np.ndarray] = field(default_factory=dict)
     _due: list[int] = field(default_factory=list)
@@ -79,6 +92,9 @@ class PersonCollector:
     _waiting: list[np.ndarray] = field(default_factory=list)
     _joints: list[np.ndarray] = field(default_factory=list)
     _scale: np.ndarray = field(default_factory=lambda: np.ones(2))
+
+    def __post_init__(self) -> None:
+        self._tracker = tracks.Tracker(self.max_steps)
 
     def __call__(self, frame: np.ndarray) -> None:
         """Take the next frame."""
@@ -102,9 +118,17 @@ class PersonCollector:
         """
         frame = np.array([s.frame for s in self._sightings], dtype=np.int32)
         track = np.array([s.track for s in self._sightings], dtype=np.int32)
-        boxes = np.array([s.box for s in self._sightings], dtype=np.float64).reshape(-1, 4)
+        wide = len(self._sightings[0].box) if self._sightings else 4
+        people = np.array([s.box for s in self._sightings], dtype=np.float64).reshape(-1, wide)
+        boxes = people[:, :4]
         posed = np.zeros((len(boxes), 0, 3))
-        if self.net is not None:
+        if takes_frames(self.net):
+            posed = people[:, 4:].reshape(len(people), -1, 3)
+        elif hasattr(self.net, "places"):
+            net = cast(Placing, self.net)
+            placed = put_back(np.concatenate([*self._joints, joints]), net.places(people))
+            posed = net.settle(placed, people)
+        elif self.net is not None:
             posed = uncrop(np.concatenate([*self._joints, joints]), boxes, self.net.input_px)
         scale = self._scale
         posed[..., :2] = (posed[..., :2] + 0.5) * scale - 0.5
@@ -123,21 +147,48 @@ class PersonCollector:
             return
         high, wide = self._held[self._due[0]].shape[:2]
         self._scale = np.array([self.size_px[0] / wide, self.size_px[1] / high])
-        found = self.detector(np.stack([self._held[index] for index in self._due]))
-        for index, boxes in zip(self._due, found, strict=True):
-            for sighting in self._tracker.update(index, boxes[:, :4].astype(np.float64)):
+        find = cast(Detector, self.net if takes_frames(self.net) else self.detector)
+        found = find(np.stack([self._held[index] for index in self._due]))
+        for index, rows in zip(self._due, found, strict=True):
+            people = np.delete(rows, 4, axis=1).astype(np.float64)  # boxes, and joints if any
+            for sighting in self._tracker.update(index, people):
                 self._sightings.append(sighting)
-                if self.net is None:
-                    continue
-                picture = self._held[sighting.frame]
-                self._waiting.append(crop(picture, sighting.box[None], self.net.input_px)[0])
-        keep = self._due[-1] - self.every * tracks.MAX_STEPS
+                if takes_frames(self.net):
+                    if sighting.frame != index:  # a frame between, in which nobody was found
+                        sighting.box[4:] = 0
+                elif self.net is not None:
+                    self._waiting.append(self._cropped(sighting))
+        keep = self._due[-1] - self.every * self.max_steps
         self._held = {i: image for i, image in self._held.items() if i > keep}
         self._due = []
         if len(self._waiting) >= CROPS:
             full = len(self._waiting) // self.net.batch * self.net.batch
             self._joints.append(self.net(self.crops()[:full]))
             self._waiting = self._waiting[full:]
+
+    def _cropped(self, sighting: tracks.Sighting) -> np.ndarray:
+        picture, person = self._held[sighting.frame], sighting.box[None]
+        net = cast(PoseEstimator, self.net)
+        if hasattr(net, "places"):
+            return cut(picture, cast(Placing, net).places(person), net.input_px)[0]
+        return crop(picture, person[:, :4], net.input_px)[0]
+
+
+def pace(net: object) -> dict[str, int]:
+    """Return by how many frames an estimator, or its class, looks for people, and what it forgives.
+
+    The keys are those of LOOKING: `every` and `max_steps`.
+    """
+    if takes_frames(net):
+        return LOOKING_AT_ALL
+    return LOOKING_CLOSER if hasattr(net, "places") else {"every": EVERY, "max_steps": STEPS_APART}
+
+
+def pose_crops(net: PoseEstimator, crops: np.ndarray) -> np.ndarray:
+    """Return the joints (n, K, 3) of crops; of an estimator of frames, which has no crops, none."""
+    if takes_frames(net):
+        return np.zeros((0, len(net.names), 3), dtype=np.float32)
+    return net(crops)
 
 
 def motion_of(

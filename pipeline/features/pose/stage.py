@@ -12,7 +12,14 @@ from pipeline.engine.outcome import Outcome, StageError, attempt
 from pipeline.features.base import Clips
 from pipeline.features.plan import Settings, Work
 from pipeline.features.pose.base import Detector, PoseEstimator
-from pipeline.features.pose.people import PersonCollector, motion_of, pose_times, small_side_px
+from pipeline.features.pose.people import (
+    PersonCollector,
+    motion_of,
+    pace,
+    pose_crops,
+    pose_times,
+    small_side_px,
+)
 from pipeline.sources.manifest import Row
 
 
@@ -70,11 +77,13 @@ class Pose:
         if not watched:
             return done
         crops = [result.watch.crops() for _, result in watched]
-        together = attempt("pose", lambda: self._net(np.concatenate(crops)), limit_s * len(watched))
+        together = attempt(
+            "pose", lambda: pose_crops(self._net, np.concatenate(crops)), limit_s * len(watched)
+        )
         ends = np.cumsum([len(part) for part in crops])[:-1]
         for i, (work, result) in enumerate(watched):
             if isinstance(together, Outcome):  # one bad video, or too many at once: each alone
-                joints = attempt("pose", lambda c=crops[i]: self._net(c), limit_s)
+                joints = attempt("pose", lambda c=crops[i]: pose_crops(self._net, c), limit_s)
             else:
                 joints = np.split(together, ends)[i]
             done.append(self._finished(work, result, joints))
@@ -112,7 +121,8 @@ class Pose:
         shown_s = video.frame_times(row.span_s)
         times_s = pose_times(shown_s, starts_s[0], stop_s)
         size_px = (facts["width_px"], facts["height_px"])
-        watch = PersonCollector(self._detector, self._net, len(times_s), size_px)
+        watched = (self._detector, self._net, len(times_s), size_px)
+        watch = PersonCollector(*watched, **pace(self._net))
         requests = {"pose": FrameRequest(times_s, small_side_px(*size_px), box=row.box)}
         deferred = clips is not None and clips.clip_parts(self.settings, cut) > 1
         if clips and not deferred:
@@ -154,6 +164,7 @@ class Pose:
         if self._net is not None:
             return
         self._detector, net = self.settings.feature("motion").networks()
-        self._detector.setup()
+        if self._detector is not None:
+            self._detector.setup()
         net.setup()
         self._net = net

@@ -20,7 +20,10 @@ MAX_GAP_S = 0.2
 
 
 class Sighting(NamedTuple):
-    """One person in one frame: the frame's index, the track's number, x0, y0, x1, y1 in px."""
+    """One person in one frame: the frame's index, the track's number, x0, y0, x1, y1 in px.
+
+    What else a detector said of the person follows in the same array.
+    """
 
     frame: int
     track: int
@@ -33,29 +36,34 @@ class Tracker:
 
     Boxes of two successive steps belong together where the sum of their overlaps (intersection over
     union) is largest (Hungarian method) and each at least MIN_IOU. Between two linked boxes, at
-    most MAX_STEPS steps apart, the box moves evenly: those frames are given when the second is
-    known, so a caller has to keep the frames of the last MAX_STEPS steps and no more.
+    most `max_steps` steps apart, the box moves evenly: those frames are given when the second is
+    known, so a caller has to keep the frames of the last `max_steps` steps and no more.
     """
 
+    max_steps: int = MAX_STEPS
     steps: int = 0
     tracks: int = 0
     _last: dict[int, tuple[int, int, np.ndarray]] = field(default_factory=dict)  # step, frame, box
 
     def update(self, frame: int, boxes: np.ndarray) -> list[Sighting]:
-        """Take the boxes (P, 4) of the next step's frame; return what is known because of them."""
+        """Take the boxes (P, 4) of the next step's frame; return what is known because of them.
+
+        Further columns move evenly too.
+        """
         found: list[Sighting] = []
-        self._last = {t: v for t, v in self._last.items() if self.steps - v[0] <= MAX_STEPS}
+        self._last = {t: v for t, v in self._last.items() if self.steps - v[0] <= self.max_steps}
         known = list(self._last)
-        linked = match(np.array([self._last[t][2] for t in known]).reshape(-1, 4), boxes)
+        before = np.array([self._last[t][2][:4] for t in known]).reshape(-1, 4)
+        linked = match(before, boxes[:, :4])
         owners = {column: known[row] for row, column in linked}
         for column, box in enumerate(boxes):
             track = owners.get(column)
             if track is None:
                 track, self.tracks = self.tracks, self.tracks + 1
             else:
-                _, before, start = self._last[track]
-                for between in range(before + 1, frame):
-                    part = (between - before) / (frame - before)
+                _, at, start = self._last[track]
+                for between in range(at + 1, frame):
+                    part = (between - at) / (frame - at)
                     found.append(Sighting(between, track, start + part * (box - start)))
             found.append(Sighting(frame, track, box))
             self._last[track] = (self.steps, frame, box)

@@ -1,0 +1,228 @@
+"""MoveNet MultiPose: up to six persons in a frame, 17 joints each, in plain torch.
+
+A CenterNet on MobileNetV2 with a feature pyramid (Google, "MoveNet.MultiPose" model card, 2021;
+Zhou et al. 2019, "Objects as Points", section 6.2 for the decoding). The network is read from the
+TensorFlow.js graph of the published weights; its decoding, which the graph does for one picture, is
+done here for a batch.
+
+Legend: n frames, H, W a frame's size, h, w that of the heat maps, P persons, K = 17 joints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from model.contract.files import sha256_of
+from pipeline.features.motion.body25 import COCO
+from pipeline.weights.table import find
+
+WEIGHTS = "movenet_multipose"
+LONG_SIDE_PX = 256
+"""The frame's longer side as the network sees it: what the model card asks for."""
+MULTIPLE_PX = 32
+"""The network halves its input five times: shorter sides are filled up to a multiple of this."""
+STRIDE_PX = 4
+PERSONS = 6
+NEAR = 0.3
+"""How far from its regressed place a joint's peak may be: the variance of a Gaussian, in shorter
+sides of the heat map (a constant of the published graph)."""
+SURE = 0.127
+"""A joint below this does not count for a person's score (a constant of the published graph)."""
+MIN_PERSON = 0.15
+"""A person less sure than this is nobody: its score is the mean of its joints' times its centre's,
+and so far below a detector's. On the project's real clips nobody else reaches it, and no dancer is
+lost (docs/results/poses.md)."""
+_PREFIX = "StatefulPartitionedCall/"
+_OUTPUTS = tuple(
+    _PREFIX + name
+    for name in (
+        "Sigmoid",
+        "box_scale_0/conv2d_5/BiasAdd",
+        "box_offset_0/conv2d_6/BiasAdd",
+        "kpt_regress_0/conv2d_8/BiasAdd",
+        "Sigmoid_1",
+        "kpt_offset_0/conv2d_9/BiasAdd",
+    )
+)
+"""Persons' centres, sizes and their centres' offsets; joints by the centre, joints' heat maps and
+offsets."""
+
+
+@dataclass
+class MoveNet:
+    """Persons and their joints in complete frames: an estimator, and a detector that has joints.
+
+    Args:
+        weights: `movenet_multipose` (from the weights folder), a path of its JSON file, the weights
+            beside it, or, of a detector, `movenet`.
+        precision: `float32` or `bf16` (autocast).
+        batch: frames per forward pass.
+    """
+
+    WEIGHTS: ClassVar[str] = WEIGHTS
+    INPUT: ClassVar[Literal["frames"]] = "frames"
+
+    weights: str = WEIGHTS
+    precision: str = "float32"
+    batch: int = 4
+    device: str = ""
+    names: tuple[str, ...] = COCO
+    input_px: tuple[int, int] = (LONG_SIDE_PX, LONG_SIDE_PX)
+    _net: Any = field(default=None, repr=False)
+
+    def check(self) -> None:
+        """Raise FileNotFoundError or ValueError, saying what to do, where it cannot be used."""
+        _load(self.weights)
+
+    def weights_id(self) -> str:
+        """Return what identifies the weights in a result's key: a hash of their file."""
+        return sha256_of(_path(self.weights).with_suffix(".bin"))
+
+    def setup(self) -> None:
+        """Load the weights and move the network to its device."""
+        import torch
+
+        torch.set_num_threads(1)
+        self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._net = _load(self.weights).eval().requires_grad_(False).to(self.device)
+
+    def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
+        """Return for each RGB frame, uint8 (n, H, W, 3), its persons, float32 (P, 5 + 3 K).
+
+        A row is x0, y0, x1, y1, score, then x, y and score of each joint, in px of the frame; the
+        surest person first.
+        """
+        found: list[np.ndarray] = []
+        for start in range(0, len(frames), self.batch):
+            found += self._some(frames[start : start + self.batch])
+        return found
+
+    def _some(self, frames: np.ndarray) -> list[np.ndarray]:
+        import torch
+
+        pictures, scale = fit(frames)
+        full = np.zeros((self.batch, *pictures.shape[1:]), dtype=np.uint8)
+        full[: len(pictures)] = pictures  # a result must not depend on how frames were grouped
+        autocast = torch.autocast(
+            self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16"
+        )
+        with torch.inference_mode(), autocast:
+            x = torch.from_numpy(full).to(self.device).permute(0, 3, 1, 2).float()
+            heads = [head[: len(frames)].float() for head in self._net(x)]
+        with torch.inference_mode():
+            persons = decode(*heads).cpu().numpy()
+        height, width = frames.shape[1:3]
+        found = []
+        for rows in persons:
+            rows = rows[rows[:, 4] >= MIN_PERSON]
+            places = np.concatenate([rows[:, :4].reshape(-1, 2, 2), joints_of(rows)[..., :2]], 1)
+            places = (places * STRIDE_PX + 0.5) / scale - 0.5
+            rows[:, :4] = np.clip(
+                places[:, :2].reshape(-1, 4), -0.5, [width - 0.5, height - 0.5] * 2
+            )
+            joints_of(rows)[..., :2] = places[:, 2:]
+            found.append(rows)
+        return found
+
+
+def joints_of(rows: np.ndarray) -> np.ndarray:
+    """Return a view of the joints (P, K, 3) of persons (P, 5 + 3 K)."""
+    return rows[:, 5:].reshape(len(rows), -1, 3)
+
+
+def fit(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames (n, H, W, 3) as the network sees them, and px of it per px of a frame, (x, y).
+
+    The longer side becomes LONG_SIDE_PX; black columns or rows fill the shorter one up.
+    """
+    import cv2
+
+    height, width = frames.shape[1:3]
+    scale = LONG_SIDE_PX / max(height, width)
+    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    out = np.zeros((len(frames), _filled(high), _filled(wide), 3), dtype=np.uint8)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    for small, frame in zip(out, frames, strict=True):
+        small[:high, :wide] = cv2.resize(frame, (wide, high), interpolation=how)
+    return out, np.array([wide / width, high / height])
+
+
+def decode(centres: Any, sizes: Any, offsets: Any, regressed: Any, heat: Any, nudges: Any) -> Any:
+    """Return float32 (n, 6, 5 + 3 K) of the network's heads, each (n, C, h, w), in their cells.
+
+    A person is a peak of `centres`. Each of its joints is the place of the joint's heat map that is
+    hottest when weighted by a Gaussian about where the centre expects it, inside the person's box.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    high, wide = centres.shape[2:]
+    kinds = heat.shape[1]
+    peaks = centres * (centres == F.max_pool2d(centres, 5, 1, 2))
+    surest, at = peaks.flatten(1).topk(PERSONS)  # (n, 6)
+    row, column = torch.div(at, wide, rounding_mode="floor").float(), (at % wide).float()
+
+    def there(head: Any) -> Any:
+        """Return a head's values at the centres, (n, 6, C)."""
+        return (
+            head.flatten(2).transpose(1, 2).gather(1, at[..., None].expand(-1, -1, head.shape[1]))
+        )
+
+    size, offset = there(sizes).clamp(min=0), there(offsets)
+    middle = torch.stack([row, column], -1) + offset
+    most = torch.tensor([high, wide], device=at.device).float()
+    low = (middle - size / 2).clamp(min=0).minimum(most)
+    top = (middle + size / 2).clamp(min=0).minimum(most)
+
+    expected = (
+        there(regressed).unflatten(-1, (kinds, 2)) + torch.stack([row, column], -1)[:, :, None]
+    )
+    rows = torch.arange(high, device=at.device).float()
+    columns = torch.arange(wide, device=at.device).float()
+    # The Gaussian and the box are products of one part along the rows and one along the columns.
+    variance = NEAR * min(high, wide)
+    part_y = torch.exp(-((rows - expected[..., :1]) ** 2) / variance)  # (n, 6, K, h)
+    part_x = torch.exp(-((columns - expected[..., 1:]) ** 2) / variance)
+    part_y = part_y * ((rows >= low[:, :, :1]) & (rows < top[:, :, :1]))[:, :, None]
+    part_x = part_x * ((columns >= low[:, :, 1:]) & (columns < top[:, :, 1:]))[:, :, None]
+    weighted = heat[:, None] * part_y[..., None] * part_x[..., None, :]  # (n, 6, K, h, w)
+    best = weighted.flatten(3).argmax(-1)  # (n, 6, K)
+    # The graph takes the score from whoever of the six that place suits best.
+    score = weighted.amax(1).flatten(2).gather(2, best.transpose(1, 2)).transpose(1, 2)
+    y, x = torch.div(best, wide, rounding_mode="floor").float(), (best % wide).float()
+    nudge = nudges.unflatten(1, (kinds, 2)).flatten(3)  # (n, K, 2, h w)
+    nudge = nudge.gather(3, best.transpose(1, 2)[:, :, None].expand(-1, -1, 2, -1))
+    nudge = nudge.permute(0, 3, 1, 2)  # (n, 6, K, 2)
+    joints = torch.stack([x + nudge[..., 1], y + nudge[..., 0], score], -1)
+
+    sure = score > SURE
+    person = surest * (score * sure).sum(-1) / sure.sum(-1).clamp(min=1)
+    box = torch.cat([low.flip(-1), top.flip(-1)], -1)
+    return torch.cat([box, person[..., None], joints.flatten(2)], -1)
+
+
+def _filled(side_px: int) -> int:
+    return -(-side_px // MULTIPLE_PX) * MULTIPLE_PX
+
+
+def _path(weights: str) -> Path:
+    """Return the JSON file that `weights` names, or raise an error that says how to get it."""
+    if weights in ("", WEIGHTS, "movenet"):
+        return find(WEIGHTS).with_suffix(".json")
+    path = Path(weights)
+    if path.suffix != ".json" or not path.is_file():
+        raise FileNotFoundError(
+            f"--pose-weights {weights}: no such file; expected the path of a .json, its .bin "
+            f"beside it, or {WEIGHTS}"
+        )
+    return path
+
+
+def _load(weights: str) -> Any:
+    from pipeline.features.pose.tfjs import Graph
+
+    return Graph(_path(weights), _OUTPUTS)
