@@ -2,7 +2,7 @@
 
     python benchmarks/real_poses.py found CLIP…      people and joints in each clip, as a build has
     python benchmarks/real_poses.py cost CLIP…       CPU-ms a frame and a person, of each network
-    python benchmarks/real_poses.py picture CLIP… --out docs/results/real_poses.jpg
+    python benchmarks/real_poses.py picture CLIP… --out FILE.png     skeletons over frames
 
 Weights: `pipeline weights fetch movenet_multipose blazepose_full blazepose_heavy`.
 """
@@ -150,7 +150,7 @@ def picture(clips: list[Path], out: Path, columns: int = 5) -> None:
             spare = [300 - tile.shape[0], 260 - tile.shape[1]]
             tiles.append(np.pad(tile, ((0, spare[0]), (0, spare[1]), (0, 0)), constant_values=24))
         rows.append(np.hstack(tiles))
-    cv2.imwrite(str(out), np.vstack(rows)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
+    cv2.imwrite(str(out), np.vstack(rows)[..., ::-1])
 
 
 def _draw(image: np.ndarray, body: np.ndarray) -> None:
@@ -176,7 +176,7 @@ def main() -> None:
     )
     parser.add_argument("what", choices=["found", "cost", "picture"])
     parser.add_argument("clips", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/real_poses.jpg"))
+    parser.add_argument("--out", type=Path, default=Path("real_poses.png"))
     options = parser.parse_args()
     if options.what == "picture":
         picture(options.clips, options.out)

@@ -183,9 +183,10 @@ def decode(points: Any, heat: Any) -> Any:
 
     Visibility alone is no score to be compared with other estimators': legs that are guessed, and
     joints in a crowd, have 0.5 and more of it. The score is visibility x presence x the heat map's
-    maximum at the place. On the five real clips, of the joints that MoveNet is sure of (0.3), those
-    whose score is 0.5 or more lie within a quarter of the trunk of MoveNet's in 94 to 100 of 100
-    cases, those between 0.2 and 0.5 in 62 to 83, those below 0.2 in about 50 (docs/results).
+    maximum at the place. Of the joints that MoveNet is sure of (0.3) on the
+    five real clips, those of a score of 0.5 and more lie within a quarter of the trunk of MoveNet's
+    in 83 to 100 of 100 cases, those of 0.2 to 0.5 in 64 to 79, those below in 40 to 81, most of
+    them about 50 (docs/reference/features.md).
 
     Args:
         points: (n, 195, 1, 1): x, y, z in px, logits of visibility and presence, of 39 points.
