@@ -50,6 +50,9 @@ class LogMel(nn.Module):
     Frames, bands and floor are MelGAN's (Kumar et al. 2019), which the paper builds on.
     """
 
+    filters: Tensor
+    window: Tensor
+
     def __init__(self, n_fft: int = 1024, hop: int = 256, bands: int = 80) -> None:
         super().__init__()
         self.n_fft, self.hop = n_fft, hop

@@ -69,7 +69,7 @@ def partners(clips: Sequence[Clip], seed: int) -> np.ndarray | None:
 
 
 def exchanged(
-    sounds: Sequence[np.ndarray], partner: Sequence[int], clips: Sequence[Clip]
+    sounds: Sequence[np.ndarray], partner: np.ndarray, clips: Sequence[Clip]
 ) -> list[np.ndarray]:
     """Return for each clip its partner's sound, as long as the clip."""
     return [_fit(sounds[j], clip.audio) for j, clip in zip(partner, clips, strict=True)]

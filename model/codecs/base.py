@@ -83,7 +83,10 @@ class Codec(Protocol):
 class LatentCodec(Codec, Protocol):
     """A codec whose decoder a generator can be trained through, as D2M-GAN's is."""
 
-    emb_width: int
+    @property
+    def emb_width(self) -> int:
+        """C, the width of an entry."""
+        ...
 
     def codebook(self, level: str) -> Tensor:
         """Return the entries (K, C), float32."""

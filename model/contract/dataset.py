@@ -177,8 +177,8 @@ def with_layout(fields: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any
     spec = fields.get(MOTION)
     if not isinstance(spec, dict):
         return dict(fields)
-    layout = {"BODY_25": "body25"}.get(spec.get("layout"), spec.get("layout"))
-    layout = layout or LAYOUTS.get(spec.get("kind"))
+    layout = spec.get("layout", "")
+    layout = {"BODY_25": "body25"}.get(layout, layout) or LAYOUTS.get(spec.get("kind", ""))
     return {**fields, MOTION: {**spec, "layout": layout} if layout else spec}
 
 
@@ -245,7 +245,9 @@ def _check(dataset: Dataset) -> None:
 
 def _fits(record: Any, what: str) -> None:
     """Raise ValueError where a field of a record is not of the type that it is declared with."""
-    kinds = {"str": str, "int": int, "list[str]": list, "list[int]": list, "dict": dict}
+    kinds: dict[str, type[Any]] = {
+        "str": str, "int": int, "list[str]": list, "list[int]": list, "dict": dict,
+    }  # fmt: skip
     for one in fields(record):
         value = getattr(record, one.name)
         kind = kinds[one.type if one.type in kinds else one.type.partition("[")[0]]

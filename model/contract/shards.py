@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -26,7 +26,8 @@ class TarWriter:
 
     def __init__(self, file: BinaryIO) -> None:
         self._hash = _HashingFile(file)
-        self._tar = tarfile.open(fileobj=self._hash, mode="w|", format=tarfile.USTAR_FORMAT)
+        stream = cast(BinaryIO, self._hash)  # all that tarfile does with a stream is to write
+        self._tar = tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT)
         self.segments = 0
 
     def add(self, key: str, members: Mapping[str, bytes]) -> None:
@@ -64,7 +65,8 @@ def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """
     size_bytes = path.stat().st_size
     seen: set[str] = set()
-    key, members = "", {}
+    key = ""
+    members: dict[str, bytes] = {}
     try:
         with tarfile.open(path, mode="r|") as tar:
             for info in tar:
@@ -85,7 +87,9 @@ def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
                     key, members = name, {}
                 if suffix in members:
                     raise ValueError(f"{path.name}: member {info.name!r} stands twice")
-                members[suffix] = tar.extractfile(info).read()
+                content = tar.extractfile(info)
+                assert content is not None, "a plain file has content"
+                members[suffix] = content.read()
     except tarfile.TarError as error:
         raise ValueError(f"{path}: truncated or invalid tar after key {key!r}: {error}") from None
     if members:

@@ -33,4 +33,4 @@ def check_shards(source: Source) -> None:
         for shard in shards
     ]
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(lambda pair: check_whole(*pair, again=AGAIN), wanted))
+        list(pool.map(lambda pair: check_whole(pair[0], pair[1], again=AGAIN), wanted))

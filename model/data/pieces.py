@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+Features = TypeVar("Features")
 Row = tuple[dict[str, Any], dict[str, np.ndarray]]
 """A segment as read: its JSON, and its features by suffix."""
 
@@ -61,8 +62,10 @@ def join(video_id: str, rows: list[Row], suffixes: list[str]) -> Iterator[Piece]
         )
 
 
-def runs(rows: list[Row]) -> Iterator[list[Row]]:
-    """Cut (meta, arrays) rows, sorted by segment, where the next segment is not the next number."""
+def runs(
+    rows: list[tuple[dict[str, Any], Features]],
+) -> Iterator[list[tuple[dict[str, Any], Features]]]:
+    """Cut (JSON, features) rows, sorted by segment, where the next is not the next number."""
     start = 0
     for i in range(1, len(rows) + 1):
         if i == len(rows) or rows[i][0]["segment"] != rows[i - 1][0]["segment"] + 1:

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Container, Iterator
 from functools import cache
 from tokenize import TokenError
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def read_tar(path: Location, wanted: Container[int] | None = None) -> Iterator[R
 
     try:
         with open_binary(path) as file:
-            mode = "r:" if file.seekable() else "r|"
+            mode: Literal["r:", "r|"] = "r:" if file.seekable() else "r|"
             with tarfile.open(fileobj=file, mode=mode, bufsize=STREAM_BYTES) as tar:
                 try:
                     yield from group_by_keys(_members(tar, str(path), wanted))
@@ -58,7 +58,8 @@ def read_tar(path: Location, wanted: Container[int] | None = None) -> Iterator[R
 def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> Iterator[Raw]:
     key, number = None, -1
     while (info := tar.next()) is not None:
-        tar.members.clear()  # tarfile would keep a record of every member it has passed
+        # tarfile would keep a record of every member it has passed; its stub has no such list.
+        tar.members.clear()  # type: ignore[attr-defined]
         if not info.isreg() or info.issparse() or "/" in info.name or info.size < 0:
             raise tarfile.ReadError(
                 f"member {info.name!r} is no plain file in the tar's own folder"

@@ -129,7 +129,8 @@ class Source:
                 )
             arrays[level] = codes.astype(np.int64)
         if self.inputs is not None and GENRE in self.inputs:
-            arrays[GENRE] = np.int64(genre_index(meta_of(raw, url).get("genre"), f"{url}: {key}"))
+            genre = genre_index(meta_of(raw, url).get("genre"), f"{url}: {key}")
+            arrays[GENRE] = np.array(genre, np.int64)
         return key, arrays
 
     def collate(self, raws: list[Raw]) -> Batch:

@@ -8,7 +8,7 @@ where a run stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -134,7 +134,7 @@ class TrainingStream:
 
 def training_batches(
     stream: TrainingStream, workers: int, pin: bool, timeout_s: float = 60.0
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Iterate over the stream's batches of B segments, decoding in `workers` processes (0: here).
 
     Raises ValueError and OSError, naming the file, where the shards are not as dataset.json says,

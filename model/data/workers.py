@@ -12,7 +12,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import cycle
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -40,7 +40,7 @@ def in_turn(
     workers: int,
     timeout_s: float,
     prepare: Callable[[T], T] | None = None,
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Yield in turn what `make(turn, workers)` gives in each worker, after `prepare` in a thread.
 
     Raises what of `KNOWN` a worker raises, and OSError, in words, where one ends in another way, or
@@ -74,7 +74,9 @@ def end_with_parent() -> None:
     """End this process when the one that started it is gone, even if that was killed."""
 
     def watch() -> None:
-        wait([parent_process().sentinel])
+        parent = parent_process()
+        assert parent is not None, "a process that no other has started"
+        wait([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -166,6 +168,7 @@ def _ended(process: BaseProcess) -> str:
     """Say how a worker ended, and what to do."""
     process.join()
     code, who = process.exitcode, f"{process.name} (process {process.pid}), which reads the data,"
+    assert code is not None, "it has ended"
     if code == -signal.SIGKILL:
         return (
             f"{who} was killed (SIGKILL), as the system does where memory runs out; give more "

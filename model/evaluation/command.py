@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from model.contract.exit_codes import UsageError
 from model.contract.kinds import BASELINES, MEASURES
@@ -77,10 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
     against = load(arguments.against, arguments.split) if arguments.against else None
     if arguments.shards is not None:
         given = vars(arguments)
-        values = {name: given[name] for name in EvaluateOptions.__dataclass_fields__}
-        options = EvaluateOptions(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        )
+        values: dict[str, Any] = {f.name: given[f.name] for f in fields(EvaluateOptions)}
+        values |= {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
+        options = EvaluateOptions(**values)
         checkpoint, device = f"{arguments.checkpoint}.pt", device_of(arguments.device)
         trained = load_run(arguments.run_folder, checkpoint, arguments.codec, device)
         found = evaluate(trained, arguments.shards, options)

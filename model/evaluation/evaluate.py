@@ -126,7 +126,7 @@ def evaluate(
         played.append(Music(music.name, [music.audio[i] for i in shown]))
         if music.name == run.name:
             sets = {"codes": scores["of codes"].astype(np.uint16)}
-            if embedding is not None:
+            if scorer.patches is not None:
                 sets |= {"patches": scores["patches"], "truth": scorer.patches}
     if not options.alone and "shuffled pairing" not in scored:
         notes.append("one song has more than half of the clips: no rows of other songs' music")
@@ -160,7 +160,8 @@ def evaluate(
     write_page(folder, found, [clips[i] for i in shown], played)
     text = json.dumps(found, indent=1, allow_nan=False) + "\n"
     with atomic_file(folder / SETS) as file:
-        np.savez_compressed(file, **sets)
+        # The stub takes the names of arrays for that of an option, `allow_pickle`.
+        np.savez_compressed(file, **sets)  # type: ignore[arg-type]
     write_atomic(folder / NAME, text.encode())
     return found
 

@@ -87,9 +87,9 @@ class Scorer:
         found = _columns([self._of_clip(i, audio) for i, audio in enumerate(music.audio)])
         segments = self._cut(music.audio)
         found |= _columns([self._of_segment(i, audio) for i, audio in enumerate(segments)])
-        if self.patches is not None:
-            found["patches"] = self._embed(segments)
-            features = found["patches"].mean(1)
+        patches = self._embed(segments)
+        if patches is not None and self.patches is not None:
+            found["patches"], features = patches, patches.mean(1)
             found["kl"] = paired_kl(self.patches.mean(1), features)
             found |= self._genre(features)
         if music.codes is not None:
@@ -152,7 +152,9 @@ class Scorer:
         return {"cover": found["cover"], "hit": found["hit"], **later, **added}
 
     def _genre(self, features: np.ndarray) -> Scores:
-        if self.database is None or not set(self.genres) & set(GENRES):
+        if self.embedding is None or self.database is None:
+            return {}
+        if not set(self.genres) & set(GENRES):
             return {}
         right = genre_right(
             self.database, features, self.genres, self.samples, self.embedding.name,
@@ -182,15 +184,19 @@ def set_figures(
         "hsd": (scores["hit"], lambda x, _: spread(x)),
         "loris_f1": (both, lambda x, _: loris_summary(x[:, 0], x[:, 1])["f1"]),
     }
-    if "patches" in scores and len(both) > 1:
-        for name, distance in (("frechet", frechet), ("feature_kl", feature_kl)):
-            found[name] = (
-                scores["patches"],
-                lambda x, at, of=distance: of(np.vstack(truth[at]), np.vstack(x)),
-            )
+    if "patches" in scores and truth is not None and len(both) > 1:
+        found["frechet"] = (scores["patches"], _distance(frechet, truth))
+        found["feature_kl"] = (scores["patches"], _distance(feature_kl, truth))
     if "of codes" in scores:
         found["perplexity"] = (scores["of codes"], lambda x, _: perplexity(x, bins))
     return found
+
+
+def _distance(
+    of: Callable[[np.ndarray, np.ndarray], float], truth: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], float]:
+    """Return how far patches (S, P, D) are from the true ones of the same segments."""
+    return lambda x, at: of(np.concatenate(truth[at]), np.concatenate(x))
 
 
 def plain(summary: dict[str, Interval]) -> dict[str, dict[str, float | None]]:

@@ -103,10 +103,10 @@ def compared(
         figures, other = (set_figures(s, sets_a.get("truth"), a["bins"]) for s in (ours, theirs))
         for name in (name for name in figures if name in other):
             (x, statistic), (y, _) = figures[name], other[name]
-            found, p = set_difference(x, y, statistic, a["segment_songs"])
-            if np.isnan(found.value):
+            apart, p = set_difference(x, y, statistic, a["segment_songs"])
+            if np.isnan(apart.value):
                 continue
-            lines.append(_difference(measures[name], found.value, found.low, found.high, "–", p))
+            lines.append(_difference(measures[name], apart.value, apart.low, apart.high, "–", p))
     notes += ["p: two-sided, by exchanging the two runs' songs; of twenty scores that do not "
               "differ, one is below 0.05 by chance"]  # fmt: skip
     table = f"{a['run']} − {b['run']}\n\n{markdown(lines)}"
@@ -167,7 +167,7 @@ def _tables(
     evaluations: Sequence[Evaluation],
     tables: Mapping[str, Sequence[Row]],
     full: Row,
-    others: Sequence[Sequence[str]],
+    others: Sequence[list[str]],
 ) -> list[str]:
     finetuned = any(e["finetuned"] for e in evaluations)
     held: dict[str, dict[str, list[Evaluation]]] = {}
@@ -190,9 +190,9 @@ def _tables(
     if extra:
         lines = [["row", "ours, high", "ours, low"]]
         for name, runs in sorted(extra.items()):
-            others = [e for level, found in runs.items() if level not in ("high", "low")
-                      for e in found]  # fmt: skip
-            high = [*runs.get("high", ()), *others]
+            unnamed = [e for level, found in runs.items() if level not in ("high", "low")
+                       for e in found]  # fmt: skip
+            high = [*runs.get("high", ()), *unnamed]
             lines.append([name, _ours(high), _ours(runs.get("low", ()))])
         blocks.append(f"**Not in the paper**\n\n{markdown(lines)}")
     return blocks

@@ -64,7 +64,7 @@ def read_training(
             closer = apart < least
             least[closer], music[closer] = apart[closer], audio
     database = None
-    if features:
+    if embedding is not None and features:
         database = Database(
             np.stack(features), tuple(genres), tuple(songs), source.samples, embedding.name
         )

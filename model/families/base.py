@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +24,16 @@ from model.runtime.checkpoint import Parts
 from model.runtime.settings import Settings
 from model.training.config import RunConfig
 
+C = TypeVar("C", bound=RunConfig)
+
 
 @dataclass(frozen=True)
 class NoOptions(Settings):
     """The options of a family whose generation has none."""
 
 
-class Model(ABC):
-    """A model of one family, for one data set's inputs and one codec.
+class Model(ABC, Generic[C]):
+    """A model of one family, for one data set's inputs and one codec; C is its settings' type.
 
     `network` holds the weights that generate; what only training needs is made by `start_training`.
     """
@@ -50,7 +52,7 @@ class Model(ABC):
     best: ClassVar[str] = "val/mel"
     """The figure of validation whose least value marks the best checkpoint."""
 
-    config: Any
+    config: C
     inputs: Inputs
     codec: Codec
     device: torch.device
@@ -58,19 +60,19 @@ class Model(ABC):
 
     @classmethod
     @abstractmethod
-    def levels_of(cls, config: Any) -> tuple[str, ...]:
+    def levels_of(cls, config: C) -> tuple[str, ...]:
         """Return the codec's levels that are read and made; the last is what is heard."""
 
     @classmethod
     @abstractmethod
-    def inputs_of(cls, config: Any, dataset: Dataset) -> Inputs:
+    def inputs_of(cls, config: C, dataset: Dataset) -> Inputs:
         """Return the inputs that the data set has and the configuration uses.
 
         Raises ValueError where nothing is left to generate from.
         """
 
     @abstractmethod
-    def __init__(self, config: Any, inputs: Inputs, codec: Codec, device: torch.device) -> None:
+    def __init__(self, config: C, inputs: Inputs, codec: Codec, device: torch.device) -> None:
         """Make the network. Random numbers come from torch's global generator, seeded before."""
 
     @abstractmethod
@@ -108,7 +110,7 @@ class Model(ABC):
         """Return all modules that are trained; several processes begin with the same weights."""
         return [self.network]
 
-    def measure_inputs(self, name: str, values: Tensor) -> None:  # noqa: B027
+    def measure_inputs(self, name: str, values: Tensor) -> None:
         """Take mean and deviation of an input from values (segments, T, D), where it is of use."""
 
     def wants_measures(self) -> list[str]:

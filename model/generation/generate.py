@@ -84,6 +84,7 @@ def generate(
     out = Path(out)
     if video is not None:
         return _for_video(run, Path(video), out, genre, denoised, chosen)
+    assert shards is not None, "given where no video is"
     return _for_split(run, to_location(shards), out, split, genre, denoised, chosen)
 
 
@@ -174,7 +175,7 @@ def inputs_of_piece(run: Run, piece: Piece, count: int) -> dict[str, Tensor]:
 
 
 def read_pieces(
-    root: Path, run: Run, dataset: Dataset, split: str, genre: str = ""
+    root: Location, run: Run, dataset: Dataset, split: str, genre: str = ""
 ) -> Iterator[Piece]:
     """Yield the split's videos, each once its last segment is read, cut where a segment is missing.
 
@@ -202,7 +203,7 @@ def read_pieces(
                     yield replace(piece, genre=genre or piece.genre)
 
 
-def check_features(root: Path, run: Run, dataset: Dataset) -> list[str]:
+def check_features(root: Location, run: Run, dataset: Dataset) -> list[str]:
     """Return the members the generator reads; ValueError where the shards' are of another kind."""
     suffixes = [name for name in run.model.inputs.names if name != GENRE]
     if window_samples(dataset.window_s) != run.dataset.samples:

@@ -88,7 +88,8 @@ def balanced_orders(
         return -len({tuple(order) for order in drawn} - given), repeats(drawn)
 
     while len(orders) < raters:
-        orders += min((group(len(orders)) for _ in range(DRAWS)), key=flaws)
+        best = min((group(len(orders)) for _ in range(DRAWS)), key=flaws)
+        orders += best
         given |= set(map(tuple, orders))
     return orders
 
@@ -100,7 +101,8 @@ def in_turn(rows: list[list[int]], rng: random.Random) -> list[list[int]] | None
     """
     for draw in range(2 * DRAWS):
         first = rows[:1] if draw < DRAWS else []
-        drawn, left = [], first + rng.sample(rows[len(first) :], len(rows) - len(first))
+        drawn: list[list[int]] = []
+        left = first + rng.sample(rows[len(first) :], len(rows) - len(first))
         while left:
             fits = (i for i, row in enumerate(left) if not drawn or row[0] != drawn[-1][-1])
             if (place := next(fits, None)) is None:

@@ -40,8 +40,10 @@ within it that are read by name."""
 
 UNFIT = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 """What torch raises for content that is not as it expects it."""
-DAMAGED = (*UNFIT, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, EOFError, OverflowError)
-DAMAGED += (OSError, MemoryError, struct.error)
+DAMAGED = (
+    *UNFIT, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, EOFError, OverflowError,
+    OSError, MemoryError, struct.error,
+)  # fmt: skip
 
 
 class Restorable(Protocol):

@@ -21,8 +21,7 @@ import difflib
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -205,9 +204,10 @@ def _merged(
         raise ValueError(
             f"{source}: {name} is {short_repr(given)}; expected {item} names and numbers"
         )
-    merged = dict(held)
+    assert declared.default_factory is not MISSING, "no dict can be a default"
+    names, merged = declared.default_factory(), dict(held)
     for key, value in given.items():
-        _known(key, declared.default_factory(), item, source)
+        _known(key, names, item, source)
         merged[key] = _typed(f"{name}.{key}", value, float, source)
     return merged
 
@@ -219,7 +219,6 @@ def _replace(config: S, changes: Mapping[str, Any], source: str) -> S:
         raise ValueError(f"{source}: {error}") from None
 
 
-@cache
 def _kinds(kind: type[Settings]) -> dict[str, Any]:
     """Return the type of each setting; TypeError for one that no file could give."""
     hints = get_type_hints(kind)

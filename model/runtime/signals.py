@@ -46,8 +46,8 @@ def stop_requested(again: bool = True) -> Iterator[Stop]:
     try:
         yield event
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for caught, handler in before.items():
+            signal.signal(caught, handler)
 
 
 def next_unless(stop: Stop, items: Iterator[T]) -> T | None:

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from model.audio import LogMel, mel_loss, wave_loss
-from model.codecs.base import Codec, load_codec
-from model.codecs.jukebox import VQVAE, find_weights, read_weights, write_weights
+from model.codecs.base import load_codec
+from model.codecs.jukebox import VQVAE, JukeBoxCodec, find_weights, read_weights, write_weights
 from model.codecs.jukebox.weights import Weights
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
@@ -67,7 +67,7 @@ class State:
 
     config: SynthesizerConfig
     dataset: Dataset
-    codec: Codec
+    codec: JukeBoxCodec
     parent: Weights
     device: torch.device
     decoder: nn.Module
@@ -81,8 +81,9 @@ class State:
 
 
 def build(
-    config: SynthesizerConfig, dataset: Dataset, codec: Codec, parent: Weights, device: torch.device
-) -> State:
+    config: SynthesizerConfig, dataset: Dataset, codec: JukeBoxCodec, parent: Weights,
+    device: torch.device,
+) -> State:  # fmt: skip
     """Make the state of step 0: the codec's decoder, and an adversary from the seed."""
     torch.manual_seed(config.seed)
     decoder = copy.deepcopy(codec.decoder(config.level)).requires_grad_(True).train()
@@ -131,7 +132,8 @@ def judged(config: SynthesizerConfig, step: int, samples: int) -> slice:
 
 def decoder_losses(state: State, real: Tensor, fake: Tensor, part: slice) -> dict[str, Tensor]:
     """Return the losses that have a weight, by name; `real` and `fake` are sound (B, N)."""
-    weights, losses = state.config.weights, {}
+    weights = state.config.weights
+    losses: dict[str, Tensor] = {}
     if weights["adversarial"] or weights["feature"]:
         hinge, matching = state.adversary.losses(real[:, None, part], fake[:, None, part])
         losses |= {"adversarial": hinge, "feature": matching}
@@ -270,12 +272,14 @@ class FineTuning(TrainingRun):
 
     def validate_first(self) -> None:
         """Measure the decoder as it came: what later ones have to better."""
+        assert self.val is not None, "asked for only where there is a split"
         values = validate(self.state, self.val)
         self.log.scalars(0, values)
         self.progress.validated(0, values)
         self.state.first_mel = self.state.best_mel = values["val/mel"]
 
     def validate(self) -> None:
+        assert self.val is not None, "without a split, val_every is 0"
         values = validate(self.state, self.val)
         if values["val/mel"] < self.state.best_mel:
             self.state.best_mel = values["val/mel"]
@@ -311,7 +315,9 @@ def finetune(
     source = open_source(root, dataset, "train", codec, [config.level], inputs=())
     config = replace(config, batch_size=min(config.batch_size, source.segments))
     val = replace(source, split="val") if dataset.segments("val") else None
-    state = build(config, dataset, codec, read_weights(find_weights(named)[0]), device)
+    parent = read_weights(find_weights(named)[0])
+    assert isinstance(codec, JukeBoxCodec), "so are all that have such a file"
+    state = build(config, dataset, codec, parent, device)
     if resume:
         restore(state, run)
     else:  # of a run that was stopped before its first checkpoint

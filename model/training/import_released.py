@@ -11,6 +11,7 @@ from model.contract.dataset import load_dataset
 from model.contract.kinds import D2M_GAN
 from model.data.source import codes_of
 from model.families.d2m_gan.config import Config
+from model.families.d2m_gan.paper import ReferenceGenerator
 from model.families.d2m_gan.released_weights import load_released
 from model.runtime.checkpoint import LAST
 from model.training.state import build, check_window, choose_codec, save
@@ -36,5 +37,7 @@ def import_released(
     check_window(config, dataset, root)
     codes_of(dataset, codec.codes_id, root)
     state = build(D2M_GAN, config, dataset, codec, torch.device("cpu"))
-    load_released(state.model.network, motion, rest)
+    network = state.model.network
+    assert isinstance(network, ReferenceGenerator), "arch is paper"
+    load_released(network, motion, rest)
     save(state, run)

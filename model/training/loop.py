@@ -110,10 +110,10 @@ def prepare(
     """
     dataset = load_dataset(root)
     check_window(config, dataset, root)
-    source = choose_codec(dataset, codec_source or config.codec or None, root)
+    named = choose_codec(dataset, codec_source or config.codec or None, root)
     kind = FAMILIES.get(family)
     levels = kind.levels_of(config)
-    codec = load_codec(source, levels, device)
+    codec = load_codec(named, levels, device)
     check_begun(run / LAST, resume)
     inputs = kind.inputs_of(config, dataset).names
     source = open_source(root, dataset, "train", codec, levels, inputs)

@@ -52,6 +52,8 @@ def nearest(rows: Tensor, codebook: Tensor) -> Tensor:
 class Codebook(nn.Module):
     """K entries of width C, a buffer: they are learnt by averaging, not by gradient."""
 
+    k: Tensor
+
     def __init__(self, l_bins: int, emb_width: int) -> None:
         super().__init__()
         self.register_buffer("k", torch.zeros(l_bins, emb_width))

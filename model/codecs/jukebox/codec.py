@@ -219,7 +219,7 @@ def random_codec(
                     weight.zero_()
             for index in model.levels:
                 audio = torch.randn(1, hparams.l_bins * hparams.hop(index)) * 0.3
-                last = model.encoder(index).level_blocks[-1].model[-1].weight
+                last = model.encoder(index).last.weight
                 last /= model.encoder(index)(audio).std((0, 2))[:, None, None]
                 latents = model.encoder(index)(audio)
                 model.codebook(index).k.copy_(latents[0].T[torch.randperm(latents.shape[2])])

@@ -19,6 +19,9 @@ from model.runtime.signals import Interrupted, next_unless, stop_requested
 if TYPE_CHECKING:
     from model.contract.storage import Location
 
+    Job = tuple[CodecConfig, str, Path | None, Location | None, Path, bool]
+    """The arguments of `train_level`: settings, level, music, shards, folder, whether to resume."""
+
 LOWER = "lower batch or crop_samples (--set KEY=VALUE)"
 """What takes less memory."""
 
@@ -72,7 +75,7 @@ def train(
     begun = {level for level in config.levels if (out / level / CHECKPOINT).exists()}
     if resume and not begun:
         raise FileNotFoundError(f"{out}: nothing to resume; run without --resume")
-    jobs = {
+    jobs: dict[str, Job] = {
         level: (config, level, audio, shards, out / level, resume and level in begun)
         for level in config.levels
     }
@@ -86,7 +89,7 @@ def train(
     return out / CODEC
 
 
-def _train_together(jobs: dict[str, tuple]) -> None:
+def _train_together(jobs: dict[str, Job]) -> None:
     """Train each level in a process of its own; one that fails, or a signal, ends them all."""
     context = get_context("spawn")
     running = {
@@ -124,7 +127,7 @@ def how(code: int) -> str:
     return f"({how}); see above"
 
 
-def _train_one(*job: object) -> None:
+def _train_one(*job: *Job) -> None:
     from model.codecs.jukebox.train import train_level
     from model.data.workers import end_with_parent
 

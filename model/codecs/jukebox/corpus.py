@@ -109,7 +109,8 @@ def read_folder(folder: Path, samples: int) -> Corpus:
 
     paths = music_files(folder)
     held_out = held_out_of(paths)
-    train, held = [], []
+    train: list[np.ndarray] = []
+    held: list[np.ndarray] = []
     for path in paths:
         try:
             audio, rate_hz = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)

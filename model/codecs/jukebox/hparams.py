@@ -96,7 +96,8 @@ class HParams:
         if not isinstance(raw, dict) or raw.keys() != known:
             got = sorted(raw) if isinstance(raw, dict) else type(raw).__name__
             raise ValueError(f"hyper-parameters: expected {sorted(known)}, got {got}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+        return cls(**values)
 
 
 JUKEBOX_5B = HParams()

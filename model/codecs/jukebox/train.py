@@ -148,9 +148,11 @@ def read_corpus(audio: Path | None, shards: Location | None, samples: int) -> Co
 
     Raises ValueError where not exactly one is given, or its music does not fit.
     """
-    if (audio is None) == (shards is None):
-        raise ValueError("expected either a folder of music or a dataset's shards")
-    return read_folder(audio, samples) if audio is not None else read_shards(shards, samples)
+    if audio is not None and shards is None:
+        return read_folder(audio, samples)
+    if shards is not None and audio is None:
+        return read_shards(shards, samples)
+    raise ValueError("expected either a folder of music or a dataset's shards")
 
 
 def build(config: CodecConfig, index: int, corpus: Corpus) -> State:
@@ -260,6 +262,7 @@ def save(state: State, config: CodecConfig, out: Path) -> None:
 
     Raises ValueError, and writes nothing, where a weight is not finite.
     """
+    assert state.codebook is not None, "the first step makes it"
     contents = {
         "step": state.step,
         "model": state.model.state_dict(),

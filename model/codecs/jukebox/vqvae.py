@@ -8,6 +8,7 @@ fast as a one-dimensional one on a CPU; weights keep their (out, in, K) shapes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ class Conv(nn.Conv1d):
     With kernel 1 the dilation means nothing, but torch takes its fast CPU path only where there is
     one (or several threads).
     """
+
+    padding: tuple[int, ...]
 
     def forward(self, x: Tensor) -> Tensor:
         dilation = 2 if self.kernel_size[0] == 1 and x.device.type == "cpu" else self.dilation[0]
@@ -40,6 +43,8 @@ class Conv(nn.Conv1d):
 class Inlet(nn.Conv1d):
     """A convolution from one channel, as a matrix product of the signal's frames."""
 
+    padding: tuple[int, ...]
+
     def forward(self, x: Tensor) -> Tensor:
         pad = self.padding[0]
         frames = F.pad(x, (pad, pad)).unfold(3, self.kernel_size[0], self.stride[0])
@@ -48,6 +53,8 @@ class Inlet(nn.Conv1d):
 
 class Outlet(nn.Conv1d):
     """A convolution of kernel 3 to one channel: each tap's product first, then their sum."""
+
+    bias: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         before, here, after = F.linear(x.permute(0, 2, 3, 1), self.weight[0].T).unbind(3)
@@ -63,7 +70,9 @@ class TConv(nn.ConvTranspose1d):
     memory; the first and the last of the row lie outside.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    bias: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # of one output size only
         tap = self.weight.transpose(0, 1).unbind(2)
         odd, even = torch.stack((tap[2], tap[0]), 2), torch.stack((tap[3], tap[1]), 2)
         weight, bias = torch.cat((odd, even)).unsqueeze(2), self.bias.repeat(2)
@@ -158,6 +167,15 @@ class Encoder(nn.Module):
             x = block(x)
         return x.squeeze(2)
 
+    @property
+    def last(self) -> Conv:
+        """The convolution that gives the latents."""
+        block = self.level_blocks[-1]
+        assert isinstance(block, EncoderBlock)
+        last = block.model[-1]
+        assert isinstance(last, Conv)
+        return last
+
 
 class Decoder(nn.Module):
     """A level's decoder: the blocks of all levels from it, `index`, down to the sound."""
@@ -203,12 +221,12 @@ class VQVAE(nn.Module):
 
     def encoder(self, index: int) -> Encoder:
         """Return a level's encoder, audio (B, N) to latents (B, C, L); KeyError if not there."""
-        return self.encoders[str(index)]
+        return cast(Encoder, self.encoders[str(index)])
 
     def decoder(self, index: int) -> Decoder:
         """Return a level's decoder, latents (B, C, L) to audio (B, N); KeyError if not there."""
-        return self.decoders[str(index)]
+        return cast(Decoder, self.decoders[str(index)])
 
     def codebook(self, index: int) -> Codebook:
         """Return a level's entries (K, C) and their look-up; KeyError if not there."""
-        return self.bottleneck.level_blocks[str(index)]
+        return cast(Codebook, self.bottleneck.level_blocks[str(index)])

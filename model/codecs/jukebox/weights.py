@@ -29,8 +29,10 @@ from model.codecs.jukebox.vqvae import VQVAE
 from model.contract.files import write_atomic
 
 PREFIX = "module."
-DAMAGED = (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError)
-DAMAGED += (IndexError, AssertionError, OverflowError, MemoryError, BadZipFile, struct.error)
+DAMAGED = (
+    RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError,
+    AssertionError, OverflowError, MemoryError, BadZipFile, struct.error,
+)  # fmt: skip
 """What torch's readers raise on bytes that are cut short or are no checkpoint at all."""
 OF_A_RUN = {"format", "average"}
 """Keys of the checkpoints that our own trainings go on from, and of no codec."""

@@ -18,6 +18,9 @@ MOTION_RATE_HZ = 16.0
 class Standardise(nn.Module):
     """Subtract a mean and divide by a deviation per feature, both kept with the weights."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, features: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))

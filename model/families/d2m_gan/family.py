@@ -18,7 +18,9 @@ from model.contract.segment import MOTION, VISUAL
 from model.data.inputs import GENRE, Inputs, inputs_of, shown
 from model.data.source import Batch
 from model.families.base import Model
-from model.families.d2m_gan.config import LOSSES, PRESETS, Config
+from model.families.d2m_gan.base import Generator
+from model.families.d2m_gan.config import LOSSES, PRESETS
+from model.families.d2m_gan.config import Config as D2MGANConfig
 from model.families.d2m_gan.discriminators import build_adversary
 from model.families.d2m_gan.generator import build_generator
 from model.families.d2m_gan.losses import codebook_loss, straight_through, weighted_total
@@ -26,11 +28,11 @@ from model.runtime.checkpoint import load_state
 from model.runtime.optimiser import adam, gradient_norm, set_rate
 
 
-class D2MGAN(Model):
+class D2MGAN(Model[D2MGANConfig]):
     """A generator of latents, trained against discriminators and through the codec's decoder."""
 
     title = "D2M-GAN"
-    Config = Config
+    Config = D2MGANConfig
     PRESETS = PRESETS
     parts = {  # noqa: RUF012
         "network": (dict, ()),
@@ -39,7 +41,12 @@ class D2MGAN(Model):
     }
     losses = ("adversary/hinge", "loss/total")
 
-    def __init__(self, config: Config, inputs: Inputs, codec: Codec, device: torch.device) -> None:
+    codec: LatentCodec
+    network: Generator
+
+    def __init__(
+        self, config: D2MGANConfig, inputs: Inputs, codec: Codec, device: torch.device
+    ) -> None:
         if not isinstance(codec, LatentCodec):
             raise ValueError(
                 f"codec {codec.id}: D2M-GAN is trained through the latents of a JukeBox VQ-VAE, "
@@ -53,11 +60,11 @@ class D2MGAN(Model):
         """What latents are divided by before the adversary and the codebook loss."""
 
     @classmethod
-    def levels_of(cls, config: Config) -> tuple[str, ...]:
+    def levels_of(cls, config: D2MGANConfig) -> tuple[str, ...]:
         return (config.level,)
 
     @classmethod
-    def inputs_of(cls, config: Config, dataset: Dataset) -> Inputs:
+    def inputs_of(cls, config: D2MGANConfig, dataset: Dataset) -> Inputs:
         wanted = {MOTION: config.use_motion, VISUAL: config.use_visual, GENRE: config.use_genre}
         inputs = inputs_of(dataset, [name for name, wish in wanted.items() if wish])
         if not {MOTION, VISUAL} & set(inputs.names):

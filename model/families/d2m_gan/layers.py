@@ -15,6 +15,13 @@ GAIN = (2 / (1 + SLOPE**2)) ** 0.5
 """Keeps the variance of a signal through a leaky ReLU and the convolution after it."""
 
 
+def begin(conv: nn.Conv1d | nn.ConvTranspose1d, deviation: float) -> None:
+    """Draw a convolution's weights with a deviation around 0, and let its bias be 0."""
+    assert conv.bias is not None, "torch gives it one where none is refused"
+    nn.init.normal_(conv.weight, std=deviation)
+    nn.init.zeros_(conv.bias)
+
+
 def pad_time(x: Tensor, left: int, right: int) -> Tensor:
     """Pad x (B, C, T) or (B, C, 1, T) by reflection; what a short one cannot reflect is zeros."""
     reach = x.shape[-1] - 1
@@ -35,8 +42,7 @@ class Conv(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         conv = nn.Conv1d(inputs, outputs, kernel, stride, dilation=dilation, groups=groups)
-        nn.init.normal_(conv.weight, std=gain / (inputs // groups * kernel) ** 0.5)
-        nn.init.zeros_(conv.bias)
+        begin(conv, gain / (inputs // groups * kernel) ** 0.5)
         self.conv = weight_norm(conv)
         self.span, self.stride = dilation * (kernel - 1) + 1, stride
 
@@ -114,8 +120,7 @@ class Up(nn.Module):
         super().__init__()
         conv = nn.ConvTranspose1d(inputs, outputs, 4, stride=2, padding=1)
         # Two of the four taps meet in each output position.
-        nn.init.normal_(conv.weight, std=GAIN / (2 * inputs) ** 0.5)
-        nn.init.zeros_(conv.bias)
+        begin(conv, GAIN / (2 * inputs) ** 0.5)
         self.conv = weight_norm(conv)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,9 +17,10 @@ from torch.nn import functional as F
 
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
 from model.data.inputs import GENRE, Inputs, InputSpec, given
+from model.families.d2m_gan.base import Generator, Reader
 from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.encoders import Standardise
-from model.families.d2m_gan.layers import GAIN, SLOPE, residuals
+from model.families.d2m_gan.layers import GAIN, SLOPE, begin, residuals
 
 COLUMNS = 800
 """Feature columns over which the motion encoder slides."""
@@ -37,8 +38,8 @@ class Slide(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.conv = nn.Conv1d(inputs, outputs, kernel, stride, padding=zeros)
-        nn.init.normal_(self.conv.weight, std=GAIN / (inputs * kernel) ** 0.5)
-        nn.init.zeros_(self.conv.bias)
+        begin(self.conv, GAIN / (inputs * kernel) ** 0.5)
+        self.kernel, self.stride, self.outside = kernel, stride, zeros + reflect
         self.reflect = reflect
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,8 +50,7 @@ class Slide(nn.Module):
 
     def length(self, length: int) -> int:
         """Return how many positions `length` positions become."""
-        (kernel,), (stride,), (zeros,) = self.conv.kernel_size, self.conv.stride, self.conv.padding
-        return (length + 2 * (self.reflect + zeros) - kernel) // stride + 1
+        return (length + 2 * self.outside - self.kernel) // self.stride + 1
 
 
 class ReferenceMotion(nn.Module):
@@ -94,7 +94,7 @@ class ReferenceVisual(nn.Module):
         return self.standardise(visual).flatten(1)
 
 
-class ReferenceGenerator(nn.Module):
+class ReferenceGenerator(Generator):
     """Motion, video and genre of one segment to its latents (B, C, length).
 
     `hop` is the codec's, in samples. The low level ends with a linear layer over positions, before
@@ -156,9 +156,9 @@ class ReferenceGenerator(nn.Module):
         return torch.tanh(self.stretch(x).float()) * self.sigma
 
     @property
-    def readers(self) -> dict[str, nn.Module]:
+    def readers(self) -> dict[str, Reader]:
         """The modules for motion and visual features, those that are there."""
-        both = {MOTION: self.motion, VISUAL: self.visual}
+        both: dict[str, Reader | None] = {MOTION: self.motion, VISUAL: self.visual}
         return {name: module for name, module in both.items() if module is not None}
 
     @torch.no_grad()
@@ -167,9 +167,10 @@ class ReferenceGenerator(nn.Module):
 
         A linear layer behind it begins as interpolation over positions, which keeps both.
         """
-        last = self.layers[-1].conv
-        last.bias.copy_(torch.atanh((codebook.mean(0) / self.sigma).clamp(-0.99, 0.99)))
-        last.weight.mul_((0.4 * codebook.std(0) / self.sigma)[:, None, None])
+        last = self.layers[-1]
+        assert isinstance(last, Slide) and last.conv.bias is not None, "so were the layers made"
+        last.conv.bias.copy_(torch.atanh((codebook.mean(0) / self.sigma).clamp(-0.99, 0.99)))
+        last.conv.weight.mul_((0.4 * codebook.std(0) / self.sigma)[:, None, None])
         if self.stretch is not None:
             eye = torch.eye(self.stretch.in_features)[None]
             hat = F.interpolate(eye, self.length, mode="linear", align_corners=True)[0]

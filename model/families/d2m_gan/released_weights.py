@@ -27,10 +27,10 @@ def load_released(generator: ReferenceGenerator, motion: Path | None, rest: Path
     if (motion is None) != (generator.motion is None):
         need = "takes none" if generator.motion is None else "needs the file of its motion encoder"
         raise ValueError(f"{rest}: the network {need}")
-    if motion is not None:
-        encoder = generator.motion
+    encoder = generator.motion
+    if motion is not None and encoder is not None:
         _fill({"lin1": encoder.columns, "lin2": encoder.last}, encoder.layers, motion)
-    ends = {"lin": generator.columns}
+    ends: dict[str, nn.Module] = {"lin": generator.columns}
     if generator.genre is not None:
         ends["genre_embed"] = generator.genre
     if generator.stretch is not None:

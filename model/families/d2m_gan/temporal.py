@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
 from model.data.inputs import GENRE, Inputs, given
+from model.families.d2m_gan.base import Generator, Reader
 from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.encoders import MotionEncoder, VisualModule
 from model.families.d2m_gan.layers import SLOPE, Conv, Up, residuals
@@ -20,7 +21,7 @@ COARSE_HZ = 25.0
 """The generator works its way up from the first rate at or below this, by doublings."""
 
 
-class TemporalGenerator(nn.Module):
+class TemporalGenerator(Generator):
     """Convolutional along time, for any length.
 
     The inputs meet on a coarse grid (a power of two below the code rate); each stage refines with
@@ -87,9 +88,9 @@ class TemporalGenerator(nn.Module):
         return torch.tanh(self.last(F.leaky_relu(x, SLOPE)).float()) * self.sigma
 
     @property
-    def readers(self) -> dict[str, nn.Module]:
+    def readers(self) -> dict[str, Reader]:
         """The modules for motion and visual features, those that are there."""
-        both = {MOTION: self.motion, VISUAL: self.visual}
+        both: dict[str, Reader | None] = {MOTION: self.motion, VISUAL: self.visual}
         return {name: module for name, module in both.items() if module is not None}
 
     def coarse(self, length: int) -> int:
