@@ -17,7 +17,7 @@ from pipeline.features.base import FEATURES
 from pipeline.features.codes_command import add_extract_codes
 from pipeline.features.motion.base import names as motion_names
 from pipeline.features.pose.base import DETECTORS
-from pipeline.features.visual.base import EXTRACTORS
+from pipeline.features.visual.extractors import EXTRACTORS
 from pipeline.media.command import add_mux
 from pipeline.output.command import add_publish, add_verify
 from pipeline.report.command import add_report

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pipeline.engine.base import Stage
-    from pipeline.engine.ledger import Result
-    from pipeline.features.plan import Settings
+    from pipeline.engine.ledger import Ledger, Result
+    from pipeline.engine.outcome import Outcome
     from pipeline.media.reader import FrameRequest, Video
     from pipeline.sources.base import Source
     from pipeline.sources.listing import AnnotationFiles
@@ -56,6 +56,45 @@ def precision() -> Any:
     )
 
 
+class BuildSettings(Protocol):
+    """What a feature may know of the build that it is part of (`pipeline.features.plan.Settings`).
+
+    `root` is the folder of the videos, `motion_root` that of the annotations, `window_s` the length
+    of a segment as a fraction in text, `item_limit_s` how long a stage may work on one video.
+    """
+
+    @property
+    def root(self) -> Path: ...
+    @property
+    def motion_root(self) -> Path: ...
+    @property
+    def window_s(self) -> str: ...
+    @property
+    def item_limit_s(self) -> float: ...
+    @property
+    def ledger(self) -> Ledger: ...
+
+    def feature(self, name: str) -> Any:
+        """Return the feature of a name."""
+        ...
+
+    def key(self, result: str, row: Row) -> str:
+        """Return the key under which a result of an input is stored."""
+        ...
+
+    def has(self, result: str, row: Row) -> bool:
+        """Return whether a result is stored."""
+        ...
+
+    def clips(self, row: Row) -> Clips | None:
+        """Return how the frames of an input are read that a later stage still waits for."""
+        ...
+
+    def end(self, stage: str, row: Row, outcome: Outcome) -> Outcome:
+        """Store how a stage ended for an input, and return it as the report has it."""
+        ...
+
+
 class Clips(Protocol):
     """How frames are read for a stage that looks at clips; a video is decoded once for all stages.
 
@@ -65,19 +104,21 @@ class Clips(Protocol):
     NAME: str
     """The feature's."""
 
-    def clip_request(self, settings: Settings, row: Row, cut: Result) -> FrameRequest:
+    def clip_request(self, settings: BuildSettings, row: Row, cut: Result) -> FrameRequest:
         """Return which frames the stage looks at, and how large."""
         ...
 
-    def clip_parts(self, settings: Settings, cut: Result) -> int:
+    def clip_parts(self, settings: BuildSettings, cut: Result) -> int:
         """Return in how many parts they are read: the stage itself reads more than one."""
         ...
 
-    def as_clips(self, settings: Settings, frames: np.ndarray) -> np.ndarray:
+    def as_clips(self, settings: BuildSettings, frames: np.ndarray) -> np.ndarray:
         """Return the frames that were asked for as what travels to the stage, in `Work.clips`."""
         ...
 
-    def read_clips(self, settings: Settings, row: Row, cut: Result, video: Video) -> np.ndarray:
+    def read_clips(
+        self, settings: BuildSettings, row: Row, cut: Result, video: Video
+    ) -> np.ndarray:
         """Decode them, and nothing else, and return what travels."""
         ...
 
@@ -171,7 +212,7 @@ class Feature:
         """Return its options for dataset.json's `build`, by the names of their flags."""
         return recorded(self)
 
-    def maker(self, settings: Settings) -> Maker | None:
+    def maker(self, settings: BuildSettings) -> Maker | None:
         """Return what makes it in the extract stage, its models loaded; None where no such does.
 
         It is called once in each worker.
@@ -182,7 +223,7 @@ class Feature:
         """Return how frames are read for its stages, None where these ask for none."""
         return None
 
-    def stages(self, settings: Settings) -> list[Stage]:
+    def stages(self, settings: BuildSettings) -> list[Stage]:
         """Return the stages that make it, after the extract stage."""
         return []
 
@@ -216,7 +257,7 @@ class SegmentArray(Feature):
     def spec(self, window_s: Fraction) -> dict[str, Any]:
         return {"dtype": "float32", "shape": list(self.shape)}
 
-    def maker(self, settings: Settings) -> Maker:
+    def maker(self, settings: BuildSettings) -> Maker:
         import numpy as np
 
         loaded, window_s = self.load(), Fraction(settings.window_s)

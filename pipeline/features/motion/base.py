@@ -17,7 +17,7 @@ from model.contract.options import never, option
 from model.contract.registry import Registry, unknown
 from model.contract.segment import MOTION
 from pipeline.arguments import local
-from pipeline.features.base import Feature, Maker, precision, recorded_weights
+from pipeline.features.base import BuildSettings, Feature, Maker, precision, recorded_weights
 from pipeline.features.pose.base import (
     DETECTOR,
     DETECTORS,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from pipeline.engine.base import Stage
     from pipeline.engine.ledger import Result
-    from pipeline.features.plan import Settings
     from pipeline.features.pose.base import Detector, PoseEstimator
     from pipeline.media.reader import Video
     from pipeline.sources.base import Source
@@ -284,7 +283,7 @@ class Motion(Feature):
         used |= {"smpl_model"} if self.model_id else set()
         return {key: value for key, value in super().record().items() if key in used}
 
-    def maker(self, settings: Settings) -> Maker | None:
+    def maker(self, settings: BuildSettings) -> Maker | None:
         if self.estimated:
             return None
         from pipeline.engine.outcome import StageError
@@ -310,7 +309,7 @@ class Motion(Feature):
 
         return make
 
-    def stages(self, settings: Settings) -> list[Stage]:
+    def stages(self, settings: BuildSettings) -> list[Stage]:
         if not self.estimated:
             return []
         from pipeline.features.pose.stage import Pose

@@ -9,8 +9,8 @@ import numpy as np
 
 from pipeline.engine.ledger import Result
 from pipeline.engine.outcome import Outcome, StageError, attempt
-from pipeline.features.base import Clips
-from pipeline.features.plan import Settings, Work
+from pipeline.features.base import BuildSettings, Clips
+from pipeline.features.plan import Work
 from pipeline.features.pose.base import Detector, PoseEstimator
 from pipeline.features.pose.people import PersonCollector, motion_of, pose_times, small_side_px
 from pipeline.sources.manifest import Row
@@ -38,7 +38,7 @@ class Pose:
     first one without comes.
     """
 
-    settings: Settings
+    settings: BuildSettings
     name: str = "pose"
     batch: int = 4
     gpus: float = 0.25

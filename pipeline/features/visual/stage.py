@@ -10,11 +10,12 @@ import numpy as np
 
 from pipeline.engine.ledger import Result
 from pipeline.engine.outcome import Outcome, StageError, attempt
-from pipeline.features.plan import Settings, Work
+from pipeline.features.base import BuildSettings
+from pipeline.features.plan import Work
 from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:
-    from pipeline.features.visual.base import Extractor
+    from pipeline.features.visual.extractors import Extractor
     from pipeline.media.reader import FrameRequest, Video
 
 
@@ -24,14 +25,14 @@ MAX_CLIPS_BYTES = 256 << 20
 longer video the visual stage decodes them itself, so many at a time."""
 
 
-def read_clips(settings: Settings, row: Row, cut: Result, video: Video) -> np.ndarray:
+def read_clips(settings: BuildSettings, row: Row, cut: Result, video: Video) -> np.ndarray:
     """Decode the frames that the extractor looks at: uint8 (n x W, F, 224, 224, 3)."""
     request = clip_request(settings, row, cut)
     frames = video.read_frames({"visual": request}, span_s=row.span_s)["visual"]
     return as_clips(settings, frames)
 
 
-def clip_request(settings: Settings, row: Row, cut: Result) -> FrameRequest:
+def clip_request(settings: BuildSettings, row: Row, cut: Result) -> FrameRequest:
     """Return which frames the extractor looks at, and how large."""
     from pipeline.media.reader import FrameRequest
 
@@ -44,20 +45,20 @@ def clip_request(settings: Settings, row: Row, cut: Result) -> FrameRequest:
     return FrameRequest(times_s, extractor.SHORT_SIDE_PX, extractor.CROP_PX, row.box)
 
 
-def clips_in_part(settings: Settings) -> int:
+def clips_in_part(settings: BuildSettings) -> int:
     """Return how many clips may be in memory at once."""
     extractor, windows, window_s = _asked(settings)
     frames = extractor.clip_frames(window_s, windows)
     return max(1, MAX_CLIPS_BYTES // (frames * extractor.CROP_PX**2 * 3))
 
 
-def clip_parts(settings: Settings, cut: Result) -> int:
+def clip_parts(settings: BuildSettings, cut: Result) -> int:
     """Return in how many parts a video's clips are read: 1 for all but long ones."""
     clips = len(cut.facts["starts_s"]) * settings.feature("visual").windows
     return -(-clips // clips_in_part(settings))
 
 
-def most_parts(settings: Settings) -> int:
+def most_parts(settings: BuildSettings) -> int:
     """Return in how many parts the longest video that is not refused would be read."""
     from pipeline.media.container import DEFAULTS
 
@@ -66,14 +67,14 @@ def most_parts(settings: Settings) -> int:
     return -(-clips // clips_in_part(settings))
 
 
-def as_clips(settings: Settings, frames: np.ndarray) -> np.ndarray:
+def as_clips(settings: BuildSettings, frames: np.ndarray) -> np.ndarray:
     """Return the frames that `clip_request` asked for as clips, (n x W, F, 224, 224, 3)."""
     extractor, windows, window_s = _asked(settings)
     count = extractor.clip_frames(window_s, windows)
     return frames.reshape(-1, count, *frames.shape[1:])
 
 
-def _asked(settings: Settings) -> tuple[Extractor, int, Fraction]:
+def _asked(settings: BuildSettings) -> tuple[Extractor, int, Fraction]:
     """Return the extractor, the clips of a segment and the window."""
     visual = settings.feature("visual")
     return visual.make(), visual.windows, Fraction(settings.window_s)
@@ -83,7 +84,7 @@ def _asked(settings: Settings) -> tuple[Extractor, int, Fraction]:
 class Describe:
     """Run the extractor over the clips of `batch` videos at once; store each video's features."""
 
-    settings: Settings
+    settings: BuildSettings
     batch: int
     name: str = "visual"
     gpus: float = 1.0

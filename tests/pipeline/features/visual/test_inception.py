@@ -23,7 +23,8 @@ from pipeline.features.plan import Settings
 from pipeline.features.visual import i3d_inception as two_stream
 from pipeline.features.visual import inception
 from pipeline.features.visual import stage as visual_stage
-from pipeline.features.visual.base import Visual, make_extractor
+from pipeline.features.visual.base import Visual
+from pipeline.features.visual.extractors import make_extractor
 from pipeline.features.visual.i3d_inception import TwoStream
 from pipeline.features.visual.optical_flow import Flow
 from pipeline.media.reader import FrameRequest, read_frames
