@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from builds import NAME, clip
 from hostile_parts import box
+
+if TYPE_CHECKING:
+    from fuzz_edits import Watch
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +62,10 @@ def world(tmp_path_factory, codec_file) -> Path:
         root, load_codec(codec_file), str(codec_file), {"train": 2}, 4, segments_per_shard=4
     )
     return root
+
+
+@pytest.fixture(scope="session")
+def watch() -> Watch:
+    from fuzz_edits import Watch
+
+    return Watch()
