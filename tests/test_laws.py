@@ -94,6 +94,14 @@ def test_tests_lie_in_the_rooms_that_they_test_and_share_only_what_lies_in_suppo
             assert (code / "__init__.py").is_file(), room
 
 
+@pytest.mark.parametrize("package", ["pipeline", "model", "benchmarks", "tests"])
+def test_a_file_of_more_than_400_lines_says_why_it_is_one(package):
+    texts = {path: path.read_text(encoding="utf-8") for path in files(package)}
+    long = [path for path, text in texts.items() if len(text.splitlines()) > 400]
+    docs = {path: ast.get_docstring(ast.parse(texts[path])) or "" for path in long}
+    assert not [str(path) for path, doc in docs.items() if "One file, because" not in doc]
+
+
 def test_few_modules_lie_loose_beside_the_rooms():
     for package in ("model", "pipeline"):
         assert len(list((ROOT / package).glob("*.py"))) <= 5
