@@ -1,4 +1,7 @@
-"""`model evaluate`: its rows, its scores, what it writes, and the tables beside the paper's."""
+"""`model evaluate`: its rows, its scores, what it writes, and the tables beside the paper's.
+
+One file, because most of its tests take the same run and its evaluation, the dearest fixtures here.
+"""
 
 from __future__ import annotations
 

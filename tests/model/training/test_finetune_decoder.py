@@ -1,4 +1,7 @@
-"""Fine-tuning a decoder: what changes, what must not, and who takes the codec it gives."""
+"""Fine-tuning a decoder: what changes, what must not, and who takes the codec it gives.
+
+One file, because nearly all of its tests take the same codec, fine-tuned once for all of them.
+"""
 
 import ast
 import json

@@ -1,4 +1,7 @@
-"""Training runs, end to end at the smallest size: resume, signals, errors, generation."""
+"""Training runs, end to end at the smallest size: resume, signals, errors, generation.
+
+One file, because nearly all of its tests take the same trained run, which costs many seconds.
+"""
 
 import contextlib
 import itertools

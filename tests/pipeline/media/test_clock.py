@@ -18,19 +18,9 @@ import pytest
 import soundfile
 from av.video.reformatter import ColorPrimaries, ColorTrc
 from clips import clicks, peaks
-from clock_list import (
-    VP8,
-    Case,
-    Film,
-    Row,
-    case_list,
-    compare,
-    encoders,
-    measure,
-    number,
-    picture,
-    write_film,
-)
+from clock_errors import Row, compare, measure
+from clock_films import Film, number, picture, write_film
+from clock_list import VP8, Case, case_list, encoders
 
 from model.contract.segment import SAMPLE_RATE_HZ
 from pipeline.media.ffmpeg import mux, mux_clip

@@ -1,4 +1,7 @@
-"""`pipeline build --dataset tiktok`: compilations curated, built, verified and trained on."""
+"""`pipeline build --dataset tiktok`: compilations curated, built, verified and trained on.
+
+One file, because most of its tests take the same compilations, which are curated and built once.
+"""
 
 from __future__ import annotations
 
