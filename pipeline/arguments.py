@@ -16,6 +16,7 @@ EXIT_CODES = (
     "allows, or nothing was made; 130 interrupted"
 )
 N = TypeVar("N", int, float)
+Place = TypeVar("Place", bound=Path | str)
 
 
 def positive(text: str) -> int:
@@ -105,7 +106,7 @@ def add_shards(sub: ArgumentParser) -> None:
     sub.add_argument("--shards", type=local, help="shard folder (default: the one in shards/)")
 
 
-def shard_folder(given: Path | str | None, file: str = "dataset.json") -> Path | str:
+def shard_folder(given: Place | None, file: str = "dataset.json") -> Place | Path:
     """Return the shard folder (or address) asked for, or the only folder that has the file.
 
     Raises UsageError for a file, and ValueError where it is not clear which folder is meant.

@@ -57,7 +57,7 @@ class BuildOptions:
     """
 
     source: Source
-    out: Path | None = option(None, "shard folder (default shards/DATASET)", type=local_out)
+    out: Path = option(None, "shard folder (default shards/DATASET)", type=local_out)
     features: Sequence[Feature] = (Motion(), Visual())
     codec: str = option("none", lambda: f"also extract codes: {', '.join(CODECS.names())} or PATH")
     window_s: str = option("2", "segment length, 2 to 20 (default 2)")
@@ -131,7 +131,7 @@ def add_build(
         f"several times (installed: {', '.join(others) or 'none'})",
     )
     named = _named(argv)
-    plugins = [source_class(n) for n in SOURCES.names() if n == named.dataset]
+    plugins: list[type] = [source_class(n) for n in SOURCES.names() if n == named.dataset]
     plugins += [feature_class(n) for n in others if n in named.feature]
     taken: dict[str, Field[Any]] = {}
     own = (*map(source_class, SOURCES.own), *map(feature_class, FEATURES.own), BuildOptions)
@@ -156,8 +156,8 @@ def run(arguments: Namespace) -> int:
     report = build(options)
     if options.dry_run:
         for row in report.rows:
-            words = (row["video_id"], row["path"], row.get("code"))
-            print(printable("  ".join(filter(None, words))))
+            cells = (row["video_id"], row["path"], row.get("code"))
+            print(printable("  ".join(filter(None, cells))))
     print(report.table())
     if options.dry_run:
         return 0
@@ -227,25 +227,28 @@ def _build(
     if before is not None:
         for line in changes(before, describe(options.source.name, settings, {})):
             print(line)
-    outcomes = extract(settings, rows, engine, options.max_failed)
 
     def report(dataset: Dataset | None, stopped: str = "") -> Report:
         seconds = time.monotonic() - started
         made = Report.of(outcomes, rows, dataset, seconds, stopped, engine.times, listing.others)
         return _saved(replace(made, notes=list(listing.notes)), options.out)
 
-    if left := sum(outcome is None for outcome in outcomes.values()):
-        words = (
-            f"more than {options.max_failed:.0%} of the inputs failed (--max-failed); "
-            f"{left} were left, no shard was written: look at the failures, then run again"
-        )
-        return report(None, words)
-    try:
-        shards = write_shards(settings, rows, outcomes, options.out, engine)
-    except ResultsGone as gone:  # damaged on the disk: made again
-        print(gone)
+    for last_try in (False, True):
         outcomes = extract(settings, rows, engine, options.max_failed)
-        shards = write_shards(settings, rows, outcomes, options.out, engine)
+        ended = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
+        if left := len(outcomes) - len(ended):
+            words = (
+                f"more than {options.max_failed:.0%} of the inputs failed (--max-failed); "
+                f"{left} were left, no shard was written: look at the failures, then run again"
+            )
+            return report(None, words)
+        try:
+            shards = write_shards(settings, rows, ended, options.out, engine)
+            break
+        except ResultsGone as gone:  # damaged on the disk: made again, once
+            if last_try:
+                raise
+            print(gone)
     dataset = describe(options.source.name, settings, shards)
     if before is not None:
         keep_codes(options.out, before, dataset)

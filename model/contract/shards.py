@@ -7,7 +7,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO, cast
@@ -57,7 +57,7 @@ def write_shard(path: Path, segments: Iterable[tuple[str, Mapping[str, bytes]]])
         return writer.finish(path.name)
 
 
-def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+def read_shard(path: Path) -> Generator[tuple[str, dict[str, bytes]], None, None]:
     """Yield (key, members) of a tar in order.
 
     Raises ValueError, naming file and member, for anything but regular files of grouped keys, and

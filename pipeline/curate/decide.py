@@ -121,7 +121,6 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
     if override:
         return "", ""
     people, whole, energy = clip.dancers, clip.whole_body, clip.energy
-    looked = people is not None
     checks = [
         ("too_short", clip.duration_s < limits.min_clip_s, f"{clip.duration_s:.2f} s"),
         ("too_long", clip.duration_s > limits.max_clip_s, f"{clip.duration_s:.1f} s"),
@@ -137,10 +136,18 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
             f"bass {clip.bass_db:.0f} dB, pulse {clip.pulse:.2f}",
         ),
         ("still", clip.motion < limits.min_motion, f"motion {clip.motion:.2f}"),
-        ("no_dancer", looked and people < limits.min_dancers, f"{people} dancers"),
-        ("crowd", looked and people > limits.max_dancers, f"{people} dancers"),
-        ("cut_off", looked and whole < limits.min_whole_body, f"whole in {whole or 0:.0%}"),
-        ("idle", looked and energy < limits.min_energy, f"{energy or 0:.2f} heights a second"),
+        ("no_dancer", people is not None and people < limits.min_dancers, f"{people} dancers"),
+        ("crowd", people is not None and people > limits.max_dancers, f"{people} dancers"),
+        (
+            "cut_off",
+            whole is not None and whole < limits.min_whole_body,
+            f"whole in {whole or 0:.0%}",
+        ),
+        (
+            "idle",
+            energy is not None and energy < limits.min_energy,
+            f"{energy or 0:.2f} heights a second",
+        ),
     ]
     return next(((code, detail) for code, met, detail in checks if met), ("", ""))
 
@@ -163,7 +170,7 @@ def _duplicates(
     groups: dict[int, list[int]] = {}
     for place, leader in enumerate(connected(len(clips), links)):
         groups.setdefault(leader, []).append(place)
-    gone = {}
+    gone: dict[int, int] = {}
     for places in groups.values():
         by_hand = [p for p in places if clips[p].clip_id in overrides]
         stays = min(places, key=lambda p: (p not in by_hand, -clips[p].duration_s, p))

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def _each(options: Fetching, links: list[Link]) -> Iterator[End]:
     for index, link in enumerate(links):
         if index:
             time.sleep(options.pause_s)
-        end = attempt("fetch", lambda one=link: _one(options, one))
+        end = attempt("fetch", partial(_one, options, link))
         if isinstance(end, Outcome):
             end = End(link.id, link.url, "unknown", end.message)
         yield end

@@ -32,7 +32,8 @@ def tiny_frames(video: Video) -> tuple[list[Fraction], np.ndarray]:
 
     Raises MediaError.
     """
-    times_s, frames = [], []
+    times_s: list[Fraction] = []
+    frames: list[np.ndarray] = []
     path, most = video.path, video.limits.max_frames
     for at_s, frame in _shown(video):
         if len(times_s) == most:
@@ -80,7 +81,9 @@ def paced_frames(
 
     Raises MediaError.
     """
-    todo, times_s, pictures = list(cuts), [], []
+    todo = list(cuts)
+    times_s: list[float] = []
+    pictures: list[np.ndarray] = []
     for index, (at_s, frame) in enumerate(_shown(video)):
         if todo and index == todo[0][1]:
             todo.pop(0)

@@ -78,7 +78,11 @@ def read_links(path: Path) -> list[Link]:
             raise ValueError(f"{where}: {row['id']} is there twice; ids name the files")
         duration_s, dancers = (_number(where, row, name) for name in ("duration", "dancers"))
         links[row["id"].lower()] = Link(
-            row["id"], row["url"], row["song"], duration_s, dancers and int(dancers)
+            row["id"],
+            row["url"],
+            row["song"],
+            duration_s,
+            None if dancers is None else int(dancers),
         )
     return list(links.values())
 

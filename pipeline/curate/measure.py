@@ -61,7 +61,7 @@ class Measure:
 
     def key(self, row: Row) -> str:
         """Return the key of a video's result: by its content and the settings of this stage."""
-        config = {"shots": asdict(self.shots), "picture": asdict(self.picture)}
+        config: dict[str, Any] = {"shots": asdict(self.shots), "picture": asdict(self.picture)}
         config |= {"audio_track": self.audio_track} if self.audio_track else {}
         return result_key(row.sha256, NAME, config)
 

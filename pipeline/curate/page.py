@@ -98,8 +98,9 @@ def _drawn(figure: Figure) -> str:
     x0, y0, x1, y1 = figure.box
     box = f'x="{figure.picture + x0:.3f}" y="{y0:.3f}" width="{x1 - x0:.3f}" height="{y1 - y0:.3f}"'
     parts = [f"<rect {box}/>"]
-    for bone in BONES if figure.body is not None else ():
-        a, b = (figure.body[BODY_25.index(name)] for name in bone.split())
+    joints = {} if figure.body is None else dict(zip(BODY_25, figure.body, strict=True))
+    for bone in BONES if joints else ():
+        a, b = (joints[name] for name in bone.split())
         if min(a[2], b[2]) >= MIN_CONFIDENCE:
             side = next((s for s in ("left", "right") if s in bone), "middle")
             ends = f'x1="{figure.picture + a[0]:.3f}" y1="{a[1]:.3f}"'

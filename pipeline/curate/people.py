@@ -139,12 +139,14 @@ class People:
         row, ledger = work.row, self.measured.ledger
         path = self.measured.root / row.path
         clips = self.measured.bare_clips(row)
-        made = attempt(NAME, lambda: look(path, clips, self._detector, self._net), self.limit_s)
+        detector, net = self._detector, self._net
+        assert detector is not None, "`setup` comes first"
+        made = attempt(NAME, lambda: look(path, clips, detector, net), self.limit_s)
         if isinstance(made, Outcome):
             kept = replace(made, message=made.message.replace(f"{path}: ", ""))
             error = attempt(NAME, lambda: ledger.write(NAME, self.key(row), {}, {}, kept))
             return Work(row, error or made)
-        facts = {"clips": len(clips), "joints": list(self._net.names) if self._net else []}
+        facts = {"clips": len(clips), "joints": list(net.names) if net else []}
         error = attempt(NAME, lambda: ledger.write(NAME, self.key(row), made, facts))
         return Work(row, error or Outcome("ok", segments=len(clips)))
 
@@ -159,7 +161,7 @@ def look(
 
     Raises MediaError or StageError.
     """
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     cuts = [(clip.start_frame, clip.end_frame, clip.box) for clip in clips]
     seen = paced_frames(Video(path, LIMITS), cuts, RATE_HZ, LONGEST_S, SHORT_SIDE_PX)
     for k, (clip, (times_s, pictures)) in enumerate(zip(clips, seen, strict=True)):
@@ -245,7 +247,7 @@ def _peopled(clip: Clip, material: ClipData, k: int, result: Result) -> tuple[Cl
     figures = [
         _figure(picture, seen, at, names, clip.box[2:], main)
         for picture, place in enumerate(places)
-        for at in np.flatnonzero(seen["frame"] == place)
+        for at in np.flatnonzero(seen["frame"] == place).tolist()
     ]
     thumb = result.arrays[f"thumb_{k}"].tobytes()
     return (

@@ -59,11 +59,10 @@ def find_picture(frames: np.ndarray, settings: PictureSettings) -> Picture:
     values = frames.astype(np.float32)
     fine = fine_detail(values)
     left, right, _ = _sides(values, fine, settings)
-    upright = [array[:, :, left:right].swapaxes(1, 2) for array in (values, fine)]
-    top, bottom, sure_y = _sides(*upright, settings)
+    tall, tall_fine = (array[:, :, left:right].swapaxes(1, 2) for array in (values, fine))
+    top, bottom, sure_y = _sides(tall, tall_fine, settings)
     if (top, bottom) != (0, height):  # once more, on the rows that are picture
-        inside = [array[:, top:bottom] for array in (values, fine)]
-        left, right, sure_x = _sides(*inside, settings)
+        left, right, sure_x = _sides(values[:, top:bottom], fine[:, top:bottom], settings)
     else:
         left, right, sure_x = _sides(values, fine, settings)
     part = values[:, top:bottom, left:right]

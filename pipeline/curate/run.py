@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,7 @@ def curate(options: CurateOptions) -> Curation:
             rows, _ = manifest.load(inputs)
             root = Path()
         else:
+            assert options.source is not None, "checked above"
             listing = folder.list_folder(options.source)
             rows, others = listing.rows[: options.limit], listing.others
             rows = manifest.hash_inputs(listing.root, listing.motion_root, rows)
@@ -110,10 +112,10 @@ def curate(options: CurateOptions) -> Curation:
             note = json.dumps(networks and asdict(networks))
             write_atomic(_people_file(options.out), note.encode())
         stage = Measure(root, ledger, settings.shots, settings.picture, options.audio_track)
-        people = networks and People(stage, networks)
+        people = People(stage, networks) if networks else None
         engine = make_engine(options.engine, options.address)
         try:
-            outcomes = _measured(options, [stage, *filter(None, [people])], rows, engine)
+            outcomes = _measured(options, [stage, people] if people else [stage], rows, engine)
         finally:
             engine.close()
         curation = _decided(options, settings, stage, people, rows, outcomes)
@@ -149,11 +151,12 @@ def _measured(
 ) -> dict[str, Outcome]:
     """Bring every row to its end in each stage: from the ledger where it is there, else by work."""
     outcomes = {row.video_id: manifest.ended_early(row) for row in rows}
+    ended: dict[str, Outcome] = {}
     tracks: dict[str, int] = {}
     for stage in stages:
         going = [row for row in rows if _alive(outcomes[row.video_id])]
         for row in going:
-            outcomes[row.video_id] = attempt("ledger", lambda r=row, s=stage: s.stored(r))
+            outcomes[row.video_id] = attempt("ledger", partial(stage.stored, row))
         todo = [Work(row) for row in going if outcomes[row.video_id] is None]
         if todo and options.decide_only:
             names = ", ".join(work.row.path for work in todo[:3])
@@ -167,8 +170,14 @@ def _measured(
             done = engine.run([stage], todo, _lost)
             for work in progress(done, stage.name, len(todo), "video"):
                 outcomes[work.row.video_id] = work.outcome
-        tracks = tracks or {name: outcome.audio_tracks for name, outcome in outcomes.items()}
-    return {name: replace(end, audio_tracks=tracks[name]) for name, end in outcomes.items()}
+        ended = {name: _ended(outcome) for name, outcome in outcomes.items()}
+        tracks = tracks or {name: outcome.audio_tracks for name, outcome in ended.items()}
+    return {name: replace(end, audio_tracks=tracks[name]) for name, end in ended.items()}
+
+
+def _ended(outcome: Outcome | None) -> Outcome:
+    assert outcome is not None, "a stage stores, and gives, an outcome for every input"
+    return outcome
 
 
 def _alive(outcome: Outcome | None) -> bool:
@@ -203,7 +212,7 @@ def _decided(
     failures = [f"{o.code}: {o.message}" for o in outcomes.values() if o.status == "failed"]
     page = options.out / f"{options.dataset}.html"
     title = f"Curation of {options.dataset}"
-    words = _people_words(people and people.networks)
+    words = _people_words(people.networks if people else None)
     save_page(page, title, words, clips, materials, verdicts, failures)
     return Curation(clips, verdicts, Report.of(outcomes, rows), words)
 

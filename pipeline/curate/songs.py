@@ -140,7 +140,7 @@ def differing(first: np.ndarray, second: np.ndarray, lag: float, speed: float, s
 
 def _closely(
     row: int,
-    others: Sequence[int],
+    others: np.ndarray,
     notes: Sequence[np.ndarray],
     prints: Sequence[np.ndarray],
 ) -> Iterator[tuple[int, bool, tuple[float, ...]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -16,10 +16,17 @@ T = TypeVar("T")
 class Stage(Protocol):
     """What an engine schedules."""
 
-    name: str
-    batch: int
-    gpus: float
-    limit_s: float
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def gpus(self) -> float: ...
+
+    @property
+    def limit_s(self) -> float: ...
 
     def setup(self) -> None: ...
 
@@ -37,7 +44,9 @@ class LocalEngine:
     def __init__(self) -> None:
         self.times: list[StageTime] = []
 
-    def run(self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost) -> Iterator[Any]:
+    def run(
+        self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost
+    ) -> Generator[Any, None, None]:
         """Yield what the last stage gives for each item, in order; `lost` is not called.
 
         Raises what a stage raises: one whose items can fail turns that into an item itself.

@@ -38,8 +38,10 @@ STAGE_VERSIONS = {
 """Raise a stage's number when its code gives other results: the older ones are made again."""
 JUDGED_BY = 2
 """Raise it when files that failed may pass now: failures stored before are tried again."""
-DAMAGED = (ValueError, LookupError, TypeError, EOFError, OSError, RuntimeError, MemoryError)
-DAMAGED += (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, SyntaxError, TokenError)
+DAMAGED = (
+    *(ValueError, LookupError, TypeError, EOFError, OSError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, SyntaxError, TokenError),
+)
 """What reading a stored result raises where its bytes are no longer what was written."""
 
 
@@ -75,11 +77,12 @@ class Ledger:
         """Store a result. A retryable outcome is not kept: the next run tries again."""
         if outcome is not None and outcome.retryable:
             return
-        note = {"facts": dict(facts), "outcome": outcome and asdict(outcome)}
+        note: dict[str, Any] = {"facts": dict(facts), "outcome": outcome and asdict(outcome)}
         note |= {"judged_by": JUDGED_BY} if outcome else {}
         buffer = io.BytesIO()
         text = np.frombuffer(json.dumps(note, sort_keys=True).encode(), dtype=np.uint8)
-        np.savez(buffer, _note=text, **arrays)
+        members: dict[str, Any] = {"_note": text, **arrays}  # Any: savez has an option beside them
+        np.savez(buffer, **members)
         write_atomic(self.path(stage, key), buffer.getvalue())
 
     def read(self, stage: str, key: str) -> Result | None:

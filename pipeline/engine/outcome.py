@@ -124,11 +124,11 @@ def attempt(stage: str, call: Callable[[], T], limit_s: float = 0.0) -> T | Outc
         code = "no_room" if error.errno in NO_ROOM else "io"
         return Outcome("failed", stage, code, _words(error))
     except Exception as error:
-        code = getattr(error, "code", None)
-        if code in FILTERED:
-            return Outcome("filtered", stage, code, str(error))
-        if code in PERMANENT:
-            return Outcome("failed", stage, code, str(error))
+        named = getattr(error, "code", "")
+        if named in FILTERED:
+            return Outcome("filtered", stage, named, str(error))
+        if named in PERMANENT:
+            return Outcome("failed", stage, named, str(error))
         if "out of memory" in str(error):
             return Outcome("failed", stage, "out_of_memory", _words(error))
         where = traceback.extract_tb(error.__traceback__)[-1]

@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ class RayEngine:
     """
 
     def __init__(self, address: str | None = None) -> None:
-        self._address, self._ray, self._owned = address, None, False
+        self._address, self._owned = address, False
+        self._ray: Any = None  # the module, once Ray was started or joined
         self._folder: str | None = None  # made for Ray's sockets, and to be removed
         self.times: list[StageTime] = []  # of the runs so far
 
@@ -82,7 +83,9 @@ class RayEngine:
             how = "run the same command again, or use --engine local"
             raise OSError(f"Ray did not {'start' if local else 'answer'}: {failed.message}; {how}")
 
-    def run(self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost) -> Iterator[Any]:
+    def run(
+        self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost
+    ) -> Generator[Any, None, None]:
         """Yield, as it is ready, what the last stage gives for each item, or `lost` of the item.
 
         Raises OSError where Ray does not start or answer, or its node dies.

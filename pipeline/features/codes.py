@@ -77,8 +77,8 @@ def extract_codes(
     if known != set(codec.levels):  # codes of other levels stay beside the new ones
         codec = load_codec(source, levels=sorted(known))
     levels = [*codec.levels]
-    results = root.resolve() / ".work" / "results"
-    stage = Encode(str(source), codec.codes_id, tuple(levels), results, limit_s=limit_s)
+    ledger = root.resolve() / ".work" / "results"
+    stage = Encode(str(source), codec.codes_id, tuple(levels), ledger, limit_s=limit_s)
     streams = streams_of(codec, levels, dataset.samples)
     entry = Codes(levels, recorded_source(source), codec.note, {}, codec.sample_rate_hz, streams)
     jobs = {}
@@ -118,13 +118,14 @@ def _failures(failed: Sequence[VideoCodes], total: int) -> str:
 
     The order is that of their keys, whatever the order in which they ended.
     """
-    first = sorted(failed, key=lambda video: video.keys)[:EXAMPLES]
-    message = "; ".join(f"{v.keys[0]}: {v.outcome.code}: {v.outcome.message}" for v in first)
+    ends = [(video.keys, video.outcome) for video in failed if video.outcome]
+    first = sorted(ends, key=lambda end: end[0])[:EXAMPLES]
+    message = "; ".join(f"{keys[0]}: {end.code}: {end.message}" for keys, end in first)
     more = f"; and {len(failed) - len(first)} more" if len(failed) > len(first) else ""
     advice = "run the same command again: what is done is not done again"
-    if any(video.outcome.code == "no_room" for video in failed):
+    if any(end.code == "no_room" for _, end in ends):
         advice = "make room where --shards lies and run the same command again"
-    if not all(video.outcome.retryable for video in failed):
+    if not all(end.retryable for _, end in ends):
         advice = "some will fail again: mend those inputs or take them away, and build again"
     return f"no codes of {len(failed)} of {total} videos: {message}{more}; {advice}"
 
@@ -233,15 +234,22 @@ def _members(
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     for video in videos:
         sound = results[video.shard.name, video.keys]
-        codes = [stage.ledger.read("codes", stage.key(sound, level)) for level in streams]
+        codes = [_stored(stage, video, sound, level) for level in streams]
         for i, key in enumerate(video.keys):
             yield (
                 key,
                 {
-                    stream.suffix: npy_bytes(found.arrays["codes"][i])
+                    stream.suffix: npy_bytes(found[i])
                     for stream, found in zip(streams.values(), codes, strict=True)
                 },
             )
+
+
+def _stored(stage: Encode, video: VideoCodes, sound: str, level: str) -> np.ndarray:
+    found = stage.ledger.read("codes", stage.key(sound, level))
+    if found is None:  # damaged on the disk, or taken away
+        raise OSError(f"{video.keys[0]}: its stored codes are gone; run the same command again")
+    return found.arrays["codes"]
 
 
 def _lost(video: VideoCodes, stage: str, code: str, words: str) -> VideoCodes:

@@ -3,16 +3,17 @@ their own stage, frames for those that do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.engine.ledger import Result
 from pipeline.engine.outcome import Outcome, attempt
-from pipeline.features.base import Maker
+from pipeline.features.base import Arrays, Maker
 from pipeline.features.plan import Settings, Work
 from pipeline.features.sound import cut_sound
 from pipeline.sources.manifest import Row
@@ -59,7 +60,7 @@ class Extract:
         if (outcome := self.settings.cut_outcome(work.row, cut.facts)).status == "filtered":
             return replace(work, outcome=outcome)
         for name, make in self._makers.items():
-            made = self._result(name, work.row, lambda m=make: m(work.row, cut, video))
+            made = self._result(name, work.row, partial(make, work.row, cut, video))
             if isinstance(made, Outcome):
                 return replace(work, outcome=made)
         if any(feature.decodes for feature in self.settings.made):
@@ -89,7 +90,7 @@ class Extract:
         return cut_sound(row, seen, sound, window_s)
 
     def _result(
-        self, stage: str, row: Row, make: Callable[[], tuple[dict[str, np.ndarray], dict]]
+        self, stage: str, row: Row, make: Callable[[], tuple[Arrays, Mapping[str, Any]]]
     ) -> Result | Outcome:
         """Return a stage's stored facts, or make and store its result."""
         ledger, key = self.settings.ledger, self.settings.key(stage, row)
@@ -99,7 +100,7 @@ class Extract:
             if stored is None:
                 arrays, facts = make()
                 ledger.write(stage, key, arrays, facts)
-                stored = Result(arrays, facts)
+                stored = Result(dict(arrays), dict(facts))
             return stored
 
         result = attempt(stage, made, self.settings.item_limit_s)

@@ -35,7 +35,8 @@ def cut_sound(
 
     Raises StageError `too_short` where there is not one window.
     """
-    picture, size_px = (seen.video_start_s, seen.video_stop_s), (seen.width, seen.height)
+    picture = (seen.video_start_s, seen.video_stop_s)
+    size_px: tuple[int, ...] = (seen.width, seen.height)
     if row.span_s:
         picture = (max(picture[0], row.span_s[0]), min(picture[1], row.span_s[1]))
         sound = sound and until(sound, row.span_s[1])
@@ -47,7 +48,9 @@ def cut_sound(
             "too_short", f"{row.path}: got {float(dropped_s):.2f} s, window {float(window_s):.2f} s"
         )
     pcm, gains, silent = [], [], []
-    for window in windows if sound else ():
+    for window in windows:
+        if sound is None:
+            break
         samples = cut_audio(sound, window)
         peak = float(np.abs(samples).max())
         gain = min(PEAK / max(peak, 1e-9), MAX_GAIN)

@@ -15,7 +15,7 @@ from typing import Literal
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 
 from pipeline.media.encryption import is_encrypted
 from pipeline.media.formats import FORMATS
@@ -44,7 +44,7 @@ class Limits:
     """What a stranger's file may ask of this machine: pixels of a frame, seconds, frames."""
 
     max_pixels: int = 8192 * 4320
-    max_duration_s: int = 3 * 3600
+    max_duration_s: float = 3 * 3600
     max_frames: int = 3 * 3600 * 240
 
 
@@ -182,6 +182,12 @@ def audio_stream(path: Path, container: InputContainer, track: int = 0) -> av.Au
     return next(iter(marked or good), None)
 
 
+def tick_s(stream: Stream) -> Fraction:
+    """Return how long a tick of the stream's clock is, in seconds."""
+    assert stream.time_base is not None, "libavformat gives every stream of a file a clock"
+    return stream.time_base
+
+
 def early_ticks(path: Path, container: InputContainer, stream: av.VideoStream) -> int:
     """Return by how much of the stream's time base the demuxer gives pictures too early.
 
@@ -220,8 +226,11 @@ def is_end(packet: av.Packet) -> bool:
     return not packet.size and packet.dts is None
 
 
-def check_packet(path: Path, packet: av.Packet) -> None:
-    """Raise for a packet cut short by the end of the file, or one without a timestamp."""
+def check_packet(path: Path, packet: av.Packet) -> int:
+    """Return a packet's timestamp, in ticks.
+
+    Raises MediaError for a packet cut short by the end of the file, or one without a timestamp.
+    """
     if packet.pts is None:
         raise MediaError(
             "undecodable",
@@ -234,6 +243,7 @@ def check_packet(path: Path, packet: av.Packet) -> None:
             f"{path}: the {packet.stream.type} packet at {at_s:.3f} s is not whole: the file is "
             "cut short or damaged",
         )
+    return packet.pts
 
 
 def check_duration(path: Path, ticks: int, tick_s: Fraction, limits: Limits) -> None:

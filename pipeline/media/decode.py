@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
+from typing import overload
 
 import av
 import av.logging
@@ -19,6 +20,7 @@ from pipeline.media.container import (
     is_end,
     on_time,
     opened,
+    tick_s,
 )
 from pipeline.media.shown import ShownPackets
 
@@ -36,17 +38,34 @@ def seek_before(container: InputContainer, stream: av.VideoStream, start_s: Frac
     the margin, and the look at where it led. Return False where only the file's beginning does.
     """
     for margin_s in SEEK_MARGINS_S:
-        at = math.floor((start_s - margin_s) / stream.time_base)
+        at = math.floor((start_s - margin_s) / tick_s(stream))
         if at <= (stream.start_time or 0):
             break
         container.seek(at, stream=stream)
         packet = next(iter(container.demux(stream)), None)
-        found = packet is not None and packet.pts is not None and packet.is_keyframe
-        if found and packet.pts * packet.time_base <= start_s:
+        if packet is None or packet.pts is None or not packet.is_keyframe:
+            continue
+        if packet.pts * packet.time_base <= start_s:
             container.seek(at, stream=stream)
             return True
     container.seek(stream.start_time or 0, stream=stream)
     return False
+
+
+@overload
+def decoded(
+    path: Path, container: InputContainer, stream: av.AudioStream
+) -> Generator[av.AudioFrame, None, None]: ...
+
+
+@overload
+def decoded(
+    path: Path,
+    container: InputContainer,
+    stream: av.VideoStream,
+    start_s: Fraction | None = None,
+    early: int | None = None,
+) -> Generator[av.VideoFrame, None, None]: ...
 
 
 def decoded(
@@ -55,7 +74,7 @@ def decoded(
     stream: av.VideoStream | av.AudioStream,
     start_s: Fraction | None = None,
     early: int | None = None,
-) -> Iterator[av.VideoFrame | av.AudioFrame]:
+) -> Generator[av.VideoFrame | av.AudioFrame, None, None]:
     """Yield the shown frames of one stream; raise if the decoder fails, patches or drops one.
 
     `early` is what `early_ticks` found, None where it was not asked yet.
@@ -63,8 +82,11 @@ def decoded(
     With `start_s`, a picture stream is read from a key frame before it, or from its beginning where
     nothing can be decoded from there (streams that refresh the picture bit by bit).
     """
+    if isinstance(stream, av.AudioStream):
+        yield from _frames(path, container, stream, 0, sought=False)
+        return
     if early is None:
-        early = early_ticks(path, container, stream) if stream.type == "video" else 0
+        early = early_ticks(path, container, stream)
     if start_s is not None and seek_before(container, stream, start_s):
         arrived = False
         try:
@@ -85,7 +107,7 @@ def _frames(
     stream: av.VideoStream | av.AudioStream,
     early: int,
     sought: bool,
-) -> Iterator[av.VideoFrame | av.AudioFrame]:
+) -> Generator[av.VideoFrame | av.AudioFrame, None, None]:
     """Yield the frames from where the container is.
 
     Where that was sought, frames that are shown before the first key frame but follow it in the
@@ -94,24 +116,24 @@ def _frames(
     owed, given, at = 0, 0, 0
     first_pts: int | None = None  # of the packets
     first_given: int | None = None
-    picture = ShownPackets(stream) if stream.type == "video" else None
+    picture = ShownPackets(stream) if isinstance(stream, av.VideoStream) else None
+    clock_s = tick_s(stream)
     try:
         for packet in on_time(container.demux(stream), early):
             if not is_end(packet):
-                check_packet(path, packet)
-                at = packet.pts
-                first_pts = packet.pts if first_pts is None else first_pts
+                at = check_packet(path, packet)
+                first_pts = at if first_pts is None else first_pts
                 if picture and picture.gives(packet) in ("frame", "leading frame"):
-                    owed += not (sought and packet.pts < first_pts)
+                    owed += not (sought and at < first_pts)
             for frame in decode(path, packet, picture):
-                if sought and frame.pts is not None and frame.pts < first_pts:
-                    continue
+                if sought and frame.pts is not None and first_pts is not None:
+                    if frame.pts < first_pts:
+                        continue
                 if frame.pts is None or frame.is_corrupt:
                     what = "without a timestamp" if frame.pts is None else "damaged"
                     raise MediaError(
                         "undecodable",
-                        f"{path}: a {stream.type} frame near {float(at * stream.time_base):.3f} s "
-                        f"is {what}",
+                        f"{path}: a {stream.type} frame near {float(at * clock_s):.3f} s is {what}",
                     )
                 given += 1
                 first_given = frame.pts if first_given is None else min(frame.pts, first_given)
@@ -120,7 +142,7 @@ def _frames(
         raise MediaError(
             "undecodable",
             f"{path}: the {stream.codec_context.name} decoder stopped at "
-            f"{float(at * stream.time_base):.3f} s: {error.strerror}",
+            f"{float(at * clock_s):.3f} s: {error.strerror}",
         ) from None
     if picture and not sought:
         owed -= picture.undecodable(first_given)
@@ -129,6 +151,16 @@ def _frames(
             "undecodable",
             f"{path}: the decoder gave {given} frames, expected {owed}: some are damaged",
         )
+
+
+@overload
+def decode(path: Path, packet: av.Packet, picture: ShownPackets) -> list[av.VideoFrame]: ...
+
+
+@overload
+def decode(
+    path: Path, packet: av.Packet, picture: ShownPackets | None
+) -> list[av.VideoFrame] | list[av.AudioFrame]: ...
 
 
 def decode(
@@ -166,7 +198,9 @@ def _lacks_references(path: Path, packet: av.Packet) -> bool:
                 try:
                     other.decode()
                 except av.error.FFmpegError as error:
-                    if not error.log or not error.log[2].startswith(LOST_REFERENCES):
+                    log: tuple[int, str, str] | None
+                    log = error.log  # type: ignore[assignment]  # the stub nests what is flat
+                    if not log or not log[2].startswith(LOST_REFERENCES):
                         return False
     finally:
         av.logging.set_level(level)
@@ -175,4 +209,5 @@ def _lacks_references(path: Path, packet: av.Packet) -> bool:
 
 def time_s(frame: av.VideoFrame | av.AudioFrame) -> Fraction:
     """Return a frame's presentation timestamp in seconds of its stream's clock."""
+    assert frame.pts is not None and frame.time_base, "`decoded` raises for one without a time"
     return frame.pts * frame.time_base

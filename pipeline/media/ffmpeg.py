@@ -195,17 +195,23 @@ def _picture(video: Path) -> tuple[str, Fraction, float]:
 
     Of what cannot be read they are "", 1 and 0: ffmpeg then says itself what is wrong with it.
     """
-    from pipeline.media.container import DEFAULTS, MediaError, early_ticks, opened, video_stream
+    from pipeline.media.container import (
+        DEFAULTS,
+        MediaError,
+        early_ticks,
+        opened,
+        tick_s,
+        video_stream,
+    )
 
-    path, found = Path(video), ("", Fraction(1), 0.0)
+    path, codec, clock_s = Path(video), "", Fraction(1)
     try:
         with opened(path, DEFAULTS) as container:
             stream = video_stream(path, container, DEFAULTS)
-            found = (stream.codec_context.codec.canonical_name, stream.time_base, 0.0)
-            early_s = early_ticks(path, container, stream) * stream.time_base
-            return *found[:2], float(early_s)
+            codec, clock_s = stream.codec_context.codec.canonical_name, tick_s(stream)
+            return codec, clock_s, float(early_ticks(path, container, stream) * clock_s)
     except MediaError:
-        return found
+        return codec, clock_s, 0.0
 
 
 def _input(path: Path, **options: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -51,7 +51,8 @@ class Turn:
     @classmethod
     def of(cls, path: Path, frame: av.VideoFrame) -> Turn:
         """Read a frame's display matrix, (a b u, c d v, x y w): x' = ax + cy, y' = bx + dy."""
-        data = frame.side_data.get(SideData.DISPLAYMATRIX)
+        found: Mapping = frame.side_data  # PyAV's stub knows but one of its kinds
+        data = found.get(SideData.DISPLAYMATRIX)
         if data is None:
             return cls(False, 1, 1)
         a, b, _, c, d = np.sign(np.frombuffer(bytes(data), np.int32)[:5]).tolist()

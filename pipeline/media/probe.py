@@ -60,14 +60,14 @@ class Span:
     def extend(self, packet: av.Packet) -> None:
         """Count a second field: the frame that the packet before it began ends with it."""
         if not packet.is_discard:
-            self.stop = max(self.stop, packet.pts + (packet.duration or 0))
+            self.stop = max(self.stop, check_packet(self.path, packet) + (packet.duration or 0))
 
     def add(self, packet: av.Packet, skipped_s: Fraction = ZERO_S) -> None:
         if is_end(packet):
             return
-        check_packet(self.path, packet)
+        at = check_packet(self.path, packet)
         if not packet.is_discard:
-            self.count(packet.pts, packet.duration or 0, skipped_s)
+            self.count(at, packet.duration or 0, skipped_s)
 
     def count(self, at: int, duration: int, skipped_s: Fraction = ZERO_S) -> None:
         """Count a frame, or a packet of sound, by its time and duration in ticks."""
@@ -143,7 +143,8 @@ def summary(
         )
     turn = Turn.of(path, first)
     width, height = turn.size(first.width, first.height)
-    has_sound = audio is not None and audio.frames > 0
+    heard = audio if audio is not None and audio.frames else None
+    sound = sound if heard else None
     return Probe(
         path=path,
         video_start_s=video.start_s,
@@ -153,9 +154,9 @@ def summary(
         height=height,
         rotation_deg=turn.clockwise_deg,
         frames=video.frames,
-        audio_start_s=audio.start_s if has_sound else None,
-        audio_stop_s=audio.stop_s if has_sound else None,
-        sample_rate_hz=sound.codec_context.sample_rate if has_sound else None,
-        channels=sound.codec_context.channels if has_sound else None,
+        audio_start_s=heard.start_s if heard else None,
+        audio_stop_s=heard.stop_s if heard else None,
+        sample_rate_hz=sound.codec_context.sample_rate if sound else None,
+        channels=sound.codec_context.channels if sound else None,
         audio_tracks=audio_tracks,
     )

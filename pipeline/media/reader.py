@@ -9,7 +9,7 @@ Legend: n frames, H height, W width, N samples, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -32,6 +32,7 @@ from pipeline.media.container import (
     is_end,
     on_time,
     opened,
+    tick_s,
     video_stream,
 )
 from pipeline.media.decode import decode, decoded, seek_before, time_s
@@ -117,8 +118,8 @@ class Video:
             picture = video_stream(path, container, limits)
             sound = audio_stream(path, container, audio_track) if with_sound else None
             tracks = len(container.streams.audio)
-            video = Span(path, limits, picture.time_base)
-            audio = Span(path, limits, sound.time_base) if sound else None
+            video = Span(path, limits, tick_s(picture))
+            audio = Span(path, limits, tick_s(sound)) if sound else None
             first: av.VideoFrame | None = None
             shown = ShownPackets(picture)
             # Times and durations of leading frames, until the first frame is known.
@@ -126,7 +127,7 @@ class Video:
             early, run_in_s = self._early(container, picture), ZERO_S
             streams = [stream for stream in (picture, sound) if stream is not None]
             for packet in on_time(container.demux(streams), early):
-                if packet.stream is sound:
+                if audio is not None and packet.stream is sound:
                     run_in_s, left_out_s = skipped_s(packet) or run_in_s, ZERO_S
                     if run_in_s:
                         left_out_s = min(run_in_s, (packet.duration or 0) * packet.time_base)
@@ -134,14 +135,14 @@ class Video:
                     audio.add(packet, left_out_s)
                     continue
                 if not is_end(packet):
-                    check_packet(path, packet)
+                    at = check_packet(path, packet)
                     gives = shown.gives(packet)
                     if gives == "frame":
                         video.add(packet)
                     elif gives == "second field":
                         video.extend(packet)
                     elif gives == "leading frame":
-                        leading.append((packet.pts, packet.duration or 0))
+                        leading.append((at, packet.duration or 0))
                 if first is None:
                     first = next(iter(decode(path, packet, shown)), None)
                 if first is not None:
@@ -158,19 +159,19 @@ class Video:
         """
         path, limits = self.path, self.limits
         with self.opened() as container:
-            times_s = []
+            times_s: list[Fraction] = []
             stream = video_stream(path, container, limits)
             sought = span_s is not None and seek_before(container, stream, span_s[0])
             shown = ShownPackets(stream)
             for packet in on_time(container.demux(stream), self._early(container, stream)):
                 if not is_end(packet):
-                    check_packet(path, packet)
-                    at_s = None if packet.dts is None else packet.dts * packet.time_base
-                    if span_s and at_s is not None and at_s >= span_s[1]:
+                    at = check_packet(path, packet)
+                    read_s = None if packet.dts is None else packet.dts * packet.time_base
+                    if span_s and read_s is not None and read_s >= span_s[1]:
                         break  # a frame is shown no earlier than it is decoded
                     if shown.gives(packet) == "frame":
-                        times_s.append(packet.pts * packet.time_base)
-            key_s, *leading_s = [at * stream.time_base for at in (shown.key or 0, *shown.leading)]
+                        times_s.append(at * packet.time_base)
+            key_s, *leading_s = [at * tick_s(stream) for at in (shown.key or 0, *shown.leading)]
         if leading_s and not sought:  # only a decoder knows which of them it can show
             start_s = self.probe().video_start_s
             times_s += [at_s for at_s in leading_s if start_s <= at_s < key_s]
@@ -181,7 +182,7 @@ class Video:
         with closing(self.frames()) as frames:
             return [time_s(frame) for frame in frames]
 
-    def frames(self) -> Iterator[av.VideoFrame]:
+    def frames(self) -> Generator[av.VideoFrame, None, None]:
         """Yield the shown frames as the decoder gives them; raises MediaError."""
         with self.opened() as container:
             stream = video_stream(self.path, container, self.limits)
@@ -211,7 +212,7 @@ class Video:
                     "undecodable",
                     f"{path}: sound at {rate_hz} Hz, expected 1 to {MAX_SAMPLE_RATE_HZ} Hz",
                 )
-            placed = Placed(path, rate_hz, stream.time_base, limits)
+            placed = Placed(path, rate_hz, tick_s(stream), limits)
             resampler = soxr.ResampleStream(
                 rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ"
             )
@@ -320,4 +321,4 @@ def _declared_stop_s(container: InputContainer, stream: av.AudioStream) -> Fract
     """Return where the edit list ends the sound; only mov and mp4 have one."""
     if "mov" not in container.format.name or stream.duration is None or stream.start_time is None:
         return None
-    return (stream.start_time + stream.duration) * stream.time_base
+    return (stream.start_time + stream.duration) * tick_s(stream)

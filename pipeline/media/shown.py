@@ -44,7 +44,8 @@ class ShownPackets:
         """Return what a packet of an undamaged stream shows; ask in order, once for each."""
         if self._h264 and not self._h264.only_frames and self._h264.is_second(bytes(packet)):
             return "second field"
-        leads = self.keys == 1 and packet.pts <= self.key
+        assert packet.pts is not None, "`check_packet` comes first, and raises for it"
+        leads = self.keys == 1 and self.key is not None and packet.pts <= self.key
         self.keys += packet.is_keyframe
         if self.key is None and packet.is_keyframe:
             self.key = packet.pts

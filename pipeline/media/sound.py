@@ -61,6 +61,7 @@ class Placed:
                 silence -= len(second)
         if held is None:
             return
+        assert self.start_s is not None, "what is held was placed"
         if declared_stop_s is not None:
             # The last frame is as long as the codec's frames are; the edit list says how much of
             # it is sound. A larger difference is no padding, and is left alone.
@@ -78,6 +79,7 @@ class Placed:
         block = _mono(self.path, frame)
         if self.start is None:
             self.start, self.start_s = frame.pts, time_s(frame)
+        assert frame.pts is not None and self.start is not None, "`time_s` asks the same"
         ticks = frame.pts - self.start
         check_duration(self.path, ticks, self.time_base, self.limits)
         late = round(ticks * self.tick) - self.filled
@@ -107,13 +109,13 @@ class Placed:
 
 def _mono(path: Path, frame: av.AudioFrame) -> np.ndarray:
     """Return the mean of a frame's channels: float32 (N,), full scale 1, not clipped."""
-    data = frame.to_ndarray()
+    data: np.ndarray = frame.to_ndarray()
     if not frame.format.is_planar:
         data = data.reshape(-1, frame.layout.nb_channels).T
     if data.dtype == np.uint8:
         data = (data.astype(np.float32) - 128) / 128
     elif np.issubdtype(data.dtype, np.integer):
-        data = data / -float(np.iinfo(data.dtype).min)
+        data = data / -float(np.iinfo(data.dtype.type).min)
     mono = data.mean(axis=0, dtype=np.float64).astype(np.float32)
     if not np.isfinite(mono).all():
         raise MediaError(

@@ -59,7 +59,7 @@ def cut(
             index=k + 1,
             start_s=start_s + k * window_s,
             stop_s=start_s + (k + 1) * window_s,
-            padded_ms=float(max((k + 1) * window_s - span_s, 0) * 1000),
+            padded_ms=float(max((k + 1) * window_s - span_s, Fraction(0)) * 1000),
         )
         for k in range(count)
     ]

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class WriteShard:
         """Nothing to load."""
 
     def __call__(self, items: list[ShardPlan]) -> list[tuple[ShardPlan, Shard | Outcome]]:
-        return [(plan, attempt("shards", lambda p=plan: self._write(p))) for plan in items]
+        return [(plan, attempt("shards", partial(self._write, plan))) for plan in items]
 
     def stored(self, plan: ShardPlan) -> Shard | None:
         """Return the tar's entry if it lies there as planned, None otherwise."""

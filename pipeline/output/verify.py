@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -107,14 +108,14 @@ def _features(root: Location, dataset: Dataset, split: str, shard: Shard) -> lis
 def _feature_keys(path: Path, dataset: Dataset, split: str, shard: Shard) -> list[str]:
     keys = []
     for key, members in read_shard(path):
-        _named(shard.name, lambda k=key: split_key(k))
+        _named(shard.name, partial(split_key, key))
         if members.keys() != dataset.fields.keys() | {META}:
             raise ValueError(f"{shard.name}: {key} has {sorted(members)}")
         for suffix, spec in dataset.fields.items():
             read = read_wav if suffix == WAV else read_npy
             name = f"{shard.name}: {key}.{suffix}"
-            _array(name, _named(name, lambda r=read, d=members[suffix]: r(d)), spec)
-        said = _named(f"{shard.name}: {key}.{META}", lambda m=members: _split(m[META]))
+            _array(name, _named(name, partial(read, members[suffix])), spec)
+        said = _named(f"{shard.name}: {key}.{META}", partial(_split, members[META]))
         if said != split:
             raise ValueError(f"{shard.name}: {key} says split {said}, not {split}")
         keys.append(key)
@@ -135,8 +136,7 @@ def _code_keys(path: Path, codes: Codes, shard: Shard, keys: list[str]) -> None:
         for stream in codes.streams.values():
             spec = {"dtype": "uint16", "shape": stream.shape}
             name = f"codes: {shard.name}: {key}.{stream.suffix}"
-            data = members[stream.suffix]
-            _array(name, _named(name, lambda d=data: read_npy(d)), spec)
+            _array(name, _named(name, partial(read_npy, members[stream.suffix])), spec)
         found.append(key)
     if found != keys:
         odd = next((a or b for a, b in _longest(keys, found) if a != b), "")

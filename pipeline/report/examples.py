@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def figures(root: Path, dataset: Dataset) -> dict[str, list[str]]:
     drawn: dict[str, list[str]] = {}
     for split in (split for split in SPLITS if split in dataset.splits):
         shards = dataset.splits[split]
-        found = attempt("page", lambda s=shards: list(pick(root, s)), LIMIT_S)
+        found = attempt("page", partial(list[Example], pick(root, shards)), LIMIT_S)
         if isinstance(found, Outcome):
             drawn[split] = [_note(f"segments cannot be read: {found.message}")]
         else:
@@ -113,7 +114,8 @@ def points_of(motion: np.ndarray) -> Points:
     if width == 3 * len(BODY_25):
         joints = motion.reshape(len(motion), -1, 3).astype(np.float64)
         points = np.where(joints[..., 2:] >= MIN_CONFIDENCE, joints[..., :2], np.nan)
-        return points, [tuple(map(BODY_25.index, bone.split())) for bone in BONES]
+        ends = (bone.split() for bone in BONES)
+        return points, [(BODY_25.index(start), BODY_25.index(end)) for start, end in ends]
     bones = [(parent, joint) for joint, parent in enumerate(PARENTS) if parent >= 0]
     if width == 3 * len(PARENTS):
         joints = motion.reshape(len(motion), -1, 3)
@@ -204,7 +206,7 @@ def _sound(example: Example) -> str:
         return ""
     sound = example.pcm.astype(np.float32) / 32768
     bands = picture_of(sound)
-    colours = cv2.applyColorMap(np.uint8(bands[::-1] * 255), cv2.COLORMAP_MAGMA)
+    colours = cv2.applyColorMap((bands[::-1] * 255).astype(np.uint8), cv2.COLORMAP_MAGMA)
     image = _image("png", cv2.imencode(".png", colours)[1].tobytes(), "spectrogram")
     window_s = float(example.facts["window_s"])
     found = onsets_s(sound)

@@ -227,7 +227,7 @@ def _stages(facts: Mapping[str, Any]) -> str:
         ]  # fmt: skip
         row = "".join(f"<td>{_text(cell)}</td>" for cell in cells)
         rows.append(f'<tr>{row}<td class="words">{bar}</td></tr>')
-    cells = "".join(f"<th>{word}</th>" for word in head)
+    headings = "".join(f"<th>{word}</th>" for word in head)
     words = (
         "Working, loading models and idle are sums over a stage's workers: together, workers × the "
         "time it ran. Stages in one run share the processor; an idle worker waits to start, for "
@@ -240,7 +240,7 @@ def _stages(facts: Mapping[str, Any]) -> str:
     )
     return (
         f'{title}<p class="lead">{words}</p><p>{keys}</p>'
-        f"<table><tr>{cells}</tr>{''.join(rows)}</table>"
+        f"<table><tr>{headings}</tr>{''.join(rows)}</table>"
     )
 
 

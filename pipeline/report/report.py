@@ -68,7 +68,8 @@ class Report:
             facts = asdict(outcome) if outcome else {"status": "left" if stopped else "listed"}
             known = {name: getattr(row, name) for name in ("path", "split", "song", "genre")}
             rows.append({"video_id": row.video_id, **known, **facts})
-        common = {"seconds": seconds, "stages": list(stages), "others": dict(others or {})}
+        common: dict[str, Any] = {"seconds": seconds, "stages": list(stages)}
+        common |= {"others": dict(others or {})}
         if dataset is None:
             return cls(rows, stopped=stopped, **common)
         segments = {split: dataset.segments(split) for split in dataset.splits}
@@ -189,8 +190,8 @@ class Report:
             stopped = raw.get("stopped", "")
             stages = [StageTime.of(stage) for stage in raw.get("stages", [])]
             report = cls(
-                *(raw[name] for name in ("rows", "segments", "untrained")), {}, raw["seconds"],
-                stopped, stages=stages, others=raw.get("others", {}), notes=raw.get("notes", []),
+                raw["rows"], raw["segments"], raw["untrained"], {}, raw["seconds"], stopped,
+                stages=stages, others=raw.get("others", {}), notes=raw.get("notes", []),
             )  # fmt: skip
             report.table()
             if not math.isfinite(report.seconds + report.as_dict()["dropped_tail_s"]):

@@ -21,7 +21,7 @@ from pipeline.sources.base import Source
 from pipeline.sources.listing import (
     AnnotationFiles,
     Listing,
-    annotations,
+    annotation_paths,
     by_name,
     home,
     source_files,
@@ -111,7 +111,7 @@ def list_aist(
         raise FileNotFoundError(f"{root}: none of the {len(membership)} listed videos; {_HELP}")
     motion_root = motion_dir or source
     wanted = {_annotation(name, motion) for name in membership}
-    motions = by_name(annotations(motion_root, motion), wanted, whole=True)
+    motions = by_name(annotation_paths(motion_root, motion), wanted, whole=True)
     ignored = read_ignore_list(ignore_list or IGNORE_LIST)
     rows = []
     for name, split in membership.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +14,7 @@ from pipeline.sources.base import Source
 from pipeline.sources.listing import (
     AnnotationFiles,
     Listing,
-    annotations,
+    annotation_paths,
     by_name,
     others_words,
     source_files,
@@ -41,6 +42,7 @@ class Folder(Source):
         annotations_dir: Path | None = None,
         limit: int | None = None,
     ) -> Listing:
+        assert self.source is not None, "`check` raises without it"
         return list_folder(self.source, files, annotations_dir)
 
 
@@ -57,8 +59,9 @@ def list_folder(
     Raises FileNotFoundError where there is no such folder or no video in it, OSError where a folder
     in it cannot be read.
     """
+    others: Mapping[str, int] = {}
     if source.is_file():
-        root, paths, others = source.parent, [Path(source.name)], {}
+        root, paths = source.parent, [Path(source.name)]
     elif source.is_dir():
         root = source
         paths, others = source_files(source)
@@ -83,7 +86,7 @@ def list_folder(
     notes: list[str] = []
     if lost and (motion_dir or source.is_dir()):
         wanted = {name for names in lost.values() for name in names}
-        astray = by_name(annotations(motion_root, motion), wanted, whole=True)
+        astray = by_name(annotation_paths(motion_root, motion), wanted, whole=True)
         for k, row in enumerate(rows):
             there = sorted(lost.get(row.path, set()) & astray.keys())
             if there:

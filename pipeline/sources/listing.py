@@ -118,7 +118,7 @@ def by_name(
     return {name: [path for *_, path in sorted(same)] for name, same in found.items()}
 
 
-def annotations(root: Path, kind: AnnotationFiles | None) -> list[Path]:
+def annotation_paths(root: Path, kind: AnnotationFiles | None) -> list[Path]:
     """Return where annotations of a kind may lie under `root`: files of its suffix, or folders."""
     found: list[Path] = []
     if kind is None:

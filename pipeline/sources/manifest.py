@@ -14,7 +14,7 @@ from typing import Any
 
 from model.contract.files import sha256_of, write_atomic
 from model.contract.segment import SPLITS, is_hidden
-from pipeline.engine.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome
+from pipeline.engine.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome, Status
 from pipeline.sources.tables import parquet_rows
 
 ENDED = {
@@ -145,8 +145,8 @@ def load(path: Path) -> tuple[list[Row], str]:
         rows = []
         for row in found:
             row = {OLD_NAMES.get(name, name): value for name, value in row.items()}
-            lists = {name: tuple(row[name]) for name in ("dancers", "box") if name in row}
-            rows.append(checked(Row(**row | lists)))
+            row |= {name: tuple(row[name]) for name in ("dancers", "box") if name in row}
+            rows.append(checked(Row(**row)))
         return rows, os.fsdecode(metadata.get(b"root", b""))
     except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(
@@ -186,7 +186,7 @@ def ended_early(row: Row) -> Outcome | None:
     """Return the outcome of a row that no stage will see, None for one that has work."""
     if not row.known_code:
         return None
-    status = "filtered" if row.known_code in FILTERED else "failed"
+    status: Status = "filtered" if row.known_code in FILTERED else "failed"
     stage = "curate" if row.why and row.known_code != "same_name" else "manifest"
     why = row.why or ENDED[row.known_code]
     return Outcome(status, stage, row.known_code, why if row.path in why else f"{row.path}: {why}")

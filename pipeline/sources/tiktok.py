@@ -105,8 +105,7 @@ def list_published(
     rows = []
     for name, member in members.items():
         row = rows_at[files[name][0]] if name in files else Row(name, f"{name}.mp4")
-        known = {"video_id": name, "split": member["split"], "song": member["song_id"]}
-        rows.append(replace(row, **known))
+        rows.append(replace(row, video_id=name, split=member["split"], song=member["song_id"]))
     rows += further(files, list(rows_at))
     rows += [replace(row, split="") for row in here.rows if row.known_code]
     rows.sort(key=lambda row: row.video_id)

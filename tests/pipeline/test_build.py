@@ -13,13 +13,17 @@ import pytest
 from builds import NAME, clip, ends, options, refuse_work, shards
 
 import pipeline.build
+import pipeline.features.run
+import pipeline.output.assemble
 from model.contract.dataset import load_dataset
 from model.contract.shards import read_npy, read_shard
 from model.contract.wav import read_wav
 from model.generation.pipeline_process import build_features
 from pipeline.build import build, locked
 from pipeline.engine.base import LocalEngine
+from pipeline.features.extract import Extract
 from pipeline.output.verify import verify
+from pipeline.report.report import Report
 
 
 def test_every_input_ends_and_the_good_ones_are_there(videos, tmp_path):
@@ -114,6 +118,25 @@ def test_a_damaged_result_is_made_again(videos, tmp_path, capsys):
     assert report.counts == {"ok": 2}
     assert shards(tmp_path) == before
     list(verify(tmp_path))
+
+
+def test_a_build_that_stops_while_results_are_made_again_says_so(videos, tmp_path, monkeypatch):
+    def fail(self, row, video):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(pipeline.output.assemble, "SEGMENTS_PER_SHARD", 1)
+    build(options(videos, tmp_path, limit=2))
+    for path in tmp_path.glob("*.tar"):
+        path.unlink()
+    for stored in (tmp_path / ".work" / "results" / "cut").rglob("*.npz"):
+        data = bytearray(stored.read_bytes())
+        data[data.index(b"NUMPY", data.index(b"pcm.npy")) + 1000] ^= 1  # found as it is read whole
+        stored.write_bytes(data)
+    monkeypatch.setattr(pipeline.features.run, "STOP_AFTER", 1)
+    monkeypatch.setattr(Extract, "_cut", fail)
+    report = build(options(videos, tmp_path, limit=2, max_failed=0.0))
+    assert report.counts == {"failed": 1, "left": 1} and "1 were left" in report.stopped
+    assert Report.load(tmp_path).counts == report.counts
 
 
 def test_another_source_does_not_replace_what_is_there(videos, tmp_path):

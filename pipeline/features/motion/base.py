@@ -222,6 +222,7 @@ class Motion(Feature):
         if self.on and getattr(KINDS.get(self.kind), "BODY_MODEL", False):
             from pipeline.features.motion.smpl_model import body_model_id
 
+            assert self.smpl_model is not None, "`check` raises without it"
             path = self.smpl_model.resolve()
             return replace(self, smpl_model=path, model_id=body_model_id(path))
         return self

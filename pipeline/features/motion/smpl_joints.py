@@ -41,10 +41,12 @@ class SmplJointPlaces(SmplRotations):
 
     def setup(self) -> None:
         """Load the body model."""
+        assert self.smpl_model is not None, "`check` raises without it"
         self._body = SmplJoints(self.smpl_model)
         self._body.setup()
 
     def load_motion(self, path: Path) -> np.ndarray:
+        assert self._body is not None, "`setup` comes first"
         return self._body.load_motion(path)
 
 

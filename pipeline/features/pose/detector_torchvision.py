@@ -158,7 +158,8 @@ def small_fcos() -> Any:
             convolution = nn.Conv2d(channels, after, 3, stride, 1, bias=False)
             layers += [convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
     backbone = nn.Sequential(*layers)
-    backbone.out_channels = widths[-1]
+    # FCOS reads this number; torch's annotation knows no attributes but tensors and modules.
+    backbone.out_channels = widths[-1]  # type: ignore[assignment]
     return FCOS(
         backbone,
         num_classes=PERSON + 1,

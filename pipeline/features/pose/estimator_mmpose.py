@@ -140,7 +140,8 @@ def weights_id(weights: str) -> str:
     if weights == "untrained":
         return "untrained-seed0"
     config, _, _ = weights.rpartition(":")
-    return "-".join(sha256_of(path) for path in (weights_path(weights), *filter(None, [config])))
+    files = [weights_path(weights), *([Path(config)] if config else [])]
+    return "-".join(map(sha256_of, files))
 
 
 def load(weights: str) -> tuple[Any, tuple[str, ...], tuple[int, int]]:

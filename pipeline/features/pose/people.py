@@ -91,6 +91,7 @@ class PersonCollector:
 
     def crops(self) -> np.ndarray:
         """Return the crops uint8 (n, h, w, 3) that nobody has posed yet, after the last frame."""
+        assert self.net is not None, "only a network asks for crops"
         width, height = self.net.input_px
         return np.array(self._waiting, dtype=np.uint8).reshape(-1, height, width, 3)
 
@@ -134,7 +135,7 @@ class PersonCollector:
         keep = self._due[-1] - self.every * tracks.MAX_STEPS
         self._held = {i: image for i, image in self._held.items() if i > keep}
         self._due = []
-        if len(self._waiting) >= CROPS:
+        if self.net is not None and len(self._waiting) >= CROPS:
             full = len(self._waiting) // self.net.batch * self.net.batch
             self._joints.append(self.net(self.crops()[:full]))
             self._waiting = self._waiting[full:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class Pose:
         done, watched = [], []
         limit_s = self.settings.item_limit_s
         for work in waiting:
-            result = attempt("pose", lambda w=work: self._one(w), limit_s)
+            result = attempt("pose", partial(self._one, work), limit_s)
             if isinstance(result, Collected):
                 watched.append((work, result))
             else:
@@ -70,11 +71,12 @@ class Pose:
         if not watched:
             return done
         crops = [result.watch.crops() for _, result in watched]
-        together = attempt("pose", lambda: self._net(np.concatenate(crops)), limit_s * len(watched))
+        limits_s = limit_s * len(watched)
+        together = attempt("pose", lambda: self._posed(np.concatenate(crops)), limits_s)
         ends = np.cumsum([len(part) for part in crops])[:-1]
         for i, (work, result) in enumerate(watched):
             if isinstance(together, Outcome):  # one bad video, or too many at once: each alone
-                joints = attempt("pose", lambda c=crops[i]: self._net(c), limit_s)
+                joints = attempt("pose", partial(self._posed, crops[i]), limit_s)
             else:
                 joints = np.split(together, ends)[i]
             done.append(self._finished(work, result, joints))
@@ -104,7 +106,7 @@ class Pose:
     def _watch(self, row: Row, cut: Result, clips: Clips | None) -> Collected:
         from pipeline.media.reader import FrameRequest, Video
 
-        self._load()
+        detector, net = self._loaded()
         video, facts = Video(self.settings.root / row.path), cut.facts
         starts_s = [Fraction(start_s) for start_s in facts["starts_s"]]
         window_s = Fraction(self.settings.window_s)
@@ -112,13 +114,13 @@ class Pose:
         shown_s = video.frame_times(row.span_s)
         times_s = pose_times(shown_s, starts_s[0], stop_s)
         size_px = (facts["width_px"], facts["height_px"])
-        watch = PersonCollector(self._detector, self._net, len(times_s), size_px)
+        watch = PersonCollector(detector, net, len(times_s), size_px)
         requests = {"pose": FrameRequest(times_s, small_side_px(*size_px), box=row.box)}
         deferred = clips is not None and clips.clip_parts(self.settings, cut) > 1
         if clips and not deferred:
             requests[clips.NAME] = clips.clip_request(self.settings, row, cut)
         frames = video.read_frames(requests, each={"pose": watch}, span_s=row.span_s)
-        made = clips.as_clips(self.settings, frames[clips.NAME]) if len(requests) > 1 else None
+        made = clips.as_clips(self.settings, frames[clips.NAME]) if clips and not deferred else None
         return Collected(watch, times_s, cut, made, deferred)
 
     def _finished(self, work: Work, seen: Collected, joints: np.ndarray | Outcome) -> Work:
@@ -135,7 +137,7 @@ class Pose:
             raise StageError("undecodable", f"{row.path}: poses hold NaN or infinity")
         arrays["times_s"] = np.array([float(time_s) for time_s in seen.times_s])
         size = {name: seen.cut.facts[name] for name in ("width_px", "height_px")}
-        facts = {"joints": list(self._net.names), **size}
+        facts = {"joints": list(self._loaded()[1].names), **size}
         self.settings.ledger.write("pose", self.settings.key("pose", row), arrays, facts)
         self._store_motion(row, seen.cut, Result(arrays, facts))
 
@@ -150,10 +152,15 @@ class Pose:
         """Store how the video ended, and return it as the report tells it."""
         return replace(work, clips=None, outcome=self.settings.end("motion", work.row, outcome))
 
-    def _load(self) -> None:
-        if self._net is not None:
-            return
-        self._detector, net = self.settings.feature("motion").networks()
-        self._detector.setup()
-        net.setup()
-        self._net = net
+    def _posed(self, crops: np.ndarray) -> np.ndarray:
+        assert self._net is not None, "watching a video loads it"
+        return self._net(crops)
+
+    def _loaded(self) -> tuple[Detector, PoseEstimator]:
+        """Return both networks, loaded at the first video that needs them."""
+        if self._detector is None or self._net is None:
+            detector, net = self.settings.feature("motion").networks()
+            detector.setup()
+            net.setup()
+            self._detector, self._net = detector, net
+        return self._detector, self._net

@@ -133,8 +133,10 @@ class TwoStream:
         self._flow = Flow(self.flow, path, self.device)
         self._flow.setup()
         form = torch.channels_last_3d
-        nets = [n.eval().requires_grad_(False).to(self.device, memory_format=form) for n in nets]
-        self._nets = nets[0], nets[1]
+        still: list[Any] = [net.eval().requires_grad_(False) for net in nets]
+        # Any above: torch's annotation of `to` lacks the memory's format.
+        rgb, flow = (net.to(self.device, memory_format=form) for net in still)
+        self._nets = rgb, flow
 
     def __call__(self, clips: np.ndarray) -> np.ndarray:
         """Return float32 (n, 2048), RGB then flow, for uint8 RGB clips (n, T + 1, S, S, 3).
@@ -144,6 +146,7 @@ class TwoStream:
         """
         if clips.ndim != 5 or clips.shape[4] != 3 or clips.shape[1] < 10:
             raise ValueError(f"clips have shape {clips.shape}, expected (n, 10 or more, S, S, 3)")
+        assert self._flow is not None and self._nets is not None, "`setup` comes first"
         features = np.empty((len(clips), self.DIM), dtype=np.float32)
         intervals, *size = clips.shape[1] - 1, *clips.shape[2:4]
         for start in range(0, len(clips), self.batch):

@@ -103,11 +103,12 @@ class Conv(nn.Module):
 
     def __init__(self, before: int, after: int, kernel: Size, stride: Size = (1, 1, 1)) -> None:
         super().__init__()
+        self.kernel, self.stride = kernel, stride
         self.conv3d = nn.Conv3d(before, after, kernel, stride, bias=False)
         self.bn = nn.BatchNorm3d(after, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = pad_same(x, self.conv3d.kernel_size, self.conv3d.stride)
+        x = pad_same(x, self.kernel, self.stride)
         return F.relu(self.bn(self.conv3d(x)), inplace=True)
 
 

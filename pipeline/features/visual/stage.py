@@ -143,16 +143,17 @@ class Describe:
     def _features(self, waiting: list[Work]) -> list[Work]:
         if not waiting:
             return []
+        clips = [work.clips for work in waiting if work.clips is not None]
         features = attempt(
             "visual",
-            lambda: self._net(np.concatenate([w.clips for w in waiting])),
+            lambda: self._net(np.concatenate(clips)),
             self.settings.item_limit_s * len(waiting),
         )
         if isinstance(features, Outcome):
             if len(waiting) > 1:  # one bad video, or too many at once: each on its own
                 return [done for work in waiting for done in self._features([work])]
             return [replace(waiting[0], clips=None, outcome=features)]
-        ends = np.cumsum([len(work.clips) for work in waiting])[:-1]
+        ends = np.cumsum([len(part) for part in clips])[:-1]
         parts = np.split(features, ends)
         return [self._store(work, part) for work, part in zip(waiting, parts, strict=True)]
 

@@ -95,7 +95,7 @@ def _blurred(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     h, w = picture.shape[:2]
     high = min(h, round(w * height / width))
     middle = picture[(h - high) // 2 : (h - high) // 2 + high]
-    small = cv2.resize(middle, (max(2, width // 12), max(2, height // 12)), cv2.INTER_AREA)
+    small = cv2.resize(middle, (max(2, width // 12), max(2, height // 12)))
     small = cv2.GaussianBlur(small, (0, 0), 1.2)
     return cv2.convertScaleAbs(cv2.resize(small, (width, height)), alpha=0.75)
 
@@ -104,7 +104,7 @@ def _clouds(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     """Return a still of soft coloured clouds with fine edges here and there."""
     import cv2
 
-    tone = np.zeros((height, width))
+    tone: np.ndarray = np.zeros((height, width))
     for octave in range(5):
         cells = rng.normal(size=(3 * 2**octave, 5 * 2**octave))
         tone += cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC) / 1.8**octave

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline.engine.base import LocalEngine
@@ -27,7 +28,7 @@ class WriteVideo:
         """Nothing to load."""
 
     def __call__(self, items: list[VideoSpec]) -> list[tuple[VideoSpec, Outcome | None]]:
-        return [(spec, attempt(self.name, lambda s=spec: self._write(s))) for spec in items]
+        return [(spec, attempt(self.name, partial(self._write, spec))) for spec in items]
 
     def _write(self, spec: VideoSpec) -> None:
         write_video(spec, self.root)

@@ -107,8 +107,8 @@ class _Band:
                 if loud.isdigit():
                     self._add(0, bar, step, self.kit[name], int(loud) / 9)
         if fill and "snare" in self.kit:
-            for step, loud in ((13, 0.35), (14, 0.5), (15, 0.6)):
-                self._add(0, bar, step, self.kit["snare"], loud)
+            for step, gain in ((13, 0.35), (14, 0.5), (15, 0.6)):
+                self._add(0, bar, step, self.kit["snare"], gain)
         stack = [_pitch(style.scale, root + 2 * i) for i in range(max(4, style.chord_notes))]
         tones = {"1": 0, "3": stack[1] - stack[0], "5": stack[2] - stack[0],
                  "7": stack[3] - stack[0], "8": 12}  # fmt: skip
@@ -122,14 +122,14 @@ class _Band:
                 for pitch in chord:
                     self._note(2, bar, step, style.voices[1], pitch, style.chord_steps)
             elif mark.isdigit():
-                octave, tone = divmod(int(mark), len(chord))
-                pitch = sorted(chord)[tone] + 12 * octave
+                octave, place = divmod(int(mark), len(chord))
+                pitch = sorted(chord)[place] + 12 * octave
                 self._note(2, bar, step, style.voices[1], pitch, style.chord_steps)
         for step, degree in self.riff:
             if step // 16 == bar % 2:
-                octave, tone = divmod(degree, len(PENTATONIC))
+                octave, place = divmod(degree, len(PENTATONIC))
                 pitch = style.chord_midi + 12 + self.key + 12 * octave
-                pitch += style.scale[PENTATONIC[tone]]
+                pitch += style.scale[PENTATONIC[place]]
                 self._note(3, bar, step % 16, style.voices[2], pitch, 3)
 
     def _note(self, track: int, bar: int, step: int, voice: str, midi: int, steps: int) -> None:
@@ -154,7 +154,7 @@ class _Band:
             level * track / max(1e-6, float(np.sqrt(np.mean(track**2)) * 6))
             for level, track in zip(self.style.levels, self.tracks, strict=True)
         )
-        rest = sum(pitched)
+        rest = np.asarray(sum(pitched))
         if self.style.pump:
             since_s = (np.arange(len(rest)) / SAMPLE_RATE_HZ - self.start_s) % self.beat_s
             rest = rest * (1 - self.style.pump * np.exp(-since_s / 0.1))

@@ -156,7 +156,7 @@ def _shade(
 ) -> np.ndarray:
     import cv2
 
-    light = np.full(background.shape[:2], 255, np.uint8)
+    light: np.ndarray = np.full(background.shape[:2], 255, np.uint8)
     bones = [(J[a], J[b], r) for a, b, r, *_ in LIMBS + TORSO]
     for person, depth in zip(points, depths, strict=True):
         for a, b, radius_m in bones:

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def write_video(spec: VideoSpec, root: Path) -> None:
     write_atomic(motion, pickle.dumps(smpl | {"smpl_loss": 0.0}, protocol=4))
     points, _ = camera.project(seen)
     inside = ((points >= 0) & (points < np.array(size_px))).all(-1)
-    arrays = smpl | {
+    arrays: dict[str, Any] = smpl | {  # Any: savez_compressed has an option beside them
         "spec_sha256": np.array(spec_hash(spec)),
         "beat_times_s": show.beat_times_s,
         "kinematic_beat_times_s": first.rest_times_s,

@@ -315,3 +315,10 @@ def test_without_yt_dlp_the_command_that_installs_it_is_named(
     monkeypatch.setattr(pipeline.curate.fetch, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"\.\[links\]"):
         fetch_links(Fetching(tmp_path / "l.csv", tmp_path / "out"))
+
+
+def test_a_list_that_says_0_dancers_is_not_one_that_says_none(tmp_path):
+    listed = tmp_path / "l.csv"
+    lines = ["id,url,song,duration,dancers", "a,http://x/,,,0", "b,http://x/,,,"]
+    listed.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert [repr(link.dancers) for link in read_links(listed)] == ["0", "None"]

@@ -157,6 +157,22 @@ def test_codes_that_take_too_long_end_as_timeout(root, codec_file, monkeypatch):
         extract_codes(root, str(codec_file), limit_s=0.05)
 
 
+def test_codes_that_are_gone_before_they_are_packed_are_named(root, codec_file, monkeypatch):
+    encode = Encode._one
+
+    def lose(self, video):
+        done = encode(self, video)
+        shutil.rmtree(self.results / "codes")
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Encode, "_one", lose)
+        with pytest.raises(OSError, match="a_seg0001: its stored codes are gone; run the same"):
+            extract_codes(root, str(codec_file))
+    extract_codes(root, str(codec_file))
+    list(verify(root))
+
+
 def test_a_codecs_path_is_recorded_whole(root, codec_file, monkeypatch):
     monkeypatch.chdir(codec_file.parent)
     codec_id = extract_codes(root, codec_file.name)
