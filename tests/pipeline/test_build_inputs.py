@@ -49,7 +49,7 @@ def test_two_inputs_of_one_id_are_refused(tmp_path, monkeypatch):
     for folder in ("x", "y"):
         clip(tmp_path / "in" / folder / "a.mp4", 2.1)
     monkeypatch.setattr("pipeline.sources.folder.video_id", lambda path: path.stem)
-    with pytest.raises(ValueError, match=r"x/a\.mp4 and y/a\.mp4 have one id"):
+    with pytest.raises(ValueError, match=r"x/a\.mp4 and y/a\.mp4 have the same id"):
         build(options(tmp_path / "in", tmp_path / "out"))
 
 

@@ -200,7 +200,7 @@ def test_codes_survive_a_build_that_changes_nothing_and_not_one_that_does(
     build(options(source, root, window_s="4"))
     assert load_dataset(root).codecs == {}
     assert not list(root.glob("codes/*/*"))
-    again = f"no longer fit: pipeline extract-codes --shards {root} --codec {codec_file}"
+    again = f"extract them again: pipeline extract-codes --shards {root} --codec {codec_file}"
     assert again in capsys.readouterr().out
     assert extract_codes(root, str(codec_file)) == codec_id
     assert len(list(verify(root))) == 2
