@@ -69,7 +69,7 @@ def test_d8_verify_and_trainer_name_the_damaged_shard(world, tmp_path, damage):
     hurt = damage(root, root / "codes" / codec_id)
     with pytest.raises((ValueError, FileNotFoundError), match=hurt.name) as told:
         list(verify(root))
-    assert "run the command that made it again" in str(told.value)
+    assert "run again the command that made it" in str(told.value)
     config = load_config("tiny", None, [*SMALL, "max_steps=1"])
     with pytest.raises((ValueError, FileNotFoundError), match=hurt.name) as told:
         train(root, tmp_path / "run", config)
