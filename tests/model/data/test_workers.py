@@ -97,7 +97,7 @@ def leaving(turn: int, turns: int) -> Iterator[int]:
 def test_a_worker_that_just_leaves_is_told_by_its_code():
     items = in_turn(leaving, 2, 60.0)
     assert [next(items), next(items)] == [0, 1]
-    with pytest.raises(OSError, match=r"worker 0 .* ended with code 7; see what it said above"):
+    with pytest.raises(OSError, match=r"worker 0 .* ended with code 7; see its messages above"):
         next(items)
 
 
