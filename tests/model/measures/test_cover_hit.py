@@ -37,7 +37,7 @@ def same_to_the_bit(clips: list[np.ndarray], pairs: int) -> tuple[int, list[tupl
     while tried < pairs:
         a, b = rng.integers(len(clips), size=2)
         if len(flags[a]) != len(flags[b]):
-            with pytest.raises(ValueError, match="same number of begun seconds"):
+            with pytest.raises(ValueError, match="same length in seconds, rounded up"):
                 beats_scores(clips[a], clips[b])
             continue
         tried += 1

@@ -58,7 +58,7 @@ def test_without_vggish_the_other_embedding_is_offered_by_name_and_never_taken(
         load_embedding("mel")
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / VGGISH_FILE).write_bytes(b"something else")
-    with pytest.raises(ValueError, match=r"SHA-256 is .* begins 10086976"):
+    with pytest.raises(ValueError, match=r"SHA-256 is .* starts with 10086976"):
         load_embedding("vggish")
     embedding = load_embedding("mel-statistics")
     assert embedding.name == "mel-statistics" and "not VGGish" in embedding.note
