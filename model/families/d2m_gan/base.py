@@ -1,4 +1,4 @@
-"""What a generator network is: all that D2M-GAN knows of the networks it trains."""
+"""The interface of D2M-GAN's generator networks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from model.families.d2m_gan.encoders import Standardise
 
 
 class Reader(Protocol):
-    """A generator's module for one input."""
+    """The module of a generator for one input."""
 
     standardise: Standardise
 
 
 class Generator(nn.Module, ABC):
-    """What D2M-GAN asks of a network."""
+    """The interface that D2M-GAN needs of a generator network."""
 
     genre: nn.Embedding | None
     any_length: bool
-    """Whether joined segments are one pass; otherwise each segment is one."""
+    """Whether joined segments take one pass; otherwise the network runs on each segment."""
     sigma: float
 
     @abstractmethod
@@ -32,8 +32,8 @@ class Generator(nn.Module, ABC):
     @property
     @abstractmethod
     def readers(self) -> Mapping[str, Reader]:
-        """The modules for those inputs that are standardised, by name."""
+        """The modules of the standardised inputs, by name."""
 
     @abstractmethod
     def init_output_to(self, codebook: Tensor) -> None:
-        """Let the first outputs have the codebook's (K, C) mean and spread."""
+        """Initialise the output layer so that outputs have the codebook's (K, C) mean and std."""

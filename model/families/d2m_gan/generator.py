@@ -1,6 +1,6 @@
-"""The generator G: motion and visual features in, latents out (paper, eq. 1).
+"""The generator G, which maps motion and visual features to latents (paper, eq. 1).
 
-Two networks behind one interface (`base.py`): `temporal` (ours) and `paper` (the reference's).
+Two networks have one interface (`base.py`): `temporal` (this project's) and `paper` (the authors').
 """
 
 from __future__ import annotations
