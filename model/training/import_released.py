@@ -1,4 +1,4 @@
-"""Make a run of the authors' released weights."""
+"""Turn the authors' released weights into a run."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def import_released(
 ) -> None:
     """Write a run at step 0 with the released weights, for the shards (and codec) of `root`.
 
-    Raises ValueError for another `arch` than paper, a folder that holds a run already, and files or
-    shards that do not fit the configuration.
+    Raises ValueError if `arch` is not paper, if the folder already holds a run, or if files or
+    shards do not fit the configuration.
     """
     if config.arch != "paper":
         raise ValueError(
-            f"released weights are of arch paper, the configuration says {config.arch}"
+            f"released weights are for arch paper, but the configuration has arch {config.arch}"
         )
     if (run / LAST).exists():
         raise ValueError(f"{run}: holds a run already; choose another --out")
