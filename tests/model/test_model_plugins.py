@@ -79,7 +79,7 @@ def test_a_family_a_codec_a_baseline_and_a_measure_do_their_parts(shards, tmp_pa
     assert "loudness, dB apart" in table and "| first second, looped |" in table
     assert "| Classifier, mean |" in table and "| reconstruction, mean |" in table
     assert command("evaluate", "--run", run, "--against", run) == 0
-    assert "| loudness, dB apart (less is better) | +0.000" in capsys.readouterr().out
+    assert "| loudness, dB apart (lower is better) | +0.000" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
