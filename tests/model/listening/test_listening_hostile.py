@@ -41,7 +41,7 @@ def test_a_score_that_is_none_is_refused(app, clock, folder, score):
 def test_neither_the_store_nor_the_table_takes_such_a_score(app, clock, folder, score):
     listener = Listener(app, clock)
     item = listener.hear()
-    with pytest.raises(ValueError, match="expected a whole number from 1 to 5"):
+    with pytest.raises(ValueError, match="expected an integer from 1 to 5"):
         app.state.store.answer(0, item, score, clock.now)
     if score in (0, 6, None):
         with sqlite3.connect(folder / "answers.db") as db, pytest.raises(sqlite3.IntegrityError):
@@ -169,5 +169,5 @@ def test_a_plan_that_names_files_elsewhere_is_refused(folder):
     plan = json.loads(path.read_text(encoding="utf-8"))
     next(iter(plan["items"].values()))["file"] = "../../key.json"
     path.write_text(json.dumps(plan), encoding="utf-8")
-    with pytest.raises(ValueError, match="prepare the set anew"):
+    with pytest.raises(ValueError, match="prepare the set again"):
         create_app(folder)

@@ -203,7 +203,7 @@ def test_answers_to_a_set_of_the_first_schema_are_counted_and_no_more_are_taken(
             raw["items"] = {n: {**item, "start_s": 1.5} for n, item in raw["items"].items()}
         path.write_text(json.dumps(raw), encoding="utf-8")
     assert report(folder)["listeners"] == before
-    with pytest.raises(ValueError, match="prepare the set anew"):
+    with pytest.raises(ValueError, match="prepare the set again"):
         create_app(folder)
 
 
@@ -260,7 +260,7 @@ def test_what_is_no_file_of_answers_is_named_with_what_to_do(folder, capsys):
     (folder / "answers.db").write_bytes(b"not a database" * 100)
     with pytest.raises(ValueError, match=r"answers\.db: file is not a database; .*move it away"):
         create_app(folder)
-    with pytest.raises(ValueError, match=r"answers\.db: no answers .*; give --set"):
+    with pytest.raises(ValueError, match=r"answers\.db: cannot read answers .*; give --set"):
         report(folder)
     with pytest.raises(SystemExit) as end:
         main(["mos", "serve", "--set", str(folder), "--port", "0"])

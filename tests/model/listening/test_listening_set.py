@@ -167,7 +167,7 @@ def test_a_picture_that_browsers_do_not_show_is_encoded_anew_and_cut_to_what_is_
 
 @pytest.mark.parametrize(
     ("start_s", "what"),
-    [(30.0, "ends at 2.00 s, before its music"), (None, "generate anew"), ("1", "generate anew")],
+    [(30.0, "ends at 2.00 s, before its music"), (None, "generate again"), ("1", "generate again")],
 )
 def test_a_time_that_is_not_in_the_film_is_refused(foreign, tmp_path, start_s, what):
     ours = Path(shutil.copytree(foreign / "ours", tmp_path / "ours"))
@@ -201,24 +201,24 @@ def test_prepare_refuses_what_makes_no_test(made, tmp_path, capsys):
 
     refused({}, "no system")
     refused({"truth": high}, "neither")
-    refused({"x'; DROP TABLE raters; --": high}, "a name has letters")
-    refused({"low": high}, "is of level high")
+    refused({"x'; DROP TABLE raters; --": high}, "a name has only letters")
+    refused({"low": high}, "has level high")
     refused({"high": tmp_path / "nowhere"}, "not found; system 'high'")
-    refused({"high": high}, "is there already", out=made[0])
+    refused({"high": high}, "exists already", out=made[0])
     refused({"high": high}, "mp4", Settings(clips=2, clip_s=0.05))
     refused(
         {"high": high},
-        "6 clips for each listener, of a set of 3",
+        "6 clips for each listener, but the set has 3",
         Settings(parts=("quality",), blocks=6, clips=3),
     )
     strangers = generated(tmp_path / "strangers", "high", ["other1", "other2"])
     refused({"high": high, "strangers": strangers}, "0 pieces of the same segments")
-    refused({"strangers": strangers}, "no segment 1 of other1, and 1 more")
+    refused({"strangers": strangers}, "lacks segment 1 of other1 and 1 other")
     evil = json.loads((high / "generated.json").read_text(encoding="utf-8"))
     evil["generated"][0]["file"] = "../../etc/passwd"
     (tmp_path / "evil").mkdir()
     (tmp_path / "evil" / "generated.json").write_text(json.dumps(evil), encoding="utf-8")
-    refused({"evil": tmp_path / "evil"}, "names the file")
+    refused({"evil": tmp_path / "evil"}, "invalid file name")
     assert not list(tmp_path.glob(".s.*")) and not (tmp_path / "s").exists()
     with pytest.raises(SystemExit) as end:
         main(["mos", "prepare", "--shards", str(shards), "--out", str(tmp_path / "s"),
@@ -229,7 +229,7 @@ def test_prepare_refuses_what_makes_no_test(made, tmp_path, capsys):
 
 def test_fewer_clips_than_asked_are_told(tmp_path):
     _, key = make_set(tmp_path, 3, parts=("quality",), clips=9, clip_s=0.05, raters=2, seed=None)
-    assert key.notes == ["2 clips, of the 9 asked for; one more is kept for practice"]
+    assert key.notes == ["only 2 of the 9 requested clips; one more is reserved for practice"]
     assert key.systems["high"]["labels"] == ["untrained: all of it"]
     heard = {
         kind: {m.clip for m in key.items.values() if m.kind == kind} for kind in (TEST, PRACTICE)
@@ -243,7 +243,7 @@ def test_a_set_too_small_for_practice_or_for_different_orders_says_so(tmp_path):
         tmp_path, 2, parts=("quality",), clips=2, blocks=1, clip_s=0.05, raters=30, checks=0
     )
     assert key.notes == [
-        "no clip to spare: practice is on one that is counted too",
+        "too few clips: the practice clip is also a test clip",
         "6 of 30 orders repeat another: more clips give more orders",
     ]
 
