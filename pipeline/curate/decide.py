@@ -1,4 +1,4 @@
-"""Decide on clips from their scores: kept or rejected and why, song, split. Decodes nothing."""
+"""Decide from the scores: keep or reject each clip, and its song and split. Decodes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["REASONS", "Thresholds", "Verdict", "decide", "joining", "read_overri
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The part `decide` of thresholds.yaml, which says what each is."""
+    """The section `decide` of thresholds.yaml; that file explains each value."""
 
     min_clip_s: float
     max_clip_s: float
@@ -43,10 +43,10 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`decision` is `keep` or `reject`; `reason` one of REASONS, "" for a kept clip.
+    """`decision` is `keep` or `reject`; `reason` is one of REASONS, or "" for a kept clip.
 
-    Kept clips have a `song`, a `family` of songs that may be one, which the split keeps together,
-    and a `split`. `duplicate_of` names the clip that is kept instead.
+    Kept clips have a `song`, a `family` and a `split`. A family contains songs that may be the same
+    song; the split never separates them. `duplicate_of` names the clip that is kept instead.
     """
 
     decision: str
@@ -66,7 +66,7 @@ def decide(
 ) -> list[Verdict]:
     """Return one verdict per clip. `overrides` maps clip ids to `keep`, `reject` or a song.
 
-    A song from the overrides keeps the clip and names its song; `keep` overrules all reasons.
+    A song in the overrides keeps the clip and names its song. `keep` overrides all reasons.
     """
     reasons = [_reason(clip, thresholds, overrides.get(clip.clip_id, "")) for clip in clips]
     originals = _duplicates(clips, alike, thresholds, reasons, overrides)
@@ -80,24 +80,24 @@ def decide(
             verdicts.append(Verdict("keep", song=song, split=split, family=family))
         elif place in originals:
             other = clips[originals[place]].clip_id
-            words = f"the same as {other}"
-            verdicts.append(Verdict("reject", "duplicate", words, duplicate_of=other))
+            detail = f"the same as {other}"
+            verdicts.append(Verdict("reject", "duplicate", detail, duplicate_of=other))
         else:
             verdicts.append(Verdict("reject", reason, detail))
     return verdicts
 
 
 def joining(limits: Thresholds) -> Joining:
-    """Return the thresholds that make clips one song, and songs one family."""
+    """Return the thresholds for grouping clips into songs, and songs into families."""
     return Joining(limits.song_odds, limits.song, limits.song_alone, limits.family)
 
 
 def read_overrides(path: Path | None, known: set[str] | None) -> dict[str, str]:
     """Read a CSV with the columns `id` and `verdict`: `keep`, `reject`, or a song's name.
 
-    `known` are the ids of all clips, None while they are not known: then any id may stand there.
+    `known` are the ids of all clips. With None any id is accepted.
 
-    Raises ValueError for other columns, an empty verdict, an id twice or one that is no clip's.
+    Raises ValueError for other columns, an empty verdict, a repeated id or an unknown id.
     """
     if path is None:
         return {}
@@ -107,15 +107,15 @@ def read_overrides(path: Path | None, known: set[str] | None) -> dict[str, str]:
         if not verdict:
             raise ValueError(f"{where}: {name:.80} has no verdict; write keep, reject or a song")
         if name in overrides:
-            raise ValueError(f"{where}: {name:.80} is there twice; keep one line")
+            raise ValueError(f"{where}: {name:.80} appears twice; keep one line")
         if known is not None and name not in known:
-            raise ValueError(f"{where}: {name:.80} is no clip of this source; check the id")
+            raise ValueError(f"{where}: {name:.80} is not a clip of this source; check the id")
         overrides[name] = verdict
     return overrides
 
 
 def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
-    """Return the first reason against a clip and its numbers, ("", "") if there is none."""
+    """Return the first reason to reject a clip, and the scores for it; ("", "") if none applies."""
     if override == "reject":
         return "by_hand", "overrides"
     if override:
@@ -159,7 +159,10 @@ def _duplicates(
     reasons: Sequence[tuple[str, str]],
     overrides: Mapping[str, str],
 ) -> dict[int, int]:
-    """Return for each clip that goes the place of the one that stays: by hand, longest, first."""
+    """Map the index of each duplicate clip to the index of the clip that is kept.
+
+    A clip in the overrides is kept first, then the longest, then the first in the list.
+    """
     links = [
         (pair.first, pair.second)
         for pair in alike
@@ -185,7 +188,7 @@ def _songs(
     kept: Sequence[int],
     overrides: Mapping[str, str],
 ) -> dict[int, tuple[str, str]]:
-    """Return song and family of the kept clips. A name given by hand names its whole group."""
+    """Return the song and family of each kept clip. A song from the overrides names its group."""
     at = {place: index for index, place in enumerate(kept)}
     pairs = [
         Pair(at[p.first], at[p.second], p.song, p.lag_s, p.overlap_s, p.differs)

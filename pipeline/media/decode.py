@@ -1,4 +1,4 @@
-"""Decode one stream of an opened file: every shown frame, or an error that says what is lost."""
+"""Decode one stream of an opened file: every shown frame, or an error that names the loss."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ from pipeline.media.container import (
 from pipeline.media.shown import ShownPackets
 
 LOST_REFERENCES = ("mmco: unref short failure", "Missing reference picture", "reference picture")
-"""How ffmpeg's H.264 decoder begins to say that a frame refers to one that it was not given."""
+"""Start of the messages by which ffmpeg's H.264 decoder reports a missing reference frame."""
 
 SEEK_MARGINS_S = (2, 10)
-"""How long before the wanted time to look for a key frame, and again if that led behind it."""
+"""Seconds before the wanted time at which to look for a key frame: first try, second try.
+
+The second is used if the first seek ends after the wanted time."""
 
 
 def seek_before(container: InputContainer, stream: av.VideoStream, start_s: Fraction) -> bool:
-    """Go to a key frame from which the picture at `start_s` and all after it can be decoded.
+    """Seek to a key frame from which the picture at `start_s` and all later ones can be decoded.
 
-    Containers look for it by decoding time, which is earlier than the time a frame is shown: hence
-    the margin, and the look at where it led. Return False where only the file's beginning does.
+    Containers seek by decoding time, which is earlier than the time at which a frame is shown.
+    Therefore the seek uses a margin, and its result is checked. Returns False if no such key frame
+    was found; the container is then at the start of the stream.
     """
     for margin_s in SEEK_MARGINS_S:
         at = math.floor((start_s - margin_s) / tick_s(stream))
@@ -75,12 +78,14 @@ def decoded(
     start_s: Fraction | None = None,
     early: int | None = None,
 ) -> Generator[av.VideoFrame | av.AudioFrame, None, None]:
-    """Yield the shown frames of one stream; raise if the decoder fails, patches or drops one.
+    """Yield the shown frames of one stream.
 
-    `early` is what `early_ticks` found, None where it was not asked yet.
+    Raises MediaError if the decoder fails, or repairs or drops a frame.
 
-    With `start_s`, a picture stream is read from a key frame before it, or from its beginning where
-    nothing can be decoded from there (streams that refresh the picture bit by bit).
+    `early` is the result of `early_ticks`, or None if it is not known yet.
+
+    With `start_s`, a video stream is read from a key frame before that time. If decoding from there
+    fails, as for streams that refresh the picture step by step, it is read from the beginning.
     """
     if isinstance(stream, av.AudioStream):
         yield from _frames(path, container, stream, 0, sought=False)
@@ -108,13 +113,13 @@ def _frames(
     early: int,
     sought: bool,
 ) -> Generator[av.VideoFrame | av.AudioFrame, None, None]:
-    """Yield the frames from where the container is.
+    """Yield the frames from the current position of the container.
 
-    Where that was sought, frames that are shown before the first key frame but follow it in the
-    file are left out: what they are predicted from was not read.
+    After a seek (`sought`), frames that follow the first key frame in the file but are shown before
+    it are left out: the frames that they are predicted from were not read.
     """
     owed, given, at = 0, 0, 0
-    first_pts: int | None = None  # of the packets
+    first_pts: int | None = None  # of the packets; first_given is that of the frames
     first_given: int | None = None
     picture = ShownPackets(stream) if isinstance(stream, av.VideoStream) else None
     clock_s = tick_s(stream)
@@ -149,7 +154,7 @@ def _frames(
     if given < owed:
         raise MediaError(
             "undecodable",
-            f"{path}: the decoder gave {given} frames, expected {owed}: some are damaged",
+            f"{path}: the decoder returned {given} frames, expected {owed}: some are damaged",
         )
 
 
@@ -166,10 +171,13 @@ def decode(
 def decode(
     path: Path, packet: av.Packet, picture: ShownPackets | None
 ) -> list[av.VideoFrame] | list[av.AudioFrame]:
-    """Decode one packet; `picture` has judged it and those before it, None is for sound.
+    """Decode one packet.
 
-    Where a file was cut without encoding it anew, H.264 decoders report missing references to the
-    pictures that the cut removed, even where they show every frame whole. That is no damage.
+    `picture` has already classified this packet and those before it; it is None for sound.
+
+    If a file was cut without encoding it again, H.264 decoders report missing references to the
+    frames that the cut removed, even if every shown frame is complete. That is not damage, and such
+    an error gives no frames.
 
     Raises av.error.FFmpegError for damage.
     """
@@ -182,12 +190,12 @@ def decode(
 
 
 def _lacks_references(path: Path, packet: av.Packet) -> bool:
-    """Return whether all that a decoder says against a file's first group is a lost reference.
+    """Return whether every decoder error in the first group of frames is a missing reference.
 
-    The group, up to the second key frame, is decoded anew with ffmpeg's messages read.
+    The group (up to the second key frame) is decoded again, and ffmpeg's messages are read.
     """
     level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)  # only then does an error carry its message
+    av.logging.set_level(av.logging.ERROR)  # only then does an error contain its message
     try:
         with av.logging.Capture(), opened(path, DEFAULTS, checked=True) as container:
             keys = 0

@@ -103,7 +103,7 @@ def test_without_a_detector_nobody_is_judged_by_people_and_that_is_said(
     "given, code, words",
     [
         (["--detector", "none.pth"], 1, "none.pth: no such file"),
-        (["--pose-weights", "hrnet_w32_coco"], 2, "goes with --detector"),
+        (["--pose-weights", "hrnet_w32_coco"], 2, "needs --detector"),
         (["--overrides", "none.csv"], 1, "none.csv: No such file or directory; check the path"),
         (["--thresholds", "none.yaml"], 1, "none.yaml: No such file or directory; check the path"),
         (["--address", "nonsense"], 2, "nonsense: expected auto, HOST:PORT or ray://HOST:PORT"),

@@ -159,7 +159,7 @@ def with_edits(path: Path, out: Path, edits: list[tuple[int, int, int]]) -> Path
         ([(500_000, -1, 65536), (2_000_000, 0, 65536)], ""),
         ([(1_000_000, 0, 65536), (1_000_000, 60_000, 65536)], "joins 2 parts"),
         ([(1_000_000, 0, 65536), (500_000, -1, 65536)], "joins 2 parts"),
-        ([(2_000_000, 0, 32768)], "plays a part at 0.5 times its speed"),
+        ([(2_000_000, 0, 32768)], "plays a part at 0.5 times the normal speed"),
     ],
 )
 def test_edits_that_no_decoder_plays_to_the_frame_are_refused(

@@ -154,10 +154,10 @@ def test_mux_blames_no_codec_for_a_wrong_sound_or_place(tmp_path: Path) -> None:
     video, wav = tmp_path / "in.mp4", tmp_path / "music.wav"
     encode((frame for frame in frames(5)), 30, (WIDTH, HEIGHT), None, 22050, video)
     soundfile.write(wav, clicks(22050, [500]), 22050)
-    with pytest.raises(ValueError, match=r"in\.mp4: no wav file; convert it"):
+    with pytest.raises(ValueError, match=r"in\.mp4: not a wav file; convert it"):
         mux(video, video, 0, tmp_path / "out.mp4")
     with pytest.raises(OSError, match=r"none/out\.mp4: cannot be written \(No such file"):
         mux(video, wav, 0, tmp_path / "none" / "out.mp4")
-    with pytest.raises(OSError, match="is a folder; name a file"):
+    with pytest.raises(OSError, match="is a folder, expected a file name"):
         mux(video, wav, 0, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "music.wav"]
