@@ -139,7 +139,7 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
         ("still", clip.motion < limits.min_motion, f"motion {clip.motion:.2f}"),
         ("no_dancer", looked and people < limits.min_dancers, f"{people} dancers"),
         ("crowd", looked and people > limits.max_dancers, f"{people} dancers"),
-        ("cut_off", looked and whole < limits.min_whole_body, f"whole in {whole or 0:.0%}"),
+        ("cut_off", looked and whole < limits.min_whole_body, f"complete in {whole or 0:.0%}"),
         ("idle", looked and energy < limits.min_energy, f"{energy or 0:.2f} heights a second"),
     ]
     return next(((code, detail) for code, met, detail in checks if met), ("", ""))
