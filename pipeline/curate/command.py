@@ -24,9 +24,13 @@ def add_fetch(commands: argparse._SubParsersAction) -> None:
         "--links", type=local, required=True, help="CSV of id,url,song,duration,dancers"
     )
     sub.add_argument("--out", type=local, required=True, help="folder for the videos")
-    sub.add_argument("--pause-s", type=seconds, default=3.0, help="pause between links (default 3)")
-    sub.add_argument("--rate-bytes-s", type=natural, default=0, help="speed limit (0: none)")
-    sub.add_argument("--max-duration-s", type=seconds, default=1800.0, help="default 1800")
+    sub.add_argument(
+        "--pause-s", type=seconds, default=3.0, help="seconds between links (default 3)"
+    )
+    sub.add_argument("--rate-bytes-s", type=natural, default=0, help="bytes a second (0: no limit)")
+    sub.add_argument(
+        "--max-duration-s", type=seconds, default=1800.0, help="skip longer videos (1800)"
+    )
     sub.add_argument("--tries", type=positive, default=5, help="attempts per link in one run")
     sub.add_argument(
         "--dead-too", action="store_true", help="try links again that are recorded as dead"

@@ -141,7 +141,7 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
         (
             "cut_off",
             whole is not None and whole < limits.min_whole_body,
-            f"whole in {whole or 0:.0%}",
+            f"complete in {whole or 0:.0%}",
         ),
         (
             "idle",

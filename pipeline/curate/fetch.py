@@ -90,7 +90,7 @@ class Fetched:
     def table(self) -> str:
         """Return the summary for printing: videos found, and dead links by cause."""
         causes = Counter(end.cause for end in self.ends)
-        lines = [f"{'links':<28}{len(self.ends):>8}   ({self.asked} asked for in this run)"]
+        lines = [f"{'links':<28}{len(self.ends):>8}   ({self.asked} requested in this run)"]
         lines.append(f"{'videos':<28}{causes.pop('', 0):>8}")
         for cause, meaning in CAUSES.items():
             if causes[cause]:

@@ -80,7 +80,8 @@ def _figure(clip: Clip, material: ClipData, verdict: Verdict) -> str:
     ]
     if clip.dancers is not None:
         lines.append(
-            f"{clip.dancers} dancers, whole in {clip.whole_body:.0%}, {clip.energy:.2f} heights/s"
+            f"{clip.dancers} dancers, complete in {clip.whole_body:.0%}, "
+            f"{clip.energy:.2f} heights/s"
         )
     if verdict.detail:
         lines.append(verdict.detail)

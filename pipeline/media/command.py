@@ -11,7 +11,7 @@ from pipeline.arguments import local, seconds
 def add_mux(commands: argparse._SubParsersAction) -> None:
     """Add `pipeline mux`."""
     sub = commands.add_parser("mux", help="replace the sound of a video by a wav file")
-    sub.add_argument("--video", type=local, required=True)
+    sub.add_argument("--video", type=local, required=True, help="video file; its sound is dropped")
     sub.add_argument("--audio", type=local, required=True, help="wav file")
     sub.add_argument(
         "--start-s",

@@ -72,7 +72,7 @@ def check_file(path: Path) -> None:
             raise MediaError(
                 "undecodable",
                 f"{path}: the file header is compressed. It is not read, because it could expand "
-                f"to any size; rewrite the file: ffmpeg -i {path} -c copy NEW.mp4",
+                "to any size; rewrite the file: ffmpeg -i FILE -c copy NEW.mp4",
             )
         if is_encrypted(file):
             raise MediaError(
@@ -84,8 +84,8 @@ def check_file(path: Path) -> None:
         if edits:
             raise MediaError(
                 "undecodable",
-                f"{path}: its edit list {edits}. Sound and picture would not stay in sync; "
-                f"encode the file again: ffmpeg -i {path} NEW.mp4",
+                f"{path}: its edit list {edits}. Sound and picture would not stay in sync; in "
+                "your video editor, export the video again as one new file",
             )
 
 
@@ -131,8 +131,8 @@ def _av_open(path: Path, limits: Limits, **more: str) -> InputContainer:
         raise MediaError(
             "undecodable",
             f"{path}: the content is not an mp4, mov, mkv, webm or gif, even if the file name "
-            f"says so; other containers are not read: convert it, as by "
-            f"ffmpeg -i {path} NEW.mp4",
+            "says so; other containers are not read: convert it, as by "
+            "ffmpeg -i FILE NEW.mp4",
         ) from None
 
 
@@ -241,7 +241,7 @@ def check_packet(path: Path, packet: av.Packet) -> int:
         raise MediaError(
             "undecodable",
             f"{path}: {packet.stream.type} packets without timestamps; rewrite the file: "
-            f"ffmpeg -fflags +genpts -i {path} -c copy NEW.mp4",
+            "ffmpeg -fflags +genpts -i FILE -c copy NEW.mp4",
         )
     if packet.is_corrupt:
         at_s = float(packet.pts * packet.time_base)

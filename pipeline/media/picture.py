@@ -69,7 +69,7 @@ class Turn:
         raise MediaError(
             "undecodable",
             f"{path}: the picture is rotated by {frame.rotation} degrees, expected a multiple of "
-            f"90; encode it again: ffmpeg -noautorotate -i {path} NEW.mp4",
+            "90; encode it again: ffmpeg -i FILE NEW.mp4",
         )
 
     @property

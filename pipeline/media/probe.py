@@ -139,7 +139,7 @@ def summary(
             "undecodable",
             f"{path}: a frame every {float(gap_s):.6f} s, expected at most {MAX_FPS} a second: "
             "the timestamps in its header are damaged; encode it again at its true frame rate, "
-            f"for example 30: ffmpeg -r 30 -i {path} NEW.mp4",
+            "for example 30: ffmpeg -r 30 -i FILE NEW.mp4",
         )
     turn = Turn.of(path, first)
     width, height = turn.size(first.width, first.height)

@@ -120,7 +120,7 @@ def _mono(path: Path, frame: av.AudioFrame) -> np.ndarray:
     if not np.isfinite(mono).all():
         raise MediaError(
             "undecodable",
-            f"{path}: sound at {float(time_s(frame)):.3f} s has NaN or infinite samples; "
-            f"encode it again: ffmpeg -i {path} NEW.mp4",
+            f"{path}: sound at {float(time_s(frame)):.3f} s has NaN or infinite samples, "
+            "expected finite numbers; replace or remove the sound",
         )
     return mono

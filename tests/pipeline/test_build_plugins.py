@@ -201,7 +201,7 @@ def test_a_feature_that_gives_another_shape_fails_the_input_by_name(install, tmp
     clip(tmp_path / "in" / "a.mp4", 2.1)
     plain = ("--dataset", "folder", "--visual", "none", "--feature", "brightness")
     assert run(*command(tmp_path, *plain)) == 3
-    assert "brightness gave an array (2, 1), expected (1, 2)" in capsys.readouterr().out
+    assert "brightness returned an array (2, 1), expected (1, 2)" in capsys.readouterr().out
 
 
 def test_python_users_give_a_list_of_features(listed, tmp_path):

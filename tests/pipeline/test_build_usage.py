@@ -32,7 +32,7 @@ def test_exit_codes_and_messages(videos, tmp_path, capsys):
     assert "no such file" in capsys.readouterr().err
     (tmp_path / "w").write_text("no weights", encoding="utf-8")
     assert run(*build_it[:-2], "--source", videos, "--weights", tmp_path / "w") == 1
-    assert "not weights of i3d_r50" in capsys.readouterr().err
+    assert "not the weights of i3d_r50" in capsys.readouterr().err
     assert run(*build_it, "--source", videos, "--window-s", "1/0") == 2
     assert "not a number of seconds" in capsys.readouterr().err
     assert run(*build_it, "--source", videos, "--motion-dir", tmp_path / "none") == 1

@@ -1,7 +1,7 @@
-"""How the dancer moves, as a feature: read from annotations, or estimated from the picture.
+"""The feature `motion`: the dancer's movement, read from annotations or estimated from the video.
 
 Kinds of annotation are registered under `dance2music.motion`, estimators under `dance2music.pose`
-(pipeline/features/pose/base.py). `--motion` takes the names of both.
+(pipeline/features/pose/base.py). `--motion` accepts the names of both.
 """
 
 from __future__ import annotations
@@ -58,28 +58,28 @@ KINDS = Registry(
 )
 OFF = "none"
 LOOKED, CHOSEN = "pose", "motion"
-"""Results of an estimator: everybody's joints in every frame, and the main dancer's motion."""
+"""Results of an estimator: the joints of all people in every frame; the main dancer's motion."""
 
 
 class AnnotationKind(Protocol):
-    """Motion that lies in files beside the videos.
+    """Motion that is stored in files next to the videos.
 
-    It is made without arguments, or with `smpl_model`, the user's file or None, if BODY_MODEL says
-    so.
+    The class is called without arguments. If it has BODY_MODEL = True, it gets `smpl_model`: the
+    user's file or None.
     """
 
     FILES: ClassVar[AnnotationFiles]
     LAYOUT: ClassVar[str]
-    """What the values of a frame are: `body25`, `smpl-rotations`, `smpl-joints`, or its own."""
+    """The meaning of a frame's values: `body25`, `smpl-rotations`, `smpl-joints`, or a new name."""
     FPS: ClassVar[int]
     DIM: ClassVar[int]
 
     def check(self) -> None:
-        """Raise FileNotFoundError or ValueError for what the user must change first."""
+        """Raise FileNotFoundError or ValueError if the user must change something first."""
         ...
 
     def setup(self) -> None:
-        """Load what reading needs; called once in each worker."""
+        """Load everything that reading needs; called once in each worker."""
         ...
 
     def __call__(
@@ -92,14 +92,14 @@ class AnnotationKind(Protocol):
     ) -> np.ndarray:
         """Return float32 (n, T, DIM) for n windows, (start, stop) in seconds, of T frames at FPS.
 
-        `facts` are those of the cut: `video_start_s`, `width_px`, `height_px`. Raises StageError
-        `missing_motion` or `bad_motion`, naming the file.
+        `facts` come from the result `cut`: `video_start_s`, `width_px`, `height_px`. Raises
+        StageError `missing_motion` or `bad_motion`, which names the file.
         """
         ...
 
 
 def names() -> list[str]:
-    """Return all that `--motion` takes."""
+    """Return all values of `--motion`."""
     return [*KINDS.names(), *ESTIMATORS.names(), OFF]
 
 
@@ -111,10 +111,10 @@ def _name(text: str) -> str:
 
 @dataclass(frozen=True)
 class Motion(Feature):
-    """How the main dancer moves: T frames of DIM values a segment.
+    """The motion of the main dancer: T frames of DIM values for each segment.
 
-    `kind` is a kind of annotation, the name of a pose estimator, or "" for what the source comes
-    with. The ids identify what made it once `ready` has read the files.
+    `kind` is a kind of annotation, the name of a pose estimator, or "" for the default of the
+    source. The ids identify networks and model files; `ready` sets them.
     """
 
     name: ClassVar[str] = "motion"
@@ -123,24 +123,24 @@ class Motion(Feature):
     kind: str = option(
         "",
         lambda: (
-            f"annotations to read ({', '.join(KINDS.names())}), or by what the picture's poses are "
-            f"estimated ({', '.join(ESTIMATORS.names())}), or none (default: what the data set "
-            f"comes with: smpl; none for folder, {ESTIMATOR} for tiktok)"
+            f"kind of annotations to read ({', '.join(KINDS.names())}), or network that estimates "
+            f"poses from the video ({', '.join(ESTIMATORS.names())}), or none (default: none for "
+            f"folder, {ESTIMATOR} for tiktok, else smpl)"
         ),
         flag="motion",
         type=_name,
     )
     weights: str = option(
         "",
-        f"of the pose estimator; {ESTIMATOR} takes {PUBLISHED} (default the first), a file, "
-        "CONFIG.py:FILE, or untrained (random, labelled so)",
+        f"weights of the pose estimator; for {ESTIMATOR}: {PUBLISHED} (default the first), a file, "
+        "CONFIG.py:FILE, or untrained (random, marked as untrained)",
         flag="pose-weights",
         record=recorded_weights,
     )
     detector: str = option(
         DETECTOR,
         lambda: (
-            f"finds the dancers to be posed: {', '.join(DETECTORS.names())} (default {DETECTOR}), "
+            f"network that finds the dancers: {', '.join(DETECTORS.names())} (default {DETECTOR}), "
             "a file, or untrained"
         ),
         type=detector_name,
@@ -149,7 +149,7 @@ class Motion(Feature):
     smpl_model: Path | None = option(None, "your SMPL body model file, for smpl-joints", type=local)
     folder: Path | None = option(
         None,
-        "where annotations lie (default: beside the videos)",
+        "folder of the annotations (default: next to the videos)",
         flag="motion-dir",
         record=never,
         type=local,
@@ -169,7 +169,7 @@ class Motion(Feature):
 
     @property
     def estimated(self) -> bool:
-        """Whether it comes from the picture."""
+        """Whether it is estimated from the video."""
         return self.kind not in (OFF, *KINDS.names())
 
     @property
@@ -197,7 +197,7 @@ class Motion(Feature):
             self.annotation_kind().check()
             return
         if self.smpl_model:
-            raise ValueError(f"--smpl-model {self.smpl_model} goes with --motion smpl-joints")
+            raise ValueError(f"--smpl-model {self.smpl_model} needs --motion smpl-joints")
         if not self.estimated:
             self.annotation_kind().check()
             return
@@ -206,7 +206,9 @@ class Motion(Feature):
             check_detector(self.detector)
         except (ValueError, FileNotFoundError) as error:
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-            raise kind(f"{error}; or --motion openpose (poses as JSON), or --motion none") from None
+            raise kind(
+                f"{error}; or use --motion openpose (poses as JSON), or --motion none"
+            ) from None
 
     def ready(self, window_s: Fraction) -> Motion:
         if self.on:
@@ -228,12 +230,12 @@ class Motion(Feature):
         return self
 
     def annotation_kind(self) -> AnnotationKind:
-        """Return what reads the annotations, nothing loaded yet."""
+        """Return the reader of the annotations; nothing is loaded yet."""
         kind = KINDS.get(self.kind)
         return kind(smpl_model=self.smpl_model) if getattr(kind, "BODY_MODEL", False) else kind()
 
     def networks(self) -> tuple[Detector, PoseEstimator]:
-        """Return what finds and what poses the dancers, their weights not yet loaded."""
+        """Return the person detector and the pose estimator; their weights are not loaded yet."""
         return (
             make_detector(self.detector, self.precision),
             make_estimator(self.kind, self.weights, self.precision),
@@ -301,8 +303,8 @@ class Motion(Feature):
             if not path.exists():
                 raise StageError(
                     "missing_motion",
-                    f"{row.path}: {row.motion} is not in the annotations' folder; name that folder "
-                    "with --motion-dir DIR, or do without: --motion none",
+                    f"{row.path}: {row.motion} not found in the annotation folder; name that "
+                    "folder with --motion-dir DIR, or use --motion none",
                 )
             starts_s = [Fraction(start_s) for start_s in cut.facts["starts_s"]]
             windows = [(start_s, start_s + window_s) for start_s in starts_s]

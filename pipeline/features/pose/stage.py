@@ -1,4 +1,4 @@
-"""The pose stage: one decoding of a video serves 2D pose and the features after it."""
+"""The pose stage: it decodes a video once, for 2D poses and for the features after it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pipeline.sources.manifest import Row
 
 @dataclass(frozen=True)
 class Collected:
-    """A video after its decoding: dancers seen, times of the frames, and clips for a later stage.
+    """A decoded video: detected dancers, times of the frames, and clips for a later stage.
 
-    `deferred` says that the clips are too many to travel: that stage reads them itself.
+    `deferred` means that there are too many clips to send: the later stage reads them itself.
     """
 
     watch: PersonCollector
@@ -33,10 +33,10 @@ class Collected:
 
 @dataclass
 class Pose:
-    """Pose the dancers of several videos, the crops of all in one batch, and store each video's.
+    """Estimates poses for several videos with all crops in one batch; stores them for each video.
 
-    A video whose poses are stored already gets its motion from them; networks are loaded when the
-    first one without comes.
+    If the poses of a video are already stored, its motion is computed from them. The networks are
+    loaded for the first video without stored poses.
     """
 
     settings: BuildSettings
@@ -48,11 +48,11 @@ class Pose:
 
     @property
     def limit_s(self) -> float:
-        """Watching a video has the whole limit; so has the network, among others and then alone."""
+        """Three full limits: decoding, the network in a batch, and the network alone."""
         return 3 * self.settings.item_limit_s
 
     def setup(self) -> None:
-        """Nothing to load before it is needed."""
+        """Nothing: networks are loaded when they are first needed."""
 
     def __call__(self, items: list[Work]) -> list[Work]:
         waiting = [work for work in items if work.outcome is None]
@@ -75,7 +75,7 @@ class Pose:
         together = attempt("pose", lambda: self._posed(np.concatenate(crops)), limits_s)
         ends = np.cumsum([len(part) for part in crops])[:-1]
         for i, (work, result) in enumerate(watched):
-            if isinstance(together, Outcome):  # one bad video, or too many at once: each alone
+            if isinstance(together, Outcome):  # one bad video, or too many together: try each alone
                 joints = attempt("pose", partial(self._posed, crops[i]), limit_s)
             else:
                 joints = np.split(together, ends)[i]
@@ -83,13 +83,13 @@ class Pose:
         return done
 
     def _one(self, work: Work) -> Collected | Work:
-        """Watch a video; one whose poses are known gets its motion, and its clips, at once."""
+        """Decode a video and detect its dancers; with stored poses, store its motion directly."""
         from pipeline.media.reader import Video
 
         ledger, row = self.settings.ledger, work.row
         cut = ledger.facts("cut", self.settings.key("cut", row))
         if cut is None:
-            raise OSError(f"{row.path}: where its windows are is not stored; run again")
+            raise OSError(f"{row.path}: the stored positions of its windows are missing; run again")
         clips = self.settings.clips(row)
         if not self.settings.has("motion", row):
             pose = ledger.read("pose", self.settings.key("pose", row))
@@ -134,7 +134,7 @@ class Pose:
     def _store(self, row: Row, seen: Collected, joints: np.ndarray) -> None:
         arrays = seen.watch.result(joints)
         if not np.isfinite(arrays["joints"]).all():
-            raise StageError("undecodable", f"{row.path}: poses hold NaN or infinity")
+            raise StageError("undecodable", f"{row.path}: its poses contain NaN or infinity")
         arrays["times_s"] = np.array([float(time_s) for time_s in seen.times_s])
         size = {name: seen.cut.facts[name] for name in ("width_px", "height_px")}
         facts = {"joints": list(self._loaded()[1].names), **size}
@@ -149,7 +149,7 @@ class Pose:
         self.settings.ledger.write("motion", key, {"motion": motion}, {"dancers_seen": dancers})
 
     def _ended(self, work: Work, outcome: Outcome) -> Work:
-        """Store how the video ended, and return it as the report tells it."""
+        """Store the outcome of the video, and return it with the video's path."""
         return replace(work, clips=None, outcome=self.settings.end("motion", work.row, outcome))
 
     def _posed(self, crops: np.ndarray) -> np.ndarray:

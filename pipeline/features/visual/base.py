@@ -1,4 +1,4 @@
-"""What the picture shows, as a feature: by one of the visual extractors."""
+"""The feature `visual`: what the picture shows, by one of the visual extractors."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 OFF = "none"
 WEIGHTS = "kinetics"
-"""The default of those that have published weights."""
+"""The default for extractors with published weights."""
 
 
 @dataclass(frozen=True)
 class Visual(Feature):
-    """What the picture shows: `windows` x DIM values of a segment, by a visual extractor.
+    """Visual features: `windows` x DIM values for each segment, from a visual extractor.
 
-    `weights_id` identifies the weights once `ready` has read them.
+    `weights_id` identifies the weights; `ready` sets it.
     """
 
     name: ClassVar[str] = "visual"
@@ -35,7 +35,7 @@ class Visual(Feature):
 
     extractor: str = option(
         "i3d_r50",
-        lambda: f"{', '.join(EXTRACTORS.names())}, or none (default i3d_r50)",
+        lambda: f"visual features: {', '.join(EXTRACTORS.names())}, or none (default i3d_r50)",
         flag="visual",
         type=EXTRACTORS.choice(OFF),
     )
@@ -43,7 +43,7 @@ class Visual(Feature):
     weights: str = option(
         "",
         "weights of --visual: kinetics (default), a file (i3d_inception: a folder), or untrained "
-        "(random, labelled so)",
+        "(random, marked as untrained)",
         record=recorded_weights,
     )
     flow: str = option(
@@ -63,12 +63,12 @@ class Visual(Feature):
         return self.extractor != OFF
 
     def make(self) -> Extractor:
-        """Return the extractor, its weights not yet loaded."""
+        """Return the extractor, without loading its weights."""
         return make_extractor(self.extractor, self.weights, self.flow, self.precision)
 
     def check(self, window_s: Fraction) -> None:
         if self.flow and not getattr(EXTRACTORS.get(self.extractor), "FLOWS", False):
-            raise ValueError(f"--flow {self.flow} goes with --visual i3d_inception")
+            raise ValueError(f"--flow {self.flow} needs --visual i3d_inception")
         self.make().check(window_s, self.windows)
 
     def ready(self, window_s: Fraction) -> Visual:

@@ -1,4 +1,4 @@
-"""The visual extractors by name, and what each is asked."""
+"""The interface of visual extractors, and their registry."""
 
 from __future__ import annotations
 
@@ -19,38 +19,39 @@ EXTRACTORS = Registry(
     },
 )
 FLOW = "raft_large"
-"""The optical flow that i3d_inception uses where none is named."""
+"""The default optical flow of i3d_inception."""
 
 
 class Extractor(Protocol):
-    """Features of clips. Frames are scaled by the short side, then cropped to a centred square.
+    """Computes features of clips.
 
-    It is made with `weights` (as the user named them; WEIGHTS where nothing was) and `precision`
-    (`float32` or `bf16`), and by `flow` too if FLOWS says so.
+    Frames are scaled by the shorter side, then cropped to a centred square. The class is called
+    with `weights` (the user's value, default WEIGHTS) and `precision` (`float32` or `bf16`), and
+    also with `flow` if it has FLOWS = True.
     """
 
     DIM: ClassVar[int]
     SHORT_SIDE_PX: ClassVar[int]
     CROP_PX: ClassVar[int]
     VIDEOS: ClassVar[int]
-    """Videos that are described in one call."""
+    """Number of videos in one call."""
     WEIGHTS: ClassVar[str]
-    """The weights where the user names none; `untrained` are always seeded random ones."""
+    """The default weights; `untrained` always means seeded random weights."""
 
     def clip_frames(self, window_s: Fraction, windows: int) -> int:
-        """Return the frames of one of the `windows` clips of a segment."""
+        """Return the number of frames in a clip; a segment has `windows` clips."""
         ...
 
     def frame_times(self, start_s: Fraction, window_s: Fraction, windows: int) -> list[Fraction]:
-        """Return when the frames of a segment's `windows` clips are, sorted."""
+        """Return the sorted times of the frames of a segment's `windows` clips."""
         ...
 
     def check(self, window_s: Fraction, windows: int) -> None:
-        """Raise FileNotFoundError or ValueError for what the user must change first."""
+        """Raise FileNotFoundError or ValueError if the user must change something first."""
         ...
 
     def weights_id(self) -> str:
-        """Return what identifies the weights: a hash of their file."""
+        """Return the id of the weights: a hash of their file."""
         ...
 
     def setup(self) -> None:
@@ -65,7 +66,10 @@ class Extractor(Protocol):
 def make_extractor(
     name: str, weights: str = "", flow: str = "", precision: str = "float32"
 ) -> Extractor:
-    """Return the extractor by name, its weights not yet loaded; ValueError for an unknown one."""
+    """Return the extractor with this name, without loading its weights.
+
+    Raises ValueError for an unknown name.
+    """
     kind = EXTRACTORS.get(name)
     more = {"flow": flow or FLOW} if getattr(kind, "FLOWS", False) else {}
     return kind(weights=weights or kind.WEIGHTS, precision=precision, **more)

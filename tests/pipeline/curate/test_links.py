@@ -304,7 +304,7 @@ def test_the_command_prints_the_causes_and_its_exit_code(
             cli.main([*arguments, *more])
         assert end.value.code == code
     said = capsys.readouterr().out
-    assert "removed" in said and "(0 asked for in this run)" in said
+    assert "removed" in said and "(0 requested in this run)" in said
     row = json.loads((tmp_path / "out" / "links.json").read_text(encoding="utf-8"))["rows"][0]
     assert (row["song"], row["dancers"], row["file"]) == ("song good", 1, "good.mp4")
 

@@ -138,7 +138,7 @@ def test_many_videos_without_codes_are_counted_and_a_few_named():
     told = _failures(some, 9)
     assert told.startswith("no codes of 4 of 9 videos: a_seg0001: timeout: words; b_seg0001: ")
     assert "c_seg0001" in told and "and 1 more; run the same command again" in told
-    assert "mend those inputs" in _failures([*some, failed("e_seg0001", "undecodable")], 9)
+    assert "fix or remove those inputs" in _failures([*some, failed("e_seg0001", "undecodable")], 9)
 
 
 def test_a_full_disk_ends_the_codes_at_once(root, codec_file, monkeypatch):
@@ -146,7 +146,7 @@ def test_a_full_disk_ends_the_codes_at_once(root, codec_file, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Encode, "_codes", full)
-    expected = r"1 of 2 videos: .*No space left on device; make room where --shards lies and run"
+    expected = r"1 of 2 videos: .*No space left on device; free disk space at --shards and run"
     with pytest.raises(OSError, match=expected):
         extract_codes(root, str(codec_file))
 
