@@ -65,7 +65,7 @@ class RayEngine:
         """Start Ray or connect to it; raise OSError for any exception that Ray raises."""
         local = self._address is None
         if local:
-            # Without this, Ray writes a token to the home folder: it may be full, read-only or missing.
+            # Else Ray writes a token to the home folder, which may be full, read-only or missing.
             if not os.environ.get("RAY_AUTH_TOKEN_PATH"):
                 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             self._folder = folder_for_sockets()
