@@ -69,7 +69,7 @@ def test_the_same_command_again_works_on_nothing(videos, tmp_path, monkeypatch, 
     before = shards(tmp_path)
     monkeypatch.setattr(LocalEngine, "run", refuse_work)
     again = build(options(videos, tmp_path))
-    assert "7 of 7 inputs are done already" in capsys.readouterr().out
+    assert "7 of 7 inputs are already done" in capsys.readouterr().out
     assert shards(tmp_path) == before
     assert again.rows == first.rows
 
@@ -210,7 +210,7 @@ def test_verify_names_the_damaged_shard(videos, tmp_path, damage):
 
 def test_features_of_a_new_video_are_made_or_it_is_said_why_not(tmp_path):
     wanted = {"motion": "smpl", "visual": "none", "window_s": "5/2"}
-    with pytest.raises(ValueError, match="knows motion from smpl annotations"):
+    with pytest.raises(ValueError, match="needs motion from smpl annotations"):
         build_features(clip(tmp_path / "a.mp4"), wanted, tmp_path / "a")
     build_features(tmp_path / "a.mp4", wanted | {"motion": "none"}, tmp_path / "b")
     assert load_dataset(tmp_path / "b").seconds == 2.5

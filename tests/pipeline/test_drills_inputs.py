@@ -150,7 +150,7 @@ def test_d4_only_what_a_setting_touches_is_made_again_and_it_is_named(tmp_path, 
         patch.setattr(pipeline.features.extract, "Extract", refuse_work)
         report = build(options(source, out, motion="smpl"))
     assert report.segments == {"train": 4}
-    assert "2 of 2 inputs are done already" in capsys.readouterr().out
+    assert "2 of 2 inputs are already done" in capsys.readouterr().out
     motion_file(tmp_path / "in" / "motions" / "a.pkl", 300)  # one annotation: one result
     build(options(source, out, motion="smpl"))
     assert len(results(out, "motion")) == 5 and len(results(out, "cut")) == 4
@@ -271,7 +271,7 @@ def test_d7_too_many_bad_inputs_stop_the_build_early(clips_of, tmp_path, capsys)
     # What was done is done: with leave to go on, the rest is all there is to do.
     before = results(out)
     assert run(*done, "--source", source, "--out", out, "--max-failed", 0.7) == 0
-    assert "50 of 70 inputs are done already" in capsys.readouterr().out
+    assert "50 of 70 inputs are already done" in capsys.readouterr().out
     assert results(out).items() >= before.items()
     assert Report.load(out).counts == {"ok": 28, "failed": 42}
 
