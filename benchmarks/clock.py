@@ -18,7 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from clock_list import Case, Row, case_list, encoders, measure, write_film
+from clock_errors import Row, measure
+from clock_films import write_film
+from clock_list import Case, case_list, encoders
 
 from model.contract.terminal import print_anything
 

@@ -1,4 +1,4 @@
-"""Train generators of music for dance on shards, generate with them, and score what they play.
+"""Train generators of music for dance videos, generate music with them, and score it.
 
     from model import evaluate, generate, load_run
 
@@ -14,9 +14,9 @@ from typing import Any
 
 from model.contract.caches import settle
 
-settle()  # librosa must not be imported before
+settle()  # must run before librosa is imported
 
-_HOME = {
+_MODULES = {
     "load_run": "model.generation.run",
     "generate": "model.generation.generate",
     "evaluate": "model.evaluation.evaluate",
@@ -25,10 +25,10 @@ _HOME = {
     "load_config": "model.families.d2m_gan.config",
     "load_codec": "model.codecs.base",
 }
-__all__ = list(_HOME)
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,4 +1,4 @@
-"""The mel spectrogram of losses and pictures, and distances of sounds."""
+"""The mel spectrogram used in losses and pictures, and distances between audio signals."""
 
 from __future__ import annotations
 
@@ -35,20 +35,23 @@ def mel_filters(bands: int, n_fft: int, low_hz: float, high_hz: float) -> Tensor
 
 
 def wave_loss(audio: Tensor, target: Tensor) -> Tensor:
-    """L1 between decoded and true audio (B, N); the target is cut to the decoded length."""
+    """Return the L1 distance of decoded and target audio (B, N), cut to the decoded length."""
     return F.l1_loss(audio.float(), target[:, : audio.shape[1]].float())
 
 
 def mel_loss(audio: Tensor, target: Tensor, log_mel: LogMel) -> Tensor:
-    """L1 between log mel spectrograms of decoded and true audio (B, N)."""
+    """Return the L1 distance of the log mel spectrograms of decoded and target audio (B, N)."""
     return F.l1_loss(log_mel(audio), log_mel(target[:, : audio.shape[1]]))
 
 
 class LogMel(nn.Module):
     """log10 of the mel magnitude spectrogram: audio (B, N) to (B, bands, N // hop), float32.
 
-    Frames, bands and floor are MelGAN's (Kumar et al. 2019), which the paper builds on.
+    Frames, bands and floor are those of MelGAN (Kumar et al. 2019), on which the paper builds.
     """
+
+    filters: Tensor
+    window: Tensor
 
     def __init__(self, n_fft: int = 1024, hop: int = 256, bands: int = 80) -> None:
         super().__init__()
@@ -64,6 +67,6 @@ class LogMel(nn.Module):
         spectrum = torch.stft(
             padded, self.n_fft, self.hop, window=self.window, center=False, return_complex=True
         )
-        # The root of exactly zero has no gradient: silence would give NaN without the epsilon.
+        # The square root has no finite gradient at zero: without epsilon, silence would give NaN.
         magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
         return torch.log10((self.filters @ magnitude).clamp(min=1e-5))

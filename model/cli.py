@@ -1,6 +1,6 @@
-"""The `model` command: its commands, whose arguments sit in their rooms.
+"""The `model` command and its subcommands; each folder declares the arguments of its own.
 
-Heavy imports wait inside the commands: `--help` answers at once.
+Heavy packages are imported inside the subcommands, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -14,32 +14,33 @@ from model.contract.exit_codes import CODES, exits
 from model.contract.terminal import add_version, print_anything
 
 PACKAGES = ("torch", "numpy", "librosa", "soundfile", "webdataset", "fsspec")
-"""What results depend on, for `--version`."""
+"""The packages that results depend on, for `--version`."""
 
 COMMANDS = {
     "train": ("model.training.command", "train a generator on a shard folder"),
-    "generate": ("model.generation.command", "music for a video, or for a split of shards"),
-    "evaluate": ("model.evaluation.command", "score a run beside controls, or print all runs"),
-    "info": ("model.training.info", "what a run was trained with, and how far it is"),
+    "generate": ("model.generation.command", "generate music for a video, or a split of shards"),
+    "evaluate": ("model.evaluation.command", "score a run and baselines, or print all runs"),
+    "info": ("model.training.info", "show the settings, data and progress of a run"),
     "import-released": (
         "model.families.d2m_gan.import_command",
-        "make a run of the authors' released weights",
+        "turn the authors' released weights into a run",
     ),
     "train-codec": ("model.codecs.jukebox.command", "train a JukeBox VQ-VAE"),
     "finetune-synthesizer": (
         "model.training.finetune_command",
         "fine-tune a codec's decoder on shards",
     ),
-    "mos": ("model.listening.command", "the listening test"),
+    "mos": ("model.listening.command", "prepare, serve and report a listening test"),
 }
-"""Each command's module, whose `add_arguments` takes its parser, and its help."""
+"""Each subcommand's module, whose `add_arguments` takes its parser, and its help text."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit with one of `exits.CODES`."""
     print_anything()
     arguments = parser().parse_args(argv)
-    # Threads that spin while they wait slow a step tenfold where other work has the cores.
+    # By default OpenMP threads spin while they wait. If other work uses the cores, that makes a
+    # training step ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with exits(getattr(arguments, "lower", "free some")):
         raise SystemExit(arguments.run(arguments))
@@ -54,6 +55,6 @@ def parser() -> argparse.ArgumentParser:
     )
     add_version(top, PACKAGES)
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, (module, words) in COMMANDS.items():
-        import_module(module).add_arguments(commands.add_parser(name, help=words))
+    for name, (module, summary) in COMMANDS.items():
+        import_module(module).add_arguments(commands.add_parser(name, help=summary))
     return top

@@ -1,7 +1,7 @@
-"""A made-up data set, to try the trainer: `write_fake_dataset(root, load_codec("demo"))`.
+"""An artificial data set to try the trainer: `write_fake_dataset(root, load_codec("demo"))`.
 
-Motion and visual features are noise and the music is a few tones with a beat: nothing here says
-anything about dance. The codes are the given codec's codes of that music.
+Motion and visual features are noise, and the music is a few tones with a beat, so results on it
+say nothing about dance. The codes are that music, encoded by the given codec.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def write_fake_dataset(
 ) -> Dataset:
     """Write shards, codes and dataset.json under `root` and return what dataset.json holds.
 
-    `source` is what `load_codec` was given for `codec`. `videos` counts videos per split (4 train,
-    1 val, 1 test by default), each of `segments` segments; `motion` is (fps, features) or None,
-    `visual_windows` None for no visual features.
+    `source` is the name or path from which `load_codec` loaded `codec`. `videos` is the number of
+    videos per split (default: 4 train, 1 val, 1 test); each has `segments` segments. `motion` is
+    (fps, features), or None for no motion; `visual_windows` is None for no visual features.
     """
     rng = np.random.default_rng(seed)
     samples = window_samples(window_s)
@@ -101,7 +101,7 @@ def write_fake_dataset(
 
 
 def tones(rng: np.random.Generator, samples: int) -> np.ndarray:
-    """Return (N,) samples of a random chord under a beat of random tempo, within +- 0.8."""
+    """Return (N,) samples within +- 0.8: a random chord with a beat of random tempo."""
     time_s = np.arange(samples) / SAMPLE_RATE_HZ
     beat_s = 60 / rng.uniform(90, 140)
     pitches_hz = 110 * 2 ** (rng.choice(24, 3, replace=False) / 12)
@@ -111,7 +111,7 @@ def tones(rng: np.random.Generator, samples: int) -> np.ndarray:
 
 
 def write_tar(path: Path, entries: list[tuple[str, bytes]], segments: int) -> Shard:
-    """Write members in the given order, as real shards are; return dataset.json's line."""
+    """Write members in the given order, as in real shards; return the entry for dataset.json."""
     with atomic_file(path) as file:
         writer = TarWriter(file)
         for name, data in entries:

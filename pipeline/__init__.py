@@ -1,3 +1,3 @@
-"""Turn dance videos into WebDataset shards: decode, extract features and codes, account for all."""
+"""Turn dance videos into WebDataset shards: decode, extract features, report every input."""
 
-import model.contract.segment  # noqa: F401  # with `model`, caches find their place before librosa comes
+import model.contract.segment  # noqa: F401  # importing `model` sets cache folders before librosa

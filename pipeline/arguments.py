@@ -1,4 +1,4 @@
-"""What the options of `pipeline` take, and the options that several commands have."""
+"""Types for the options of `pipeline`, and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ EXIT_CODES = (
     "allows, or nothing was made; 130 interrupted"
 )
 N = TypeVar("N", int, float)
+Place = TypeVar("Place", bound=Path | str)
 
 
 def positive(text: str) -> int:
@@ -35,7 +36,7 @@ def seconds(text: str) -> float:
 
 def share(text: str) -> float:
     """Return a share from 0 to 1."""
-    return _number(text, float, 0.0, 1.0, "a share between 0 and 1, as 0.2 for 20 %")
+    return _number(text, float, 0.0, 1.0, "a share between 0 and 1, such as 0.2 for 20 %")
 
 
 def _number(text: str, kind: Callable[[str], N], least: N, most: N, words: str) -> N:
@@ -49,7 +50,10 @@ def _number(text: str, kind: Callable[[str], N], least: N, most: N, words: str) 
 
 
 def local(text: str) -> Path:
-    """Return a path of this machine; an address would become a folder called `s3:`."""
+    """Return a path on this machine.
+
+    An address is refused: as a path, it would become a folder called `s3:`.
+    """
     if "://" in text:
         raise ArgumentTypeError(
             f"{text}: is an address, expected a path on this machine; only verify --shards and "
@@ -59,7 +63,7 @@ def local(text: str) -> Path:
 
 
 def local_out(text: str) -> Path:
-    """Return a path of this machine to build into."""
+    """Return a path on this machine to build into; an address is refused."""
     if "://" in text:
         raise ArgumentTypeError(
             f"{text}: is an address, expected a folder on this machine; build into a folder, then: "
@@ -69,7 +73,7 @@ def local_out(text: str) -> Path:
 
 
 def folder_or_address(text: str) -> Path | str:
-    """Return an address as it is, and anything else as a path."""
+    """Return an address unchanged, and anything else as a path."""
     return text if "://" in text else Path(text)
 
 
@@ -80,35 +84,35 @@ def add_engine(sub: ArgumentParser) -> None:
 
 
 def add_limit(sub: ArgumentParser) -> None:
-    """Add the option that bounds the work on one video."""
+    """Add the option that limits the time for one video."""
     sub.add_argument(
         "--item-limit-s",
         type=seconds,
         default=ITEM_LIMIT_S,
-        help="seconds one stage may work on one video (default 3600), 0 for no limit",
+        help="seconds that one stage may work on one video (default 3600), 0 for no limit",
     )
 
 
 def add_audio_track(sub: ArgumentParser) -> None:
-    """Add the option that chooses a file's sound."""
+    """Add the option that chooses the sound track of each file."""
     sub.add_argument(
         "--audio-track",
         type=positive,
         default=0,
         metavar="N",
-        help="the N-th sound track of each file, from 1 on (default: the one it marks as default)",
+        help="the N-th sound track of each file, from 1 (default: the one it marks as default)",
     )
 
 
 def add_shards(sub: ArgumentParser) -> None:
-    """Add the option that names a shard folder; `shard_folder` reads it."""
+    """Add the option that names a shard folder; `shard_folder` interprets its value."""
     sub.add_argument("--shards", type=local, help="shard folder (default: the one in shards/)")
 
 
-def shard_folder(given: Path | str | None, file: str = "dataset.json") -> Path | str:
-    """Return the shard folder (or address) asked for, or the only folder that has the file.
+def shard_folder(given: Place | None, file: str = "dataset.json") -> Place | Path:
+    """Return the given shard folder (or address), or the only folder that contains `file`.
 
-    Raises UsageError for a file, and ValueError where it is not clear which folder is meant.
+    Raises UsageError if `given` is a file, and ValueError if it is not clear which folder is meant.
     """
     if isinstance(given, Path) and given.is_file():
         raise UsageError(f"--shards {given}: a file; name its folder: --shards {given.parent}")
@@ -123,7 +127,7 @@ def shard_folder(given: Path | str | None, file: str = "dataset.json") -> Path |
 
 
 def share_code(share: float, most: float) -> int:
-    """Return the exit code for a share of inputs that failed; print why where it is too large."""
+    """Return the exit code for a share of failed inputs; print the reason if it is too large."""
     if share <= most:
         return 0
     print(f"exit 3: {share:.1%} failed, more than --max-failed {most:.1%}", file=sys.stderr)

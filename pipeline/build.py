@@ -1,4 +1,4 @@
-"""`pipeline build`: from a folder of videos to shards, every input accounted for.
+"""`pipeline build`: from a folder of videos to shards; every input gets an outcome.
 
 For users of Python:
 
@@ -10,7 +10,7 @@ For users of Python:
     features = [Motion("none"), Visual("i3d_r50", windows=2)]
     report = build(BuildOptions(Folder("videos"), "shards/mine", features))
 
-Heavy imports wait inside functions: the command's `--help` comes from here too.
+Heavy imports are inside functions, because `--help` of the command imports this file.
 """
 
 from __future__ import annotations
@@ -49,21 +49,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What to build: inputs of a source, the features of their segments, and how.
+    """What to build: a source of inputs, the features of their segments, and settings.
 
-    `features` not given are as the command has them: the source's own motion, and i3d_r50. Of those
-    at hand (motion, visual) one that is not in the list is not made. They are kept in the order of
-    work. Raises ValueError where one is given twice, or two differ in a flag that they share.
+    If `features` is not given, they are those of the command: the source's usual motion, and
+    i3d_r50. A built-in feature (motion, visual) that is not in the list is not made. Features are
+    sorted into the order of work. Raises ValueError if a feature is given several times, or if two
+    features declare the same flag differently.
     """
 
     source: Source
-    out: Path | None = option(None, "shard folder (default shards/DATASET)", type=local_out)
+    out: Path = option(None, "shard folder (default shards/DATASET)", type=local_out)
     features: Sequence[Feature] = (Motion(), Visual())
     codec: str = option("none", lambda: f"also extract codes: {', '.join(CODECS.names())} or PATH")
     window_s: str = option("2", "segment length, 2 to 20 (default 2)")
     audio_track: int = option(
         0,
-        "the N-th sound track of each file, from 1 on (default: the one it marks as default)",
+        "the N-th sound track of each file, from 1 (default: the one it marks as default)",
         type=positive,
         metavar="N",
     )
@@ -72,19 +73,21 @@ class BuildOptions:
     )
     no_sound: bool = option(
         False,
-        "cut by the picture alone and store no sound: features of videos that get new music",
+        "cut by the picture alone and store no sound, for videos that get new music",
         action="store_true",
     )
-    limit: int | None = option(None, "the first N inputs that are there", type=positive)
+    limit: int | None = option(None, "only the first N inputs that exist", type=positive)
     engine: str = option("ray", "where stages run (default ray)", choices=["ray", "local"])
     address: str | None = option(None, "a running Ray cluster: auto or ray://HOST:PORT")
-    max_failed: float = option(0.2, "exit 3 above this share", type=share)
+    max_failed: float = option(
+        0.2, "exit with 3 if a larger share of inputs fails (default 0.2)", type=share
+    )
     item_limit_s: float = option(
         ITEM_LIMIT_S,
-        "seconds one stage may work on one video (default 3600), 0 for no limit",
+        "seconds that one stage may work on one video (default 3600), 0 for no limit",
         type=seconds,
     )
-    dry_run: bool = option(False, "list the inputs, make nothing", action="store_true")
+    dry_run: bool = option(False, "list the inputs, but make nothing", action="store_true")
 
     def __post_init__(self) -> None:
         from pipeline.features.plan import arranged
@@ -95,10 +98,10 @@ class BuildOptions:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> BuildOptions:
-        """Return the options that the command makes of `values`, by the names of its flags.
+        """Return the options that the command makes from `values`, whose keys are flag names.
 
-        `dataset` names the source, `feature` lists features of other packages. What is left out has
-        the command's default. Raises UsageError for contradictory values.
+        `dataset` names the source, `feature` lists features of other packages. Missing values have
+        the command's defaults. Raises UsageError for contradictory values.
         """
         names = dict.fromkeys([*FEATURES.own, *(values.get("feature") or ())])
         kinds = [feature_class(name) for name in names]
@@ -110,12 +113,14 @@ class BuildOptions:
 def add_build(
     commands: _SubParsersAction[ArgumentParser], argv: Sequence[str], epilog: str
 ) -> None:
-    """Add the command with the flags of all that the project has, and of plugins named in `argv`.
+    """Add the command, with all built-in flags and those of the plugins named in `argv`.
 
-    Raises ValueError where a named plugin cannot be imported, or wants a flag that is taken.
+    Raises ValueError if a named plugin cannot be imported, or declares a flag that exists already.
     """
     sub = commands.add_parser(
-        "build", help="videos to shards; run again to go on or add", epilog=epilog
+        "build",
+        help="turn videos into shards; run again to continue or to add features",
+        epilog=epilog,
     )
     others = [name for name in FEATURES.names() if name not in FEATURES.own]
     sub.add_argument(
@@ -127,11 +132,11 @@ def add_build(
         default=[],
         type=FEATURES.choice(),
         metavar="NAME",
-        help="a feature of another package, whose own options then appear here too; may be given "
+        help="a feature of another package; its options are then listed here too; may be given "
         f"several times (installed: {', '.join(others) or 'none'})",
     )
     named = _named(argv)
-    plugins = [source_class(n) for n in SOURCES.names() if n == named.dataset]
+    plugins: list[type] = [source_class(n) for n in SOURCES.names() if n == named.dataset]
     plugins += [feature_class(n) for n in others if n in named.feature]
     taken: dict[str, Field[Any]] = {}
     own = (*map(source_class, SOURCES.own), *map(feature_class, FEATURES.own), BuildOptions)
@@ -141,7 +146,7 @@ def add_build(
 
 
 def _named(argv: Sequence[str]) -> Namespace:
-    """Return which data set and features a command line names, before its flags are known."""
+    """Return the data set and features that a command line names, before its flags are known."""
     first = ArgumentParser("pipeline build", add_help=False)
     first.add_argument("--dataset", default="")
     first.add_argument("--feature", action="append", default=[])
@@ -149,15 +154,15 @@ def _named(argv: Sequence[str]) -> Namespace:
 
 
 def run(arguments: Namespace) -> int:
-    """Build as the command line says, print what became of it, and return the exit code."""
+    """Build as the command line says, print the outcomes, and return the exit code."""
     from pipeline.report.report import printable
 
     options = BuildOptions.of(vars(arguments))
     report = build(options)
     if options.dry_run:
         for row in report.rows:
-            words = (row["video_id"], row["path"], row.get("code"))
-            print(printable("  ".join(filter(None, words))))
+            cells = (row["video_id"], row["path"], row.get("code"))
+            print(printable("  ".join(filter(None, cells))))
     print(report.table())
     if options.dry_run:
         return 0
@@ -165,25 +170,26 @@ def run(arguments: Namespace) -> int:
     print(f"written: {options.out} ({files})")
     if not (report.stopped or sum(report.segments.values())):
         examples = [
-            f"{row['video_id']}: {end['code']}: {row['message']}"
-            for end in report.ends
-            for row in end["examples"]
+            f"{row['video_id']}: {group['code']}: {row['message']}"
+            for group in report.ends
+            for row in group["examples"]
         ]
         why = printable("; ".join(examples[:3]) or "there was no input")
         print(f"exit 3: no segment was made: {why}; see {options.out}/report.html", file=sys.stderr)
         return 3
     if report.stopped or report.failed_share <= options.max_failed:
         return 3 if report.stopped else 0
-    words = f"{report.failed_share:.1%} failed, more than --max-failed {options.max_failed:.1%}"
-    print(f"exit 3: {words}", file=sys.stderr)
+    message = f"{report.failed_share:.1%} failed, more than --max-failed {options.max_failed:.1%}"
+    print(f"exit 3: {message}", file=sys.stderr)
     return 3
 
 
 def build(options: BuildOptions) -> Report:
     """Build the data set and return its report.
 
-    Raises UsageError for contradictory options, then ValueError or FileNotFoundError for
-    what else the user must change before any work starts: the inputs first, then the models.
+    Raises UsageError for contradictory options. Then raises ValueError or FileNotFoundError, before
+    any work starts, for everything else that the user must change: first the inputs, then the
+    models.
     """
     from pipeline.report.report import Report
 
@@ -198,8 +204,8 @@ def build(options: BuildOptions) -> Report:
         rows = listing.rows
         if not options.source.MADE:
             rows = [manifest.find(listing.root, row) for row in rows]
-        ends = {row.video_id: manifest.ended_early(row) for row in rows}
-        made = Report.of(ends, rows, others=listing.others)
+        outcomes = {row.video_id: manifest.ended_early(row) for row in rows}
+        made = Report.of(outcomes, rows, others=listing.others)
         return replace(made, notes=list(listing.notes))
     settings = make_settings(options, listing, ready(options))
     started = time.monotonic()
@@ -230,25 +236,29 @@ def _build(
     if before is not None:
         for line in changes(before, describe(options.source.name, settings, {})):
             print(line)
-    outcomes = extract(settings, rows, engine, options.max_failed)
 
     def report(dataset: Dataset | None, stopped: str = "") -> Report:
         seconds = time.monotonic() - started
         made = Report.of(outcomes, rows, dataset, seconds, stopped, engine.times, listing.others)
         return _saved(replace(made, notes=list(listing.notes)), options.out)
 
-    if left := sum(outcome is None for outcome in outcomes.values()):
-        words = (
-            f"more than {options.max_failed:.0%} of the inputs failed (--max-failed); "
-            f"{left} were left, no shard was written: look at the failures, then run again"
-        )
-        return report(None, words)
-    try:
-        shards = write_shards(settings, rows, outcomes, options.out, engine)
-    except ResultsGone as gone:  # damaged on the disk: made again
-        print(gone)
+    for last_try in (False, True):
         outcomes = extract(settings, rows, engine, options.max_failed)
-        shards = write_shards(settings, rows, outcomes, options.out, engine)
+        ended = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
+        if left := len(outcomes) - len(ended):
+            message = (
+                f"more than {options.max_failed:.0%} of the inputs failed (--max-failed); {left} "
+                "were left unprocessed, and no shard was written: look at the failures, then run "
+                "again"
+            )
+            return report(None, message)
+        try:
+            shards = write_shards(settings, rows, ended, options.out, engine)
+            break
+        except ResultsGone as gone:  # missing or damaged on the disk: computed again, once
+            if last_try:
+                raise
+            print(gone)
     dataset = describe(options.source.name, settings, shards)
     if before is not None:
         keep_codes(options.out, before, dataset)
@@ -264,7 +274,7 @@ def _build(
 
 
 def _saved(report: Report, out: Path) -> Report:
-    """Write the report and its page, and return it."""
+    """Write the report and its page, and return the report."""
     from pipeline.report.html import save_page
 
     report.save(out)
@@ -273,7 +283,7 @@ def _saved(report: Report, out: Path) -> Report:
 
 
 def check_usage(options: BuildOptions) -> None:
-    """Raise UsageError for contradictory options; raised before any data is read."""
+    """Raise UsageError for contradictory options, before any data is read."""
     options.source.check()
     try:
         window_s = Fraction(options.window_s)
@@ -295,9 +305,9 @@ def check_usage(options: BuildOptions) -> None:
 
 
 def ready(options: BuildOptions) -> tuple[Feature, ...]:
-    """Check all models of a build, and return its features with their weights identified.
+    """Check all models of a build; return its features, whose weights are then identified.
 
-    Raises ValueError or FileNotFoundError, saying what to do, for models that are no use.
+    Raises ValueError or FileNotFoundError, with advice, for unusable models.
     """
     window_s = Fraction(options.window_s)
     features = [feature.ready(window_s) for feature in reversed(options.features)]
@@ -309,10 +319,10 @@ def ready(options: BuildOptions) -> tuple[Feature, ...]:
 
 
 def list_inputs(options: BuildOptions) -> Listing:
-    """List the inputs of a build; what a source makes itself need not be there yet.
+    """List the inputs of a build. Videos that the source makes itself may be missing.
 
-    Raises FileNotFoundError, ValueError or OSError, saying what to put where, for inputs that are
-    not there or cannot be listed.
+    Raises FileNotFoundError, ValueError or OSError for inputs that are missing or cannot be listed.
+    The message says which files to put where.
     """
     folder = next((f.annotations_dir for f in options.features if f.annotations_dir), None)
     if folder and not folder.is_dir():
@@ -321,16 +331,16 @@ def list_inputs(options: BuildOptions) -> Listing:
     listing = options.source.list(files, folder, options.limit)
     rows = listing.rows
     if options.limit is not None and not options.source.MADE:
-        # an official list names far more than a folder may hold
-        there = (r for r in rows if manifest.find(listing.root, r).known_code != "missing_file")
-        rows = list(islice(there, options.limit))
+        # an official list may name many more videos than the folder contains
+        existing = (r for r in rows if manifest.find(listing.root, r).known_code != "missing_file")
+        rows = list(islice(existing, options.limit))
     return replace(listing, motion_root=folder or listing.motion_root, rows=rows)
 
 
 def make_settings(
     options: BuildOptions, listing: Listing, features: tuple[Feature, ...]
 ) -> Settings:
-    """Return what the build does to every video; `features` are those that are `ready`."""
+    """Return the settings for every video; `features` must be the result of `ready`."""
     from pipeline.features.plan import Settings
 
     return Settings(

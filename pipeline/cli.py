@@ -1,4 +1,4 @@
-"""The `pipeline` command. Heavy imports wait inside the commands: `--help` answers at once."""
+"""The `pipeline` command. Heavy imports are inside the commands, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.features.base import FEATURES
 from pipeline.features.codes_command import add_extract_codes
 from pipeline.features.motion.base import names as motion_names
 from pipeline.features.pose.base import DETECTORS
-from pipeline.features.visual.base import EXTRACTORS
+from pipeline.features.visual.extractors import EXTRACTORS
 from pipeline.media.command import add_mux
 from pipeline.output.command import add_publish, add_verify
 from pipeline.report.command import add_report
@@ -25,15 +25,15 @@ from pipeline.sources.base import SOURCES
 from pipeline.weights.command import add_weights
 
 PACKAGES = ("av", "imageio-ffmpeg", "numpy", "pyarrow", "ray", "torch", "torchvision", "yt-dlp")
-"""What results depend on, for `--version`."""
-MORE_MEMORY = "end other programs, or use a machine with more memory; the same command goes on"
+"""The packages that results depend on, for `--version`."""
+MORE_MEMORY = "close other programs, or use a machine with more memory; the same command continues"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command and exit by one of `EXIT_CODES`."""
+    """Run one command and exit with one of `EXIT_CODES`."""
     print_anything()
     argv = sys.argv[1:] if argv is None else argv
-    with exits(MORE_MEMORY, "interrupted; the same command goes on from here"):
+    with exits(MORE_MEMORY, "interrupted; the same command continues from here"):
         arguments = parser(argv).parse_args(argv)
         raise SystemExit(arguments.run(arguments))
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Return the command line of `pipeline`, with the flags of the plugins that `argv` names.
 
-    Raises ValueError where one of these cannot be imported.
+    Raises ValueError if one of these plugins cannot be imported.
     """
     top = argparse.ArgumentParser(
         prog="pipeline",
@@ -63,7 +63,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 def _choices() -> str:
-    """Return what a build can be told to use, by name, installed plugins included."""
+    """Return the names that a build can use, including those of installed plugins."""
     names = {
         "data sets": SOURCES.names(),
         "features": FEATURES.names(),
@@ -71,7 +71,7 @@ def _choices() -> str:
         "visual": EXTRACTORS.names(),
         "detectors": DETECTORS.names(),
     }
-    return "There are: " + "; ".join(f"{what}: {', '.join(of)}" for what, of in names.items())
+    return "Available: " + "; ".join(f"{kind}: {', '.join(of)}" for kind, of in names.items())
 
 
 def _ffmpeg_version() -> list[str]:
@@ -80,5 +80,5 @@ def _ffmpeg_version() -> list[str]:
     try:
         program = binary()
     except FfmpegError as error:
-        return [f"ffmpeg none to use: {error}"]
+        return [f"ffmpeg not usable: {error}"]
     return [f"ffmpeg {version(program)} ({program})"]

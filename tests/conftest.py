@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: as the commands do
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core for each process of tests
+    # Two processes that compile librosa's functions at once leave a cache of numba's that crashes
+    # all later ones: each has a cache of its own.
+    _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "numba"
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(_CACHE / os.environ["PYTEST_XDIST_WORKER"]))
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from places import ROOT

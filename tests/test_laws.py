@@ -86,12 +86,20 @@ def test_tests_lie_in_the_rooms_that_they_test_and_share_only_what_lies_in_suppo
     for path in tests:
         used = {name.split(".")[0] for name in imported(path)}
         assert not used & of_tests, path
-    names = [path.stem for path in tests]
+    names = [path.stem for path in tests if path.stem != "conftest"]
     assert len(names) == len(set(names))
     for package in ("pipeline", "model"):
         for room in {path.parent for path in (ROOT / "tests" / package).rglob("test_*.py")}:
             code = ROOT / room.relative_to(ROOT / "tests")
             assert (code / "__init__.py").is_file(), room
+
+
+@pytest.mark.parametrize("package", ["pipeline", "model", "benchmarks", "tests"])
+def test_a_file_of_more_than_400_lines_says_why_it_is_one(package):
+    texts = {path: path.read_text(encoding="utf-8") for path in files(package)}
+    long = [path for path, text in texts.items() if len(text.splitlines()) > 400]
+    docs = {path: ast.get_docstring(ast.parse(texts[path])) or "" for path in long}
+    assert not [str(path) for path, doc in docs.items() if "One file, because" not in doc]
 
 
 def test_few_modules_lie_loose_beside_the_rooms():

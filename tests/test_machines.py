@@ -190,7 +190,7 @@ def test_a_link_to_nothing_in_a_holder_s_place_is_named(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     (tmp_path / "lock.held").symlink_to(tmp_path / "nothing")
-    with pytest.raises(HeldError, match=r"lock\.held is there and names no process"):
+    with pytest.raises(HeldError, match=r"lock\.held names no process"):
         with lock.held(tmp_path / "lock"):
             pass
 

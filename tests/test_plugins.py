@@ -94,7 +94,7 @@ def test_plugins_of_all_kinds_work_from_an_environment_of_their_own(programs, tm
     assert {"brightness.npy", "visual.npy", "motion.npy"} < dataset["fields"].keys()
     stream = {"hop": 32, "shape": [1378], "size": 256, "suffix": "mean.npy"}
     assert dataset["codecs"]["steps-1"]["streams"] == {"mean": stream}
-    assert run("pipeline", "verify", "--shards", "shards/listed").endswith("all whole\n")
+    assert run("pipeline", "verify", "--shards", "shards/listed").endswith("complete and valid\n")
 
     data = ("--shards", "shards/listed")
     train = ("model", "train", *data, "--family", "classifier", "--preset", "tiny", "--out", "run")

@@ -1,1 +1,1 @@
-"""What generated music is compared with."""
+"""Baselines, with which generated music is compared."""

@@ -1,7 +1,7 @@
-"""Music to compare with: what a system played for each clip of a split, and who plays it.
+"""The interface of a baseline: a function that returns music for each clip of a split.
 
 Another package adds a baseline by an entry point of `dance2music.baselines` that names a function
-of `Given`; `model evaluate --baseline NAME` plays it beside the run.
+of `Given`; `model evaluate --baseline NAME` scores it beside the run.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ TRUTH = "ground truth"
 
 @dataclass(frozen=True)
 class Music:
-    """A row: its sounds (N,), and its codes (S, L) where it was made of codes of the run's level.
+    """A row of the evaluation: the audio (N,) of a system for each clip, as long as the clip.
 
-    There is a sound for each clip, as long as the clip. `note` is what must be said of it.
+    `codes` (S, L) for each clip, if the audio was decoded from codes of the run's level. `note` is
+    a remark that the results must repeat.
     """
 
     name: str
@@ -33,10 +34,10 @@ class Music:
 
 @dataclass(frozen=True)
 class Given:
-    """What a baseline may use.
+    """The inputs of a baseline.
 
-    `codec` has all levels that the data set's codes have, `level` is the run's; `nearest` holds
-    for each clip the music (S, n) of the training dances most like its own, None without motion.
+    `codec` has all levels of the data set's codes; `level` is the run's level. `nearest` has for
+    each clip the music (S, n) of the most similar training dances; None without motion.
     """
 
     clips: Sequence[Clip]
@@ -50,15 +51,15 @@ Baseline = Callable[[Given], Iterator[Music]]
 
 
 def play(name: str, given: Given) -> Iterator[Music]:
-    """Yield a baseline's rows; ValueError, naming it, for music that does not fit the clips."""
+    """Yield a baseline's rows; ValueError, with its name, if its music does not fit the clips."""
     baseline: Baseline = BASELINES.get(name)
     for music in baseline(given):
         expected = [clip.segments.size for clip in given.clips]
         lengths = [len(audio) for audio in music.audio]
         if lengths != expected:
             raise ValueError(
-                f"baseline {name!r}: sounds of {lengths[:3]}… samples for clips of {expected[:3]}…"
+                f"baseline {name!r}: audio of {lengths[:3]}… samples for clips of {expected[:3]}…"
             )
         if not all(np.isfinite(audio).all() for audio in music.audio):
-            raise ValueError(f"baseline {name!r}: sound with NaN or infinity")
+            raise ValueError(f"baseline {name!r}: audio with NaN or infinity")
         yield music

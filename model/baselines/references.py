@@ -1,4 +1,4 @@
-"""Rows that need no training: codec copies, random codes, other songs, a metronome."""
+"""Baselines without training: codec reconstructions, random codes, other songs, a metronome."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def ground_truth(given: Given) -> Iterator[Music]:
 
 
 def reconstructions(given: Given) -> Iterator[Music]:
-    """Yield the true music through each of the codec's levels."""
+    """Yield the true music, encoded and decoded by each level of the codec."""
     for level in given.codec.levels:
         sounds = [through(given.codec, level, clip.audio) for clip in given.clips]
         yield Music(f"reconstruction, {level}", sounds)
 
 
 def random_codes(given: Given) -> Iterator[Music]:
-    """Yield the sound of codes drawn at random, each as likely as any other."""
+    """Yield the audio of uniformly random codes."""
     codec, level = given.codec, given.level
     rng = np.random.default_rng(given.seed)
     size = codec.level(level).size
@@ -41,19 +41,19 @@ def random_codes(given: Given) -> Iterator[Music]:
 
 
 def metronomes(given: Given) -> Iterator[Music]:
-    """Yield clicks at a steady tempo, whatever the dance."""
+    """Yield clicks at a constant tempo, independent of the dance."""
     sounds = [metronome(len(clip.audio)) for clip in given.clips]
     yield Music(f"metronome, {METRONOME_BPM} BPM", sounds)
 
 
 def nearest_dance(given: Given) -> Iterator[Music]:
-    """Yield the music of the training dance most like each clip's, nothing without motion."""
+    """Yield the music of the training dance most similar to each clip; nothing without motion."""
     if given.nearest is not None:
         yield Music("nearest training dance", [segments.ravel() for segments in given.nearest])
 
 
 def shuffled_pairing(given: Given) -> Iterator[Music]:
-    """Yield other songs' true music, nothing where no clip has another song to take it from."""
+    """Yield the true music of other songs; nothing if not every clip can get another song."""
     partner = partners(given.clips, given.seed)
     if partner is not None:
         truth = [clip.audio for clip in given.clips]
@@ -61,7 +61,7 @@ def shuffled_pairing(given: Given) -> Iterator[Music]:
 
 
 def partners(clips: Sequence[Clip], seed: int) -> np.ndarray | None:
-    """Return for each clip the place of one of another song, None where not all have such a one."""
+    """Return for each clip the index of a clip of another song; None if that is impossible."""
     songs = [clip.song for clip in clips]
     if max(songs.count(song) for song in set(songs)) * 2 > len(songs):
         return None
@@ -69,22 +69,22 @@ def partners(clips: Sequence[Clip], seed: int) -> np.ndarray | None:
 
 
 def exchanged(
-    sounds: Sequence[np.ndarray], partner: Sequence[int], clips: Sequence[Clip]
+    sounds: Sequence[np.ndarray], partner: np.ndarray, clips: Sequence[Clip]
 ) -> list[np.ndarray]:
-    """Return for each clip its partner's sound, as long as the clip."""
+    """Return for each clip the audio of its partner, as long as the clip."""
     return [_fit(sounds[j], clip.audio) for j, clip in zip(partner, clips, strict=True)]
 
 
 @torch.no_grad()
 def through(codec: Codec, level: str, audio: np.ndarray) -> np.ndarray:
-    """Return audio (N,) encoded and decoded, with zeros for the end that no whole code covers."""
+    """Return audio (N,) encoded and decoded; the end that no complete code covers is zero."""
     sound = torch.from_numpy(np.ascontiguousarray(audio))[None].to(codec.device)
     return _fit(codec.decode(codec.encode(sound, level), level)[0].cpu().numpy(), audio, pad=True)
 
 
 @torch.no_grad()
 def decode(codec: Codec, level: str, codes: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Return the sound (N,) of the codes (S, L) of consecutive segments, as long as `like`."""
+    """Return the audio (N,) of the codes (S, L) of consecutive segments, as long as `like`."""
     hop = samples_per_code(codec, level)
     on_grid = join_codes(
         torch.from_numpy(codes), len(like) // len(codes), hop, ceil(len(like) / hop)
@@ -93,13 +93,13 @@ def decode(codec: Codec, level: str, codes: np.ndarray, like: np.ndarray) -> np.
 
 
 def metronome(samples: int) -> np.ndarray:
-    """Return clicks (N,) at 120 BPM: two in each second, off the bounds of seconds."""
+    """Return clicks (N,) at 120 BPM: two in each second, not at the start of a second."""
     since = (np.arange(samples) / SAMPLE_RATE_HZ - 0.25) % (60 / METRONOME_BPM)
     return (0.8 * np.sin(2 * np.pi * 1500 * since) * np.exp(-since / 0.01)).astype(np.float32)
 
 
 def _fit(audio: np.ndarray, like: np.ndarray, pad: bool = False) -> np.ndarray:
-    """Return audio as long as `like`: cut, or begun again (with `pad`: followed by silence)."""
+    """Return audio as long as `like`: cut, or repeated (with `pad`: followed by silence)."""
     if pad and len(audio) < len(like):
         return np.pad(audio, (0, len(like) - len(audio)))
     return np.resize(audio, len(like))

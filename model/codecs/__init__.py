@@ -1,1 +1,1 @@
-"""Codecs that turn music into codes and back."""
+"""Codecs, which encode music as discrete codes and decode it."""

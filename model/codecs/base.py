@@ -1,9 +1,10 @@
-"""What a codec is: sound to discrete codes and back, by level; and how one is found by its name.
+"""The interface of a codec (audio to discrete codes and back, by level), and how to load one.
 
-A registered loader takes (source, levels or None for its own choice, device) and returns a codec.
+A registered loader is called with (source, levels, device) and returns a codec; if levels is None,
+it chooses them.
 
-Legend: B batch, N samples at 22 050 Hz (the shards' rate; a codec of another rate resamples), Q
-codebooks of a level, L code steps, C width of an entry, K entries.
+Symbols: B batch, N samples at 22 050 Hz (the rate of the shards; a codec with another rate
+resamples), Q codebooks of a level, L code steps, C width of a codebook entry, K entries.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FILES = "demo"
-"""Whose loader reads a path: the files of this project and OpenAI's are JukeBox VQ-VAEs."""
+"""The name whose loader reads paths: files of this project and of OpenAI are JukeBox VQ-VAEs."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level of a codec: `codebooks` codes of `size` entries for each `hop` samples.
+    """One level of a codec: for each `hop` samples, one code of each of `codebooks` codebooks.
 
-    `hop` counts samples of the codec's own rate. A level with one codebook has codes (B, L), one
-    with more (B, Q, L).
+    A codebook has `size` entries. `hop` counts samples at the codec's own rate. A level with one
+    codebook has codes (B, L), one with several (B, Q, L).
     """
 
     name: str
@@ -43,9 +44,10 @@ class Level:
 class Codec(Protocol):
     """A frozen codec.
 
-    `id` names the weights; codes are stored under `codes_id`, and codes of one mean nothing to
-    another (the two differ where only a decoder was fine-tuned). `source` is what `load_codec` was
-    given, `note` what must be said of the weights wherever they are used ("" for published ones).
+    `id` identifies the weights. Codes are stored under `codes_id`; codecs with different `codes_id`
+    cannot decode each other's codes. The two ids differ if only a decoder was fine-tuned. `source`
+    is what `load_codec` was given. `note` is a warning about the weights, to be repeated wherever
+    they are used ("" for published weights).
     """
 
     id: str
@@ -59,11 +61,11 @@ class Codec(Protocol):
     def device(self) -> torch.device: ...
 
     def level(self, name: str) -> Level:
-        """Return what a level is; ValueError for one that was not loaded."""
+        """Return the facts of a level; ValueError if it was not loaded."""
         ...
 
     def steps(self, samples: int, level: str) -> int:
-        """Return how many codes `encode` gives for `samples` at 22 050 Hz."""
+        """Return the number of codes that `encode` returns for `samples` at 22 050 Hz."""
         ...
 
     def encode(self, audio: Tensor, level: str) -> Tensor:
@@ -75,22 +77,25 @@ class Codec(Protocol):
         ...
 
     def embed(self, codes: Tensor, level: str) -> Tensor:
-        """Map codes to their entries (B, C, L), float32; of several codebooks, the entries' sum."""
+        """Map codes to their entries (B, C, L), float32; several codebooks' entries are summed."""
         ...
 
 
 @runtime_checkable
 class LatentCodec(Codec, Protocol):
-    """A codec whose decoder a generator can be trained through, as D2M-GAN's is."""
+    """A codec with a differentiable decoder, through which generators like D2M-GAN are trained."""
 
-    emb_width: int
+    @property
+    def emb_width(self) -> int:
+        """C, the width of a codebook entry."""
+        ...
 
     def codebook(self, level: str) -> Tensor:
         """Return the entries (K, C), float32."""
         ...
 
     def latents(self, audio: Tensor, level: str) -> Tensor:
-        """Map audio (B, N) to what the encoder gives before quantisation (B, C, L), float32."""
+        """Map audio (B, N) to the encoder's latents before quantisation (B, C, L), float32."""
         ...
 
     def quantise(self, latents: Tensor, level: str) -> Tensor:
@@ -98,7 +103,7 @@ class LatentCodec(Codec, Protocol):
         ...
 
     def decode_latents(self, latents: Tensor, level: str) -> Tensor:
-        """Map latents (B, C, L) to audio, differentiable in the latents."""
+        """Map latents (B, C, L) to audio, differentiable with respect to the latents."""
         ...
 
 
@@ -107,20 +112,20 @@ def load_codec(
     levels: Sequence[str] | None = None,
     device: torch.device | str = "cpu",
 ) -> Codec:
-    """Load levels of a codec, frozen; None takes those that the codec gives by default.
+    """Load levels of a codec, frozen; None loads the codec's default levels.
 
-    `source` is a name ("demo", "jukebox-5b", one that an installed package adds, or
-    NAME:ARGUMENT for one that takes more) or the path of a file.
+    `source` is a registered name ("demo", "jukebox-5b", or one of an installed package), or
+    NAME:ARGUMENT for a codec that takes an argument, or the path of a file.
 
-    Raises FileNotFoundError or ValueError, saying what to do.
+    Raises FileNotFoundError or ValueError, with advice.
     """
     return CODECS.get(codec_name(source) or FILES)(str(source), levels, device)
 
 
 def codec_name(source: str | Path) -> str:
-    """Return the registered name that a source begins with, "" for a path.
+    """Return the registered name at the start of a source, or "" for a path.
 
-    Raises FileNotFoundError for what is neither, listing the names there are.
+    Raises FileNotFoundError, with all names, if the source is neither.
     """
     names = CODECS.names()
     for name in (str(source), str(source).partition(":")[0]):
@@ -135,12 +140,12 @@ def codec_name(source: str | Path) -> str:
 
 
 def recorded_source(source: str | Path) -> str:
-    """Return how dataset.json names a codec: by its name, or by a path that holds anywhere."""
+    """Return the source of a codec as recorded in dataset.json: its name, or an absolute path."""
     return str(source) if codec_name(source) else str(Path(source).resolve())
 
 
 def streams_of(codec: Codec, levels: Sequence[str], samples: int) -> dict[str, CodeStream]:
-    """Return what dataset.json says of a codec's levels, for segments of `samples` at 22 050 Hz."""
+    """Return a codec's levels as in dataset.json, for segments of `samples` at 22 050 Hz."""
     streams = {}
     for name in levels:
         level, steps = codec.level(name), codec.steps(samples, name)
@@ -150,15 +155,15 @@ def streams_of(codec: Codec, levels: Sequence[str], samples: int) -> dict[str, C
 
 
 def samples_per_code(codec: Codec, level: str) -> float:
-    """Return how many samples at 22 050 Hz one code stands for; seldom whole at other rates."""
+    """Return the samples at 22 050 Hz per code; for codecs of other rates often not an integer."""
     return codec.level(level).hop * SAMPLE_RATE_HZ / codec.sample_rate_hz
 
 
 def join_codes(codes: Tensor, samples: int, hop: float, length: int) -> Tensor:
-    """Lay the codes (n, …, L) of windows of `samples` out on one grid (1, …, length) of step `hop`.
+    """Join the codes (n, …, L) of n windows of `samples` to (1, …, length), with steps of `hop`.
 
-    A window is seldom a whole number of codes: each position takes the code that is sounding at its
-    middle, so that no window drifts; at most one code is repeated at a border.
+    A window is rarely a whole number of codes. Therefore each position gets the code at the time of
+    the position's middle, so that windows do not drift; at most one code is repeated at a border.
     """
     import torch
 

@@ -1,1 +1,1 @@
-"""What the pipeline and the model agree on: segments, data sets, shards, files. No torch here."""
+"""What `pipeline` and `model` share: segments, data sets, shards, files. Needs no torch."""

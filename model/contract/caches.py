@@ -1,9 +1,9 @@
-"""Where librosa, numba and matplotlib keep what they have made: folders that can be written.
+"""Give librosa, numba and matplotlib cache folders that they can write.
 
-A container may run as a user without a home and with packages that are read-only. There librosa
-cannot be imported, as it asks where the home is (as Ray does), and numba, which compiles its
-functions, for a place for them; and matplotlib looks for fonts anew each time. They then get
-folders among the temporary files.
+A container may run as a user without a home folder, with read-only packages. librosa then cannot
+be imported: it needs the home folder (as Ray does), and numba, which compiles its functions, needs
+a cache folder. matplotlib would search for fonts at every start. In these cases this module sets
+folders below the temporary folder.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ HOMES = {"XDG_CACHE_HOME": "~/.cache", "XDG_CONFIG_HOME": "~/.config"}
 
 
 def settle() -> None:
-    """Name a home and folders for the caches in the environment, where there are none that do.
+    """Set environment variables for home and cache folders, where the present ones are unusable.
 
-    Before librosa is imported: importing `model` or `pipeline` does it, in workers of theirs too.
-    Where not even a temporary file has a place, what needs one says so.
+    This must run before librosa is imported. Importing `model` or `pipeline` runs it, also in
+    worker processes. If no temporary folder can be written either, this changes nothing; the
+    package that needs a folder then raises its own error.
     """
     try:
         if not os.path.isabs(os.environ.get("HOME", os.path.expanduser("~"))):
@@ -38,9 +39,10 @@ def settle() -> None:
 
 
 def numba_finds_a_place() -> bool:
-    """Return whether one of the folders that numba tries can be written, tried in its order.
+    """Return whether numba can write one of the cache folders that it tries.
 
-    They are the user's NUMBA_CACHE_DIR, those beside the source, and the user's cache.
+    In numba's order: the user's NUMBA_CACHE_DIR, `__pycache__` beside the source files, and the
+    user's cache folder.
     """
     asked = os.environ.get("NUMBA_CACHE_DIR")
     if asked and writable(asked):
@@ -61,7 +63,7 @@ def home_of(name: str) -> str:
 
 
 def allowed(folder: str) -> bool:
-    """Return whether the rights let us write into a folder, or make it."""
+    """Return whether the access rights allow to write into a folder, or to create it."""
     folder = os.path.abspath(folder)
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
@@ -69,9 +71,10 @@ def allowed(folder: str) -> bool:
 
 
 def writable(folder: str) -> bool:
-    """Return whether a file can be written into a folder, which is made, as numba does.
+    """Return whether a file can be written into a folder. Creates the folder, as numba does.
 
-    Rights do not tell all: root may write anywhere, but not make a folder in /proc.
+    Access rights alone do not decide this: root may write anywhere, but cannot create a folder in
+    /proc.
     """
     if not allowed(folder):
         return False
@@ -84,10 +87,11 @@ def writable(folder: str) -> bool:
 
 
 def private_folder(name: str) -> str:
-    """Return a folder among the temporary files that nobody else can write to.
+    """Return a folder below the temporary folder that no other user can write to.
 
-    The same each time, or one for this process alone where another has taken its place: what lies
-    in it is run. Raises OSError where no folder for temporary files can be written.
+    This matters because numba executes what it finds in its cache. The folder is the same at every
+    call. If another user owns that name, a new folder is created for this process and deleted at
+    its end. Raises OSError if no temporary folder can be written.
     """
     folder = os.path.join(tempfile.gettempdir(), f"dance2music-{os.getuid()}")
     try:

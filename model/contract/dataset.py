@@ -1,4 +1,4 @@
-"""dataset.json: what a shard folder holds."""
+"""dataset.json: the description of a shard folder."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ from model.contract.segment import (
 from model.contract.storage import Url, open_binary, to_location
 
 OLD_HOPS = {"high": 128, "low": 32}
-"""JukeBox's levels as D2M-GAN uses them: all that data sets of earlier versions can have."""
+"""Hop sizes (samples per code) of D2M-GAN's two JukeBox levels. Data sets written by earlier
+versions do not record hops; they can have only these two levels."""
 LAYOUTS = {
     "smpl": "smpl-rotations",
     "smpl-joints": "smpl-joints",
     "openpose": "body25",
     "mmpose": "body25",
 }
-"""The layout of motion by its `kind`, for what was written when only `kind` was recorded."""
+"""The layout of motion features by their `kind`, for data sets written when only `kind` was
+recorded."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,9 @@ class Shard:
 class CodeStream:
     """The codes of one level of a codec in a segment, uint16.
 
-    Their member in the code tars is `suffix`; `shape` is [L], or [Q, L] of Q codebooks. One code
-    stands for `hop` samples of the codec's own rate and is one of `size` entries (0: not recorded,
-    as in data sets of earlier versions).
+    `suffix` is the suffix of their member in the code tars; `shape` is [L], or [Q, L] for Q
+    codebooks. One code covers `hop` samples at the codec's own sample rate. It is an index into
+    `size` codebook entries (0: not recorded, as in data sets of earlier versions).
     """
 
     suffix: str
@@ -62,10 +64,10 @@ class CodeStream:
 
 @dataclass
 class Codes:
-    """The codes of one codec: which levels, by which weights, in which tars.
+    """The codes of one codec: their levels, the codec's weights, and their tars.
 
-    `source` is what the user named (`demo`, `jukebox-5b` or a path); `note` says what the weights
-    are when they are not the published ones. `streams` has an entry for each level.
+    `source` is what the user gave as codec (`demo`, `jukebox-5b` or a path). `note` describes the
+    weights if they are not the published ones. `streams` has an entry for each level.
     """
 
     levels: list[str]
@@ -78,13 +80,13 @@ class Codes:
 
 @dataclass
 class Dataset:
-    """dataset.json: what a shard folder holds.
+    """The content of dataset.json, which describes a shard folder.
 
-    `fields` maps a member's suffix to its dtype and shape, and to what made it: of motion `fps`,
-    `kind` (by which annotations or estimator) and `layout` (what the values are).
-    `build` holds the options that `pipeline build` needs to make the same features again.
-    `untrained` lists what was made with untrained weights; every report repeats it.
-    `source` is the folder the videos came from; segments name their file relative to it.
+    `fields` maps a member's suffix to its dtype, its shape and its origin. For motion these are
+    `fps`, `kind` (the annotations or pose estimator) and `layout` (the meaning of the values).
+    `build` holds the options with which `pipeline build` computes the same features.
+    `untrained` lists the features computed with untrained weights; every report repeats it.
+    `source` is the folder of the videos; each segment's metadata has its file relative to it.
     """
 
     name: str
@@ -104,20 +106,20 @@ class Dataset:
 
     @property
     def seconds(self) -> float:
-        """The window; `window_s` holds it exactly, as a fraction where it is no whole number."""
+        """The window in seconds. `window_s` is exact: an integer or a fraction, as text."""
         return float(Fraction(self.window_s))
 
     def segments(self, split: str) -> int:
-        """Return how many segments a split holds; 0 for one that is not there."""
+        """Return the number of segments in a split; 0 if the data set has no such split."""
         return sum(shard.segments for shard in self.splits.get(split, []))
 
     @property
     def last_split(self) -> str:
-        """The split to try a run on, the last that has segments: test, else val, else train."""
+        """The last split with segments (test, else val, else train): the default for a try."""
         return next((split for split in reversed(SPLITS) if self.segments(split)), "train")
 
     def no_segments(self, split: str) -> str:
-        """Return what to say of a split that has no segments, and what to do."""
+        """Return the error message for a split without segments, with advice."""
         held = {name: self.segments(name) for name in self.splits}
         other = split != "train" and any(held.values())
         advice = f"use --split {self.last_split}" if other else "build more videos"
@@ -128,10 +130,10 @@ class Dataset:
 
 
 def load_dataset(root: str | os.PathLike[str] | Url) -> Dataset:
-    """Read dataset.json of a folder, or of an address like `s3://bucket/aist`.
+    """Read dataset.json from a folder, or from a URL like `s3://bucket/aist`.
 
-    Raises FileNotFoundError where there is none and ValueError where it does not fit the schema;
-    both say what to do.
+    Raises FileNotFoundError if it is missing and ValueError if it does not fit the schema. Both
+    messages contain advice.
     """
     path = to_location(root) / "dataset.json"
     try:
@@ -169,30 +171,30 @@ def load_dataset(root: str | os.PathLike[str] | Url) -> Dataset:
 
 
 def with_layout(fields: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return a data set's `fields` with the `layout` of motion as it is written now.
+    """Return a data set's `fields` with the `layout` of motion in today's spelling.
 
-    Earlier versions wrote none, or `BODY_25` for `body25`: of data sets and runs made by them the
-    fields compare equal to new ones only so. A kind that is not known here stays as it is.
+    Earlier versions wrote no layout, or `BODY_25` instead of `body25`. After this conversion the
+    fields of old data sets and runs compare equal to new ones. Unknown kinds stay unchanged.
     """
     spec = fields.get(MOTION)
     if not isinstance(spec, dict):
         return dict(fields)
-    layout = {"BODY_25": "body25"}.get(spec.get("layout"), spec.get("layout"))
-    layout = layout or LAYOUTS.get(spec.get("kind"))
+    layout = spec.get("layout", "")
+    layout = {"BODY_25": "body25"}.get(layout, layout) or LAYOUTS.get(spec.get("kind", ""))
     return {**fields, MOTION: {**spec, "layout": layout} if layout else spec}
 
 
 def save_dataset(root: str | os.PathLike[str], dataset: Dataset) -> None:
-    """Write `root`/dataset.json whole or not at all."""
+    """Write `root`/dataset.json atomically."""
     write_atomic(Path(root) / "dataset.json", dataset.dumps().encode())
 
 
 def short_repr(value: Any) -> str:
-    """Return a value for a message: a few lines of YAML can stand for gigabytes."""
+    """Return a short text of a value for a message: a few lines of YAML can expand to gigabytes."""
     try:
         return reprlib.repr(value)[:200]
-    except ValueError:  # Python writes no number of more than 4300 digits
-        return f"a {type(value).__name__} too long to be written"
+    except ValueError:  # Python refuses to convert integers of more than 4300 digits to text
+        return f"a {type(value).__name__} too long to print"
 
 
 def _shards(splits: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[Shard]]:
@@ -202,12 +204,12 @@ def _shards(splits: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[Shard]
     for shard in (shard for shards in found.values() for shard in shards):
         _fits(shard, "a shard")
         if not _in_folder(shard.name) or not shard.name.endswith(".tar"):
-            raise ValueError(f"it names {shard.name!r}: a shard is a .tar in its own folder")
+            raise ValueError(f"invalid shard name {shard.name!r}: expected NAME.tar without folder")
     return found
 
 
 def _codes(raw: dict[str, Any], window_s: str) -> Codes:
-    """Return a codec's entry; one of an earlier version gets the streams of JukeBox's levels."""
+    """Return a codec's entry. One from an earlier version gets the streams of JukeBox's levels."""
     streams = raw.get("streams") or {
         level: {
             "suffix": f"{level}.npy",
@@ -221,31 +223,33 @@ def _codes(raw: dict[str, Any], window_s: str) -> Codes:
 
 
 def _check(dataset: Dataset) -> None:
-    """Raise ValueError where a value is of another kind than its field, or names another folder."""
+    """Raise ValueError if a value has the wrong type or range, or a name contains a folder."""
     _fits(dataset, "dataset.json")
     if not WINDOW_MIN_S <= Fraction(dataset.window_s) <= WINDOW_MAX_S:
         raise ValueError(f"window_s is {dataset.window_s}, not {WINDOW_MIN_S} to {WINDOW_MAX_S}")
     for suffix, spec in dataset.fields.items():
         shape = spec["shape"]
         if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-            raise ValueError(f"{suffix} has the shape {shape!r}, expected whole numbers")
+            raise ValueError(f"{suffix} has the shape {shape!r}, expected integers, at least 0")
         if spec["dtype"] not in DTYPES:
             raise ValueError(f"{suffix} is {spec['dtype']!r}, not one of {', '.join(DTYPES)}")
     for name, codes in dataset.codecs.items():
         _fits(codes, f"codec {name}")
         if not _in_folder(name):
-            raise ValueError(f"codec {name!r}: no name of a folder")
+            raise ValueError(f"codec {name!r}: the name is not a valid folder name")
         if codes.streams.keys() != set(codes.levels):
             raise ValueError(f"codec {name}: levels {codes.levels}, streams {[*codes.streams]}")
         for level, stream in codes.streams.items():
             _fits(stream, f"codec {name}, {level}")
             if not all(type(n) is int and n > 0 for n in [stream.hop, *stream.shape]):
-                raise ValueError(f"codec {name}, {level}: {stream}: expected whole numbers above 0")
+                raise ValueError(f"codec {name}, {level}: {stream}: expected integers above 0")
 
 
 def _fits(record: Any, what: str) -> None:
-    """Raise ValueError where a field of a record is not of the type that it is declared with."""
-    kinds = {"str": str, "int": int, "list[str]": list, "list[int]": list, "dict": dict}
+    """Raise ValueError if a field of a record does not have its declared type."""
+    kinds: dict[str, type[Any]] = {
+        "str": str, "int": int, "list[str]": list, "list[int]": list, "dict": dict,
+    }  # fmt: skip
     for one in fields(record):
         value = getattr(record, one.name)
         kind = kinds[one.type if one.type in kinds else one.type.partition("[")[0]]
@@ -256,5 +260,5 @@ def _fits(record: Any, what: str) -> None:
 
 
 def _in_folder(name: str) -> bool:
-    """Return whether a name is a plain one, of something in the folder where it is used."""
+    """Return whether a name is a plain file name, without any folder in it."""
     return Path(name).name == name and name not in ("", ".", "..") and "\0" not in name

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and their hashes."""
+"""Atomic writing of files, and their hashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears under its name only when the block ended well."""
+    """Open a file for writing; it appears under its name only if the block ends without error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -30,13 +30,13 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         os.replace(part, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and error.filename is None:
-            error.filename = str(path)  # opening names its file, writing does not
+            error.filename = str(path)  # errors while writing have no file name
         raise
     finally:
         part.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` by temporary file, fsync and rename: no reader sees half of it."""
+    """Write `data` to `path` by temporary file, fsync and rename: readers never see part of it."""
     with atomic_file(path) as file:
         file.write(data)

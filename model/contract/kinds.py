@@ -1,7 +1,7 @@
-"""What `model` and `pipeline extract-codes` choose by name: each kind's own things, and plugins'.
+"""What users of `model` and `pipeline extract-codes` choose by name: built-in parts and plugins.
 
-Here so that `--help` can list them without importing any; what each kind must be is said in the
-`base` module of its room.
+These tables let `--help` list the names without importing the parts. The `base` module of each
+folder defines the interface of its kind.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ BASELINES = Registry(
         "shuffled-pairing": "model.baselines.references:shuffled_pairing",
     },
 )
-"""What generated music is compared with: `model.baselines.base`. The project's own need no training
-and stand beside every run, in this order."""
+"""What generated music is compared with: `model.baselines.base`. The built-in ones need no training
+and are scored beside every run, in this order."""
 
 MEASURES = Registry("measures", "measure")
-"""Measures of other packages: `model.measures.base`. The project's own are always computed."""
+"""Measures of plugins: `model.measures.base`. The built-in measures are always computed."""

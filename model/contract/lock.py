@@ -1,9 +1,10 @@
-"""One holder at a time: by the kernel's lock on a file, or where a disk has none, by a file's name.
+"""A lock with one holder at a time: `flock` on a file, or a lock file where `flock` is missing.
 
-`flock` is let go of by the kernel, however its holder ends. Lustre without `-o flock`, and some NFS
-and FUSE mounts, have none; there a file made with O_EXCL says who holds the place. Such a file
-outlives a killed holder: its process's start tells whether it still runs, on the same machine. From
-another machine that cannot be told, so the error says what to look at and what to delete.
+The kernel releases a `flock` whenever its holder ends. Lustre without `-o flock`, and some NFS and
+FUSE mounts, do not support it. There, a lock file created with O_EXCL names the holder. A lock file
+stays behind when its holder is killed. On the same machine, the recorded start time of the process
+shows whether the holder still runs. From another machine this cannot be decided, so the error
+message says what to check and which file to delete.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EPERM}
-"""How disks answer that have no `flock`."""
+"""Error numbers of file systems that do not support `flock`."""
 WRITING_S = 2.0
-"""Longer than a holder needs to write its name into the file that it has just made."""
+"""Longer than a holder needs to write its name into the lock file that it has just created."""
 
 
 class HeldError(ValueError):
-    """Another process holds it; the message says which, where that is known, "" where not."""
+    """Another process holds the lock. The message names it; it is empty if it is not known."""
 
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold `path`, a file that is made where there is none, for this process.
+    """Hold a lock on the file `path` for this process; the file is created if it is missing.
 
-    Raises HeldError where another holds it, and OSError where the file cannot be opened.
+    Raises HeldError if another process holds the lock, and OSError if the file cannot be opened.
     """
     with open(path, "ab") as file:
         try:
@@ -52,7 +53,7 @@ def held(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Hold a place by the file `path`, which names the holder, and is deleted at the end."""
+    """Hold a lock by the lock file `path`, which names the holder and is deleted at the end."""
     ours = json.dumps(_holder(os.getpid())).encode()
     while True:
         try:
@@ -71,7 +72,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _clear(path: Path) -> None:
-    """Take the file of a holder that has ended out of the way; raise HeldError for any other."""
+    """Remove the lock file of a holder that no longer runs; raise HeldError for any other."""
     content = _content(path)
     deadline_s = time.monotonic() + WRITING_S
     while content == b"" and time.monotonic() < deadline_s:
@@ -80,21 +81,21 @@ def _clear(path: Path) -> None:
     if content is None and not path.is_symlink():
         return
     try:
-        there = json.loads(content or b"")  # a link to nothing names no process either
+        there = json.loads(content or b"")  # None: a broken link, handled like an empty file
         pid, host, machine, start = (there[name] for name in ("pid", "host", "machine", "start"))
         started = _start(int(pid)) if machine == _machine() else ""
     except (ValueError, TypeError, KeyError, OverflowError):
         raise HeldError(
-            f"{path} is there and names no process; if no other command writes there, delete it"
+            f"lock file {path} names no process; if no other command writes there, delete it"
         ) from None
     if machine != _machine():
         raise HeldError(
-            f"process {pid} on {host}, as {path} says; if it runs there no more, delete that file"
+            f"process {pid} on {host}, according to {path}; if it no longer runs, delete that file"
         )
     if started == start:
         raise HeldError(f"process {pid} on this machine")
-    # Where several processes see this at once, only one can rename the file; by then it may be
-    # another process's new one, which is put back.
+    # If several processes get here at once, only one can rename the file. By then it may be the new
+    # lock file of another process, which is put back.
     aside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         os.rename(path, aside)
@@ -116,7 +117,7 @@ def _holder(pid: int) -> dict[str, object]:
 
 
 def _machine() -> str:
-    """Return what tells machines apart, and containers on one: their processes' numbers differ."""
+    """Return an id of this machine, and of the container on it, as each has its own process ids."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
@@ -125,15 +126,15 @@ def _machine() -> str:
 
 
 def _start(pid: int) -> str | None:
-    """Return when a process of this machine started, None where there is none of that number.
+    """Return when a process of this machine started; None if no process with this id runs.
 
-    Numbers are used again, a number with a start is not.
+    Process ids are reused; the pair of id and start time is unique.
     """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return None
-    except PermissionError:  # another user's
+    except PermissionError:  # the process belongs to another user
         pass
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

@@ -1,11 +1,11 @@
-"""Options that a dataclass declares: from its fields come the flags of a command line.
+"""Options that a dataclass declares: its fields become flags of a command line.
 
     @dataclass(frozen=True)
     class Loudness:
         floor_db: float = option(-60.0, "quieter than this is silent", type=float)
 
-gives `--floor-db`, and `Loudness(floor_db=-40)` for users of Python. A field without `option` is no
-option: the user does not set it.
+gives the flag `--floor-db`, and `Loudness(floor_db=-40)` in Python. A field without `option` gets
+no flag: the user does not set it.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ def option(
     """Return a field that is an option.
 
     Args:
-        default: its value where the user sets none.
-        help: what `--help` says of it, or a function that returns it, for one that lists names.
-        flag: its name on the command line, without dashes (the field's, where left out).
-        record: how a data set's `build` record holds a value; `never` leaves it out.
-        strict: False where another choice of the user makes the option meaningless, not wrong.
-        words: what else `ArgumentParser.add_argument` takes: type, choices, nargs, metavar, action.
+        default: the value if the user sets none.
+        help: the text in `--help`, or a function that returns it (for texts that list plugins).
+        flag: the name on the command line, without dashes (default: the name of the field).
+        record: converts a value for the `build` record of a data set; `never` leaves it out.
+        strict: False if another option may make this one have no effect without an error.
+        words: more arguments of `ArgumentParser.add_argument`: type, choices, nargs, metavar.
     """
     facts = {"help": help, "flag": flag, "record": record, "strict": strict, "words": words}
     return field(default=default, metadata=facts)
 
 
 def never(value: Any) -> None:
-    """Keep an option out of the record: it says where things lie, not what is made of them."""
+    """Keep an option out of the record: it is a location, which does not change the results."""
 
 
 def options_of(kind: type) -> dict[str, Field[Any]]:
-    """Return the options of a dataclass by their keys: the flag's name, with `_` for `-`."""
+    """Return the options of a dataclass by key: the flag's name, with `_` instead of `-`."""
     found = [one for one in fields(kind) if "help" in one.metadata]
     return {(one.metadata["flag"] or one.name).replace("-", "_"): one for one in found}
 
@@ -57,10 +57,10 @@ def flag_of(key: str) -> str:
 
 
 def add_flags(parser: ArgumentParser, kind: type, taken: dict[str, Field[Any]]) -> None:
-    """Add a flag for each option of a dataclass; one that another has declared alike is shared.
+    """Add a flag for each option of a dataclass. Two equal declarations share one flag.
 
-    `taken` has the options added so far, by key; those of `kind` are put into it. Raises ValueError
-    where a name is taken by another option.
+    `taken` has the options added so far, by key; the options of `kind` are added to it. Raises
+    ValueError if a flag is already used by a different option.
     """
     for key, one in options_of(kind).items():
         if key in taken and taken[key].metadata == one.metadata:
@@ -72,21 +72,21 @@ def add_flags(parser: ArgumentParser, kind: type, taken: dict[str, Field[Any]]) 
             parser.add_argument(flag_of(key), dest=key, help=text.replace("%", "%%"), **words)
         except ArgumentError:
             raise ValueError(
-                f"{kind.__name__} of {kind.__module__} wants the option {flag_of(key)}, which is "
-                "taken; give it another name: option(…, flag=NAME)"
+                f"{kind.__name__} of {kind.__module__} declares the option {flag_of(key)}, which "
+                "is already used; give it another name: option(…, flag=NAME)"
             ) from None
         taken[key] = one
 
 
 def chosen(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keyword arguments of a dataclass that `values`, by options' keys, holds."""
+    """Return the keyword arguments of a dataclass that are in `values`, which has option keys."""
     return {one.name: values[key] for key, one in options_of(kind).items() if key in values}
 
 
 def recorded(made: Any) -> dict[str, Any]:
-    """Return an instance's options by key, in values that JSON has; empty ones are left out.
+    """Return an instance's options by key, as JSON values; None, False and "" are left out.
 
-    Paths are written in full, so that they hold from anywhere.
+    Paths are absolute, so that they are valid from any working folder.
     """
     record = {}
     for key, one in options_of(type(made)).items():

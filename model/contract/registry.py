@@ -1,12 +1,12 @@
-"""What a user chooses by name: what the project has, and what installed packages add to it.
+"""Registries of parts that a user chooses by name: built-in ones and those of installed packages.
 
-A package adds one by an entry point of the group `dance2music.KIND`, for instance
+A package registers a part by an entry point of the group `dance2music.KIND`, for instance
 
     [project.entry-points."dance2music.codecs"]
     my-codec = "my_package.codec:MyCodec"
 
-Names are listed without importing anything. Only what is asked for is imported, so that a package
-that fails to import disturbs nobody who does not use it.
+Listing the names imports nothing. Only the requested part is imported, so that a package that
+cannot be imported affects only its users.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ PREFIX = "dance2music."
 
 @dataclass(frozen=True)
 class Registry:
-    """The things of one kind, by name.
+    """The parts of one kind, by name.
 
     Args:
-        kind: the entry points' group is `dance2music.<kind>`.
-        what: what one of them is called in messages, such as "codec".
-        own: the project's own, each as "module:attribute".
+        kind: the group of the entry points is `dance2music.<kind>`.
+        what: the name of one part in messages, such as "codec".
+        own: the built-in parts, each as "module:attribute".
     """
 
     kind: str
@@ -38,14 +38,14 @@ class Registry:
     own: Mapping[str, str] = field(default_factory=dict)
 
     def names(self) -> list[str]:
-        """Return all names: the project's own first, then those of plugins, sorted."""
+        """Return all names: the built-in ones first, then those of plugins, sorted."""
         return [*self.own, *sorted(self._plugins().keys() - self.own.keys())]
 
     def get(self, name: str) -> Any:
-        """Import and return what is registered under a name.
+        """Import and return the part registered under a name.
 
-        Raises ValueError for an unknown name, with a guess; for a plugin that cannot be imported,
-        naming its package; and for a name that two packages claim.
+        Raises ValueError for an unknown name (with a suggestion), for a plugin that cannot be
+        imported (with its package's name), and for a name registered by two packages.
         """
         points = self._plugins().get(name, [])
         if len(points) + (name in self.own) > 1:
@@ -62,14 +62,14 @@ class Registry:
             raise ValueError(unknown(self.what, name, self.names()))
         try:
             return points[0].load()
-        except Exception as error:  # a stranger's module may raise anything while it is imported
+        except Exception as error:  # importing a plugin may raise anything
             raise ValueError(
                 f"{self.what} {name!r} of the package {_package(points[0])} cannot be imported: "
-                f"{type(error).__name__}: {error!s:.300}; mend or uninstall that package"
+                f"{type(error).__name__}: {error!s:.300}; repair or uninstall that package"
             ) from error
 
     def choice(self, *others: str) -> Callable[[str], str]:
-        """Return an argparse type that takes one of the names, or one of `others` ("none")."""
+        """Return an argparse type that accepts the names and `others` (such as "none")."""
 
         def chosen(text: str) -> str:
             names = [*self.names(), *others]
@@ -84,12 +84,12 @@ class Registry:
 
 
 def unknown(what: str, name: str, names: Sequence[str]) -> str:
-    """Return the message for a name that is not one of `names`: what there is, and a guess."""
+    """Return the message for a name that is not one of `names`."""
     return f"unknown {what} {name!r:.80}; {known(name, names)}"
 
 
 def known(name: str, names: Sequence[str]) -> str:
-    """Return which names there are, and a guess which of them was meant."""
+    """Return the part of a message that lists all names and suggests the closest one."""
     close = difflib.get_close_matches(name, names, 1)
     guess = f"; did you mean {close[0]!r}?" if close else ""
     return f"there are: {', '.join(names)}{guess}"
@@ -97,7 +97,7 @@ def known(name: str, names: Sequence[str]) -> str:
 
 @cache
 def _entry_points() -> dict[str, dict[str, list[EntryPoint]]]:
-    """Return the entry points of our groups, by group and name; the packages are read once."""
+    """Return the entry points of this project's groups, by group and name; read once (cached)."""
     found: dict[str, dict[str, list[EntryPoint]]] = {}
     points = (point for package in distributions() for point in package.entry_points)
     for point in (point for point in points if point.group.startswith(PREFIX)):

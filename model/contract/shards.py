@@ -1,4 +1,4 @@
-"""WebDataset tars: planned first, then written whole, each byte decided by its content alone."""
+"""WebDataset tars, written atomically and deterministically: equal content gives equal bytes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -18,15 +18,16 @@ from model.contract.dataset import Shard
 from model.contract.files import atomic_file, sha256_of
 from model.contract.segment import SPLITS
 
-MADE_AGAIN = "delete it and run the command that made it again"
+MADE_AGAIN = "delete it, and run again the command that made it"
 
 
 class TarWriter:
-    """Write one tar of segments: fixed owner, mode and time, so equal content gives equal bytes."""
+    """Writes one tar of segments with fixed owner, mode and time: equal content, equal bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._hash = _HashingFile(file)
-        self._tar = tarfile.open(fileobj=self._hash, mode="w|", format=tarfile.USTAR_FORMAT)
+        stream = cast(BinaryIO, self._hash)  # tarfile only writes to a stream
+        self._tar = tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT)
         self.segments = 0
 
     def add(self, key: str, members: Mapping[str, bytes]) -> None:
@@ -42,13 +43,13 @@ class TarWriter:
         self._tar.addfile(info, io.BytesIO(data))
 
     def finish(self, name: str) -> Shard:
-        """End the tar and return what dataset.json says of it."""
+        """Close the tar and return its entry for dataset.json."""
         self._tar.close()
         return Shard(name, self.segments, self._hash.bytes, self._hash.hexdigest())
 
 
 def write_shard(path: Path, segments: Iterable[tuple[str, Mapping[str, bytes]]]) -> Shard:
-    """Write (key, members) pairs as one tar, whole or not at all."""
+    """Write (key, members) pairs as one tar, atomically."""
     with atomic_file(path) as file:
         writer = TarWriter(file)
         for key, members in segments:
@@ -56,15 +57,17 @@ def write_shard(path: Path, segments: Iterable[tuple[str, Mapping[str, bytes]]])
         return writer.finish(path.name)
 
 
-def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+def read_shard(path: Path) -> Generator[tuple[str, dict[str, bytes]], None, None]:
     """Yield (key, members) of a tar in order.
 
-    Raises ValueError, naming file and member, for anything but regular files of grouped keys, and
-    for a member larger than the tar (a sparse one, which unpacks to zeros).
+    Raises ValueError, with file and member, if a member is not a regular file named
+    `<key>.<suffix>`, if a key or member appears twice, or if a member is larger than the tar (a
+    sparse file, which would unpack to zeros).
     """
     size_bytes = path.stat().st_size
     seen: set[str] = set()
-    key, members = "", {}
+    key = ""
+    members: dict[str, bytes] = {}
     try:
         with tarfile.open(path, mode="r|") as tar:
             for info in tar:
@@ -80,12 +83,14 @@ def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
                     if members:
                         yield key, members
                     if name in seen:
-                        raise ValueError(f"{path.name}: key {name} stands twice")
+                        raise ValueError(f"{path.name}: key {name} appears twice")
                     seen.add(name)
                     key, members = name, {}
                 if suffix in members:
-                    raise ValueError(f"{path.name}: member {info.name!r} stands twice")
-                members[suffix] = tar.extractfile(info).read()
+                    raise ValueError(f"{path.name}: member {info.name!r} appears twice")
+                content = tar.extractfile(info)
+                assert content is not None, "a plain file has content"
+                members[suffix] = content.read()
     except tarfile.TarError as error:
         raise ValueError(f"{path}: truncated or invalid tar after key {key!r}: {error}") from None
     if members:
@@ -93,9 +98,9 @@ def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 def check_whole(path: Path, shard: Shard, name: str = "", again: str = MADE_AGAIN) -> None:
-    """Raise ValueError where a tar is missing, or its bytes are not those in dataset.json.
+    """Raise ValueError if a tar is missing, or differs from its entry in dataset.json.
 
-    `name` is what the message calls the file (its path), `again` what to do.
+    In the message, `name` is the name of the file (default: its path) and `again` is the advice.
     """
     name = name or str(path)
     if not path.is_file():
@@ -109,18 +114,18 @@ def check_whole(path: Path, shard: Shard, name: str = "", again: str = MADE_AGAI
 
 
 def npy_bytes(array: np.ndarray) -> bytes:
-    """Return an array of any shape and dtype but objects as a .npy file."""
+    """Return an array, of any shape and any dtype except object, as the bytes of a .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
 def read_npy(data: bytes) -> np.ndarray:
-    """Return the array of a file that `npy_bytes` wrote; ValueError for any other."""
+    """Return the array in the bytes of a .npy file; ValueError if they are invalid."""
     try:
         return np.load(io.BytesIO(data), allow_pickle=False)
     except (EOFError, OSError, MemoryError, SyntaxError, TypeError, TokenError) as error:
-        raise ValueError(f"no array ({error!r:.300})") from None
+        raise ValueError(f"not a valid array ({error!r:.300})") from None
 
 
 def json_bytes(value: Any) -> bytes:
@@ -129,12 +134,12 @@ def json_bytes(value: Any) -> bytes:
 
 
 def shard_name(split: str, number: int) -> str:
-    """Return the file name of a split's tar number `number`, from 0."""
+    """Return the file name of a split's tar with a number, counted from 0."""
     return f"{split}-{number:06d}.tar"
 
 
 def is_shard_name(name: str) -> bool:
-    """Return whether a tar is called as ours are: any other in the folder is the user's own."""
+    """Return whether a file name is that of a shard; other tars in the folder are the user's."""
     return bool(re.fullmatch(rf"({'|'.join(SPLITS)})-\d{{6,}}\.tar", name))
 
 

@@ -1,6 +1,6 @@
-"""Where a data set lies: in a folder, or behind an address that fsspec knows (`s3://bucket/aist`).
+"""Where a data set is stored: in a folder, or at a URL that fsspec supports (`s3://bucket/aist`).
 
-Files are opened to be read once, from beginning to end, so nothing here asks that they can seek.
+Files are read once, from beginning to end, so they do not need to support seeking.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 UNREADABLE = (OSError, HTTPException)
-"""What reading from a disk or a connection raises."""
+"""Exceptions of reading from a disk or a connection."""
 TIMEOUT_S = 60
-"""After so long without an answer a web server counts as gone."""
+"""Seconds without an answer after which a request to a web server fails."""
 
 
 @dataclass(frozen=True)
 class Url:
-    """A folder or file behind an address; `/`, `name` and `parent` as with a Path."""
+    """A folder or file at a URL; `/`, `name` and `parent` work as in Path."""
 
     address: str
 
@@ -42,7 +42,7 @@ Location = Path | Url
 
 
 def to_location(text: str | os.PathLike[str] | Url) -> Location:
-    """Return an address (anything with `://`) as Url, the rest as Path."""
+    """Return a URL (any text with `://`) as Url, anything else as Path."""
     if isinstance(text, str) and "://" in text:
         return Url(text)
     return text if isinstance(text, Url) else Path(text)
@@ -51,8 +51,8 @@ def to_location(text: str | os.PathLike[str] | Url) -> Location:
 def open_binary(where: Location) -> BinaryIO:
     """Open a file to read its bytes from beginning to end.
 
-    Raises FileNotFoundError where there is none, another OSError where it cannot be reached, and
-    ValueError for an address of an unknown kind or one that needs a package not installed here.
+    Raises FileNotFoundError if the file is missing, another OSError if it cannot be reached, and
+    ValueError if the URL's protocol is unknown or needs a package that is not installed.
     """
     if isinstance(where, Path):
         return open(where, "rb")
@@ -76,7 +76,10 @@ def open_binary(where: Location) -> BinaryIO:
 
 
 def _get(where: Url) -> BinaryIO:
-    """Ask for the whole file at once: fsspec would want a package for it, and parts of the file."""
+    """Open a file of a web server with one request for the complete file.
+
+    fsspec would need another package for this, and would request the file in parts.
+    """
     from urllib.error import HTTPError
     from urllib.request import urlopen
 

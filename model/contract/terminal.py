@@ -1,4 +1,4 @@
-"""What both commands do for any terminal: print whatever its encoding, and list versions."""
+"""What both commands share: printing in any terminal encoding, and `--version`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def print_anything() -> None:
-    r"""Print what the terminal's or log's encoding lacks as an escape (`\u30c0`) from now on.
+    r"""From now on, print characters missing in the output's encoding as escapes (`\u30c0`).
 
-    Otherwise a file name, or an ellipsis of our own, ends a command where that is not UTF-8; and a
-    file name that is no text at all does everywhere.
+    Otherwise a file name, or an ellipsis in a message, would end the command with an error where
+    the encoding is not UTF-8. A file name with invalid bytes would do so in any encoding.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -34,7 +34,7 @@ def add_version(
         const=(packages, more),
         dest=argparse.SUPPRESS,
         default=argparse.SUPPRESS,
-        help="print the versions of this and of what it uses",
+        help="print the versions of dance2music and of the packages that it uses",
     )
 
 

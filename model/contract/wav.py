@@ -22,15 +22,15 @@ PCM_SCALE = 32768.0
 def decode_wav(data: bytes, name: str) -> np.ndarray:
     """Return the samples (N,) of a mono PCM16 file at 22 050 Hz, as float32 in [-1, 1).
 
-    Raises ValueError naming `name` for anything else.
+    Raises ValueError, with `name`, for any other format.
     """
     return decode_pcm(data, name).astype(np.float32) / PCM_SCALE
 
 
 def decode_pcm(data: bytes, name: str) -> np.ndarray:
-    """Return the samples (N,) of a mono PCM16 file at 22 050 Hz, as they are: int16.
+    """Return the samples (N,) of a mono PCM16 file at 22 050 Hz, unchanged, as int16.
 
-    Raises ValueError naming `name` for anything else.
+    Raises ValueError, with `name`, for any other format.
     """
     try:
         return read_wav(data)
@@ -39,9 +39,9 @@ def decode_pcm(data: bytes, name: str) -> np.ndarray:
 
 
 def read_wav(data: bytes) -> np.ndarray:
-    """Return the samples (N,) of a mono PCM16 file at 22 050 Hz: int16; ValueError for another."""
+    """Return the int16 samples (N,) of a mono PCM16 file at 22 050 Hz; ValueError for any other."""
     complete = len(data) >= 44 and len(data) % 2 == 0
-    if complete and data[:44] == wav_head(len(data) - 44):  # as shards hold it: no need to search
+    if complete and data[:44] == wav_head(len(data) - 44):  # as written by `wav_bytes`: no parsing
         return np.frombuffer(data, "<i2", offset=44)
     try:
         with wave.open(io.BytesIO(data)) as file:
@@ -72,14 +72,14 @@ def wav_head(data_bytes: int) -> bytes:
 
 
 def encode_wav(audio: Tensor | np.ndarray) -> tuple[bytes, int]:
-    """Return audio (N,) as a mono PCM16 file at 22 050 Hz, and how many samples were clipped."""
+    """Return audio (N,) as a mono PCM16 file at 22 050 Hz, and the number of clipped samples."""
     scaled = np.rint(np.asarray(audio, np.float64) * PCM_SCALE)
     pcm = np.clip(scaled, -32768, 32767)
     return wav_bytes(pcm), int((pcm != scaled).sum())
 
 
 def write_wav(path: Path, audio: Tensor | np.ndarray) -> int:
-    """Write audio (N,) to `path`, whole or not at all; return how many samples were clipped."""
+    """Write audio (N,) to `path` atomically; return the number of clipped samples."""
     data, clipped = encode_wav(audio)
     write_atomic(path, data)
     return clipped

@@ -1,4 +1,4 @@
-"""The folder of published weights, which D2M_CACHE moves, and the hashes of the files in it."""
+"""The folder of published weights, below D2M_CACHE, and the hashes of the files in it."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ VGGISH_PCA_FILE = "vggish_pca_params-970ea276.pth"
 def weights_folder() -> Path:
     """Return `$D2M_CACHE/weights`; without the variable, `~/.cache/dance2music/weights`.
 
-    Raises ValueError where that needs a home folder and the user has none.
+    Raises ValueError if this needs a home folder and the user has none.
     """
     cache = os.environ.get("D2M_CACHE") or "~/.cache/dance2music"
     try:
         return Path(cache).expanduser() / "weights"
-    except RuntimeError:  # no HOME, and a user that the machine has no entry for
+    except RuntimeError:  # no HOME, and the user is unknown to the machine
         raise ValueError(
-            f"{cache}: no home folder is known; set D2M_CACHE to the folder where published "
-            "weights lie, or are to lie"
+            f"{cache}: the user has no home folder; set D2M_CACHE to the folder for published "
+            "weights"
         ) from None
 
 
 def record_of(path: Path) -> Path:
-    """Return where `pipeline weights fetch` notes the hash of what it fetched, for `sha256sum`."""
+    """Return where `pipeline weights fetch` writes the hash of a download, for `sha256sum`."""
     return path.with_name(path.name + ".sha256")
 
 
 def check_record(path: Path, sha256: str = "") -> None:
-    """Refuse a file that is no longer what was fetched; one put there by hand has no record.
+    """Raise ValueError if a file differs from its download; files copied by hand have no record.
 
     Args:
         path: the file.
-        sha256: its hash, where the caller has it already.
+        sha256: its hash, if the caller has already computed it.
     """
     record = record_of(path)
     if not record.is_file():

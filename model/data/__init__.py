@@ -1,1 +1,1 @@
-"""From shards to batches."""
+"""Read shards, and make training batches and evaluation clips from them."""

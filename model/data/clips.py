@@ -1,6 +1,6 @@
-"""What is evaluated: the clips of a split with their true music, and the split trained on.
+"""The clips of a split with their true music, for evaluation.
 
-Legend: S segments of a clip, N samples at 22 050 Hz, L codes of a segment.
+Symbols: S segments of a clip, N samples at 22 050 Hz, L codes of a segment.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from model.data.source import Batch, Source
 class Clip:
     """Consecutive segments of one video, with their true music.
 
-    `segments` (S, n) are what the shards hold, each brought to a peak of 0.95 by its `gains` (S,);
-    `codes` (S, L) are theirs, of one level. `piece` has what music is generated from.
+    `segments` (S, n) is the audio in the shards; each segment was scaled to a peak of 0.95 by its
+    factor in `gains` (S,). `codes` (S, L) are the segments' codes of one level. `piece` has the
+    inputs from which music is generated.
     """
 
     piece: Piece
@@ -39,10 +40,10 @@ class Clip:
 
     @property
     def motion_fps(self) -> float | None:
-        """Frames of motion per second of music, None without motion.
+        """Frames of motion per second of music; None without motion.
 
-        Where a window is no whole number of frames this is not the stored rate, by which the frames
-        of joined windows would drift away from the music.
+        If a window is not a whole number of frames, this differs from the stored frame rate. With
+        the stored rate, the frames of joined windows would drift away from the music.
         """
         if MOTION not in self.piece.inputs:
             return None
@@ -50,18 +51,18 @@ class Clip:
 
     @property
     def audio(self) -> np.ndarray:
-        """The true music (N,) with its own dynamics: its loudest segment peaks at 0.95.
+        """The true music (N,) with its original dynamics: the loudest segment has a peak of 0.95.
 
-        Segments joined each at its own peak would have steps of loudness at their borders, which
-        an onset detector hears.
+        If segments were joined with separate scales, the loudness would jump at their borders, and
+        an onset detector would find onsets there.
         """
         return (self.segments * (self.gains.min() / self.gains)[:, None]).ravel()
 
 
 def read_clips(source: Source) -> list[Clip]:
-    """Return the split's clips, in the order of their names. All are in memory: a test split.
+    """Return the split's clips, in the order of their names, with codes of the first level.
 
-    Their codes are those of the source's first level.
+    All clips are held in memory, so use this for small splits, such as a test split.
     """
     videos: dict[str, list[tuple[dict[str, Any], Batch]]] = {}
     for meta, batch in read_segments(source):
@@ -74,7 +75,7 @@ def read_clips(source: Source) -> list[Clip]:
 
 
 def read_segments(source: Source) -> Iterator[tuple[dict[str, Any], Batch]]:
-    """Yield each segment's JSON, and the segment as a batch of one."""
+    """Yield each segment's metadata (its JSON), and the segment as a batch of size 1."""
     for number in range(len(source.dataset.splits[source.split])):
         for raw in source.raw(number):
             yield meta_of(raw, raw["__url__"]), source.collate([raw])

@@ -1,7 +1,7 @@
-"""What a generator is built for: its inputs by name, as dataset.json describes them.
+"""The inputs of a generator, by name, as described by dataset.json.
 
-An input's name is the suffix of its member in the shards (`motion.npy`, `visual.npy`, that of a
-plugin's feature), or GENRE, which each segment's JSON has.
+The name of an input is the suffix of its member in the shards (`motion.npy`, `visual.npy`, or that
+of a plugin's feature), or GENRE, which is in each segment's JSON.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from model.contract.dataset import Dataset
 from model.contract.segment import GENRES, WAV
 
 GENRE = "genre"
-"""The dance's genre as a number, its place in GENRES: a tensor (B,) int64."""
+"""The dance's genre as its index in GENRES: a tensor (B,) int64."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input: features per vector, the seconds a vector stands for, vectors per segment.
+    """One input: features per vector, seconds covered by a vector, vectors per segment.
 
-    `vectors` 0 is one label per segment, of `features` kinds.
+    If `vectors` is 0, the input is one class label per segment, and `features` the number of
+    classes.
     """
 
     features: int
@@ -32,13 +33,13 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a generator may use: specs by name, and the samples of a segment at 22 050 Hz."""
+    """The inputs of a generator: specs by name, and the samples of a segment at 22 050 Hz."""
 
     samples: int
     specs: Mapping[str, InputSpec] = field(default_factory=dict)
 
     def get(self, name: str) -> InputSpec | None:
-        """Return an input's spec, None where there is no such input."""
+        """Return an input's spec, or None if there is no such input."""
         return self.specs.get(name)
 
     @property
@@ -47,7 +48,7 @@ class Inputs:
 
 
 def inputs_of(dataset: Dataset, names: Iterable[str]) -> Inputs:
-    """Return the specs of those of `names` that the data set has; GENRE is always there."""
+    """Return the specs of those `names` that the data set has; it always has GENRE."""
     specs = {}
     for name in names:
         if name == GENRE:
@@ -59,12 +60,12 @@ def inputs_of(dataset: Dataset, names: Iterable[str]) -> Inputs:
 
 
 def shown(name: str) -> str:
-    """Return an input's name without the ending of its file: `motion` for `motion.npy`."""
+    """Return an input's name without file extension: `motion` for `motion.npy`."""
     return name.removesuffix(".npy")
 
 
 def given(inputs: Mapping[str, Tensor], name: str) -> Tensor:
-    """Return an input that the generator needs; ValueError where it was not given."""
+    """Return an input that the generator needs; ValueError if it is missing."""
     if name not in inputs:
-        raise ValueError(f"the generator was built with {shown(name)} as an input and got none")
+        raise ValueError(f"the generator was built for the input {shown(name)}, which is missing")
     return inputs[name]

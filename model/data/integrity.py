@@ -1,6 +1,6 @@
-"""Whether the shards on disk are the ones that dataset.json lists: checked once, before training.
+"""Check, before training, that the shards on disk are those listed in dataset.json.
 
-A flipped byte in a sound or a feature gives numbers like any others; only its hash tells.
+A damaged byte in audio or features still gives plausible numbers; only the hash reveals it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from model.contract.shards import check_whole
 from model.data.source import Source
 
 THREADS = 4
-AGAIN = "run the command that made it again (see pipeline verify)"
+AGAIN = "run again the command that made it (see pipeline verify)"
 
 
 def check_shards(source: Source) -> None:
-    """Compare size and SHA-256 of every tar, and of those of the codes, with dataset.json.
+    """Compare size and SHA-256 of every tar, of features and codes, with dataset.json.
 
-    Behind an address nothing is read for this: there the stream's own checks must do.
+    Data sets at a URL are not checked here, to avoid reading them twice; the checks during reading
+    still apply.
 
-    Raises ValueError, naming the file, what it has and what to do.
+    Raises ValueError with the file, its actual size and advice.
     """
     if not isinstance(source.root, Path):
         return
@@ -33,4 +34,4 @@ def check_shards(source: Source) -> None:
         for shard in shards
     ]
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(lambda pair: check_whole(*pair, again=AGAIN), wanted))
+        list(pool.map(lambda pair: check_whole(pair[0], pair[1], again=AGAIN), wanted))

@@ -1,13 +1,14 @@
-"""Consecutive segments of one video, joined to a piece."""
+"""Pieces: consecutive segments of one video, joined."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+Features = TypeVar("Features")
 Row = tuple[dict[str, Any], dict[str, np.ndarray]]
 """A segment as read: its JSON, and its features by suffix."""
 
@@ -16,8 +17,9 @@ Row = tuple[dict[str, Any], dict[str, np.ndarray]]
 class Piece:
     """Consecutive segments of one video, and their inputs by name (T, D), joined along time.
 
-    `alone` where the video gives no other piece. Of a clip within a longer video, `stop_s` is its
-    end and `box_px` (x, y, width, height) its picture; None and empty for a whole video.
+    `alone` is True if the video has no other piece. If the piece is a clip of a longer video,
+    `stop_s` is its end and `box_px` (x, y, width, height) the part of the picture that it shows;
+    otherwise they are None and empty.
     """
 
     video_id: str
@@ -37,12 +39,12 @@ class Piece:
 
     @property
     def mp4_start_s(self) -> float:
-        """When the music starts in the mp4: at 0 s where its picture is cut to the piece."""
+        """When the music starts in the mp4: at 0 s if the video is cut to the piece."""
         return self.start_s if self.stop_s is None else 0.0
 
 
 def join(video_id: str, rows: list[Row], suffixes: list[str]) -> Iterator[Piece]:
-    """Yield the pieces of one video's segments, in any order."""
+    """Yield the pieces of one video; its segments may be given in any order."""
     parts = list(runs(sorted(rows, key=lambda row: row[0]["segment"])))
     for part in parts:
         arrays = {s: np.concatenate([arrays[s] for _, arrays in part]) for s in suffixes}
@@ -61,8 +63,10 @@ def join(video_id: str, rows: list[Row], suffixes: list[str]) -> Iterator[Piece]
         )
 
 
-def runs(rows: list[Row]) -> Iterator[list[Row]]:
-    """Cut (meta, arrays) rows, sorted by segment, where the next segment is not the next number."""
+def runs(
+    rows: list[tuple[dict[str, Any], Features]],
+) -> Iterator[list[tuple[dict[str, Any], Features]]]:
+    """Split (JSON, features) rows, sorted by segment, at gaps in the segment numbers."""
     start = 0
     for i in range(1, len(rows) + 1):
         if i == len(rows) or rows[i][0]["segment"] != rows[i - 1][0]["segment"] + 1:

@@ -1,4 +1,4 @@
-"""Read tars of segments member by member, features and codes in step."""
+"""Read tars of segments member by member, features and codes in parallel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Container, Iterator
 from functools import cache
 from tokenize import TokenError
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,31 +20,31 @@ from model.contract.wav import decode_pcm
 Raw = dict[str, Any]
 """A sample as read: `__key__`, `__url__` and the bytes of each member by suffix."""
 NO_ARRAY = (ValueError, EOFError, OSError, MemoryError, SyntaxError, TypeError, TokenError)
-"""What numpy raises for bytes that are none of its files, or claim more than there is memory."""
+"""Exceptions that numpy raises for bytes that are not a .npy file, or claim too much memory."""
 STREAM_BYTES = 1 << 18
-"""Read at a time from what cannot seek."""
+"""Bytes read at a time from a stream that does not support seeking."""
 
 
 def read_tar(path: Location, wanted: Container[int] | None = None) -> Iterator[Raw]:
-    """Yield the samples of one tar in order; ValueError names a damaged file.
+    """Yield the samples of one tar in order; ValueError, with the file, if it is damaged.
 
-    Of samples that are not `wanted` (by number from 0) the key is right and the members are None:
-    their bytes are skipped, where the file can seek without reading them.
+    Samples whose number (from 0) is not in `wanted` have the right key, but None as members. Their
+    bytes are skipped, without being read if the file supports seeking.
     """
     from webdataset.tariterators import group_by_keys
 
     try:
         with open_binary(path) as file:
-            mode = "r:" if file.seekable() else "r|"
+            mode: Literal["r:", "r|"] = "r:" if file.seekable() else "r|"
             with tarfile.open(fileobj=file, mode=mode, bufsize=STREAM_BYTES) as tar:
                 try:
                     yield from group_by_keys(_members(tar, str(path), wanted))
-                except (ValueError, MemoryError) as error:  # a member twice, or beyond all memory
+                except (ValueError, MemoryError) as error:  # a duplicate, or too large, member
                     message = next(iter(error.args), type(error).__name__)
                     raise tarfile.ReadError(f"{message!s:.300}") from None
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{path}: listed in dataset.json, but not there; build it again"
+            f"{path}: listed in dataset.json, but not found; build it again"
         ) from None
     except tarfile.TarError as error:
         raise ValueError(
@@ -58,16 +58,17 @@ def read_tar(path: Location, wanted: Container[int] | None = None) -> Iterator[R
 def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> Iterator[Raw]:
     key, number = None, -1
     while (info := tar.next()) is not None:
-        tar.members.clear()  # tarfile would keep a record of every member it has passed
+        # tarfile would keep an entry for every member that it has read; its stub has no such list.
+        tar.members.clear()  # type: ignore[attr-defined]
         if not info.isreg() or info.issparse() or "/" in info.name or info.size < 0:
             raise tarfile.ReadError(
-                f"member {info.name!r} is no plain file in the tar's own folder"
+                f"member {info.name!r} is not a regular file at the top level of the tar"
             )
         if (now := info.name.partition(".")[0]) != key:
             key, number = now, number + 1
         data = None
         if wanted is None or number in wanted:
-            tar.fileobj.seek(info.offset_data)  # extractfile would read through two more buffers
+            tar.fileobj.seek(info.offset_data)  # extractfile would add two more buffers
             data = tar.fileobj.read(info.size)
             if len(data) != info.size:
                 raise tarfile.ReadError("unexpected end of data")
@@ -77,9 +78,9 @@ def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> I
 def paired(
     features: Location, codes: Location, segments: int, wanted: Container[int] | None = None
 ) -> Iterator[Raw]:
-    """Yield the samples, or the `wanted` ones, of two tars with the same keys in order, as one.
+    """Yield the merged samples of two tars with the same keys in order, or the `wanted` ones.
 
-    Raises ValueError naming the first key that is missing, extra or out of order in either.
+    Raises ValueError with the first key that is missing, extra or out of order in either tar.
     """
     left, right = read_tar(features, wanted), read_tar(codes, wanted)
     seen: set[str] = set()
@@ -88,13 +89,13 @@ def paired(
         if a is None and b is None:
             break
         if a is None or b is None or a["__key__"] != b["__key__"]:
-            ours, theirs = (x["__key__"] if x else "its end" for x in (a, b))
+            ours, theirs = (x["__key__"] if x else "no more samples" for x in (a, b))
             raise ValueError(
                 f"sample {len(seen) + 1}: {features} has {ours}, {codes} has {theirs}; "
                 "the keys must be the same in the same order: run pipeline extract-codes again"
             )
         if a["__key__"] in seen:
-            raise ValueError(f"{features}: {a['__key__']} is there twice; build it again")
+            raise ValueError(f"{features}: {a['__key__']} appears twice; build it again")
         if shared := sorted(k for k in a.keys() & b.keys() if not k.startswith("__")):
             raise ValueError(f"{a['__key__']}: {', '.join(shared)} is in {features} and in {codes}")
         if wanted is None or len(seen) in wanted:
@@ -108,10 +109,10 @@ def paired(
 
 
 def member(raw: Raw, suffix: str, specs: dict[str, dict[str, Any]], url: str) -> np.ndarray:
-    """Return one array of a sample, of the dtype and shape that `specs` has for its suffix.
+    """Return one array of a sample; `specs` has the required dtype and shape of its suffix.
 
-    Raises ValueError, naming the file at `url` and the segment, where it is absent, of another form
-    or not finite.
+    Raises ValueError, with the file at `url` and the segment, if the array is missing, has another
+    dtype or shape, or has values that are not finite.
     """
     name, spec = f"{raw['__key__']}.{suffix}", specs[suffix]
     if suffix not in raw:
@@ -121,7 +122,7 @@ def member(raw: Raw, suffix: str, specs: dict[str, dict[str, Any]], url: str) ->
         try:
             array = np.load(io.BytesIO(raw[suffix]), allow_pickle=False)
         except NO_ARRAY as error:
-            message = f"{url}: {name}: no array ({error!s:.300}); build the shards again"
+            message = f"{url}: {name}: not a valid array ({error!s:.300}); build the shards again"
             raise ValueError(message) from None
     if str(array.dtype) != spec["dtype"] or list(array.shape) != list(spec["shape"]):
         raise ValueError(
@@ -134,9 +135,9 @@ def member(raw: Raw, suffix: str, specs: dict[str, dict[str, Any]], url: str) ->
 
 
 def read_npy(data: bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return a view of an array file of exactly this form, or None where it is of another.
+    """Return a view of the array in a .npy file of this dtype and shape; None for any other file.
 
-    numpy parses the header as Python, which takes longer than all the rest of decoding a segment.
+    numpy parses the header as Python code, which takes longer than the rest of the decoding.
     """
     head = npy_head(dtype, shape)
     kind = np.dtype(dtype)
@@ -147,7 +148,7 @@ def read_npy(data: bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray | No
 
 @cache
 def npy_head(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """Return what a file of such an array begins with."""
+    """Return the header of a .npy file with this dtype and shape."""
     buffer = io.BytesIO()
     form = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
@@ -159,7 +160,7 @@ def npy_head(dtype: str, shape: tuple[int, ...]) -> bytes:
 
 
 def pcm_of(raw: Raw, samples: int, url: str) -> np.ndarray:
-    """Return the sound (N,) of a sample, int16; ValueError where it is absent or not N long."""
+    """Return the audio (N,) of a sample, int16; ValueError if it is missing or not N long."""
     name = f"{url}: {raw['__key__']}.{WAV}"
     if WAV not in raw:
         raise ValueError(f"{name} is missing; build the shards again")
@@ -170,9 +171,10 @@ def pcm_of(raw: Raw, samples: int, url: str) -> np.ndarray:
 
 
 def meta_of(raw: Raw, url: str) -> dict[str, Any]:
-    """Return the JSON of a sample, with its video id and segment index as its key has them.
+    """Return the JSON of a sample; its video id and segment index are checked against the key.
 
-    Raises ValueError, naming the file at `url` and the segment, where it is absent or of another.
+    Raises ValueError, with the file at `url` and the segment, if the JSON is missing, invalid or
+    that of another segment.
     """
     video_id, index = split_key(raw["__key__"])
     try:
@@ -188,10 +190,10 @@ def meta_of(raw: Raw, url: str) -> dict[str, Any]:
 
 
 def genre_index(genre: object, name: str) -> int:
-    """Return the place of a genre in `GENRES`; ValueError, naming the segment, for any other."""
+    """Return the index of a genre in `GENRES`; ValueError, with the segment, for unknown genres."""
     if genre not in GENRES:
         raise ValueError(
             f"{name}: genre {genre!r}, expected one of {', '.join(GENRES)}; give the genre, or use "
-            "a run without it (use_genre=false)"
+            "a run trained without genre (use_genre=false)"
         )
     return GENRES.index(genre)

@@ -1,4 +1,4 @@
-"""One split of a shard folder as training reads it, and the batches made of it."""
+"""One split of a shard folder as the source of batches."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from model.data.reader import Raw, genre_index, member, meta_of, paired, pcm_of
 
 @dataclass(frozen=True)
 class Batch:
-    """B segments: sound (B, N), codes by level and inputs by name.
+    """B segments: audio (B, N), codes by level and inputs by name.
 
-    Codes are int64 (B, L), or (B, Q, L) of a level with Q codebooks; inputs are float32 (B, T, D)
-    by the suffix of their member, and GENRE int64 (B,).
+    Codes are int64 (B, L), or (B, Q, L) for a level with Q codebooks. Inputs are float32
+    (B, T, D), named by the suffix of their member; GENRE is int64 (B,).
     """
 
     keys: list[str]
@@ -35,15 +35,15 @@ class Batch:
         return len(self.keys)
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device; from pinned memory the copy does not wait."""
+        """Return the batch on a device; copies from pinned memory are asynchronous."""
         return self._each(lambda x: x.to(device, non_blocking=True))
 
     def head(self, items: int) -> Batch:
-        """Return the first segments as a batch."""
+        """Return the first `items` segments as a batch."""
         return replace(self._each(lambda x: x[:items]), keys=self.keys[:items])
 
     def pin_memory(self) -> Batch:
-        """Return the batch in memory that a GPU can copy from while it works."""
+        """Return the batch in pinned memory, from which a GPU can copy asynchronously."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -57,10 +57,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Source:
-    """One split of a shard folder, as training reads it.
+    """One split of a shard folder, as the source of batches.
 
-    `sizes` names the levels whose codes are read, with their codebooks' entries; `inputs` the
-    inputs, of which those are read that the data set has. None takes every array of the data set.
+    `sizes` maps the levels whose codes are read to the number of entries in their codebook.
+    `inputs` names the inputs to read; those that the data set does not have are skipped. None reads
+    every array of the data set.
     """
 
     root: Location
@@ -100,17 +101,17 @@ class Source:
         return self.dataset.segments(self.split)
 
     def raw(self, number: int, wanted: Container[int] | None = None) -> Iterator[Raw]:
-        """Yield a shard's samples, or the wanted ones, features and codes together, undecoded."""
+        """Yield a shard's samples, or the wanted ones, with features and codes, undecoded."""
         shard = self.dataset.splits[self.split][number]
         codes = self.root / "codes" / self.codec_id / shard.name
         yield from paired(self.root / shard.name, codes, shard.segments, wanted)
 
     def decode(self, raw: Raw) -> tuple[str, dict[str, np.ndarray]]:
-        """Return key and arrays of one sample by suffix, checked against dataset.json.
+        """Return the key of one sample, and its arrays by name, checked against dataset.json.
 
-        The arrays are the sound (N,) int16, the inputs float32, and codes and genre () int64.
-        Raises ValueError, naming the file and segment, for one that is absent, of another form or
-        out of range.
+        The arrays are the audio (N,) int16, the inputs float32, and codes and genre () int64.
+        Raises ValueError, with the file and segment, if one is missing, has another dtype or
+        shape, or is out of range.
         """
         key, url = raw["__key__"], raw["__url__"]
         arrays = {s: member(raw, s, self.dataset.fields, url) for s in self.suffixes}
@@ -129,11 +130,12 @@ class Source:
                 )
             arrays[level] = codes.astype(np.int64)
         if self.inputs is not None and GENRE in self.inputs:
-            arrays[GENRE] = np.int64(genre_index(meta_of(raw, url).get("genre"), f"{url}: {key}"))
+            genre = genre_index(meta_of(raw, url).get("genre"), f"{url}: {key}")
+            arrays[GENRE] = np.array(genre, np.int64)
         return key, arrays
 
     def collate(self, raws: list[Raw]) -> Batch:
-        """Return B samples as a batch, audio in [-1, 1); ValueError as `decode`."""
+        """Return B samples as a batch, audio in [-1, 1). Raises ValueError as `decode` does."""
         keys, arrays = zip(*(self.decode(raw) for raw in raws), strict=True)
 
         def stack(name: str) -> Tensor:
@@ -153,13 +155,13 @@ def open_source(
     levels: Sequence[str],
     inputs: Sequence[str] | None = None,
 ) -> Source:
-    """Return a split as a source of the codec's codes at some levels, and of some inputs."""
+    """Return a split as a source of the codec's codes at `levels`, and of `inputs`."""
     sizes = {level: codec.level(level).size for level in levels}
     return Source(root, dataset, split, codec.codes_id, sizes, inputs)
 
 
 def codes_of(dataset: Dataset, codec_id: str, root: Location) -> Codes:
-    """Return the entry of the loaded codec; codes of any other codec are refused, naming both."""
+    """Return the data set's entry for a codec; ValueError, with both, if it has another's codes."""
     if not dataset.codecs:
         raise ValueError(
             f"{root}: no codes; run: pipeline extract-codes --shards {root} --codec demo"
@@ -175,7 +177,8 @@ def codes_of(dataset: Dataset, codec_id: str, root: Location) -> Codes:
 def spread_batches(source: Source, batch_size: int, limit: int) -> Iterator[Batch]:
     """Yield `limit` segments spread evenly over the split, in order; the last batch may be smaller.
 
-    Neighbours in a split are of one video and often of one genre: its first segments are no sample.
+    Neighbouring segments come from one video and often one genre, so the first segments of a split
+    would not be representative.
     """
     take = min(limit, source.segments)
     chosen = [i * source.segments // take for i in range(take)]

@@ -1,14 +1,14 @@
-"""Stream segments from shards: pairs of tars read strictly, in an order that can be resumed.
+"""Stream batches of segments from shards, in a random order that can be resumed exactly.
 
-The order of an epoch follows from (seed, epoch) and the shards' sizes alone: a permutation of the
-shards, then a shuffle buffer. It is planned before anything is read, so that each worker reads only
-the segments of its own batches, and a position (epoch, batches taken) is enough to go on exactly
-where a run stopped.
+The order of an epoch depends only on (seed, epoch) and the sizes of the shards: a permutation of
+the shards, then a shuffle buffer. It is planned before anything is read, so that each worker reads
+only the segments of its own batches. A position (epoch, number of batches taken) is enough to
+continue exactly where a run stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Position:
-    """Where a stream stands: the next batch to give is number `batch` of `epoch`, both from 0."""
+    """A position in a stream: the next batch is number `batch` of `epoch`, both from 0."""
 
     epoch: int = 0
     batch: int = 0
@@ -46,12 +46,13 @@ def shuffled(items: Iterable[Item], capacity: int, rng: np.random.Generator) -> 
 class TrainingStream:
     """Endless batches from a position on. The last partial batch of an epoch is left out.
 
-    With workers, each takes every n-th batch, so that their turns give the same order as none.
+    Of n workers, each makes every n-th batch. Taken in turn, the batches have the same order as
+    without workers.
 
-    With several processes the epoch's shards, in their order, are cut into as many equal parts,
-    and each process shuffles a part of its own. So all take equally many batches, however unequal
-    the shards; no segment comes twice in an epoch; and a process reads the n-th part of the data
-    (a shard that a cut goes through is opened by both sides).
+    In distributed training with n processes, the sequence of the epoch's shards is cut into n
+    parts of equal length, and each process shuffles its own part. Therefore all processes take
+    equally many batches, even if the shards differ in size; no segment comes twice in an epoch; and
+    each process reads 1/n of the data. Both neighbours read a shard that is cut.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class TrainingStream:
         if processes > len(shards):
             raise ValueError(
                 f"{source.root}: {processes} processes, but split {source.split} has "
-                f"{len(shards)} shards; each process reads shards of its own: start at most "
+                f"{len(shards)} shards; each process needs a shard of its own: start at most "
                 f"{len(shards)} processes, or train on more data"
             )
         self.share = source.segments // processes
@@ -85,9 +86,9 @@ class TrainingStream:
         return Position(position.epoch + 1, 0)
 
     def plan(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the epoch's order of shards, and this process' batches (batches, B).
+        """Return the epoch's order of shards, and this process's batches (batches, B).
 
-        A batch holds places in its process' part: place 0 is the first segment of the part.
+        A batch holds places in the process's part; place 0 is the first segment of the part.
         """
         rng = np.random.default_rng((self.seed, epoch))
         shards = rng.permutation(len(self.source.dataset.splits[self.source.split]))
@@ -96,13 +97,13 @@ class TrainingStream:
         return shards, places[:used].reshape(-1, self.batch_size)
 
     def read(self, shards: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[int, Raw]]:
-        """Yield (place, sample) of the `wanted` (share,) places, in the order they are stored."""
+        """Yield (place, sample) for the `wanted` places, a mask (share,), in the stored order."""
         first = -self.rank * self.share
         for shard in map(int, shards):
             count = self.source.dataset.splits[self.source.split][shard].segments
             here = wanted[max(first, 0) : max(first + count, 0)]
             numbers = (np.flatnonzero(here) + max(-first, 0)).tolist()
-            # Reads the pair of tars to its end, where counts are checked.
+            # This reads the pair of tars to the end, where the number of segments is checked.
             raws = self.source.raw(shard, set(numbers)) if numbers else ()
             for number, raw in zip(numbers, raws, strict=True):
                 yield first + number, raw
@@ -113,7 +114,7 @@ class TrainingStream:
         return self.part(0, 1)
 
     def part(self, turn: int, turns: int) -> Iterator[Batch]:
-        """Yield batch number `turn` and each `turns`-th after it."""
+        """Yield batch number `turn`, then every `turns`-th batch."""
         epoch, first = self.start.epoch, self.start.batch
         while True:
             shards, batches = self.plan(epoch)
@@ -134,11 +135,11 @@ class TrainingStream:
 
 def training_batches(
     stream: TrainingStream, workers: int, pin: bool, timeout_s: float = 60.0
-) -> Iterator[Batch]:
-    """Iterate over the stream's batches of B segments, decoding in `workers` processes (0: here).
+) -> Generator[Batch, None, None]:
+    """Yield the stream's batches, decoded by `workers` processes (0: by this process).
 
-    Raises ValueError and OSError, naming the file, where the shards are not as dataset.json says,
-    and OSError where a worker dies, or gives no batch and does nothing for `timeout_s`.
+    Raises ValueError or OSError, with the file, if the shards differ from dataset.json, and OSError
+    if a worker dies, or makes no batch and stays idle for `timeout_s`.
     """
     if workers:
         yield from in_turn(stream.part, workers, timeout_s, Batch.pin_memory if pin else None)

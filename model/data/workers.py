@@ -1,8 +1,8 @@
-"""Processes that make batches ahead, each with a pipe of its own, and none waited for in vain.
+"""Worker processes that prepare batches in advance; each sends them through its own pipe.
 
-torch's loader hands batches over in shared memory, of which a container may have next to none: what
-finds no room there is lost, and the run waits for it for ever. A pipe needs no room, and its end is
-seen as soon as the process behind it is gone, whatever killed it.
+torch's DataLoader transfers batches through shared memory, and a container may have almost none. A
+batch that does not fit is lost, and the run waits for it forever. A pipe needs no shared memory,
+and its reader notices at once when the worker process has ended, whatever the cause.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import cycle
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -27,12 +27,12 @@ from model.runtime.signals import STOP
 
 T = TypeVar("T")
 AHEAD = 2
-"""Items held ready here; each worker holds one more, half way through its pipe."""
+"""Number of items kept ready in this process; each worker has one more, partly in its pipe."""
 TICK_S = 1.0
 BUSY_S = 0.05
-"""Processor time that tells a worker at work, if only skipping what was taken, from a stuck one."""
+"""CPU time that shows that a worker is busy, if only with skipping segments, and not stuck."""
 KNOWN = (ValueError, OSError, MemoryError)
-"""What a worker tells as it is: errors of the data and of the machine, not of the code."""
+"""Exceptions that a worker passes on unchanged: errors of data or machine, not of the code."""
 
 
 def in_turn(
@@ -40,41 +40,43 @@ def in_turn(
     workers: int,
     timeout_s: float,
     prepare: Callable[[T], T] | None = None,
-) -> Iterator[T]:
-    """Yield in turn what `make(turn, workers)` gives in each worker, after `prepare` in a thread.
+) -> Generator[T, None, None]:
+    """Yield items of `make(turn, workers)`, run in each worker, taking the workers in turn.
 
-    Raises what of `KNOWN` a worker raises, and OSError, in words, where one ends in another way, or
-    keeps us waiting, and does nothing, for `timeout_s` (0: for ever). Closing the iterator ends the
-    workers.
+    A thread of this process applies `prepare` to each item. Raises the exceptions of `KNOWN` that a
+    worker raises. Raises OSError with an explanation if a worker ends in another way, or sends
+    nothing and stays idle for `timeout_s` (0: no limit). Closing the iterator ends the workers.
     """
-    seats: list[tuple[BaseProcess, Connection]] = []
+    links: list[tuple[BaseProcess, Connection]] = []
     ahead: Queue[T | BaseException] = Queue(AHEAD)
     device = torch.cuda.current_device() if torch.cuda.is_initialized() else None
-    thread = threading.Thread(target=_receive, args=(seats, ahead, prepare, device), daemon=True)
+    thread = threading.Thread(target=_receive, args=(links, ahead, prepare, device), daemon=True)
     try:
         for turn in range(workers):
-            seats.append(_start(make, turn, workers))
+            links.append(_start(make, turn, workers))
         thread.start()
-        for process, _ in cycle(seats):
+        for process, _ in cycle(links):
             item = _wait(ahead, process, timeout_s)
             if isinstance(item, BaseException):
                 raise item
             yield item
     finally:
-        for process, _ in seats:
-            process.kill()  # they only read, and are deaf to what asks politely
-        while thread.is_alive():  # it may wait for room
+        for process, _ in links:
+            process.kill()  # they only read files, and ignore SIGINT and SIGTERM
+        while thread.is_alive():  # it may be waiting for space in the queue
             _take(ahead, 0.01)
-        for process, reader in seats:
+        for process, reader in links:
             process.join()
             reader.close()
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it is gone, even if that was killed."""
+    """End this process when its parent process ends, even if the parent was killed."""
 
     def watch() -> None:
-        wait([parent_process().sentinel])
+        parent = parent_process()
+        assert parent is not None, "a process that no other has started"
+        wait([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -90,16 +92,16 @@ def _start(make: Callable, turn: int, workers: int) -> tuple[BaseProcess, Connec
         process.start()
     except OSError as error:
         raise OSError(
-            f"worker {turn} of {workers} does not start ({error.strerror}); take fewer: "
-            "--set workers=0 reads in the training process"
+            f"worker {turn} of {workers} cannot be started ({error.strerror}); use fewer: "
+            "with --set workers=0 the training process reads the data itself"
         ) from None
-    writer.close()  # or its end would never be seen here
+    writer.close()  # else the reader would not notice the end of the worker
     return process, reader
 
 
 def _work(make: Callable, turn: int, workers: int, writer: Connection) -> None:
-    """Send what `make` gives, until the other end is closed; a worker's whole life."""
-    for number in STOP:  # a signal to the whole group must not end workers before the run
+    """Send the items of `make` until the other end is closed: the main function of a worker."""
+    for number in STOP:  # a signal to the process group must not end workers before the run
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
     torch.set_num_threads(1)
@@ -113,7 +115,7 @@ def _work(make: Callable, turn: int, workers: int, writer: Connection) -> None:
 
 
 class _Pickler(pickle.Pickler):
-    """Takes tensors as arrays: torch would put them into shared memory, or pack them as files."""
+    """Pickles tensors as arrays: torch would put them into shared memory, or pack them as files."""
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, Tensor):
@@ -122,7 +124,7 @@ class _Pickler(pickle.Pickler):
 
 
 def _send(writer: Connection, item: Any) -> None:
-    """Send an item, and beside it, uncopied, the memory of its arrays."""
+    """Send an item, and separately, without copying, the memory of its arrays."""
     head, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
     _Pickler(head, 5, buffer_callback=buffers.append).dump(item)
     views = [buffer.raw() for buffer in buffers]
@@ -140,22 +142,22 @@ def _read(reader: Connection) -> Any:
 
 
 def _receive(
-    seats: list[tuple[BaseProcess, Connection]],
+    links: list[tuple[BaseProcess, Connection]],
     ahead: Queue,
     prepare: Callable | None,
     device: int | None,
 ) -> None:
-    """Put the workers' items into `ahead` in turn, and last the error that ended them."""
+    """Put the workers' items into `ahead` in turn; an error is put there too and ends this."""
     if device is not None:
-        torch.cuda.set_device(device)  # else a thread of its own works on the first GPU
-    for process, reader in cycle(seats):
+        torch.cuda.set_device(device)  # a new thread would otherwise use the first GPU
+    for process, reader in cycle(links):
         try:
             item = _read(reader)
             if prepare is not None and not isinstance(item, BaseException):
                 item = prepare(item)
         except (EOFError, OSError):
             item = OSError(_ended(process))
-        except (RuntimeError, MemoryError) as error:  # no room for the item, or none to pin it
+        except (RuntimeError, MemoryError) as error:  # no memory for the item, or to pin it
             item = error
         ahead.put(item)
         if isinstance(item, BaseException):
@@ -163,43 +165,43 @@ def _receive(
 
 
 def _ended(process: BaseProcess) -> str:
-    """Say how a worker ended, and what to do."""
+    """Return a message about how a worker ended, with advice."""
     process.join()
     code, who = process.exitcode, f"{process.name} (process {process.pid}), which reads the data,"
+    assert code is not None, "it has ended"
     if code == -signal.SIGKILL:
         return (
-            f"{who} was killed (SIGKILL), as the system does where memory runs out; give more "
+            f"{who} was killed (SIGKILL), probably by the system because memory ran out; give more "
             "memory, or lower workers or batch_size (--set KEY=VALUE), and go on with --resume"
         )
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     return (
-        f"{who} {how}; see what it said above; go on with --resume, and where it happens again, "
-        "with --set workers=0, which reads in the training process"
+        f"{who} {how}; see its messages above; go on with --resume; if it happens again, add "
+        "--set workers=0: the training process then reads the data itself"
     )
 
 
 def _wait(ahead: Queue, process: BaseProcess, timeout_s: float) -> Any:
-    """Return the next item; OSError where `process` gives none, and does nothing, for so long.
+    """Return the next item; OSError if `process` sends none and stays idle for `timeout_s`.
 
-    Counted in ticks, since the clock goes on while all of the run is suspended.
+    The time is counted in ticks, because a clock would also count time while the run is suspended.
     """
     waited_s, busy_s = 0.0, _busy_s(process)
     while (item := _take(ahead, TICK_S)) is None:
         waited_s += TICK_S
-        if (now_s := _busy_s(process)) >= busy_s + BUSY_S:  # slow, but at work
+        if (now_s := _busy_s(process)) >= busy_s + BUSY_S:  # slow, but busy
             waited_s, busy_s = 0.0, now_s
         if 0 < timeout_s <= waited_s:
             raise OSError(
-                f"{process.name} (process {process.pid}), which reads the data, has given no batch "
-                f"for {timeout_s:g} s and does nothing: it hangs, or what it reads from does; go "
-                "on with --resume, and where storage is as slow as that, with "
-                "--set worker_timeout_s=600"
+                f"{process.name} (process {process.pid}), which reads the data, has sent no batch "
+                f"for {timeout_s:g} s and is idle: the process or its storage hangs; go on with "
+                "--resume; if the storage is that slow, add --set worker_timeout_s=600"
             )
     return item
 
 
 def _busy_s(process: BaseProcess) -> float:
-    """Return the processor time that a process has used; 0 where the system does not tell."""
+    """Return the CPU time that a process has used; 0 if the system does not report it."""
     try:
         with open(f"/proc/{process.pid}/stat", encoding="ascii", errors="replace") as file:
             user, system = file.read().rpartition(")")[2].split()[11:13]

@@ -1,1 +1,1 @@
-"""Measures of generated music against the music that was danced to."""
+"""Evaluation of generated music against the true music of the dances."""

@@ -1,53 +1,59 @@
-"""`model evaluate`: score a run on a split, compare two runs, print the paper's tables."""
+"""The command `model evaluate`: score a run, compare two runs, print the paper's tables."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from model.contract.exit_codes import UsageError
 from model.contract.kinds import BASELINES, MEASURES
 from model.runtime.arguments import add_codec, add_device, add_run, add_shards, device_of
 
-LOWER = "take a split of shorter videos, or --device cpu"
-"""What takes less memory."""
+LOWER = "use a split with shorter videos, or --device cpu"
+"""Advice when memory runs out."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `model evaluate`."""
     add_run(parser, required=False)
-    add_shards(parser, required=False, help="with true music and codes")
-    parser.add_argument("--split", default="test", help="to evaluate on (default test)")
+    add_shards(parser, required=False, help="a data set with codes")
+    parser.add_argument("--split", default="test", help="split to evaluate on (default: test)")
     parser.add_argument("--train-split", default="train", metavar="SPLIT",
-                        help="that genres and the nearest dance are looked up in")  # fmt: skip
+                        help="split to find genres and the nearest dance in")  # fmt: skip
     parser.add_argument("--checkpoint", default="last", choices=["last", "best"])
-    add_codec(parser, "the run's own")
+    add_codec(parser, "that of the run")
     parser.add_argument(
         "--embedding", default="vggish", choices=["vggish", "mel-statistics", "none"],
-        help="for genre accuracy and distances (default vggish, whose weights it needs)",
+        help="for genre accuracy and distances (default: vggish, which needs its weights)",
     )  # fmt: skip
-    parser.add_argument("--vggish", type=Path, metavar="FILE", help="weights in another place")
+    parser.add_argument("--vggish", type=Path, metavar="FILE", help="file of VGGish weights")
     parser.add_argument("--denoise", action="store_true", help="add a row of denoised music")
     parser.add_argument("--alone", action="store_true",
-                        help="score the run's music alone, without the rows beside it")  # fmt: skip
+                        help="score only the run's music, without baselines")  # fmt: skip
     parser.add_argument(
         "--baseline", dest="baselines", type=BASELINES.choice(), action="append", default=[],
-        metavar="NAME", help="add the row of one: " + ", ".join(BASELINES.names()),
+        metavar="NAME", help="add a baseline: " + ", ".join(BASELINES.names()),
     )  # fmt: skip
     parser.add_argument(
         "--measure", dest="measures", type=MEASURES.choice(), action="append", default=[],
         metavar="NAME",
-        help="add a measure of another package: " + (", ".join(MEASURES.names()) or "none is here"),
+        help="add a plugin's measure: " + (", ".join(MEASURES.names()) or "none installed"),
     )  # fmt: skip
-    parser.add_argument("--clips", type=int, default=3, help="to hear on the page (default 3)")
-    parser.add_argument("--seed", type=int, default=0, help="of random codes, pairings and noise")
     parser.add_argument(
-        "--against", type=Path, metavar="RUN", help="compare with this one's scores"
+        "--clips", type=int, default=3, help="number of clips on the page (default: 3)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of random codes, pairings and noise"
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="RUN", help="compare with the scores of this run"
     )
     parser.add_argument("--all", type=Path, nargs="+", metavar="RUN",
-                        help="print the paper's tables with evaluated runs beside")  # fmt: skip
+                        help="print the paper's tables beside these evaluated runs")  # fmt: skip
     parser.add_argument("--listening", type=Path, metavar="DIR",
-                        help="with --all: a listening test, whose opinions to print")  # fmt: skip
+                        help="with --all: print the scores of this listening test")  # fmt: skip
     add_device(parser)
     parser.set_defaults(run=run, lower=LOWER)
 
@@ -66,27 +72,26 @@ def run(arguments: argparse.Namespace) -> int:
     from model.listening.report import report
 
     if arguments.all:
-        heard = report(arguments.listening) if arguments.listening else None
+        listening = report(arguments.listening) if arguments.listening else None
         print(beside_the_paper([load(folder, arguments.split) for folder in arguments.all]))
-        print(f"\n{opinions(heard)}")
+        print(f"\n{opinions(listening)}")
         return 0
     if arguments.run_folder is None:
-        raise UsageError("name a run with --run, or evaluated runs with --all")
+        raise UsageError("give a run with --run, or evaluated runs with --all")
     if arguments.shards is None and arguments.against is None:
         raise UsageError("--run needs --shards, the data set to evaluate on")
     against = load(arguments.against, arguments.split) if arguments.against else None
     if arguments.shards is not None:
         given = vars(arguments)
-        values = {name: given[name] for name in EvaluateOptions.__dataclass_fields__}
-        options = EvaluateOptions(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        )
+        values: dict[str, Any] = {f.name: given[f.name] for f in fields(EvaluateOptions)}
+        values |= {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
+        options = EvaluateOptions(**values)
         checkpoint, device = f"{arguments.checkpoint}.pt", device_of(arguments.device)
         trained = load_run(arguments.run_folder, checkpoint, arguments.codec, device)
         found = evaluate(trained, arguments.shards, options)
         print(one_run(found))
         page = folder_of(arguments.run_folder, arguments.split) / "index.html"
-        print(f"\n{page}: the same, with music to hear")
+        print(f"\n{page}: the same tables, with audio")
         for label in found["labels"]:
             print(f"note: {label}")
     if against is not None:

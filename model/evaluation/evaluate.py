@@ -1,4 +1,4 @@
-"""Score a run on a split beside what it is to be compared with."""
+"""Score a run and its baselines on a split."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ NAME, SETS = "evaluation.json", "sets.npz"
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """How a run is evaluated; the defaults are the command's.
+    """The options of an evaluation; defaults are those of the command.
 
-    `train_split` is where genres and the nearest dance are looked up. `embedding` is "vggish",
-    "mel-statistics" or "none", for genre accuracy and distances; `vggish` a file of its weights in
-    another place. `alone` leaves out the rows beside the run's own; `baselines` and `measures` add
-    those of other packages, by name. `clips` are to be heard on the page; `seed` is that of random
-    codes, pairings and noise.
+    Genres and the nearest dance are searched in `train_split`. `embedding`, for genre accuracy and
+    distances, is "vggish", "mel-statistics" or "none"; `vggish` is the path of VGGish weights
+    outside the weights folder. `alone` leaves out the built-in baselines; `baselines` and
+    `measures` add those of other packages, by name. `clips` is the number of clips on the page.
+    `seed` is the seed of random codes, pairings and noise.
     """
 
     split: str = "test"
@@ -61,7 +61,7 @@ class EvaluateOptions:
 
 
 def folder_of(run_folder: Path, split: str = "test") -> Path:
-    """Return where a run's evaluation on a split lies: `evaluation` for the paper's, the test's."""
+    """Return the folder of a run's evaluation on a split: `evaluation` for the split test."""
     return run_folder / ("evaluation" if split == "test" else f"evaluation-{split}")
 
 
@@ -71,13 +71,13 @@ def evaluate(
     options: EvaluateOptions | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
-    """Score a run on a data set; return what evaluation.json holds.
+    """Score a run on a data set; return the content of evaluation.json.
 
-    Writes evaluation.json, a page with music to hear, and the sets for `compared`, into the run's
-    folder (`folder_of`). `changes` are fields of `EvaluateOptions`: `evaluate(run, "shards/aist",
+    Writes evaluation.json, a page with audio, and the arrays for `compared`, into the run's folder
+    (`folder_of`). `changes` are fields of `EvaluateOptions`: `evaluate(run, "shards/aist",
     embedding="none")`.
 
-    Raises ValueError or OSError, saying what to do, where shards, weights or names do not fit.
+    Raises ValueError or OSError, with advice, if shards, weights or names are missing or invalid.
     """
     options = replace(options or EvaluateOptions(), **changes)
     if options.denoise:
@@ -103,8 +103,8 @@ def evaluate(
     print(f"{options.split}: {len(clips)} clips, {count} segments", flush=True)
     training = Training()
     if embedding is not None or not options.alone:
-        looked_up = source(options.train_split)
-        training = read_training(looked_up, clips, embedding, dances=not options.alone)
+        train_source = source(options.train_split)
+        training = read_training(train_source, clips, embedding, dances=not options.alone)
     size = codec.level(level).size
     scorer = Scorer(clips, embedding, training.database, clips[0].motion_fps, size, measures)
     shown = to_show([clip.song for clip in clips], options.clips)
@@ -126,10 +126,10 @@ def evaluate(
         played.append(Music(music.name, [music.audio[i] for i in shown]))
         if music.name == run.name:
             sets = {"codes": scores["of codes"].astype(np.uint16)}
-            if embedding is not None:
+            if scorer.patches is not None:
                 sets |= {"patches": scores["patches"], "truth": scorer.patches}
     if not options.alone and "shuffled pairing" not in scored:
-        notes.append("one song has more than half of the clips: no rows of other songs' music")
+        notes.append("one song has more than half of the clips: no rows with other songs' music")
     found = {
         "run": str(run.folder),
         "family": run.family,
@@ -160,39 +160,40 @@ def evaluate(
     write_page(folder, found, [clips[i] for i in shown], played)
     text = json.dumps(found, indent=1, allow_nan=False) + "\n"
     with atomic_file(folder / SETS) as file:
-        np.savez_compressed(file, **sets)
+        # The type stub confuses the names of arrays with the option `allow_pickle`.
+        np.savez_compressed(file, **sets)  # type: ignore[arg-type]
     write_atomic(folder / NAME, text.encode())
     return found
 
 
 def load(run_folder: Path, split: str = "test") -> dict[str, Any]:
-    """Return what an evaluation wrote into a run's folder."""
+    """Return the evaluation.json in a run's folder; FileNotFoundError or ValueError with advice."""
     path = folder_of(run_folder, split) / NAME
     other = "" if split == "test" else f" --split {split}"
     advice = f"run: model evaluate --run {run_folder} --shards DIR{other}"
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: not there yet; {advice}") from None
+        raise FileNotFoundError(f"{path}: not found; {advice}") from None
     if "data" not in found:
-        raise ValueError(f"{path}: made by an earlier version, which measured otherwise; {advice}")
+        raise ValueError(f"{path}: from an earlier version with other measures; {advice}")
     return found
 
 
 def load_sets(run_folder: Path, split: str = "test") -> dict[str, np.ndarray]:
-    """Return what an evaluation kept of the run's music to compare sets: patches and codes."""
+    """Return the arrays of a run's music that measures of sets need: patches and codes."""
     with np.load(folder_of(run_folder, split) / SETS) as arrays:
         return dict(arrays)
 
 
 def data_id(dataset: Dataset, split: str) -> str:
-    """Return what tells a split's shards from any others; empty for a split that is not there."""
+    """Return an id of the shards of a split; "" if the data set has no such split."""
     listed = "".join(shard.sha256 for shard in dataset.splits.get(split, ()))
     return hashlib.sha256(listed.encode()).hexdigest()[:12] if listed else ""
 
 
 def genre_notes(scorer: Scorer, train_split: str) -> list[str]:
-    """Say where genre accuracy has nothing to go by."""
+    """Return notes about missing genres, which genre accuracy needs."""
     if scorer.database is None:
         return [f"split {train_split} has no genres: no genre accuracy"]
     missing = sum(genre not in GENRES for genre in scorer.genres)
@@ -200,7 +201,7 @@ def genre_notes(scorer: Scorer, train_split: str) -> list[str]:
 
 
 def to_show(songs: Sequence[str], count: int) -> list[int]:
-    """Return the places of the first clip of each song, at most `count` spread over all songs."""
+    """Return the index of the first clip of each song, for at most `count` songs, spread evenly."""
     firsts = [songs.index(song) for song in sorted(set(songs))]
     count = max(0, min(count, len(firsts)))
     return [firsts[i * len(firsts) // count] for i in range(count)] if count else []

@@ -1,4 +1,4 @@
-"""The page of an evaluation: its tables, and some clips to hear and to look at, row by row."""
+"""The web page of an evaluation: its tables, and audio and spectrograms of some clips."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ img { width: 100%; display: block }
 def write_page(
     folder: Path, evaluation: Mapping[str, Any], clips: Sequence[Clip], rows: Sequence[Music]
 ) -> None:
-    """Write index.html into `folder`, and the sounds and pictures of `clips` beside it.
+    """Write index.html into `folder`, and the audio and pictures of `clips` beside it.
 
-    `clips` are those to show; each row's music holds their sounds, in the same order.
+    `clips` are those shown on the page; the music of each row has their audio, in the same order.
     """
     parts = [f"<h1>{escape(evaluation['run'])}: {escape(evaluation['split'])}</h1>"]
     facts = (
@@ -48,7 +48,7 @@ def write_page(
         f"{evaluation['level']}, step {evaluation['step']}, codec {evaluation['codec']}, embedding "
         f"{evaluation['embedding']}."
     )
-    parts.append(f"<p>{escape(facts)} Figures in brackets: 95 %, bootstrap over songs.</p>")
+    parts.append(f"<p>{escape(facts)} In brackets: 95 % intervals, bootstrap over songs.</p>")
     parts += [f'<p class="note">{escape(label)}</p>' for label in evaluation["labels"]]
     for block in one_run(evaluation).split("\n\n"):
         parts.append(_table(block) if block.startswith("|") else f"<p>{escape(block)}</p>")
@@ -64,8 +64,8 @@ def write_page(
                 f'preload="none" src="{stem}.wav"></audio></figure>'
             )
     legend = (
-        "Spectrograms: orange ticks above, the true music's beats; white lines, this music's "
-        "beats; dots below, its onsets."
+        "Spectrograms: orange ticks above are the beats of the true music; white lines are the "
+        "beats of this music; dots below are its onsets."
     )
     text = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
@@ -85,7 +85,7 @@ def _table(block: str) -> str:
 
 
 def draw(audio: np.ndarray, truth: np.ndarray, path: Path) -> None:
-    """Draw the spectrogram of audio (N,) with its onsets and beats, and the true music's beats."""
+    """Draw a spectrogram of audio (N,) with its onsets and beats, and beats of the true music."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,8 +1,8 @@
-"""The paper's figures, and which of its rows a run of ours stands beside.
+"""The results of the paper, and the rules that assign a run to one of its table rows.
 
-Source: Zhu et al., ECCV 2022, its tables on AIST++ and TikTok: beats coverage, beats hit and genre
-accuracy in percent (TikTok has no genres). Its means have no intervals; 86 test segments of 10
-songs leave about 9 points of noise on genre accuracy.
+Source: the tables on AIST++ and TikTok of Zhu et al., ECCV 2022: beats coverage, beats hit and
+genre accuracy in percent (TikTok has no genres). The means have no intervals. With 86 test segments
+of 10 songs, genre accuracy has about 9 points of noise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Figures = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: its name, and cover, hit and genre at the high and at the low level."""
+    """A row of a table: its name, and cover, hit and genre accuracy at both levels."""
 
     name: str
     high: Figures
@@ -29,7 +29,7 @@ OTHERS = {
     "Foley Music": (74.1, 69.4, 8.1),
     "CMT": (85.5, 83.5, 11.6),
 }
-"""Methods of others on AIST++, which have no level."""
+"""Other methods on AIST++, which have no level."""
 
 FULL, AIST = "full model", "AIST++"
 TABLES: dict[str, tuple[Row, ...]] = {
@@ -63,11 +63,11 @@ TIKTOK: tuple[Row, ...] = (
 
 
 def row_of(config: Mapping[str, Any], window_s: str, finetuned: bool, any_finetuned: bool) -> str:
-    """Return the paper's row that a run belongs to: what was changed in it, joined by commas.
+    """Return the name of the paper's row for a run: its changes of the full model, with commas.
 
-    `finetuned` says whether the decoder was, `any_finetuned` whether that of any run beside it
-    was: only then is a decoder as it came a row of its own. Raises nothing: what the paper has no
-    row for comes out as a name that no table has.
+    `finetuned` says whether the run's decoder was fine-tuned, `any_finetuned` whether that of any
+    run in the same table was. Only in the latter case, runs without fine-tuning get their own row.
+    Combinations that the paper does not have give a name that is in no table.
     """
     weights = config["weights"]
     changed = {
@@ -87,4 +87,4 @@ def row_of(config: Mapping[str, Any], window_s: str, finetuned: bool, any_finetu
         "genre as an input": config["use_genre"],
         "network of the paper": config["arch"] == "paper",
     }
-    return ", ".join(name for name, so in changed.items() if so) or FULL
+    return ", ".join(name for name, applies in changed.items() if applies) or FULL

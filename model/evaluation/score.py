@@ -1,6 +1,6 @@
-"""All scores of music for dances: of clips, of segments, and of the whole set, with intervals.
+"""All scores of music for a split: of clips, of segments and of the entire set, with intervals.
 
-Legend: C clips, S segments of all clips, K times in seconds.
+Symbols: C clips, S segments of all clips, K times in seconds.
 """
 
 from __future__ import annotations
@@ -34,22 +34,23 @@ from model.measures.rhythm import (
 PAPER = ("cover", "hit", "genre")
 OF_CLIPS, OF_SEGMENTS, OF_SETS = (named(of) for of in ("clip", "segment", "set"))
 PEAK = 0.95
-"""Of each segment in the shards; music is brought to it before it is embedded."""
+"""The peak of each segment in the shards; music is scaled to it before it is embedded."""
 
 Scores = dict[str, np.ndarray]
 
 SetFigure = tuple[np.ndarray, Callable[[np.ndarray, np.ndarray], float]]
-"""What a figure of a set is computed of (S, …), and how, from some of it and their indices."""
+"""The data (S, …) of a measure of sets, and a function of a selection of the data and its indices
+that computes the measure."""
 
 
 class Scorer:
-    """Knows a split's true music; scores other music against it.
+    """Scores music against the true music of a split.
 
-    Rhythm is judged on whole clips (a tracker needs more than 2 s), the paper's scores on segments
-    of the shards' window, as the paper does. Without an embedding or a database there is no
-    `genre`, `kl` and distance; without motion no `align`; without codes no `codes`, `perplexity`.
-    `motion_fps` are the motion's frames per second of music, `measures` those of other packages,
-    by name.
+    Rhythm is measured on complete clips, because a beat tracker needs more than 2 s. The paper's
+    scores are measured on segments of the shards' window, as in the paper. Without an embedding
+    there are no `genre`, `kl` and distances, without a database no `genre`, without motion no
+    `align`, and without codes no `codes` and `perplexity`. `motion_fps` is the number of motion
+    frames per second of music. `measures` are those of other packages, by name.
     """
 
     def __init__(
@@ -80,16 +81,16 @@ class Scorer:
         self.patches = self._embed(segments)
 
     def scores(self, music: Music) -> Scores:
-        """Return what can be scored: by name (C,) of clips, (S,) of segments; NaN where undefined.
+        """Return all scores by name: (C,) for clips, (S,) for segments; NaN if undefined.
 
-        Also `patches` (S, P, D) and `of codes` (S, L), for the scores of sets.
+        Also returns `patches` (S, P, D) and `of codes` (S, L), for the measures of sets.
         """
         found = _columns([self._of_clip(i, audio) for i, audio in enumerate(music.audio)])
         segments = self._cut(music.audio)
         found |= _columns([self._of_segment(i, audio) for i, audio in enumerate(segments)])
-        if self.patches is not None:
-            found["patches"] = self._embed(segments)
-            features = found["patches"].mean(1)
+        patches = self._embed(segments)
+        if patches is not None and self.patches is not None:
+            found["patches"], features = patches, patches.mean(1)
             found["kl"] = paired_kl(self.patches.mean(1), features)
             found |= self._genre(features)
         if music.codes is not None:
@@ -98,9 +99,9 @@ class Scorer:
         return found
 
     def summary(self, scores: Scores) -> dict[str, Interval]:
-        """Return each score's mean, or a set's figure, with a bootstrap interval over songs.
+        """Return each score's mean, or a set's value, with a bootstrap interval over songs.
 
-        Of fewer than two songs there is none: low and high are NaN.
+        With fewer than two songs there is no interval: low and high are NaN.
         """
         found = {
             name: _mean(scores[name], self.songs if of == "clip" else self.segment_songs)
@@ -119,18 +120,18 @@ class Scorer:
         }
 
     def _averaged(self) -> list[tuple[str, str]]:
-        """Return the measures whose scores are averaged, each with what it is of."""
+        """Return the measures whose scores are averaged, each with its unit, clip or segment."""
         own = [(name, "segment") for name in OF_SEGMENTS] + [(name, "clip") for name in OF_CLIPS]
         return own + [(name, measure.of) for name, measure in self.measures.items()]
 
     def _added(self, of: str, audio: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-        """Return the scores by other packages' measures of a clip or of a segment."""
+        """Return the scores of a clip or segment by the measures of other packages."""
         found = {}
         for name, measure in self.measures.items():
             if measure.of == of and measure.score is not None:
                 try:
                     found[name] = float(measure.score(audio, truth))
-                except Exception as error:  # a stranger's code may raise anything
+                except Exception as error:  # the code of a plugin may raise anything
                     raise ValueError(
                         f"measure {name!r} failed: {type(error).__name__}: {error!s:.300}"
                     ) from error
@@ -152,7 +153,9 @@ class Scorer:
         return {"cover": found["cover"], "hit": found["hit"], **later, **added}
 
     def _genre(self, features: np.ndarray) -> Scores:
-        if self.database is None or not set(self.genres) & set(GENRES):
+        if self.embedding is None or self.database is None:
+            return {}
+        if not set(self.genres) & set(GENRES):
             return {}
         right = genre_right(
             self.database, features, self.genres, self.samples, self.embedding.name,
@@ -164,7 +167,7 @@ class Scorer:
         return [part for audio in sounds for part in audio.reshape(-1, self.samples)]
 
     def _embed(self, segments: Sequence[np.ndarray]) -> np.ndarray | None:
-        """Return the patches (S, P, D) of segments, each at the shards' peak."""
+        """Return the patches (S, P, D) of segments, each scaled to the shards' peak."""
         if self.embedding is None:
             return None
         peaks = [max(float(np.abs(audio).max()), 1e-9) for audio in segments]
@@ -175,26 +178,30 @@ class Scorer:
 def set_figures(
     scores: Mapping[str, np.ndarray], truth: np.ndarray | None, bins: int
 ) -> dict[str, SetFigure]:
-    """Return by name the figures of a set that its scores allow; `truth` are its true patches."""
+    """Return the possible measures of a set, by name; `truth` are the true music's patches."""
     both = np.stack([scores["loris_cover"], scores["loris_hit"]], 1)
     found: dict[str, SetFigure] = {
         "csd": (scores["cover"], lambda x, _: spread(x)),
         "hsd": (scores["hit"], lambda x, _: spread(x)),
         "loris_f1": (both, lambda x, _: loris_summary(x[:, 0], x[:, 1])["f1"]),
     }
-    if "patches" in scores and len(both) > 1:
-        for name, distance in (("frechet", frechet), ("feature_kl", feature_kl)):
-            found[name] = (
-                scores["patches"],
-                lambda x, at, of=distance: of(np.vstack(truth[at]), np.vstack(x)),
-            )
+    if "patches" in scores and truth is not None and len(both) > 1:
+        found["frechet"] = (scores["patches"], _distance(frechet, truth))
+        found["feature_kl"] = (scores["patches"], _distance(feature_kl, truth))
     if "of codes" in scores:
         found["perplexity"] = (scores["of codes"], lambda x, _: perplexity(x, bins))
     return found
 
 
+def _distance(
+    of: Callable[[np.ndarray, np.ndarray], float], truth: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], float]:
+    """Return the distance of patches (S, P, D) to the true patches of the same segments."""
+    return lambda x, at: of(np.concatenate(truth[at]), np.concatenate(x))
+
+
 def plain(summary: dict[str, Interval]) -> dict[str, dict[str, float | None]]:
-    """Return a summary for JSON, which knows no NaN: None."""
+    """Return a summary for JSON, with None in place of NaN, which JSON does not have."""
     return {
         name: {key: _number(value) for key, value in asdict(found).items()}
         for name, found in summary.items()

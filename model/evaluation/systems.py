@@ -1,6 +1,6 @@
-"""The rows of an evaluation: a run's music, and what it is to be compared with.
+"""The rows of an evaluation: the music of the baselines and of a run.
 
-Legend: a list has one entry per clip; N samples at 22 050 Hz, S segments, L codes.
+Symbols: a list has one entry per clip; N samples at 22 050 Hz, S segments, L codes.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from model.generation.run import Run
 def rows(
     run: Run, given: Given, baselines: Sequence[str], denoised: bool, others: bool
 ) -> Iterator[Music]:
-    """Yield the baselines' rows, then the run's music; the row named `run.name` is the run's own.
+    """Yield the baselines' rows, then the run's music, named `run.name`.
 
-    With `denoised` the run's music follows once more, denoised; with `others` what it played for
-    other songs, where each clip has another song to take it from.
+    With `denoised`, a row of the run's denoised music follows. With `others`, a row of its music
+    for other songs follows, if every clip can get one of another song.
     """
     for name in baselines:
         yield from play(name, given)
     sounds = [music_of(run, clip.piece).numpy() for clip in given.clips]
     if not all(np.isfinite(audio).all() for audio in sounds):
-        raise ValueError(f"{run.name}: sound with NaN or infinity; take an earlier checkpoint")
+        raise ValueError(f"{run.name}: audio with NaN or infinity; use an earlier checkpoint")
     yield Music(run.name, sounds, [codes_of(run, clip) for clip in given.clips])
     if denoised:
         clean = [denoise(audio) for audio in sounds]
         share = np.mean([removed_share(a, b) for a, b in zip(sounds, clean, strict=True)])
-        note = f"denoising took {share:.1%} of the energy of {run.name}"
+        note = f"denoising removed {share:.1%} of the energy of {run.name}"
         yield Music(f"{run.name}, denoised", clean, note=note)
     partner = partners(given.clips, given.seed) if others else None
     if partner is not None:
@@ -44,7 +44,7 @@ def rows(
 
 @torch.no_grad()
 def codes_of(run: Run, clip: Clip) -> np.ndarray:
-    """Return the codes (S, L) that the run gives each segment by itself, as in training."""
+    """Return the codes (S, L) that the run generates for each segment separately."""
     inputs = inputs_of_piece(run, clip.piece, len(clip.segments))
     samples = run.dataset.samples
     steps = {level: run.codec.steps(samples, level) for level in run.model.levels}

@@ -1,4 +1,4 @@
-"""Tables of evaluations in Markdown: one run's rows, two runs, all runs beside the paper."""
+"""Tables of evaluations in Markdown: of one run, of two runs, of all runs beside the paper."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from model.runtime.settings import to_dict, with_todays_names
 
 OPINION = Measure("opinion", "clip", digits=2)
 Evaluation = Mapping[str, Any]
-"""What evaluation.json holds."""
+"""The content of evaluation.json."""
 
 
 def one_run(evaluation: Evaluation) -> str:
-    """Return three tables: the paper's scores and codes, rhythm, and figures of the whole set."""
+    """Return three tables: measures of clips, of segments, and of the entire set."""
     found = [name for row in evaluation["rows"].values() for name in row["scores"]]
     measures = recorded(evaluation)
     blocks = []
@@ -37,7 +37,7 @@ def one_run(evaluation: Evaluation) -> str:
 
 
 def unscored(evaluation: Evaluation) -> list[str]:
-    """Return a line that says of how many clips and segments there is no score, if of any."""
+    """Return a line with the number of clips and segments without scores; none if all have one."""
     missing: dict[str, set[str]] = {}
     measures = recorded(evaluation)
     for row in evaluation["rows"].values():
@@ -47,11 +47,11 @@ def unscored(evaluation: Evaluation) -> list[str]:
                 title = measures[name].title
                 missing.setdefault(f"{count} of {len(each)} {unit}", set()).add(title)
     found = "; ".join(f"{', '.join(sorted(names))}: {of}" for of, names in sorted(missing.items()))
-    return [f"Without a score, as it is not defined there, and left out: {found}."] if found else []
+    return [f"Left out, because the score is undefined: {found}."] if found else []
 
 
 def cell(found: Mapping[str, Any] | None, measure: Measure) -> str:
-    """Return a figure with its interval, or a dash."""
+    """Return a value with its interval, or a dash."""
     if found is None or found["value"] is None:
         return "–"
     scale, digits = (100, 1) if measure.percent else (1, measure.digits)
@@ -65,15 +65,15 @@ def cell(found: Mapping[str, Any] | None, measure: Measure) -> str:
 def compared(
     a: Evaluation, b: Evaluation, sets_a: Mapping[str, np.ndarray], sets_b: Mapping[str, np.ndarray]
 ) -> str:
-    """Return each score's difference of two runs on the same split, with interval and p.
+    """Return the difference of two runs on the same split for each score, with interval and p.
 
-    `sets_a` and `sets_b` are what `load_sets` returns. What the two did not measure by the same
-    rule is left out and named. Raises ValueError where they were not evaluated on the same
-    segments.
+    `sets_a` and `sets_b` are results of `load_sets`. Scores that the two evaluations computed
+    differently are left out and listed in notes. Raises ValueError if they were not evaluated on
+    the same segments.
     """
     if any(a[fact] != b[fact] for fact in ("dataset", "split", "window_s", "segments")):
         raise ValueError(
-            f"{a['run']} and {b['run']} were evaluated on other segments; evaluate both on the "
+            f"{a['run']} and {b['run']} were evaluated on different segments; evaluate both on the "
             "same shards and split"
         )
     notes, without = unlike_measures(a, b)
@@ -91,7 +91,7 @@ def compared(
         won = found.groups_won
         if measure.lower_is_better:
             won = found.groups - found.groups_tied - won
-        tied = f", {found.groups_tied} alike" if found.groups_tied else ""
+        tied = f", {found.groups_tied} equal" if found.groups_tied else ""
         p = sign_flip_p(x, y, songs)
         lines.append(_difference(measure, found.mean, found.low, found.high,
                                  f"{won} of {found.groups}{tied}", p))  # fmt: skip
@@ -103,31 +103,31 @@ def compared(
         figures, other = (set_figures(s, sets_a.get("truth"), a["bins"]) for s in (ours, theirs))
         for name in (name for name in figures if name in other):
             (x, statistic), (y, _) = figures[name], other[name]
-            found, p = set_difference(x, y, statistic, a["segment_songs"])
-            if np.isnan(found.value):
+            apart, p = set_difference(x, y, statistic, a["segment_songs"])
+            if np.isnan(apart.value):
                 continue
-            lines.append(_difference(measures[name], found.value, found.low, found.high, "–", p))
-    notes += ["p: two-sided, by exchanging the two runs' songs; of twenty scores that do not "
-              "differ, one is below 0.05 by chance"]  # fmt: skip
+            lines.append(_difference(measures[name], apart.value, apart.low, apart.high, "–", p))
+    notes += ["p: two-sided permutation test over songs; of twenty scores without a true "
+              "difference, one is below 0.05 by chance"]  # fmt: skip
     table = f"{a['run']} − {b['run']}\n\n{markdown(lines)}"
     return table + "\n\n" + "\n".join(f"note: {note}" for note in notes)
 
 
 def unlike_measures(a: Evaluation, b: Evaluation) -> tuple[list[str], set[str]]:
-    """Return what two evaluations did not measure alike, in words and as the scores concerned."""
+    """Return how two evaluations measured differently: as notes, and as the scores concerned."""
     notes, without = [], set()
     if a["embedding"] != b["embedding"]:
         notes.append(f"embeddings {a['embedding']} and {b['embedding']}: no genre, KL, Fréchet")
         without |= {"genre", "kl"}
     elif a["train_data"] != b["train_data"]:
-        notes.append("genres looked up in other shards: no genre")
+        notes.append("genres searched in different shards: no genre")
         without.add("genre")
     if (a["codes_id"], a["level"]) != (b["codes_id"], b["level"]):
         notes.append(f"codes of {a['codes_id']}, {a['level']}, and {b['codes_id']}, {b['level']}: "
                      "no codes, perplexity")  # fmt: skip
         without.add("codes")
     if a["data"] != b["data"]:
-        notes.append("segments of the same names in shards that differ")
+        notes.append("the segments have the same names, but the shards differ")
     return notes, without
 
 
@@ -140,17 +140,17 @@ def _difference(
     measure: Measure, mean: float, low: float, high: float, won: str, p: float
 ) -> list[str]:
     scale = 100 if measure.percent else 1
-    title = measure.title + (" (less is better)" if measure.lower_is_better else "")
+    title = measure.title + (" (lower is better)" if measure.lower_is_better else "")
     ends = f"{scale * low:+.3f} … {scale * high:+.3f}"
     return [title, f"{scale * mean:+.3f}", ends, won, "<0.001" if p < 0.001 else f"{p:.3f}"]
 
 
 def beside_the_paper(evaluations: Sequence[Evaluation]) -> str:
-    """Return the paper's tables with the runs that belong to their rows beside them.
+    """Return the paper's tables, with our runs in the matching rows.
 
-    Each figure is cover / hit / genre in percent; ours with the interval of each. Runs on TikTok
-    stand beside the paper's on TikTok, all others beside those on AIST++; those that no row of the
-    paper is about come last. What data and weights ours are from is said below.
+    Cells are cover / hit / genre in percent, ours with intervals. Runs on TikTok are in the paper's
+    TikTok table, all others in its AIST++ tables. Runs without a row in the paper are in the last
+    table. Below the tables are the data and weights of our runs.
     """
     tiktok = [e for e in evaluations if e["dataset"] == "tiktok"]
     aist = [e for e in evaluations if e["dataset"] != "tiktok"]
@@ -167,7 +167,7 @@ def _tables(
     evaluations: Sequence[Evaluation],
     tables: Mapping[str, Sequence[Row]],
     full: Row,
-    others: Sequence[Sequence[str]],
+    others: Sequence[list[str]],
 ) -> list[str]:
     finetuned = any(e["finetuned"] for e in evaluations)
     held: dict[str, dict[str, list[Evaluation]]] = {}
@@ -178,10 +178,10 @@ def _tables(
         held.setdefault(name, {}).setdefault(e["level"], []).append(e)
     blocks, shown = [], set()
     for title, rows in tables.items():
-        whole = rows[0] == full
+        has_full = rows[0] == full
         lines = [["row", "paper, high", "ours, high", "paper, low", "ours, low"]]
-        lines += others if whole else []
-        for row in [*([] if whole else [full]), *rows]:
+        lines += others if has_full else []
+        for row in [*([] if has_full else [full]), *rows]:
             lines.append(_row(row, held.get(row.name, {})))
             shown.add(row.name)
         scores = " / ".join(PAPER[: len(full.high)])
@@ -190,9 +190,9 @@ def _tables(
     if extra:
         lines = [["row", "ours, high", "ours, low"]]
         for name, runs in sorted(extra.items()):
-            others = [e for level, found in runs.items() if level not in ("high", "low")
-                      for e in found]  # fmt: skip
-            high = [*runs.get("high", ()), *others]
+            unnamed = [e for level, found in runs.items() if level not in ("high", "low")
+                       for e in found]  # fmt: skip
+            high = [*runs.get("high", ()), *unnamed]
             lines.append([name, _ours(high), _ours(runs.get("low", ()))])
         blocks.append(f"**Not in the paper**\n\n{markdown(lines)}")
     return blocks
@@ -215,7 +215,7 @@ def _ours(runs: Iterable[Evaluation]) -> str:
 
 
 def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Say what ours are from: what is true of all, then each other fact and the runs it is of."""
+    """Return lines about data and weights of our runs: facts of all runs, then those of some."""
     facts: dict[str, list[str]] = {}
     runs = [e["run"] for e in evaluations]
     for e in evaluations:
@@ -232,7 +232,7 @@ def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
     levels = sorted({e["level"] for e in evaluations})
     pools = {level: [e["run"] for e in evaluations if e["level"] == level] for level in levels}
     pools = {**{level: pool for level, pool in pools.items() if pool}, "all": runs}
-    said: dict[str, list[str]] = {"all": []}
+    facts_of: dict[str, list[str]] = {"all": []}
     for fact, of in facts.items():
         name, pool = min(
             (p for p in pools.items() if set(of) <= set(p[1])), key=lambda p: len(p[1])
@@ -241,25 +241,25 @@ def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
         whose = ", ".join(of)
         if len(without) < len(of):
             name = "all" if pool == runs else f"all of level {name}"
-            whose = f"{name} but {', '.join(without)}" if without else name
-        said.setdefault(whose, []).append(fact)
+            whose = f"{name} except {', '.join(without)}" if without else name
+        facts_of.setdefault(whose, []).append(fact)
     lines = [
-        "Ours, which the paper's figures are not to be measured by unless data and weights are "
-        "its (a setting, name=value, is one that is not the paper's):",
+        "Our runs are comparable with the paper only if data and weights are the same "
+        "(name=value is a setting that differs from the paper's):",
     ]
-    return lines + [f"- {whose}: {'; '.join(those)}" for whose, those in said.items() if those]
+    return lines + [f"- {whose}: {'; '.join(found)}" for whose, found in facts_of.items() if found]
 
 
 def is_d2m_gan(evaluation: Evaluation) -> bool:
-    """Return whether a run is of the paper's family, as all of earlier versions are."""
+    """Return whether a run is of the paper's family, as are all runs of earlier versions."""
     return evaluation.get("family", D2M_GAN) == D2M_GAN
 
 
 def unlike_the_paper(config: Mapping[str, Any]) -> list[str]:
-    """Return the settings that decide what a model is and are not the default, the paper's."""
-    said = MAY_CHANGE_ON_RESUME | {"level", "seed", "arch", "batch_size"}
+    """Return the settings that affect the model and differ from their defaults, the paper's."""
+    skipped = MAY_CHANGE_ON_RESUME | {"level", "seed", "arch", "batch_size"}
     ours, papers = (
-        {k: v for k, v in {**c, **c["weights"]}.items() if k not in {*said, "weights"}}
+        {k: v for k, v in {**c, **c["weights"]}.items() if k not in {*skipped, "weights"}}
         for c in (with_todays_names(config, Config, "evaluation"), to_dict(Config()))
     )
     return [f"{k}={v:g}" if type(v) is float else f"{k}={v}"
@@ -267,9 +267,9 @@ def unlike_the_paper(config: Mapping[str, Any]) -> list[str]:
 
 
 def opinions(heard: Mapping[str, Any] | None) -> str:
-    """Return the paper's mean opinion scores, and beside them those of a listening test's report.
+    """Return a table of the paper's mean opinion scores and those of a listening test's report.
 
-    Rows are the paper's and the test's systems; a system named as the paper's stands beside it.
+    Rows are systems of the paper and of the test; equal names share a row.
     """
     ours: dict[str, dict[str, str]] = {}
     for part, content in (heard["parts"] if heard else {}).items():
@@ -285,7 +285,7 @@ def opinions(heard: Mapping[str, Any] | None) -> str:
             paper = f"{theirs[name]:.1f}" if name in theirs else "–"
             line += [paper, ours.get(name, {}).get(part, "–")]
         lines.append(line)
-    whose = "by the listening test given" if heard else "none given: `model mos`, --listening DIR"
+    whose = "from the listening test" if heard else "missing: use `model mos` and --listening DIR"
     return f"**Mean opinion scores**, 1 to 5; ours {whose}\n\n{markdown(lines)}"
 
 
@@ -294,6 +294,6 @@ def slashed(figures: Sequence[float]) -> str:
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """Return rows, the first of them the head, as a Markdown table."""
+    """Return rows as a Markdown table; the first row is the head."""
     head, *body = ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join([head, "|" + "---|" * len(lines[0]), *body])

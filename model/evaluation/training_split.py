@@ -1,4 +1,4 @@
-"""What a training split looks like: tempo, stillness, nearest dances."""
+"""Search the training split for an evaluation: genre database and nearest dances."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from model.measures.genre import Database
 
 @dataclass(frozen=True)
 class Training:
-    """What the training split gives to an evaluation, `None` where there was nothing to take.
+    """The results of searching the training split; `None` if there was nothing to find.
 
-    `nearest` holds, for each segment of a clip, the music (S, n) of the segment whose dance is most
-    like its own.
+    `database` has embedded segments with genres. `nearest` has for each clip the music (S, n) of
+    the training segments whose dances are most similar to those of its segments.
     """
 
     database: Database | None = None
@@ -27,16 +27,17 @@ class Training:
 
 
 STILL = 1e-3
-"""A value of the motion that deviates less over the clips tells no dance from another."""
+"""Motion values with a smaller standard deviation over the clips do not distinguish dances."""
 
 
 def read_training(
     source: Source, clips: Sequence[Clip], embedding: Embedding | None, dances: bool = True
 ) -> Training:
-    """Go through the training split once. Holds its embeddings and one sound per test segment.
+    """Read the training split once. Memory: its embeddings, and audio for each test segment.
 
-    Dances are compared by the root mean square of their difference, each value divided by its
-    deviation over the clips; nothing is shifted in time. Of a clip's own video there is nothing.
+    Dances are compared by the root mean square of their difference, without shifts in time. Each
+    value is divided by its standard deviation over the clips. Segments of a clip's own video are
+    skipped.
     """
     motions = None
     videos = np.repeat([c.piece.video_id for c in clips], [len(c.segments) for c in clips])
@@ -64,7 +65,7 @@ def read_training(
             closer = apart < least
             least[closer], music[closer] = apart[closer], audio
     database = None
-    if features:
+    if embedding is not None and features:
         database = Database(
             np.stack(features), tuple(genres), tuple(songs), source.samples, embedding.name
         )

@@ -1,1 +1,1 @@
-"""Families of generators: dance in, codes out."""
+"""Families of generators, which map dance features to codes of music."""

@@ -1,9 +1,10 @@
-"""What a family of generators is: all that training, generation and evaluation know of a model.
+"""The interface of a family of generators, used by training, generation and evaluation.
 
-A family is one class, registered by name: its settings, its presets, how a model of it is built,
-trained by a step, validated, asked for codes, saved and loaded. A run records the family's name.
+A family is one class, registered by name. It defines its settings and presets, and how a model is
+built, trained by one step, validated, used to generate codes, saved and loaded. A run records the
+name of its family.
 
-Legend: B batch, D features, L code steps, Q codebooks.
+Symbols: B batch, D features, L code steps, Q codebooks.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,33 +25,35 @@ from model.runtime.checkpoint import Parts
 from model.runtime.settings import Settings
 from model.training.config import RunConfig
 
+C = TypeVar("C", bound=RunConfig)
+
 
 @dataclass(frozen=True)
 class NoOptions(Settings):
-    """The options of a family whose generation has none."""
+    """The options of a family that has no options for generation."""
 
 
-class Model(ABC):
-    """A model of one family, for one data set's inputs and one codec.
+class Model(ABC, Generic[C]):
+    """A model of one family, for one data set's inputs and one codec; C: type of its settings.
 
-    `network` holds the weights that generate; what only training needs is made by `start_training`.
+    `network` holds the weights for generation. `start_training` creates what only training needs.
     """
 
     title: ClassVar[str]
-    """The system's name in tables: `D2M-GAN`."""
+    """The name of the family in tables, such as `D2M-GAN`."""
     Config: ClassVar[type[RunConfig]]
-    """A frozen dataclass of the run's settings."""
+    """The frozen dataclass of the run's settings."""
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     Options: ClassVar[type[Settings]] = NoOptions
-    """A frozen dataclass of what may be chosen at generation, such as a temperature."""
+    """The frozen dataclass of the options for generation, such as a temperature."""
     parts: ClassVar[Parts] = {"network": (dict, ())}
-    """What `state_dict` gives, as `model.runtime.checkpoint` checks it."""
+    """The parts of `state_dict`, as checked by `model.runtime.checkpoint`."""
     losses: ClassVar[tuple[str, ...]] = ("loss/total",)
-    """Of the logs of a step those that must be finite, in the order in which they arise."""
+    """The logged numbers of a step that must be finite, in the order of their computation."""
     best: ClassVar[str] = "val/mel"
-    """The figure of validation whose least value marks the best checkpoint."""
+    """The validation measure whose minimum marks the best checkpoint."""
 
-    config: Any
+    config: C
     inputs: Inputs
     codec: Codec
     device: torch.device
@@ -58,24 +61,24 @@ class Model(ABC):
 
     @classmethod
     @abstractmethod
-    def levels_of(cls, config: Any) -> tuple[str, ...]:
-        """Return the codec's levels that are read and made; the last is what is heard."""
+    def levels_of(cls, config: C) -> tuple[str, ...]:
+        """Return the codec levels that are read and generated; the last one is decoded to audio."""
 
     @classmethod
     @abstractmethod
-    def inputs_of(cls, config: Any, dataset: Dataset) -> Inputs:
+    def inputs_of(cls, config: C, dataset: Dataset) -> Inputs:
         """Return the inputs that the data set has and the configuration uses.
 
-        Raises ValueError where nothing is left to generate from.
+        Raises ValueError if there is no input to generate from.
         """
 
     @abstractmethod
-    def __init__(self, config: Any, inputs: Inputs, codec: Codec, device: torch.device) -> None:
-        """Make the network. Random numbers come from torch's global generator, seeded before."""
+    def __init__(self, config: C, inputs: Inputs, codec: Codec, device: torch.device) -> None:
+        """Create the network, with random numbers of torch's global generator, already seeded."""
 
     @abstractmethod
     def start_training(self) -> None:
-        """Make what only training needs, such as optimisers and an adversary."""
+        """Create what only training needs, such as optimisers and discriminators."""
 
     @abstractmethod
     def step(self, batch: Batch) -> dict[str, Tensor]:
@@ -83,10 +86,10 @@ class Model(ABC):
 
     @abstractmethod
     def validate(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return figures of a batch (means over its segments, 0-dim, by log tag), and codes.
+        """Return the measures of a batch, and the codes generated for its segments, by level.
 
-        The codes are those generated for the batch's segments by level. Called without gradients,
-        in float32, the network in eval mode.
+        Measures are means over the segments, as 0-dim tensors by log tag. Called without gradients,
+        in float32, with the network in eval mode.
         """
 
     @abstractmethod
@@ -95,41 +98,42 @@ class Model(ABC):
     ) -> dict[str, Tensor]:
         """Return codes by level, (B, L) or (B, Q, L) with L = `steps[level]`.
 
-        `inputs` are those of B pieces of equal length, one or more windows long: (B, T, D) by name,
-        GENRE (B,). `options` is one of `Options`. Called without gradients, in eval mode.
+        `inputs` are those of B pieces of equal length, each one or more windows long: (B, T, D) by
+        name, GENRE (B,). `options` is an instance of `Options`. Called without gradients, in eval
+        mode.
         """
 
     @property
     @abstractmethod
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """The optimisers by name; several processes average the gradients of each."""
+        """The optimisers by name; distributed training averages the gradients of each."""
 
     def networks(self) -> list[nn.Module]:
-        """Return all modules that are trained; several processes begin with the same weights."""
+        """Return all trained modules; distributed training copies their weights at the start."""
         return [self.network]
 
-    def measure_inputs(self, name: str, values: Tensor) -> None:  # noqa: B027
-        """Take mean and deviation of an input from values (segments, T, D), where it is of use."""
+    def measure_inputs(self, name: str, values: Tensor) -> None:
+        """Set the mean and standard deviation of an input from values (segments, T, D)."""
 
     def wants_measures(self) -> list[str]:
-        """Return the inputs whose mean and deviation the network takes before training."""
+        """Return the inputs for which `measure_inputs` must be called before training."""
         return []
 
     def describe(self) -> str:
-        """Return in a few words which model of the family it is."""
+        """Return a short description of the model."""
         return f"{self.title}, levels {' '.join(self.levels)}"
 
     def announcements(self) -> list[str]:
-        """Return what is to be said before training, such as a warning on a setting."""
+        """Return lines to print before training, such as a warning about a setting."""
         return []
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that training goes on from, in plain values and tensors."""
+        """Return everything needed to resume training, as plain values and tensors."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any], what: str) -> None:
-        """Take back what `state_dict` gave; ValueError, naming `what`, for what does not fit."""
+        """Restore the result of `state_dict`; ValueError, with `what`, if it does not fit."""
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -137,5 +141,5 @@ class Model(ABC):
 
     @property
     def sound_level(self) -> str:
-        """The level that is decoded to sound."""
+        """The level that is decoded to audio."""
         return self.levels[-1]

@@ -1,1 +1,1 @@
-"""Music for a video, or for a split of shards."""
+"""Generation of music for a video, or for a split of shards."""

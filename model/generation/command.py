@@ -1,4 +1,4 @@
-"""`model generate`: the arguments, and the pieces as they are written."""
+"""The command `model generate`: its arguments and its run."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ from model.runtime.arguments import (
     device_of,
 )
 
-LOWER = "take shorter videos, or --device cpu"
-"""What takes less memory."""
+LOWER = "use shorter videos, or --device cpu"
+"""Advice when memory runs out."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `model generate`."""
     add_run(parser)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--video", type=Path, help="any video; its features are made as in training")
+    what.add_argument("--video", type=Path, help="any video; features are computed as in training")
     add_shards(what, required=False)
-    parser.add_argument("--split", default="test", help="with --shards (default test)")
+    parser.add_argument("--split", default="test", help="split of --shards (default: test)")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--checkpoint", default="last", choices=["last", "best"])
-    add_codec(parser, "the run's own")
+    add_codec(parser, "that of the run")
     parser.add_argument(
-        "--genre", default="", help="for a run with the genre as an input: BR, PO, …"
+        "--genre", default="", help="genre, for a run that has it as an input: BR, PO, …"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the noise, where the run uses any")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise, if the run has any")
     add_settings(parser, "one option of the run's family, such as a temperature; may be repeated")
     parser.add_argument(
-        "--denoise", action="store_true", help="spectral gating by noisereduce, as the paper does"
+        "--denoise",
+        action="store_true",
+        help="denoise by spectral gating with noisereduce, as in the paper",
     )
     add_device(parser)
     parser.set_defaults(run=run, lower=LOWER)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Generate and write; exit code 3 where the music is written and some of the mp4 failed."""
+    """Generate and write music; return 3 if all music was written but some mp4 files failed."""
     from model.generation.denoise import check_available
     from model.generation.generate import generate
     from model.generation.run import load_run
@@ -71,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"error: {piece.wav.with_suffix('.mp4')}: {piece.error}", file=sys.stderr)
     if failed:
         print(
-            f"error: {len(failed)} of {len(made)} mp4 failed; their wav files are complete",
+            f"error: {len(failed)} of {len(made)} mp4 files failed; their wav files are complete",
             file=sys.stderr,
         )
     print(f"written: {arguments.out} (generated.json lists the pieces)")

@@ -1,6 +1,6 @@
-"""Generate music with a trained run, for consecutive segments joined to pieces.
+"""Generate music with a trained run, for pieces of consecutive segments.
 
-A network that takes any length makes a piece in one pass, another one window by window.
+A network that accepts any length generates a piece in one pass, other networks window by window.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ SUMMARY = "generated.json"
 
 @dataclass(frozen=True)
 class Generated:
-    """Music of one piece: its wav file, and the mp4 with the picture where there is one.
+    """The music of one piece: its wav file, and the mp4 with the video, or None without video.
 
-    `error` says why an mp4 could not be written, "" where it was or where there is no video.
+    `error` says why an mp4 could not be written; "" if it was written or there is no video.
     """
 
     piece: Piece
@@ -69,21 +69,22 @@ def generate(
 ) -> list[Generated]:
     """Generate music for one video, or for a split of shards, and write it into the folder `out`.
 
-    A video's features are made as those of the run's training data were, by the package
-    `pipeline`, which must be installed. `genre`, where given, stands in for the segments' own;
-    `options` are those of the run's family, as a dict or as "key=value".
+    The features of a video are computed as for the run's training data, by the package `pipeline`,
+    which must be installed. `genre`, if given, replaces the genre of the segments. `options` are
+    those of the run's family, as a dict or as "key=value" texts.
 
-    Raises ValueError and OSError, saying what to do, where video, shards or options do not fit
-    the run. An mp4 that cannot be written is no error: `Generated.error` names it.
+    Raises ValueError and OSError, with advice, if video, shards or options do not fit the run. For
+    shards, an mp4 that cannot be written raises nothing: see `Generated.error`.
     """
     if (video is None) == (shards is None):
-        raise ValueError("give a video, or shards: one of the two")
+        raise ValueError("give either a video or shards")
     check_genre(run, genre, needed=video is not None)
     chosen = chosen_options(run, options)
     torch.manual_seed(seed)
     out = Path(out)
     if video is not None:
         return _for_video(run, Path(video), out, genre, denoised, chosen)
+    assert shards is not None, "given where no video is"
     return _for_split(run, to_location(shards), out, split, genre, denoised, chosen)
 
 
@@ -123,7 +124,7 @@ def _for_split(
     pieces = read_pieces(root, run, dataset, split, genre)
     written = write_pieces(run, pieces, out, dataset.untrained, denoised, options)
     if not has_pipeline():
-        print("wav only: pipeline and av, the packages that write mp4, are not both installed here")
+        print("wav only: mp4 needs the packages pipeline and av, which are not both installed")
         return [Generated(piece, wav) for piece, wav in written]
     made = []
     for piece, wav in written:
@@ -138,12 +139,12 @@ def _for_split(
         except ValueError as error:
             made.append(Generated(piece, wav, error=str(error)))
     if absent := sum(piece.mp4 is None and not piece.error for piece in made):
-        print(f"wav only for {absent} of {len(made)}: their videos are not where they came from")
+        print(f"wav only for {absent} of {len(made)}: their videos were not found")
     return made
 
 
 def check_genre(run: Run, genre: str, needed: bool) -> None:
-    """Refuse a genre that the run does not know or has no use for, and a missing one if needed."""
+    """Raise ValueError if a genre is unknown, unused by the run, or missing although `needed`."""
     if GENRE not in run.model.inputs.specs:
         if genre:
             raise ValueError(f"--genre {genre}: the run was trained without the genre as an input")
@@ -153,7 +154,7 @@ def check_genre(run: Run, genre: str, needed: bool) -> None:
 
 @torch.no_grad()
 def music_of(run: Run, piece: Piece, options: Any = None) -> Tensor:
-    """Return the music (N,) of one piece, as long as the windows it covers, not clipped."""
+    """Return the music (N,) of one piece, as long as its windows, not clipped."""
     samples = piece.segments * run.dataset.samples
     steps = {name: ceil(samples / samples_per_code(run.codec, name)) for name in run.model.levels}
     codes = run.model.generate(inputs_of_piece(run, piece, 1), steps, options)
@@ -161,7 +162,7 @@ def music_of(run: Run, piece: Piece, options: Any = None) -> Tensor:
 
 
 def inputs_of_piece(run: Run, piece: Piece, count: int) -> dict[str, Tensor]:
-    """Return what the run reads of a piece as `count` equal parts: (count, T, D) by name."""
+    """Return the run's inputs of a piece, split into `count` equal parts: (count, T, D) by name."""
     inputs: dict[str, Tensor] = {}
     for name, spec in run.model.inputs.specs.items():
         if name == GENRE:
@@ -174,13 +175,14 @@ def inputs_of_piece(run: Run, piece: Piece, count: int) -> dict[str, Tensor]:
 
 
 def read_pieces(
-    root: Path, run: Run, dataset: Dataset, split: str, genre: str = ""
+    root: Location, run: Run, dataset: Dataset, split: str, genre: str = ""
 ) -> Iterator[Piece]:
-    """Yield the split's videos, each once its last segment is read, cut where a segment is missing.
+    """Yield the pieces of a split's videos; a video is cut where a segment is missing.
 
-    `genre`, where given, stands in for the segments' own.
-    Holds the videos that are begun and not ended: one, where a video's segments lie together.
-    Raises ValueError where the shards' features are not what the run was trained on.
+    `genre`, if given, replaces the genre of the segments. The pieces of a video are yielded after
+    its last segment was read. Videos read in part are held in memory: only one at a time if the
+    segments of each video are contiguous. Raises ValueError if the shards' features differ from
+    those the run was trained on.
     """
     if not dataset.segments(split):
         raise ValueError(f"{root}: {dataset.no_segments(split)}")
@@ -202,8 +204,8 @@ def read_pieces(
                     yield replace(piece, genre=genre or piece.genre)
 
 
-def check_features(root: Path, run: Run, dataset: Dataset) -> list[str]:
-    """Return the members the generator reads; ValueError where the shards' are of another kind."""
+def check_features(root: Location, run: Run, dataset: Dataset) -> list[str]:
+    """Return the members that the generator reads; ValueError if those of the shards differ."""
     suffixes = [name for name in run.model.inputs.names if name != GENRE]
     if window_samples(dataset.window_s) != run.dataset.samples:
         raise ValueError(
@@ -231,7 +233,7 @@ def write_pieces(
 ) -> list[tuple[Piece, Path]]:
     """Write one wav per piece and generated.json into `out`.
 
-    With `denoised` each piece is denoised as a whole, and what that took out is told. Return the
+    With `denoised` each complete piece is denoised, and the removed energy is reported. Return the
     pieces, without their features, and their files.
     """
     untrained = sorted({*untrained, *run.dataset.untrained})
@@ -264,7 +266,7 @@ def write_pieces(
         seconds = len(audio) / SAMPLE_RATE_HZ
         note = f", {clipped} samples clipped" if clipped else ""
         if denoised:
-            note += f", denoising took {taken['denoising_removed_share']:.1%} of the energy"
+            note += f", denoising removed {taken['denoising_removed_share']:.1%} of the energy"
         print(f"{path}: {seconds:.2f} s{note}", flush=True)
         written.append((replace(piece, inputs={}), path))
     summary = {

@@ -1,7 +1,7 @@
-"""Where generation meets pictures: the `pipeline` command, run as a process of its own.
+"""Run the `pipeline` command as a separate process, for all work of generation on video.
 
-A GPU box needs no video decoder to train. Features of a new video and the mp4 with the music are
-the pipeline's work; without it, wav files from shards still come out.
+Training machines need no video decoder. The pipeline computes the features of a new video and
+writes the mp4 with the music. Without the pipeline, wav files can still be generated from shards.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from model.data.inputs import shown
 from model.generation.run import Run
 
 OF_SOUND = ("no_sound", "audio_track", "drop_silent")
-"""Keys of dataset.json's `build` that say what becomes of a video's own sound, which is not read
-here; all others decide what features look like."""
+"""Keys of dataset.json's `build` about a video's own audio track, which is not read here. All other
+keys affect the features."""
 
 
 def has_pipeline() -> bool:
-    """Return whether `pipeline` can run here: in a checkout it lies there without its decoder."""
+    """Return whether `pipeline` can run: in a source checkout its decoder (av) may be missing."""
     return all(importlib.util.find_spec(name) for name in ("pipeline", "av"))
 
 
 def run_pipeline(arguments: Sequence[str]) -> str:
-    """Run `pipeline ARGUMENTS` and return what it printed; ValueError carries its last words."""
+    """Run `pipeline ARGUMENTS` and return its output; ValueError, with its last line, on errors."""
     if not has_pipeline():
-        raise ValueError("needs the packages pipeline and av, which are not both installed here")
+        raise ValueError("needs the packages pipeline and av, which are not both installed")
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", *arguments],
         stdout=subprocess.PIPE,
@@ -48,7 +48,7 @@ def run_pipeline(arguments: Sequence[str]) -> str:
 
 
 def options_for(run: Run) -> dict[str, Any]:
-    """Return the options that a run's training data was built with, less what it does not read."""
+    """Return the build options of a run's training data; features that it does not use are off."""
     build = dict(run.dataset.build)
     for suffix in run.dataset.fields:
         if shown(suffix) in build and suffix not in run.model.inputs.specs:
@@ -59,9 +59,9 @@ def options_for(run: Run) -> dict[str, Any]:
 def build_features(video: Path, build: Mapping[str, Any], out: Path) -> None:
     """Write shards of one video into `out`, with the options of a data set's `build` record.
 
-    The picture alone decides where the segments are; the video's own sound is not read.
+    Only the picture determines the segments; the video's own audio is not read.
 
-    Raises ValueError with what became of the video where that is no segment.
+    Raises ValueError, with the outcome of the video, if it gives no segment.
     """
     if not video.is_file():
         raise FileNotFoundError(f"{video}: no such video")
@@ -80,13 +80,13 @@ def build_features(video: Path, build: Mapping[str, Any], out: Path) -> None:
         if not (out / "report.json").is_file():
             raise
         (row,) = json.loads((out / "report.json").read_bytes())["rows"]
-        if not row.get("code"):  # the video is good: something else failed
+        if not row.get("code"):  # the video is valid: something else failed
             raise
         if row["code"] == "missing_motion":
             raise ValueError(
-                f"{video}: the run knows motion from {build['motion']} annotations, and this video "
-                "has none beside it: put it there (docs/guide/build.md says how it is called), or "
-                "train on poses from the picture (pipeline build --motion mmpose)"
+                f"{video}: the run needs motion from {build['motion']} annotations, and no such "
+                "file was found beside this video: add it (docs/guide/build.md says how to name "
+                "it), or train on poses estimated from video (pipeline build --motion mmpose)"
             ) from None
         raise ValueError(f"{row['status']}: {row['stage']}: {row['message']}") from None
 
@@ -99,11 +99,11 @@ def mux(
     stop_s: float | None = None,
     box_px: Sequence[int] = (),
 ) -> None:
-    """Write an mp4: the picture of `video`, with `audio` under it from `start_s` on.
+    """Write an mp4 with the picture of `video`, and `audio` from `start_s` on.
 
-    A picture whose codec has no place in an mp4 is encoded anew, and a printed line says so. With
-    `stop_s` the picture is that span of it, encoded anew (H.264 of 8 bits, 4:2:0), and both begin
-    at 0 s; with `box_px` (x, y, width, height) it is only that part.
+    A picture whose codec is not allowed in mp4 is encoded again, and a printed line reports this.
+    With `stop_s` the picture is cut to this time span and encoded again (H.264, 8 bits, 4:2:0), and
+    both start at 0 s. With `box_px` (x, y, width, height) the picture is cropped to this box.
     """
     arguments = ["mux", "--video", str(video), "--audio", str(audio), "--start-s", str(start_s)]
     if stop_s is not None:
@@ -116,7 +116,7 @@ def mux(
 
 
 def find_video(source_root: str, relative: str) -> Path | None:
-    """Return the file that a segment came from, or None; never one outside the source folder."""
+    """Return the video file of a segment, or None; files outside the source folder are ignored."""
     if not source_root or not relative:
         return None
     root = Path(source_root).resolve()

@@ -1,4 +1,4 @@
-"""A trained run, loaded to generate with."""
+"""A trained run, loaded for generation."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from model.runtime.settings import override
 
 @dataclass
 class Run:
-    """A run ready to generate, and what must be said about its results."""
+    """A loaded run, with the facts that its results must report."""
 
     folder: Path
     family: str
     config: Any
     dataset: Dataset
-    """What it was trained on, without shards and codes."""
+    """The training data set, without shards and codes."""
     model: Model
     step: int
     checkpoint: str = "last"
-    """Which of the run's checkpoints it is: last or best."""
+    """The name of the loaded checkpoint: last or best."""
 
     @property
     def codec(self) -> Codec:
@@ -41,12 +41,12 @@ class Run:
 
     @property
     def level(self) -> str:
-        """The level of the codec that is decoded to sound."""
+        """The level of the codec that is decoded to audio."""
         return self.model.sound_level
 
     @property
     def name(self) -> str:
-        """What the run is called in tables: "D2M-GAN, high"."""
+        """The name of the run in tables, such as "D2M-GAN, high"."""
         return f"{self.model.title}, {self.level}"
 
 
@@ -58,9 +58,9 @@ def load_run(
 ) -> Run:
     """Load a checkpoint (a file name in the run's folder) and the codec it was trained with.
 
-    `codec` names another file, whose decoder may be a fine-tuned one. Raises FileNotFoundError
-    where there is no such checkpoint, and ValueError where it cannot be read, or where the codec's
-    codes are not those that the run was trained on.
+    `codec` may be another codec with the same codes, such as one with a fine-tuned decoder. Raises
+    FileNotFoundError if the checkpoint is missing, and ValueError if it cannot be read, or if the
+    codec has other codes than the run's training data.
     """
     folder, device = Path(folder), torch.device(device or "cpu")
     path = folder / checkpoint
@@ -71,8 +71,8 @@ def load_run(
     dataset = Dataset(**content["dataset"], splits={}, codecs={})
     known = content["codec"]
     loaded = load_codec(codec or known["source"], kind.levels_of(config), device)
-    speaks = loaded.codes_id == known.get("codes_id", known["id"])
-    if not speaks or (codec is None and loaded.id != known["id"]):
+    same_codes = loaded.codes_id == known.get("codes_id", known["id"])
+    if not same_codes or (codec is None and loaded.id != known["id"]):
         raise ValueError(
             f"{folder}: was trained with codec {known['id']}, the codec loaded is {loaded.id}; "
             "give the right one, or one fine-tuned from it, with --codec"

@@ -1,1 +1,1 @@
-"""The listening test: a blinded set, a small web page that asks, and the mean opinion scores."""
+"""The listening test: a blinded set, a web page that collects scores, and mean opinion scores."""

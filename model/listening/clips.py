@@ -1,4 +1,4 @@
-"""The clips of a listening test: what systems made for the same pictures, and the truth."""
+"""The clips of a listening test: music of several systems for the same videos, and true music."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ from model.listening.plan import ANCHOR, PARTS, TRUTH
 from model.listening.sounds import level
 
 Span = tuple[str, int, int]
-"""(video id, first segment, last segment): what a piece of music is for."""
+"""(video id, first segment, last segment): the part of a video that a piece of music is for."""
 SYSTEM_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,39}$")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`blocks` is how many clips each listener hears of each system, in each part."""
+    """The settings of a listening test.
+
+    `blocks` is the number of clips of each system that each listener hears in each part; None means
+    all clips.
+    """
 
     parts: tuple[str, ...] = PARTS
     clips: int = 10
@@ -44,7 +48,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class System:
-    """A folder that `model generate` wrote: its pieces, and what must be said about them."""
+    """A folder written by `model generate`: its pieces, and the facts that results must report."""
 
     folder: Path
     facts: dict[str, Any]
@@ -53,9 +57,9 @@ class System:
 
 @dataclass(frozen=True)
 class Clip:
-    """One piece to be heard by every system: music (N,) by system's name.
+    """One piece in the versions of all systems: music (N,) by system's name.
 
-    `start_s` is when the music starts on the clock of the mp4 `picture`.
+    `start_s` is the time in the mp4 `picture` at which the music starts.
     """
 
     span: Span
@@ -71,17 +75,17 @@ class Clip:
 
 def check_names(folders: dict[str, Path]) -> None:
     if not folders:
-        raise ValueError("no system: give --system NAME=DIR, a folder that model generate wrote")
+        raise ValueError("no system: give --system NAME=DIR, a folder written by model generate")
     for name in folders:
         if not SYSTEM_NAME.match(name) or name in (TRUTH, ANCHOR):
             raise ValueError(
-                f"system {name!r}: a name has letters, digits, space, . _ + - and is neither "
-                f"{TRUTH} nor {ANCHOR}, which every set has of itself"
+                f"system {name!r}: a name has only letters, digits, space, . _ + - and is neither "
+                f"{TRUTH} nor {ANCHOR}, which are part of every set"
             )
 
 
 def read_system(name: str, folder: Path) -> System:
-    """Read generated.json; ValueError where it is none, or the name tells another level."""
+    """Read generated.json; ValueError if it is invalid, or `name` is that of another level."""
     path = folder / SUMMARY
     try:
         raw = json.loads(path.read_bytes())
@@ -93,33 +97,35 @@ def read_system(name: str, folder: Path) -> System:
         pieces = {(r["video_id"], *r["segments"]): r for r in raw["generated"]}
         for row in pieces.values():
             if Path(row["file"]).name != row["file"]:
-                raise ValueError(f"names the file {row['file']!r:.80}")
+                raise ValueError(f"invalid file name {row['file']!r:.80}")
         for video, *segments in pieces:
             if type(video) is not str or not all(type(number) is int for number in segments):
-                raise ValueError(f"names the piece {video!r:.80}, {segments!r:.80}")
+                raise ValueError(f"invalid piece {video!r:.80}, {segments!r:.80}")
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: not found; system {name!r} must be a folder written by model generate --out"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: not as model generate writes it ({error!s:.300})") from None
+        raise ValueError(f"{path}: not valid output of model generate ({error!s:.300})") from None
     if name in ("high", "low") and facts["level"] not in (name, None):
-        raise ValueError(f"system {name!r}: {path} is of level {facts['level']}; rename the system")
+        raise ValueError(f"system {name!r}: {path} has level {facts['level']}; rename the system")
     return System(folder, facts, pieces)
 
 
 def choose_clips(
     shards: Location, split: str, systems: dict[str, System], settings: Settings, rng: random.Random
 ) -> tuple[list[Clip], Clip, list[str]]:
-    """Return the clips, one more to practise on, and notes; songs take turns.
+    """Return the clips, an additional one for practice, and notes; clips alternate over songs.
 
-    Of two pieces none is to spare: practice is then on one of the test's.
+    If there are only two pieces, the practice clip is one of the test's.
     """
     common = set.intersection(*(set(system.pieces) for system in systems.values()))
     most = max(len(system.pieces) for system in systems.values())
     video = "coherence" in settings.parts
     if video and not has_pipeline():
-        raise ValueError("coherence: needs pipeline and av to write mp4; or --parts quality")
+        raise ValueError(
+            "coherence: needs the packages pipeline and av to write mp4; or use --parts quality"
+        )
     first = next(iter(systems.values()))
     pictures = {s: (first.folder / first.pieces[s]["file"]).with_suffix(".mp4") for s in common}
     if video:
@@ -128,7 +134,7 @@ def choose_clips(
         need = " with an mp4 beside the first system's wav" if video else ""
         raise ValueError(
             f"{len(common)} pieces of the same segments{need} in all of {', '.join(systems)}; "
-            "a test needs 2 or more: generate from the same shards and split"
+            "a test needs at least 2: generate from the same shards and split"
         )
     notes = []
     if len(common) < most:
@@ -138,10 +144,10 @@ def choose_clips(
     spare = len(chosen) > 2
     count = min(settings.clips, len(chosen) - spare)
     if count < settings.clips:
-        kept = "; one more is kept for practice" if spare else ""
-        notes.append(f"{count} clips, of the {settings.clips} asked for{kept}")
+        kept = "; one more is reserved for practice" if spare else ""
+        notes.append(f"only {count} of the {settings.clips} requested clips{kept}")
     if not spare:
-        notes.append("no clip to spare: practice is on one that is counted too")
+        notes.append("too few clips: the practice clip is also a test clip")
     clips = []
     for span in chosen[: count + 1]:
         music = {TRUTH: truth[span]}
@@ -156,12 +162,12 @@ def choose_clips(
 
 
 def music_start_s(folder: Path, piece: dict[str, Any]) -> float:
-    """Return when the music starts in the piece's mp4; ValueError where that is not told."""
+    """Return the time at which the music starts in the piece's mp4; ValueError if missing."""
     start_s = piece.get("mp4_start_s")
     if not isinstance(start_s, int | float) or not 0 <= start_s < math.inf:
         raise ValueError(
-            f"{folder / SUMMARY}: mp4_start_s of {piece['file']} is {start_s!r:.80}, expected when "
-            "its music starts in its mp4; run model generate anew"
+            f"{folder / SUMMARY}: mp4_start_s of {piece['file']} is {start_s!r:.80}, expected the "
+            "time at which its music starts in its mp4; run model generate again"
         )
     return float(start_s)
 
@@ -169,7 +175,7 @@ def music_start_s(folder: Path, piece: dict[str, Any]) -> float:
 def read_truth(
     shards: Location, split: str, spans: Iterable[Span]
 ) -> tuple[dict[Span, np.ndarray], dict[Span, str]]:
-    """Return the true music (N,) of each span, and the name of its song."""
+    """Return the true music (N,) and the song name of each span."""
     dataset = load_dataset(shards)
     wanted = {(v, i): (v, a, b) for v, a, b in spans for i in range(a, b + 1)}
     found: dict[tuple[str, int], np.ndarray] = {}
@@ -182,8 +188,8 @@ def read_truth(
                 songs[wanted[place]] = str(meta_of(raw, shard.name).get("song") or place[0])
     if missing := sorted(set(wanted) - set(found)):
         raise ValueError(
-            f"{shards}: split {split} has no segment {missing[0][1]} of {missing[0][0]}, and "
-            f"{len(missing) - 1} more of what was generated; give the shards it was generated from"
+            f"{shards}: split {split} lacks segment {missing[0][1]} of {missing[0][0]} and "
+            f"{len(missing) - 1} other generated segments; give the shards they were generated from"
         )
     truth = {
         (v, a, b): np.concatenate([found[v, i] for i in range(a, b + 1)])
@@ -193,7 +199,7 @@ def read_truth(
 
 
 def spread(spans: list[Span], songs: dict[Span, str], rng: random.Random) -> list[Span]:
-    """Return the spans in chance order, one of each song before the second of any."""
+    """Return the spans in random order, but one of each song before the second of any song."""
     rng.shuffle(spans)
     seen: Counter[str] = Counter()
     ranked = []

@@ -1,4 +1,4 @@
-"""`model mos`: prepare a listening test, serve it, report what the listeners said."""
+"""The command `model mos`: prepare a listening test, serve it, report its results."""
 
 from __future__ import annotations
 
@@ -9,32 +9,38 @@ from model.runtime.arguments import location
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the three commands of `model mos`."""
+    """Add the three subcommands of `model mos`."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    sub = commands.add_parser("prepare", help="make a blinded set of generated and true music")
+    sub = commands.add_parser("prepare", help="write a blinded set of generated and true music")
     sub.add_argument(
         "--system", dest="systems", type=_system, action="append", required=True,
-        metavar="NAME=DIR", help="what model generate --out DIR wrote; once for each system",
+        metavar="NAME=DIR", help="the output DIR of model generate; once for each system",
     )  # fmt: skip
-    sub.add_argument("--shards", type=location, required=True, help="the true music's data set")
-    sub.add_argument("--split", default="test", help="that was generated from (default test)")
-    sub.add_argument("--out", type=Path, required=True, help="the set's folder, to be made")
+    sub.add_argument(
+        "--shards", type=location, required=True, help="the data set of the true music"
+    )
+    sub.add_argument("--split", default="test", help="split of the music (default: test)")
+    sub.add_argument("--out", type=Path, required=True, help="new folder for the set")
     sub.add_argument("--parts", type=_parts, default=("coherence", "quality"), metavar="PART,…",
-                     help="coherence: video with music; quality: sound alone")  # fmt: skip
-    sub.add_argument("--clips", type=_count, default=10, help="in the set (default 10)")
+                     help="coherence: video with music; quality: only audio")  # fmt: skip
+    sub.add_argument("--clips", type=_count, default=10, help="clips in the set (default: 10)")
     sub.add_argument("--clips-each", type=_count, metavar="N",
-                     help="of each system for one listener, per part (default all)")  # fmt: skip
-    sub.add_argument("--clip-s", type=_seconds, default=10.0, help="longest clip (default 10)")
+                     help="clips per listener, system and part (default: all)")  # fmt: skip
+    sub.add_argument(
+        "--clip-s", type=_seconds, default=10.0, help="maximum clip length in s (default: 10)"
+    )
     sub.add_argument("--checks", type=int, choices=range(6), default=2,
-                     help="attention checks in each part (default 2)")  # fmt: skip
-    sub.add_argument("--raters", type=_count, default=100, help="orders to draw (default 100)")
-    sub.add_argument("--seed", type=int, help="of clips and orders (default: by chance)")
+                     help="attention checks in each part (default: 2)")  # fmt: skip
+    sub.add_argument(
+        "--raters", type=_count, default=100, help="maximum number of listeners (default: 100)"
+    )
+    sub.add_argument("--seed", type=int, help="seed of clips and orders (default: random)")
     sub.set_defaults(run=_prepare)
 
-    sub = commands.add_parser("serve", help="the page that plays the clips and takes the scores")
+    sub = commands.add_parser("serve", help="serve the page that plays clips and collects scores")
     sub.add_argument("--set", dest="folder", type=Path, required=True, metavar="DIR")
-    sub.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for other machines to reach it")
-    sub.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default 8000)")
+    sub.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for access from other machines")
+    sub.add_argument("--port", type=_port, default=8000, help="0 for any free port (default: 8000)")
     sub.set_defaults(run=_serve)
 
     sub = commands.add_parser("report", help="mean opinion scores, intervals, agreement")
@@ -92,7 +98,9 @@ def _system(text: str) -> tuple[str, Path]:
 def _parts(text: str) -> tuple[str, ...]:
     parts = tuple(dict.fromkeys(text.split(",")))
     if unknown := set(parts) - {"coherence", "quality"}:
-        raise argparse.ArgumentTypeError(f"no part {sorted(unknown)[0]!r}: coherence, quality")
+        raise argparse.ArgumentTypeError(
+            f"unknown part {sorted(unknown)[0]!r}; expected coherence, quality"
+        )
     return parts
 
 

@@ -1,7 +1,8 @@
-"""Who hears what, when: orders that are balanced over conditions, clips and listeners.
+"""The order of trials for each listener, balanced over conditions, clips and listeners.
 
-A condition is a system or an anchor. Every block holds each condition once, in a row of a Williams
-square, each with another clip; so each listener hears each condition equally often.
+A condition is a system or an anchor. Every block has each condition once, in the order of a row of
+a Williams square, and each with a different clip. So each listener hears each condition equally
+often.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ DRAWS = 64
 
 
 def williams(conditions: int) -> list[list[int]]:
-    """Return rows of a Latin square in which each condition follows each other equally often.
+    """Return a Latin square whose rows have each condition after each other one equally often.
 
-    After Williams (1949): `conditions` rows where that is even, twice as many where it is odd.
+    After Williams (1949): `conditions` rows if that number is even, twice as many if it is odd.
     """
     low, high, first = 1, conditions - 1, [0]
     for place in range(1, conditions):
@@ -35,14 +36,14 @@ def williams(conditions: int) -> list[list[int]]:
 def balanced_orders(
     conditions: int, clips: int, blocks: int, raters: int, seed: int
 ) -> list[list[Trial]]:
-    """Return for each rater blocks x conditions trials, no trial twice.
+    """Return blocks x conditions trials for each listener, no trial twice.
 
-    Listeners come in groups of `period`: within one, every (clip, condition) is heard equally
-    often. A group draws its orders anew: of the draws the one with the fewest orders given before,
-    then the fewest clips twice in a row.
+    Listeners are in groups of `period`; in each group every (clip, condition) is heard equally
+    often. The orders of each group are drawn at random several times. The draw with the fewest
+    orders that exist already is used, then that with the fewest repetitions of a clip in a row.
     """
     if not 1 <= blocks <= clips:
-        raise ValueError(f"{blocks} clips for each listener, of a set of {clips}; take fewer")
+        raise ValueError(f"{blocks} clips for each listener, but the set has {clips}; use fewer")
     rng = random.Random(seed)
     labels = rng.sample(range(conditions), conditions)
     square = williams(conditions)
@@ -53,8 +54,10 @@ def balanced_orders(
         return [square[(rater + row) % len(square)] for row in ahead]
 
     def drawn_round() -> list[int]:
-        """Return how far from their first row listeners' rows are, for one listener to each row:
-        together they hear every row equally often.
+        """Return the offset of each block's row from a listener's first row.
+
+        The offsets are used for as many listeners as there are rows. Each of them starts at
+        another row, so together they hear every row equally often.
         """
         for _ in range(DRAWS):
             ahead: list[int] = []
@@ -88,19 +91,21 @@ def balanced_orders(
         return -len({tuple(order) for order in drawn} - given), repeats(drawn)
 
     while len(orders) < raters:
-        orders += min((group(len(orders)) for _ in range(DRAWS)), key=flaws)
+        best = min((group(len(orders)) for _ in range(DRAWS)), key=flaws)
+        orders += best
         given |= set(map(tuple, orders))
     return orders
 
 
 def in_turn(rows: list[list[int]], rng: random.Random) -> list[list[int]] | None:
-    """Return the rows in chance order without a condition twice in a row; None where it finds none.
+    """Return the rows in random order, without a condition twice in succession; None if not found.
 
-    The first row keeps its place unless no such order begins with it.
+    The first row stays first, unless no such order was found with it.
     """
     for draw in range(2 * DRAWS):
         first = rows[:1] if draw < DRAWS else []
-        drawn, left = [], first + rng.sample(rows[len(first) :], len(rows) - len(first))
+        drawn: list[list[int]] = []
+        left = first + rng.sample(rows[len(first) :], len(rows) - len(first))
         while left:
             fits = (i for i, row in enumerate(left) if not drawn or row[0] != drawn[-1][-1])
             if (place := next(fits, None)) is None:
@@ -112,13 +117,13 @@ def in_turn(rows: list[list[int]], rng: random.Random) -> list[list[int]] | None
 
 
 def repeats(orders: list[list[Trial]]) -> int:
-    """Return how often a clip comes twice in a row."""
+    """Return how often a clip occurs twice in succession."""
     pairs = ((a, b) for order in orders for a, b in pairwise(order))
     return sum(a[0] == b[0] for a, b in pairs)
 
 
 def insert_checks(order: list[str], checks: list[str], rng: random.Random) -> list[str]:
-    """Return `order` with the checks at chance places, one in each equal stretch, none first."""
+    """Return `order` with the checks inserted at random, one in each equal part, none first."""
     checks = rng.sample(checks, len(checks))
     out, last = [], 0
     for number, check in enumerate(checks):

@@ -1,8 +1,8 @@
-"""The two files of a listening test: the plan, which is served, and the key, which never is.
+"""The two files of a listening test: the plan, which is served, and the key, which is never served.
 
 SET/served/plan.json     items by opaque name, and the order of each listener
-SET/served/media/        the clips, named by chance
-SET/key.json             what each item is: only prepare writes it, only report reads it
+SET/served/media/        the clips, with random names
+SET/key.json             the meaning of each item; written by prepare, read only by report
 SET/answers.db           SQLite
 """
 
@@ -20,20 +20,20 @@ from model.contract.files import write_atomic
 
 SCHEMA = 2
 ANSWERED = (1, SCHEMA)
-"""Schemas of sets whose answers can be counted; sets of the first, whose clips began anywhere in
-their videos, are served no more.
+"""Schemas of sets whose answers can be counted. Sets with schema 1, whose clips could start
+anywhere in their videos, are no longer served.
 """
 PARTS = ("coherence", "quality")
 TEST, PRACTICE, CHECK = "test", "practice", "check"
 TRUTH, ANCHOR = "truth", "anchor"
-"""The high anchor (ground truth) and the low one, beside the systems' names."""
+"""Names of the high anchor (ground truth) and the low anchor, beside those of the systems."""
 
 _ID = re.compile(r"^[0-9a-f]{16}$")
 
 
 @dataclass(frozen=True)
 class Item:
-    """A clip to rate: `file` plays for `duration_s` seconds."""
+    """A clip to rate; the media file `file` lasts `duration_s` seconds."""
 
     part: str
     file: str
@@ -43,8 +43,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the server knows: items by name, for each listener the items in order, and whether
-    there are beeps to count among them (not where).
+    """The data of the server: items by name, and the order of items for each listener.
+
+    `beeps` says whether there are attention checks with beeps to count, but not which items.
     """
 
     set_id: str
@@ -55,9 +56,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What an item is. `system` is a system's name, `truth`, `anchor`, or "" for a check.
+    """The meaning of an item. `system` is a system's name, `truth`, `anchor`, or "" for a check.
 
-    `kind` is `test`, `practice` (not counted) or `check`, where `answer` is the right score.
+    `kind` is `test`, `practice` (not counted) or `check`; for a check, `answer` is the right score.
     """
 
     part: str
@@ -69,7 +70,7 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Key:
-    """What unblinds the answers, and what must be said about the systems."""
+    """The key that unblinds the answers, and the facts that reports must give about the systems."""
 
     set_id: str
     seed: int
@@ -88,12 +89,12 @@ def answers_file(folder: Path) -> Path:
 
 
 def minutes(plan: Plan, order: list[str]) -> int:
-    """Return a listener's time: each clip once, and five seconds to decide."""
+    """Return the minutes that a listener needs: each clip once, plus five seconds to decide."""
     return max(1, round(sum(plan.items[name].duration_s + 5 for name in order) / 60))
 
 
 def save(folder: Path, plan: Plan, key: Key) -> None:
-    """Write both files; the key is for its owner's eyes alone (mode 0600)."""
+    """Write both files; only the owner may read the key (mode 0600)."""
     for path, content, mode in (
         (folder / "served" / "plan.json", plan, 0o644),
         (folder / "key.json", key, 0o600),
@@ -104,9 +105,9 @@ def save(folder: Path, plan: Plan, key: Key) -> None:
 
 
 def load_plan(folder: Path, answered: bool = False) -> Plan:
-    """Read the served half of a set; ValueError where it is none or names files outside it.
+    """Read the plan of a set; ValueError if it is invalid or names files outside the set.
 
-    `answered`: it is wanted for its answers alone, and may be of an earlier schema.
+    With `answered` only its answers are needed, and the plan may have an earlier schema.
     """
     path = folder / "served" / "plan.json"
     raw = _read(path, ANSWERED if answered else (SCHEMA,))
@@ -118,24 +119,28 @@ def load_plan(folder: Path, answered: bool = False) -> Plan:
         items = {name: Item(**item) for name, item in raw["items"].items()}
         plan = Plan(raw["set_id"], items, raw["orders"], raw["beeps"])
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: does not fit schema {SCHEMA} ({error}); prepare anew") from None
+        raise ValueError(
+            f"{path}: does not fit schema {SCHEMA} ({error}); prepare the set again"
+        ) from None
     for name, item in items.items():
         if not _ID.match(name) or Path(item.file).name != item.file or item.part not in PARTS:
-            raise ValueError(f"{path}: item {name!r} is {item}; prepare the set anew")
+            raise ValueError(f"{path}: item {name!r} is {item}; prepare the set again")
     if unknown := {name for order in plan.orders for name in order} - set(items):
         raise ValueError(f"{path}: orders name unknown items, such as {sorted(unknown)[0]!r}")
     return plan
 
 
 def load_key(folder: Path) -> Key:
-    """Read what unblinds a set; ValueError where it is not that of the plan beside it."""
+    """Read the key of a set; ValueError if it is invalid."""
     path = folder / "key.json"
     raw = _read(path, ANSWERED)
     raw.pop("schema")
     try:
         key = Key(**{**raw, "items": {k: Meaning(**v) for k, v in raw["items"].items()}})
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: does not fit schema {SCHEMA} ({error}); prepare anew") from None
+        raise ValueError(
+            f"{path}: does not fit schema {SCHEMA} ({error}); prepare the set again"
+        ) from None
     return key
 
 
@@ -144,13 +149,13 @@ def _read(path: Path, schemas: Sequence[int]) -> dict[str, Any]:
         raw = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
-            f"{path}: not found; make a set first: model mos prepare --out DIR …"
+            f"{path}: not found; prepare a set first: model mos prepare --out DIR …"
         ) from None
     except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); prepare the set anew") from None
+        raise ValueError(f"{path}: not JSON ({error}); prepare the set again") from None
     if not isinstance(raw, dict) or raw.get("schema") not in schemas:
         raise ValueError(
-            f"{path}: not of schema {SCHEMA}; prepare the set anew (answers given to an older one "
-            "are counted by model mos report)"
+            f"{path}: schema is not {SCHEMA}; prepare the set again (model mos report still counts "
+            "the answers of an older set)"
         )
     return raw

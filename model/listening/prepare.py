@@ -1,8 +1,8 @@
-"""Make a blinded listening test of what `model generate` wrote and of the true music.
+"""Prepare a blinded listening test from the output of `model generate` and the true music.
 
-All clips of one picture differ in their music alone: the same packets of video, encoded once for
-browsers to play, music of the same length, brought to the same level, coded by the same program,
-under names drawn by chance.
+All clips of one video differ only in their music. They have the same video packets, encoded once in
+a format for browsers. Their music has the same length and level and is encoded by the same program.
+Their names are random.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from model.listening.sounds import (
 
 @dataclass(frozen=True)
 class Sound:
-    """A clip to write: its music, and the picture for it (None: sound alone)."""
+    """A clip to write: its music, and its video (None for audio only)."""
 
     audio: np.ndarray
     picture: Path | None
@@ -63,13 +63,13 @@ class Sound:
 def prepare(
     shards: Location, split: str, folders: dict[str, Path], out: Path, settings: Settings
 ) -> Key:
-    """Write the set `out`, whole or not at all; return its key.
+    """Write the set `out` atomically; return its key.
 
-    `folders` are systems' names and their folders; the true music comes from the split `split` of
-    `shards`. Raises ValueError where the systems have too little in common.
+    `folders` are the systems' folders by name; the true music is from the split `split` of
+    `shards`. Raises ValueError if the systems have too few pieces in common.
     """
     if out.exists():
-        raise ValueError(f"{out}: is there already; give another --out")
+        raise ValueError(f"{out}: exists already; give another --out")
     check_names(folders)
     systems = {name: read_system(name, folder) for name, folder in folders.items()}
     seed = secrets.randbits(63) if settings.seed is None else settings.seed
@@ -81,8 +81,10 @@ def prepare(
     by_name = dict(zip(opaque_names(len(sounds)), sounds, strict=True))
     meanings = {name: sound.meaning for name, sound in by_name.items()}
     orders = make_orders(meanings, [*folders, TRUTH, ANCHOR], clips, settings, seed)
-    if twins := len(orders) - len(set(map(tuple, orders))):
-        notes.append(f"{twins} of {len(orders)} orders repeat another: more clips give more orders")
+    if duplicates := len(orders) - len(set(map(tuple, orders))):
+        notes.append(
+            f"{duplicates} of {len(orders)} orders repeat another: more clips give more orders"
+        )
 
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
@@ -101,7 +103,7 @@ def prepare(
 def part_sounds(
     part: str, clips: list[Clip], spare: Clip, settings: Settings, rng: np.random.Generator
 ) -> list[Sound]:
-    """Return every clip of every system and of the anchors, practice and checks, of one part."""
+    """Return all clips of one part: test clips of systems and anchors, practice and checks."""
 
     def sound(kind: str, clip: Clip, system: str, audio: np.ndarray, answer: int = 0) -> Sound:
         picture = clip.picture if part == "coherence" else None
@@ -124,7 +126,7 @@ def part_sounds(
 
 
 def low_anchor(part: str, clip: Clip, clips: list[Clip], rng: np.random.Generator) -> np.ndarray:
-    """Return the low anchor's music (N,): of coherence another song, of quality modulated noise."""
+    """Return the low anchor (N,): another song for coherence, modulated noise for quality."""
     truth = clip.music[TRUTH]
     if part == "quality":
         return level(modulated_noise(truth, ANCHOR_Q_DB, rng))
@@ -132,7 +134,7 @@ def low_anchor(part: str, clip: Clip, clips: list[Clip], rng: np.random.Generato
     if not others:
         raise ValueError(
             f"coherence: all clips have the song {clip.song!r}; the low anchor needs another one: "
-            "take more --clips, a split with more songs, or --parts quality"
+            "use more --clips, a split with more songs, or --parts quality"
         )
     long = [other for other in others if len(other.music[TRUTH]) >= len(truth)] or others
     other = long[int(rng.integers(len(long)))].music[TRUTH]
@@ -140,7 +142,7 @@ def low_anchor(part: str, clip: Clip, clips: list[Clip], rng: np.random.Generato
 
 
 def opaque_names(count: int) -> list[str]:
-    """Return different names that say nothing, in their own order: so files are written in it."""
+    """Return `count` different random names, in random order, which reveal nothing."""
     names: set[str] = set()
     while len(names) < count:
         names.add(secrets.token_hex(8))
@@ -148,7 +150,7 @@ def opaque_names(count: int) -> list[str]:
 
 
 def write_media(folder: Path, sounds: dict[str, Sound], notes: list[str]) -> dict[str, Item]:
-    """Write the clips in the order of their names, with the same times; return the plan's items."""
+    """Write the clips, sorted by name and with equal file times; return the items of the plan."""
     folder.mkdir(parents=True)
     items = {}
     with tempfile.TemporaryDirectory(prefix="dance2music-") as cut_folder:
@@ -181,7 +183,10 @@ def make_orders(
     settings: Settings,
     seed: int,
 ) -> list[list[str]]:
-    """Return each listener's items: parts in turns, each with practice, test and checks."""
+    """Return each listener's items: for each part practice, then test clips with checks.
+
+    The order of the parts alternates over listeners.
+    """
     blocks = settings.blocks or len(clips)
     trials = {
         part: balanced_orders(
@@ -210,7 +215,7 @@ def make_orders(
 
 
 def summary(key: Key, plan: Plan) -> Iterable[str]:
-    """Yield what to tell of a set: its size, and each listener's time."""
+    """Yield lines about a set: its size, the time for each listener, and notes."""
     kinds = Counter((m.part, m.kind) for m in key.items.values())
     for part in PARTS:
         if kinds[part, TEST]:

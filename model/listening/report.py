@@ -1,4 +1,4 @@
-"""What the listeners said: mean opinion scores with intervals, agreement, and who is left out."""
+"""Results of a listening test: mean opinion scores, intervals, agreement, excluded listeners."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ PAPER = {
     },
     "quality": {TRUTH: 4.8, "low": 3.7, "high": 3.5, "reconstruction": 3.5},
 }  # fmt: skip
-"""The paper's mean opinion scores, on its own clips and listeners; by the names used here."""
+"""The paper's mean opinion scores, on its own clips and listeners, under the names used here."""
 CHECKS_RIGHT = 0.75
 ALIKE = 8
-"""A listener who gave so many clips, all of them, the same score is left out."""
+"""A listener who rated at least this many clips, all with the same score, is excluded."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """One who joined. `reasons` say why the answers are not counted; none where they are."""
+    """A listener who joined. `reasons` say why the answers are not counted; empty if they are."""
 
     number: int
     answered: int
@@ -90,7 +90,7 @@ def report(folder: Path) -> dict[str, Any]:
 
 
 def judge(rater: int, answers: list[Answer], plan: Plan, key: Key) -> Listener:
-    """Return how a listener did, and every reason to leave them out."""
+    """Return the statistics of a listener, with all reasons to exclude them."""
     meanings = [(key.items[a.item], a.score) for a in answers]
     checks = [m.answer == score for m, score in meanings if m.kind == CHECK]
     scores = [score for m, score in meanings if m.kind == TEST]
@@ -108,7 +108,7 @@ def judge(rater: int, answers: list[Answer], plan: Plan, key: Key) -> Listener:
 
 
 def part_report(part: str, answers: list[Answer], key: Key) -> dict[str, Any]:
-    """Return the scores of each system and anchor in one part, best known first, and agreement."""
+    """Return the scores of each system and anchor in one part, and the listeners' agreement."""
     scores: dict[str, dict[tuple[int, str], int]] = defaultdict(dict)
     for answer in answers:
         meaning = key.items[answer.item]
@@ -144,7 +144,7 @@ def by_clip(scores: dict[tuple[int, str], int]) -> dict[str, list[int]]:
 
 
 def mean_score(scores: dict[tuple[int, str], int]) -> dict[str, Any]:
-    """Return the mean of {(listener, clip): score}, its spread and its intervals."""
+    """Return the mean of {(listener, clip): score}, its standard deviation and its intervals."""
     raters, clips = (sorted({place[axis] for place in scores}) for axis in (0, 1))
     matrix = np.full((len(raters), len(clips)), np.nan)
     for (rater, clip), score in scores.items():
@@ -197,7 +197,7 @@ def answer_rows(
 
 
 def table(rows: list[dict[str, Any]]) -> bytes:
-    """Return rows as CSV, with a head; nothing where there are none."""
+    """Return rows as CSV with a header; empty if there are no rows."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
@@ -206,7 +206,7 @@ def table(rows: list[dict[str, Any]]) -> bytes:
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
-    """Yield the report as it is printed."""
+    """Yield the lines of the printed report."""
     people = found["listeners"]
     yield f"listeners  {people['joined']} joined, {people['counted']} counted"
     for listener in people["each"]:
@@ -221,7 +221,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             paper = "–" if row["paper"] is None else f"{row['paper']:.1f}"
             yield f"{row['system']:<20}{mos:>6}{ends:>15}{row['answers']:>9}{paper:>7}"
         if others := content["paper_only"]:
-            yield "the paper's others: " + ", ".join(f"{n} {v}" for n, v in others.items())
+            yield "only in the paper: " + ", ".join(f"{n} {v}" for n, v in others.items())
         alphas = content["agreement"]
         agreement = {k: "–" if v is None else f"{v:.2f}" for k, v in alphas.items()}
         yield (
@@ -235,7 +235,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         if content["anchors_apart"] is False:
             yield f"note: {part}: the low anchor is not below the truth; do not trust this part"
     yield ""
-    yield f"note: intervals: {found['intervals']}; the paper's figures: its own clips and listeners"
+    yield f"note: intervals: {found['intervals']}; the paper's scores: its own clips and listeners"
     yield from (f"note: {note}" for note in found["notes"])
     for name, facts in found["systems"].items():
         yield from (f"note: {name}: {label}" for label in facts["labels"])

@@ -1,7 +1,7 @@
-"""The listening test's small server: one page, five requests, no answer of anyone else's.
+"""The server of the listening test: one page and five requests; listeners see only their own data.
 
-A listener is known by a cookie that holds a secret. The server reads the plan and writes answers;
-the key that says what the clips are lies outside all it serves and is never opened.
+A cookie with a secret identifies a listener. The server reads the plan and writes answers. The key
+with the meaning of the clips is outside the served folder, and the server never opens it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from model.listening.store import NotNow, NotYours, Store
 BODY_BYTES = 1024
 COOKIE_S = 90 * 24 * 3600
 STOP_S = 2
-"""How long Ctrl-C waits for what is on its way: a browser may leave a video half read for ever."""
+"""Seconds that Ctrl-C waits for open responses: a browser may never finish reading a video."""
 CONTENT_TYPES = {".mp4": "video/mp4", ".wav": "audio/wav"}
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -46,7 +46,7 @@ PAGE_POLICY = (
 
 
 class Body(BaseModel):
-    """What a request may carry: exactly these fields, of exactly these types."""
+    """The body of a request: exactly the declared fields, with exactly their types."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -68,7 +68,7 @@ AnyBody = TypeVar("AnyBody", bound=Body)
 
 
 class GuardHeaders:
-    """Add to every answer the headers that keep a browser from doing more than it is asked."""
+    """Adds to every response the headers that restrict what a browser may do with it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -89,9 +89,9 @@ class GuardHeaders:
 
 
 def create_app(folder: Path, clock: Callable[[], float] = time.time) -> FastAPI:
-    """Return the application that serves the set in `folder`; `app.state.store` holds answers.
+    """Return the application that serves the set in `folder`; `app.state.store` has the answers.
 
-    A listener whose test is not done keeps their place when they join again.
+    A listener who joins again before finishing the test continues at the same place.
     """
     plan = load_plan(folder)
     store = Store(answers_file(folder), plan)
@@ -119,7 +119,7 @@ def create_app(folder: Path, clock: Callable[[], float] = time.time) -> FastAPI:
     @app.exception_handler(sqlite3.Error)
     async def not_stored(_: Request, error: sqlite3.Error) -> JSONResponse:
         print(
-            f"{answers_file(folder)}: {error}; see that its disk has room",
+            f"{answers_file(folder)}: {error}; check that its disk has free space",
             file=sys.stderr,
             flush=True,
         )
@@ -146,11 +146,11 @@ def create_app(folder: Path, clock: Callable[[], float] = time.time) -> FastAPI:
         body = await read_body(request, Join)
         expected = store.invitation.encode()
         if not secrets.compare_digest(body.invitation.encode(), expected):
-            raise HTTPException(403, "this address lacks the invitation; ask for the whole link")
+            raise HTTPException(403, "this address lacks the invitation; ask for the complete link")
         held = request.cookies.get(cookie, "")
         token = await run_in_threadpool(store.join, clock(), held)
         if token is None:
-            raise HTTPException(409, "the test is full: every place in it is taken")
+            raise HTTPException(409, "the test is full: all places are taken")
         response = JSONResponse({"joined": True})
         response.set_cookie(
             cookie, token, max_age=COOKIE_S, httponly=True, samesite="strict",
@@ -183,7 +183,7 @@ def create_app(folder: Path, clock: Callable[[], float] = time.time) -> FastAPI:
 
 
 async def read_body(request: Request, form: type[AnyBody]) -> AnyBody:
-    """Return the request's JSON as `form`; 413, 415 or 422 where it is too long or another."""
+    """Return the request's JSON as `form`; HTTP 413, 415 or 422 if it is too long or invalid."""
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         raise HTTPException(415, "expected application/json")
     data = b""
@@ -200,7 +200,7 @@ async def read_body(request: Request, form: type[AnyBody]) -> AnyBody:
 
 
 def outline(plan: Plan, order: list[str]) -> dict[str, Any]:
-    """Return what a listener may know of the whole: how many clips, how long, what of."""
+    """Return an overview of the test for a listener: number of clips, minutes, parts, beeps."""
     items = [plan.items[name] for name in order]
     parts = [part for part in PARTS if any(item.part == part for item in items)]
     found = {"total": len(items), "minutes": minutes(plan, order), "parts": parts}
@@ -208,7 +208,7 @@ def outline(plan: Plan, order: list[str]) -> dict[str, Any]:
 
 
 def describe(plan: Plan, done: int, following: str | None, heard: bool) -> dict[str, Any]:
-    """Return where a listener stands, and the next clip, or None at the end."""
+    """Return a listener's progress and the next clip, or None at the end."""
     if following is None:
         return {"done": done, "item": None}
     item = plan.items[following]
@@ -224,17 +224,17 @@ def describe(plan: Plan, done: int, following: str | None, heard: bool) -> dict[
 
 
 def addresses(host: str) -> list[str]:
-    """Return what others call an address that was bound: of a wildcard, all this machine has."""
+    """Return the addresses for other machines; for a wildcard, all addresses of this machine."""
     if host not in ("0.0.0.0", "::"):
         return [host]
     family, outside = (
         (socket.AF_INET6, "2001:db8::1") if ":" in host else (socket.AF_INET, "192.0.2.1")
     )
     found = []
-    # A datagram socket that is connected has sent nothing, but knows the way it would take.
-    with socket.socket(family, socket.SOCK_DGRAM) as way, contextlib.suppress(OSError):
-        way.connect((outside, 9))
-        found.append(way.getsockname()[0])
+    # Connecting a datagram socket sends nothing, but selects the local address of the route.
+    with socket.socket(family, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect((outside, 9))
+        found.append(probe.getsockname()[0])
     with contextlib.suppress(OSError):
         found += [row[4][0] for row in socket.getaddrinfo(socket.gethostname(), None, family)]
     known = [a for a in dict.fromkeys(found) if not a.startswith(("127.", "::1", "fe80:"))]
@@ -242,7 +242,7 @@ def addresses(host: str) -> list[str]:
 
 
 def serve(folder: Path, host: str, port: int) -> None:
-    """Serve the set until interrupted; print the addresses that listeners are given."""
+    """Serve the set until interrupted; print the links for listeners."""
     app = create_app(folder)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -255,7 +255,7 @@ def serve(folder: Path, host: str, port: int) -> None:
             shown = f"[{address}]" if ":" in address else address
             link = f"http://{shown}:{number}/?invitation={app.state.store.invitation}"
             print(f"{'or' if count else 'give listeners this link:'} {link}")
-        found = f"answers: {answers_file(folder)}; stop with Ctrl-C, go on with the same command"
+        found = f"answers: {answers_file(folder)}; stop with Ctrl-C, continue with the same command"
         print(found, flush=True)
         options = uvicorn.Config(
             app, access_log=False, log_level="warning", server_header=False,

@@ -1,4 +1,4 @@
-"""Sounds of the listening test: equal levels, the low anchor of quality, beeps to count."""
+"""Audio of the listening test: equal levels, the low anchor for quality, beeps to count."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import numpy as np
 from model.contract.segment import SAMPLE_RATE_HZ
 
 LEVEL_DB = -26.0
-"""RMS against full scale, the level at which ITU-T P.800 tests present speech."""
+"""RMS relative to full scale: the level of speech in ITU-T P.800 tests."""
 ANCHOR_Q_DB = 0.0
-"""Signal to modulated noise of the low anchor."""
+"""Ratio of signal to modulated noise in the low anchor."""
 SILENT_RMS = 1e-4
 BEEP_HZ = 880.0
 
@@ -19,7 +19,7 @@ def rms(audio: np.ndarray) -> float:
 
 
 def level(audio: np.ndarray) -> np.ndarray:
-    """Return audio (N,) at `LEVEL_DB`, or as near as its peaks allow; silence as it is."""
+    """Return audio (N,) at `LEVEL_DB`, or lower if its peaks require it; silence unchanged."""
     loud = rms(audio)
     if loud < SILENT_RMS:
         return audio
@@ -28,15 +28,15 @@ def level(audio: np.ndarray) -> np.ndarray:
 
 
 def modulated_noise(audio: np.ndarray, q_db: float, rng: np.random.Generator) -> np.ndarray:
-    """Return audio (N,) with noise that follows it: x (1 + 10^(-Q/20) n), n of unit variance.
+    """Return audio (N,) with signal-dependent noise: x (1 + 10^(-Q/20) n), n with unit variance.
 
-    The modulated noise reference unit of ITU-T P.810, without its band limits.
+    This is the modulated noise reference unit of ITU-T P.810, without its band limits.
     """
     return audio * (1 + 10 ** (-q_db / 20) * rng.standard_normal(len(audio)))
 
 
 def beeps(count: int, samples: int) -> np.ndarray:
-    """Return silence (N,) with `count` tones, at most 0.7 s apart, the first at the start."""
+    """Return `count` beeps in silence (N,), at most 0.7 s apart, the first one at the start."""
     time_s = np.arange(samples) / SAMPLE_RATE_HZ
     apart_s = min(0.7, time_s[-1] / 5.5)
     phase_s = time_s % apart_s

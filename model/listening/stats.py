@@ -1,4 +1,4 @@
-"""Numbers about scores: intervals over listeners and clips, and Krippendorff's alpha."""
+"""Statistics of scores: intervals over listeners and clips, and Krippendorff's alpha."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FEW = 5
 def interval(
     scores: np.ndarray, raters: bool = True, clips: bool = True, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Return the 95 % interval of the mean of scores (R, V), NaN where there is none.
+    """Return the 95 % interval of the mean of scores (R, V), which are NaN where missing.
 
-    Bootstrap that draws listeners (rows), clips (columns), or both, each anew with replacement;
-    both at once (Owen's pigeonhole bootstrap, 2007) says what other listeners and other clips might
-    have given. Of fewer than `FEW` listeners or clips it tends to be too narrow. None where there
-    are fewer than two to draw from.
+    The bootstrap resamples listeners (rows), clips (columns), or both independently, with
+    replacement. Resampling both (Owen's pigeonhole bootstrap, 2007) estimates the variation for
+    other listeners and other clips. With fewer than `FEW` listeners or clips the interval tends to
+    be too narrow. The result is None if there are fewer than two of what is resampled.
     """
     given = ~np.isnan(scores)
     scores, given = (a[given.any(1)][:, given.any(0)] for a in (scores, given))
@@ -42,11 +42,11 @@ def interval(
 
 
 def alpha(units: Sequence[Sequence[int]], metric: str = "ordinal") -> float | None:
-    """Return Krippendorff's alpha of scores 1..5, one sequence per unit (a clip): 1 is agreement.
+    """Return Krippendorff's alpha of scores 1..5, one sequence per unit (clip); 1: full agreement.
 
-    `metric` is `ordinal` or `interval`. Units with one score count for nothing; None where there is
-    no pair to compare, or all scores are the same. Krippendorff, Computing Krippendorff's
-    Alpha-Reliability, 2011.
+    `metric` is `ordinal` or `interval`. Units with one score are ignored. The result is None if
+    there is no pair to compare, or if all scores are equal. Source: Krippendorff, Computing
+    Krippendorff's Alpha-Reliability, 2011.
     """
     pairs = np.zeros((SCORES, SCORES))
     for unit in units:

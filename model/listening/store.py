@@ -1,7 +1,8 @@
-"""The answers, in SQLite: what is acknowledged is on the disk, and each listener sees their own.
+"""The answers, in SQLite: acknowledged answers are on disk, and listeners see only their own.
 
-Write-ahead log with synchronous=FULL: a transaction that returned survives a killed process and a
-power cut. The rules of who may rate what, and when, are checked in the transaction that writes.
+Uses a write-ahead log with synchronous=FULL, so a finished transaction survives a killed process
+and a power failure. The rules about who may rate which item, and when, are checked in the same
+transaction that writes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from model.listening.plan import Plan
 CLOCK_SLACK_S = 0.1
 BUSY_S = 30.0
 IDLE_S = 3600.0
-"""After so long a place without an answer is given to another, where all are taken."""
+"""Seconds after which a place without answers may go to another listener, if all are taken."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS raters (
@@ -41,16 +42,16 @@ CREATE TABLE IF NOT EXISTS answers (
 
 
 class NotYours(Exception):
-    """The item is none of this listener's, or is not there at all: the two look the same."""
+    """The item belongs to another listener or does not exist; the response is the same for both."""
 
 
 class NotNow(Exception):
-    """The item is another than the listener's next, unheard, or rated already."""
+    """The item is not the listener's next one, was not played, or is already rated."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One score, as the report reads it; `heard_at` and `answered_at` in seconds since 1970."""
+    """One score, for the report; `heard_at` and `answered_at` are in seconds since 1970."""
 
     rater: int
     item: str
@@ -60,9 +61,9 @@ class Answer:
 
 
 class Store:
-    """The answers of one set. Safe to call from several threads, and beside other processes.
+    """The answers of one set. Safe for use by several threads and processes.
 
-    Raises ValueError where the file holds something else or cannot be written.
+    Raises ValueError if the file has other content or cannot be written.
     """
 
     def __init__(self, path: Path, plan: Plan) -> None:
@@ -77,20 +78,20 @@ class Store:
         except sqlite3.Error as error:
             self._db.close()
             raise ValueError(
-                f"{path}: {error}; where it is no file of answers, move it away; else end what "
-                "else has it open, see that its disk has room, or copy the set to a disk of this "
-                "machine: some network disks have no locks, which SQLite needs"
+                f"{path}: {error}; if it is not a file of answers, move it away; else end other "
+                "programs that use it, check that its disk has free space, or copy the set to a "
+                "local disk: SQLite needs file locks, which some network disks lack"
             ) from None
         if facts["set_id"] != plan.set_id:
             self._db.close()
-            raise ValueError(f"{path}: holds answers to another set; move it away")
+            raise ValueError(f"{path}: holds answers to another set; move the file away")
         self.invitation: str = facts["invitation"]
 
     def _open(self) -> dict[str, str]:
-        """Make the tables where there are none, and return the facts."""
+        """Create the tables if they are missing, and return the facts."""
         deadline = time.monotonic() + BUSY_S
         while True:
-            try:  # of two processes that turn a new file into WAL, one is refused without a wait
+            try:  # if two processes switch a new file to WAL, one fails at once
                 self._db.execute("PRAGMA journal_mode=WAL")
                 break
             except sqlite3.OperationalError as error:
@@ -110,11 +111,11 @@ class Store:
         self._db.close()
 
     def join(self, now: float, held: str = "") -> str | None:
-        """Admit a listener to the next order; return their secret token, or None where full.
+        """Assign the next order to a new listener; return a secret token, or None if all are taken.
 
-        The token `held` of a test that is not done is returned as it is. Where all orders are
-        taken, the one whose listener has been without an answer longest is given again, `IDLE_S`
-        after they were last there.
+        If `held` is the token of an unfinished test, it is returned unchanged. If all orders are
+        taken, one without answers whose listener was last active more than `IDLE_S` ago is assigned
+        again: that of the listener who joined first.
         """
         token = secrets.token_urlsafe(24)
         with self._transaction() as db:
@@ -142,19 +143,20 @@ class Store:
         return token
 
     def rater(self, token: str) -> int | None:
-        """Return whose token this is, or None."""
+        """Return the listener of a token, or None."""
         with self._lock:
             return self._rater(self._db, token)
 
     def standing(self, rater: int) -> tuple[int, str | None, bool]:
-        """Return how many answers a listener gave, the next item or None, and if it was heard."""
+        """Return a listener's number of answers, the next item or None, and if it was played."""
         with self._lock:
             return self._standing(self._db, rater)
 
     def send(self, rater: int, item: str, now: float) -> None:
-        """Note that the clip goes out to its listener; NotYours or NotNow where it must not.
+        """Record that a clip is sent to its listener; NotYours or NotNow if that is not allowed.
 
-        The first time counts, unless it lies ahead: then the clock was set back since.
+        The time of the first sending is kept, unless it is in the future because the clock was set
+        back since then.
         """
         with self._transaction() as db:
             self._must_be_next(db, rater, item)
@@ -165,7 +167,7 @@ class Store:
             )
 
     def hear(self, rater: int, item: str, now: float) -> None:
-        """Note that the clip was played; NotNow where it cannot have been, since it was sent."""
+        """Record that a clip was played; NotNow if the time since it was sent is too short."""
         with self._transaction() as db:
             self._must_be_next(db, rater, item)
             query = "SELECT sent_at FROM plays WHERE rater = ? AND item = ?"
@@ -178,12 +180,12 @@ class Store:
             )
 
     def answer(self, rater: int, item: str, score: int, now: float) -> None:
-        """Store a score; when this returns it is on the disk. The same score again changes nothing.
+        """Store a score, which is on disk when this returns. Repeating the same score is allowed.
 
-        Raises NotYours, NotNow, or ValueError for a score that is no whole number from 1 to 5.
+        Raises NotYours, NotNow, or ValueError for a score that is not an integer from 1 to 5.
         """
         if type(score) is not int or not 1 <= score <= 5:
-            raise ValueError(f"score {score!r}; expected a whole number from 1 to 5")
+            raise ValueError(f"score {score!r}; expected an integer from 1 to 5")
         with self._transaction() as db:
             query = "SELECT score FROM answers WHERE rater = ? AND item = ?"
             if (given := db.execute(query, (rater, item)).fetchone()) is not None:
@@ -200,7 +202,7 @@ class Store:
         return None if row is None else row[0]
 
     def _must_be_next(self, db: sqlite3.Connection, rater: int, item: str) -> bool:
-        """Return whether the listener's next item, which this must be, was heard."""
+        """Return whether an item was played; NotYours or NotNow if it is not the next one."""
         _, following, heard = self._standing(db, rater)
         if item not in self.plan.orders[rater]:
             raise NotYours("no such clip")
@@ -220,7 +222,7 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit where the block ends well, else leave everything as it was."""
+        """Commit if the block ends without error, else roll back."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -232,13 +234,13 @@ class Store:
 
 
 def read_answers(path: Path, set_id: str) -> tuple[int, list[Answer]]:
-    """Return how many listeners joined, and all answers by listener and time.
+    """Return the number of listeners who joined, and all answers, sorted by listener and time.
 
-    Raises FileNotFoundError where nobody was asked yet, ValueError for another set's answers.
+    Raises FileNotFoundError if the test was not served yet, ValueError for another set's answers.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: not found; nobody was asked yet: model mos serve --set {path.parent}"
+            f"{path}: not found; serve the test first: model mos serve --set {path.parent}"
         )
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
@@ -250,8 +252,8 @@ def read_answers(path: Path, set_id: str) -> tuple[int, list[Answer]]:
             ).fetchall()
     except (sqlite3.Error, TypeError) as error:
         raise ValueError(
-            f"{path}: no answers of a listening test can be read ({error}); give --set the "
-            "folder that was served, whole and with its answers.db"
+            f"{path}: cannot read answers of a listening test ({error}); give --set the complete "
+            "folder that was served, with its answers.db"
         ) from None
     if found != set_id:
         raise ValueError(f"{path}: holds answers to another set")

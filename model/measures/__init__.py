@@ -1,1 +1,1 @@
-"""Measures of music, each a function of arrays: rhythm, pitch, distance, genre."""
+"""Measures of music, each a function of arrays: rhythm, distance, genre, codes."""

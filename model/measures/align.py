@@ -1,4 +1,4 @@
-"""Does the music fall where the dance does? The beat align score of AIST++.
+"""The beat alignment score of AIST++: how well the beats of music and dance coincide.
 
 Source: Li et al., AI Choreographer: Music Conditioned 3D Dance Generation with AIST++, ICCV 2021,
 section 5.2, and its code (google-research/mint, tools/calculate_beat_scores.py).
@@ -16,16 +16,17 @@ SIGMA_S = 3 / 60
 """The paper's σ: three frames at 60 fps."""
 
 REACH_S = 10 / 60
-"""A kinematic beat is the slowest moment within ten frames at 60 fps, to either side."""
+"""A kinematic beat is the slowest moment within ten frames at 60 fps on either side."""
 
 
 def kinematic_beats_s(joints: np.ndarray, fps: float, seen: np.ndarray | None = None) -> np.ndarray:
-    """Return the times (K,) in seconds at which the dancer slows down and picks up again.
+    """Return the times (K,), in seconds, at which the dancer is slowest: the kinematic beats.
 
-    The local minima, strict ones, of the sum over joints (T, J, C) of how far each went since the
-    frame before. Joints not `seen` (T, J) in both frames are left out and the sum is scaled up to
-    all J; a frame with none has the speed of the one before. At 60 fps this is the published code.
-    A dancer who stands quite still has no strict minimum, hence no beat.
+    They are the strict local minima of the speed: the distance that each joint of `joints`
+    (T, J, C) moved since the previous frame, summed over joints. Joints that are not `seen` (T, J)
+    in both frames are left out, and the sum is scaled up to all J. A frame without any such joint
+    gets the speed of the previous frame. At 60 fps this equals the published code. A dancer who
+    does not move has no strict minimum, hence no beat.
     """
     from scipy.signal import argrelmin
 
@@ -45,12 +46,13 @@ def kinematic_beats_s(joints: np.ndarray, fps: float, seen: np.ndarray | None = 
 
 
 def beat_align(from_s: np.ndarray, to_s: np.ndarray, sigma_s: float = SIGMA_S) -> float:
-    """Return the mean over times `from_s` (K,) of exp(-d² / 2σ²), d to the nearest of `to_s` (M,).
+    """Return the mean of exp(-d² / 2σ²) over `from_s` (K,); d: distance to the nearest `to_s` (M,).
 
-    The paper's score takes kinematic beats for `from_s` and the music's for `to_s`: 1 where each
-    rests on a beat. It is not punished by beats that nobody dances to, so a fast pulse scores well;
-    with the two exchanged it is not punished by rests without a beat. No `to_s`: 0. No `from_s`:
-    NaN (the published code gives 0), for there is nothing to align.
+    The paper's score has kinematic beats as `from_s` and music beats as `to_s`. It is 1 if every
+    kinematic beat coincides with a music beat. Music beats without a kinematic beat are not
+    penalised, so music with a fast pulse scores well. With the two exchanged, kinematic beats
+    without a music beat are not penalised. The score is 0 if `to_s` is empty. If `from_s` is empty,
+    it is NaN, because there is nothing to align (the published code gives 0).
     """
     from_s, to_s = np.asarray(from_s, float), np.asarray(to_s, float)
     if not len(from_s):
@@ -62,7 +64,7 @@ def beat_align(from_s: np.ndarray, to_s: np.ndarray, sigma_s: float = SIGMA_S) -
 
 
 def align_scores(motion: np.ndarray, fps: float, music_beats_s: np.ndarray) -> dict[str, float]:
-    """Return align (the paper's) and align_back (from music to dance) of a stored motion (T, D)."""
+    """Return align (the paper's score) and align_back (music to dance) of a motion (T, D)."""
     joints, seen = joints_of(motion)
     dance_s = kinematic_beats_s(joints, fps, None if seen.all() else seen)
     back = beat_align(music_beats_s, dance_s) if len(dance_s) and len(music_beats_s) else 0.0

@@ -1,7 +1,7 @@
-"""What a measure is, and those that evaluations print, by name.
+"""The interface of a measure, and the table of built-in measures.
 
-Another package adds one of its own by an entry point of `dance2music.measures` that names a
-`Measure` with a `score`; `model evaluate --measure NAME` prints it beside the others.
+Another package adds a measure by an entry point of `dance2music.measures` that names a `Measure`
+with a `score`; `model evaluate --measure NAME` prints it beside the others.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure of music for dances.
+    """A measure of generated music.
 
     Args:
-        title: the head of its column.
-        of: `clip` or `segment`, whose scores are averaged, or `set`, computed of all segments.
-        percent: whether the value, a share, is shown in percent.
-        digits: shown behind the point.
-        lower_is_better: whether less is better.
-        score: the value for generated and true music, both float32 (N,) at 22 050 Hz; NaN where it
-            is not defined. None for the project's own, which share intermediate results.
+        title: the head of its column in tables.
+        of: `clip` or `segment`, if scores of these are averaged; `set`, if it is computed from all
+            segments together.
+        percent: whether the value, a fraction, is shown in percent.
+        digits: number of digits shown after the decimal point.
+        lower_is_better: whether lower values are better.
+        score: computes the value from generated and true music, both float32 (N,) at 22 050 Hz;
+            returns NaN if it is undefined. None for built-in measures, which share intermediate
+            results.
     """
 
     title: str
@@ -36,7 +38,7 @@ class Measure:
     score: Callable[[np.ndarray, np.ndarray], float] | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Return what evaluation.json records of it, to print it again."""
+        """Return the facts that evaluation.json needs to print the measure later."""
         names = ("title", "of", "percent", "digits", "lower_is_better")
         return {name: getattr(self, name) for name in names}
 
@@ -63,26 +65,27 @@ MEASURED: dict[str, Measure] = {
     "feature_kl": Measure("feature KL", "set", lower_is_better=True),
     "perplexity": Measure("perplexity", "set", digits=0),
 }
-"""The project's own, in the order of their columns. Sources stand where they are computed."""
+"""The built-in measures, in the order of their columns. The functions that compute them name their
+sources."""
 
 
 def named(of: str) -> tuple[str, ...]:
-    """Return the names of the project's own measures of clips, of segments or of sets."""
+    """Return the names of the built-in measures of clips, of segments or of sets."""
     return tuple(name for name, measure in MEASURED.items() if measure.of == of)
 
 
 def recorded(evaluation: Mapping[str, Any]) -> dict[str, Measure]:
-    """Return the measures of an evaluation.json: the project's own and those it had besides."""
+    """Return the measures of an evaluation.json: the built-in ones and those of plugins."""
     added = evaluation.get("measures", {})
     return MEASURED | {name: Measure(**facts) for name, facts in added.items()}
 
 
 def check_measure(name: str, measure: Any) -> Measure:
-    """Return a plugin's measure; ValueError, naming it, where it is none that can be computed."""
+    """Return a plugin's measure; ValueError, with its name, if it is invalid."""
     if not isinstance(measure, Measure) or measure.score is None:
         raise ValueError(f"measure {name!r}: expected a Measure with a score, got {measure!r:.200}")
     if measure.of not in ("clip", "segment"):
         raise ValueError(f"measure {name!r} is of {measure.of!r}; expected clip or segment")
     if name in MEASURED:
-        raise ValueError(f"measure {name!r}: the project has one of that name; choose another")
+        raise ValueError(f"measure {name!r}: a built-in measure has that name; choose another")
     return measure

@@ -1,10 +1,10 @@
-"""Rhythm: the paper's beats cover and hit, and an F-measure of onsets that tells good from bad.
+"""Rhythm: the paper's beats cover and beats hit scores, and a more precise onset F-measure.
 
-Cover and hit are for comparison with published figures: they look at whole seconds, and a metronome
-of 120 BPM has full marks. The verdict comes from `onset_f`, within 50 ms. All three use the paper's
-onsets: on synthetic songs these leave a wider gap between a codec's reconstruction and another
-song (onset F 0.74 and 0.23) than librosa's default settings do (0.85 and 0.46), which find every
-hi-hat.
+Cover and hit are for comparison with published results. They compare complete seconds, so a
+metronome at 120 BPM gets perfect scores. Use `onset_f`, with its tolerance of 50 ms, to compare
+systems. All three use the paper's onsets. On synthetic songs these separate a codec's
+reconstruction from another song (onset F 0.74 and 0.23) better than librosa's default settings do
+(0.85 and 0.46), which find every hi-hat.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from model.contract.segment import SAMPLE_RATE_HZ
 
 SCORES = ("cover", "hit", "onset_f")
 UNDEFINED = "without_onsets"
-"""In `mean_scores`: how many clips have no onset in their true music, and so no score."""
+"""In `mean_scores`: the number of clips whose true music has no onset, and which have no score."""
 
 ONSET_WINDOW_S = 0.05
-"""How far apart two onsets may be and still be the same; mir_eval's default."""
+"""The largest distance at which two onsets match; mir_eval's default."""
 
 
 def onsets_s(audio: np.ndarray) -> np.ndarray:
-    """Return the onset times (K,) of audio (N,) at 22 050 Hz, as the authors' tool picks them.
+    """Return the onset times (K,) of audio (N,) at 22 050 Hz, as found by the authors' tool.
 
-    Peaks of librosa's onset strength, scaled to the clip's own range, that exceed the mean of their
-    frame and the one before by 0.2: the strong onsets, mostly beats. An attack whose rise is split
-    evenly between two frames is missed; digital silence has no onset, but quiet noise does.
-    Source: github.com/L-YeZhu/Beats_Scores.
+    Onsets are peaks of librosa's onset strength, scaled to the clip's own range, that exceed the
+    mean of their frame and the previous one by 0.2. These are the strong onsets, mostly beats. An
+    attack whose rise is split evenly between two frames is missed. Digital silence has no onset,
+    but quiet noise has. Source: github.com/L-YeZhu/Beats_Scores.
     """
     import librosa
 
@@ -49,17 +49,17 @@ def onsets_s(audio: np.ndarray) -> np.ndarray:
 def beats_scores(generated: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Return cover, hit and onset_f of generated music (N,) against the true music (M,).
 
-    With g and t the seconds that hold an onset: cover = |g| / |t|, which can exceed 1, and
-    hit = |g and t| / |t|, both as in the authors' tool, which divides by zero where the truth has
-    no onset: here all three are NaN there. Generated silence scores 0. Raises ValueError for clips
-    that do not last the same number of begun seconds; N and M may differ within the last one.
+    Let g and t be the sets of seconds that have an onset. Then cover = |g| / |t|, which can exceed
+    1, and hit = |g and t| / |t|, both as in the authors' tool. If the true music has no onset, that
+    tool divides by zero; here all three scores are NaN. Generated silence scores 0. N and M may
+    differ within the last second: raises ValueError if the lengths, rounded up to seconds, differ.
     """
     lengths = [len(generated), len(truth)]
     seconds = [math.ceil(n / SAMPLE_RATE_HZ) for n in lengths]
     if seconds[0] != seconds[1] or not seconds[0]:
         raise ValueError(
             f"generated music of {lengths[0]} samples, true music of {lengths[1]}: expected the "
-            f"same number of begun seconds, got {seconds[0]} and {seconds[1]}; cut the longer one"
+            f"same length in seconds, rounded up, got {seconds[0]} and {seconds[1]}; cut the longer"
         )
     return onset_scores(onsets_s(generated), onsets_s(truth), seconds[0])
 
@@ -77,9 +77,9 @@ def onset_scores(generated_s: np.ndarray, truth_s: np.ndarray, seconds: int) -> 
 
 
 def with_onsets(times_s: np.ndarray, seconds: int) -> np.ndarray:
-    """Return, for each of the `seconds`, whether an onset falls in it: (seconds,) bool."""
+    """Return for each second whether it has an onset: (seconds,) bool."""
     flags = np.zeros(seconds, bool)
-    # The last frame of a clip may lie exactly at its end.
+    # The last frame of a clip may be exactly at its end.
     flags[np.minimum(np.asarray(times_s, float).astype(int), seconds - 1)] = True
     return flags
 
@@ -87,7 +87,7 @@ def with_onsets(times_s: np.ndarray, seconds: int) -> np.ndarray:
 def onset_f(
     generated_s: np.ndarray, truth_s: np.ndarray, window_s: float = ONSET_WINDOW_S
 ) -> float:
-    """Return mir_eval's F-measure: onsets matched one to one, at most `window_s` apart."""
+    """Return mir_eval's F-measure of onsets, matched one to one, at most `window_s` apart."""
     import mir_eval
 
     if not len(generated_s) or not len(truth_s):
@@ -96,10 +96,10 @@ def onset_f(
 
 
 def mean_scores(clips: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each score over clips, and how many clips had none to give.
+    """Return the mean of each score over clips, and the number of clips without scores.
 
-    Clips whose truth has no onset are left out of the means and counted as `without_onsets`; the
-    means are NaN where no clip is left.
+    Clips whose true music has no onset are left out of the means and counted as `without_onsets`.
+    The means are NaN if no clip is left.
     """
     rows = np.array([[clip[name] for name in SCORES] for clip in clips]).reshape(-1, len(SCORES))
     defined = ~np.isnan(rows).any(1)

@@ -1,11 +1,11 @@
-"""Is one model better than another on unseen songs? Paired differences, with songs as the unit.
+"""Is one model better than another on unseen songs? Bootstrap intervals and tests over songs.
 
-Segments of one song share tempo, pattern and timbre: they are no independent trials, so songs are
-drawn anew, each with all its segments. Test sets have few songs (AIST++: ten), of which a plain
-percentile interval holds the truth too seldom: 90 % where 95 % is said. So percentiles further out
-are taken, as many as Student's t is wider than the normal distribution (the expanded percentile
-interval of Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician
-2015, section 5.3).
+Segments of one song share tempo, pattern and timbre, so they are not independent. Therefore the
+bootstrap resamples songs, each with all its segments. Test sets have few songs (AIST++: ten). For
+so few, a plain percentile interval covers the true value too rarely: in 90 % of cases where 95 % is
+claimed. Therefore wider percentiles are used; the widening is that of Student's t compared with the
+normal distribution (the expanded percentile interval of Hesterberg, What Teachers Should Know About
+the Bootstrap, The American Statistician 2015, section 5.3).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SHARE, DRAWS, SET_DRAWS = 0.95, 10_000, 200
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % interval, from a bootstrap over `groups` groups."""
+    """A value with its 95 % interval, from a bootstrap over `groups` groups."""
 
     value: float
     low: float
@@ -29,13 +29,13 @@ class Interval:
     groups: int
 
     def apart(self, other: Interval) -> bool:
-        """Return whether the two intervals have nothing in common."""
+        """Return whether the two intervals do not overlap."""
         return self.low > other.high or other.low > self.high
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of a - b with its interval, and in how many groups a is higher, or the same."""
+    """Mean of a - b with its interval, and the number of groups in which a is higher, or equal."""
 
     mean: float
     low: float
@@ -52,10 +52,10 @@ def paired_difference(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Difference:
-    """Return mean(a - b) over pairs (P,), and the interval of a bootstrap over groups.
+    """Return mean(a - b) over pairs (P,), with the interval of a bootstrap over groups.
 
-    Each draw takes as many groups as there are, with replacement, each with all its pairs. Pairs
-    with a NaN on either side are left out. Raises ValueError where fewer than two groups are left.
+    From G groups, each draw takes G groups with replacement, each with all its pairs. Pairs with a
+    NaN on either side are left out. Raises ValueError if fewer than two groups are left.
     """
     difference = np.asarray(a, float) - np.asarray(b, float)
     if len(difference) != len(groups):
@@ -82,18 +82,18 @@ def paired_difference(
 
 
 def pair_with_other_group(groups: Sequence[str], seed: int = 0) -> np.ndarray:
-    """Return a random permutation (P,) that gives each item one of another group.
+    """Return a random permutation (P,) that pairs each item with an item of another group.
 
-    Raises ValueError where one group holds more than half of the items: then there is none.
+    Raises ValueError if one group has more than half of the items: then no such permutation exists.
     """
     names, index, counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     if counts.max() * 2 > len(index):
         raise ValueError(
-            f"{names[counts.argmax()]} holds {counts.max()} of {len(index)} items: more than half "
-            "cannot all be paired with others"
+            f"group {names[counts.argmax()]} has {counts.max()} of {len(index)} items: more than "
+            "half of the items cannot be paired with items of other groups"
         )
     rng = np.random.default_rng(seed)
-    # In an order in which each group lies together, a shift by the largest group always leaves it.
+    # In an order sorted by group, a shift by the size of the largest group always leaves the group.
     labels = rng.permutation(len(names))[index]
     order = np.lexsort((rng.random(len(index)), labels))
     partner = np.empty(len(index), int)
@@ -104,9 +104,9 @@ def pair_with_other_group(groups: Sequence[str], seed: int = 0) -> np.ndarray:
 def mean_interval(
     values: np.ndarray, groups: Sequence[str], draws: int = DRAWS, seed: int = 0
 ) -> Interval:
-    """Return the mean of a score over clips (P,) with its interval; NaN are left out.
+    """Return the mean of a score over clips (P,) with its interval; NaN values are left out.
 
-    Raises ValueError where fewer than two groups are left.
+    Raises ValueError if fewer than two groups are left.
     """
     found = paired_difference(values, np.zeros(len(values)), groups, draws, seed)
     return Interval(found.mean, found.low, found.high, found.groups)
@@ -119,12 +119,13 @@ def interval(
     seed: int = 0,
     at_least: float = -math.inf,
 ) -> Interval:
-    """Return a figure of a set of clips with its interval: a deviation, a distance, an entropy.
+    """Return a statistic of a set of clips (a deviation, distance or entropy) with its interval.
 
-    `statistic` gives the figure of the clips whose indices (P',) it is handed: all of them once,
-    then as drawn, some of them several times. A drawn set has fewer different clips, of which a
-    distance (Fréchet) is larger and an entropy smaller: the draws are moved until their median is
-    the figure, and the interval ends at what the figure is `at_least`.
+    `statistic` computes the value from clips given by their indices (P',). It is called first with
+    all clips, then with each bootstrap draw, which contains some clips several times. A draw has
+    fewer different clips, which makes a distance (Fréchet) larger and an entropy smaller. To
+    correct this bias, the draws are shifted so that their median equals the value. The interval's
+    lower end is limited to `at_least`, the smallest possible value.
     """
     value, drawn, count = _drawn(statistic, groups, draws, seed)
     low, high = _ends(drawn, count)
@@ -139,13 +140,14 @@ def set_difference(
     draws: int = SET_DRAWS,
     seed: int = 0,
 ) -> tuple[Interval, float]:
-    """Return how far a figure of one set (P, …) is above that of another, and the p of "no".
+    """Return the difference of a statistic between two sets (P, …), and its p-value.
 
-    `statistic` is handed what it is computed of (P', …), and the indices (P',) of the clips. The
-    interval is of a bootstrap over groups, moved as that of `interval`; all are NaN where the
-    figure of either is. p is two-sided: were neither run better, a group's clips could as well be
-    exchanged between the two. It counts the exchanges, `draws` random ones and none, which leave a
-    difference at least as large.
+    `statistic` gets the data (P', …) of the clips, and their indices (P',). The difference is
+    `a` minus `b`; its interval is from a bootstrap over groups, shifted as in `interval`. All
+    results are NaN if the statistic of either set is NaN. The p-value is that of a two-sided
+    permutation test over groups: if neither run is better, exchanging a group's clips between the
+    two makes no difference. p is the fraction of exchanges (`draws` random ones, and the identity)
+    whose difference is at least as large as the observed one.
     """
     everything, (names, index) = np.arange(len(groups)), np.unique(groups, return_inverse=True)
 
@@ -170,7 +172,7 @@ def set_difference(
 def _drawn(
     statistic: Callable[[np.ndarray], float], groups: Sequence[str], draws: int, seed: int
 ) -> tuple[float, np.ndarray, int]:
-    """Return the figure, that of drawn sets (draws,) around it, and the number of groups."""
+    """Return the value, the shifted values of the draws (draws,), and the number of groups."""
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) < 2:
         raise ValueError(f"{len(names)} groups: an interval needs at least two")
@@ -187,7 +189,7 @@ def _drawn(
 
 
 def _ends(drawn: np.ndarray, groups: int) -> tuple[float, float]:
-    """Return the ends of the expanded percentile interval of a bootstrap over some groups."""
+    """Return both ends of the expanded percentile interval of a bootstrap over `groups` groups."""
     from scipy.stats import norm, t
 
     if np.isnan(drawn).all():
@@ -200,11 +202,12 @@ def _ends(drawn: np.ndarray, groups: int) -> tuple[float, float]:
 def sign_flip_p(
     a: np.ndarray, b: np.ndarray, groups: Sequence[str], draws: int = DRAWS, seed: int = 0
 ) -> float:
-    """Return the two-sided p of "neither run is better", paired over clips (P,) of both runs.
+    """Return the p-value of a two-sided sign-flip test over groups, for paired clips (P,).
 
-    Were it so, a song's summed difference could as well have the other sign. Counts the signings of
-    all groups' sums whose total is at least as far from 0 as the one found: every signing for up to
-    13 groups, else `draws` random ones (and the one found). Pairs with a NaN are left out.
+    The null hypothesis is that neither run is better; then each group's summed difference may have
+    either sign. p is the fraction of sign assignments whose total is at least as far from 0 as the
+    observed total. Up to 13 groups all assignments are tested, else `draws` random ones and the
+    observed one. Pairs with a NaN are left out.
     """
     difference = np.asarray(a, float) - np.asarray(b, float)
     if len(difference) != len(groups):
@@ -219,5 +222,5 @@ def sign_flip_p(
         bits = np.random.default_rng(seed).integers(2, size=(draws, len(names)))
         bits = np.concatenate([np.zeros((1, len(names)), int), bits])
     totals = np.abs(((1 - 2 * bits) * sums).sum(1))
-    # Equal up to rounding is equal: sums taken in another order differ in the last digits.
+    # Values equal up to rounding count as equal: the order of summation changes the last digits.
     return float((totals >= abs(sums.sum()) * (1 - 1e-9)).mean())

@@ -1,4 +1,4 @@
-"""Codes against codes: how many are right, and how much of the codebook is in use."""
+"""Measures of codes: their accuracy, and the perplexity of the codebook use."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 def code_accuracy(codes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return for each clip the share of codes (S, L) that equal the truth (S, L): (S,).
+    """Return for each clip the fraction of codes (S, L) that equal the truth (S, L): (S,).
 
-    Chance is one in the number of entries; the demo codec, as the published one, has many entries
-    that sound alike, so a clip may be good with few codes right.
+    Chance level is 1 / (number of entries). Many entries of the demo codec, as of the published
+    one, sound alike, so a clip may be good although few codes are equal.
     """
     codes, truth = np.asarray(codes), np.asarray(truth)
     if codes.shape != truth.shape or codes.ndim != 2 or not codes.size:
@@ -18,10 +18,10 @@ def code_accuracy(codes: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def perplexity(codes: np.ndarray, bins: int) -> float:
-    """Return exp of the entropy of how often each of `bins` entries occurs in codes of any shape.
+    """Return exp(entropy) of the frequencies of `bins` entries in codes of any shape.
 
-    1 where one code is all there is, `bins` where all are equally frequent; compare it with the
-    true music's. It says nothing of order, so a shuffle of clips leaves it as it is.
+    It is 1 if only one code occurs, and `bins` if all are equally frequent. Compare it with the
+    value of the true music. It does not depend on order: shuffling the clips does not change it.
     """
     codes = np.asarray(codes)
     if not codes.size or codes.min() < 0 or codes.max() >= bins:

@@ -1,6 +1,6 @@
-"""What a clip sounds like, as vectors: VGGish, or mel statistics where its weights are not at hand.
+"""Embeddings of audio: VGGish, or mel statistics if the VGGish weights are not available.
 
-Legend: N samples at 22 050 Hz, P patches, D features.
+Symbols: N samples at 22 050 Hz, P patches, D features.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ VGGISH, MEL_STATISTICS = "vggish", "mel-statistics"
 EMBEDDINGS = (VGGISH, MEL_STATISTICS)
 
 MEL_OFFSET = 0.3
-"""Added to a mel magnitude before its log: without, a codec's noise in quiet bands outweighs genre.
+"""Added to a mel magnitude before the logarithm. Without it, a codec's noise in quiet bands would
+have more influence than the genre.
 
-Nine tenths of the values of loud music lie below it. Chosen on 30 synthetic songs among 0.00001
-to 0.3: the genre found of true music, of the demo codec's high and of its low level was right in
-90, 20 and 39 % with the least, and in 77, 31 and 75 % with this.
+90 % of the values of loud music are below it. It was chosen on 30 synthetic songs, from 0.00001 to
+0.3. The genre accuracy of true music, and of the demo codec's high and low level, was 90, 20 and
+39 % with the smallest value, and 77, 31 and 75 % with this one.
 """
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """A way from audio (N,) to patches (P, D) in float64; `note` is what results must say of it."""
+    """Maps audio (N,) to patches (P, D) in float64; results must repeat `note`."""
 
     name: str
     patches: Callable[[np.ndarray], np.ndarray]
@@ -46,16 +47,16 @@ class Embedding:
 def load_embedding(
     name: str = VGGISH, path: Path | None = None, device: str | torch.device = "cpu"
 ) -> Embedding:
-    """Return the embedding of a name; `path` names VGGish weights elsewhere than the folder's.
+    """Return the embedding with a name; `path` may name VGGish weights outside the weights folder.
 
-    `vggish`: 128 features per 0.96 s after the last ReLU, as the published network gives them.
-    `mel-statistics`: mean and standard deviation over time of 80 log-mel bands, 160 features of the
-    whole clip; no learnt thing, and figures by it are comparable with no published ones. Raises
-    FileNotFoundError without the weights: the other one is never taken silently.
+    `vggish`: 128 features per 0.96 s, after the last ReLU, as in the published network.
+    `mel-statistics`: mean and standard deviation over time of 80 log-mel bands, 160 features per
+    clip. It is not learned, and its results are not comparable with published ones. Raises
+    FileNotFoundError if the VGGish weights are missing; the other embedding is never used silently.
     """
     if name == MEL_STATISTICS:
         return Embedding(
-            name, mel_statistics, "mel-statistics embedding, not VGGish: compare with no paper"
+            name, mel_statistics, "mel-statistics embedding, not VGGish: not comparable with papers"
         )
     if name != VGGISH:
         raise ValueError(f"--embedding {name}: expected one of {', '.join(EMBEDDINGS)}")
@@ -63,12 +64,12 @@ def load_embedding(
 
 
 def find_vggish(path: Path | None = None) -> Path:
-    """Return the file of the published weights; checks the hash of one from the weights folder."""
+    """Return the file of the published weights; in the weights folder, its hash is checked."""
     found = path or weights_folder() / VGGISH_FILE
     if not found.is_file():
         raise FileNotFoundError(
-            f"{found}: VGGish's published weights are not there; run `pipeline weights fetch "
-            f"vggish`, or take another embedding by name: --embedding {MEL_STATISTICS}"
+            f"{found}: VGGish's published weights are missing; run `pipeline weights fetch "
+            f"vggish`, or choose another embedding: --embedding {MEL_STATISTICS}"
         )
     if path is None:
         sha256 = sha256_of(found)
@@ -76,14 +77,14 @@ def find_vggish(path: Path | None = None) -> Path:
         begins = VGGISH_FILE.removesuffix(".pth").rpartition("-")[2]
         if not sha256.startswith(begins):
             raise ValueError(
-                f"{found}: SHA-256 is {sha256}, the file's name says it begins {begins}; fetch it "
-                "again, or name another file by its path"
+                f"{found}: SHA-256 is {sha256}, but by the file's name it starts with {begins}; "
+                "fetch it again, or give the path of another file"
             )
     return found
 
 
 def vggish_embedding(path: Path, device: str | torch.device = "cpu") -> Embedding:
-    """Return VGGish with the weights of a file in the published layout."""
+    """Return the VGGish embedding with the weights of a file in the published layout."""
     import torch
 
     from model.measures.vggish import load_vggish, patches
@@ -100,7 +101,7 @@ def vggish_embedding(path: Path, device: str | torch.device = "cpu") -> Embeddin
 
 
 def mel_statistics(audio: np.ndarray) -> np.ndarray:
-    """Return mean and deviation over time of log10 (mel + 0.3), (1, 160), of audio (N,)."""
+    """Return mean and standard deviation over time of log10(mel + 0.3) of audio (N,): (1, 160)."""
     import torch
 
     from model.audio import LogMel

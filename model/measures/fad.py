@@ -1,6 +1,6 @@
-"""Distances between two sets of clips, and between two clips, in features of sound.
+"""Distances between two sets of clips, and between two clips, in audio features.
 
-Legend: S clips, P patches of all clips, D features; all in float64.
+Symbols: S clips, P patches of all clips, D features; all in float64.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import numpy as np
 
 
 def centred(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean (D,) of features (P, D), and what is left as X (P, D): XᵀX is the covariance.
+    """Return the mean (D,) of features (P, D), and the scaled residuals X (P, D).
 
-    With n - 1 in the denominator. Raises ValueError for fewer than two rows, or any not finite.
+    XᵀX is the covariance, with n - 1 in the denominator. Raises ValueError for fewer than two rows,
+    or values that are not finite.
     """
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or len(features) < 2 or not np.isfinite(features).all():
@@ -25,7 +26,7 @@ def centred(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def factor(x: np.ndarray) -> np.ndarray:
-    """Return F (R, D), R at most D, whose FᵀF is XᵀX of X (P, D); what rounds below 0 is 0."""
+    """Return F (R, D), R at most D, with FᵀF = XᵀX for X (P, D); eigenvalues below 0 count as 0."""
     if len(x) <= x.shape[1]:
         return x
     values, vectors = np.linalg.eigh(x.T @ x)
@@ -35,13 +36,14 @@ def factor(x: np.ndarray) -> np.ndarray:
 def frechet(a: np.ndarray, b: np.ndarray) -> float:
     """Return the Fréchet distance of Gaussians fitted to features (P, D) and (Q, D).
 
-    |μa - μb|² + tr(Σa + Σb - 2 (Σa^½ Σb Σa^½)^½): Fréchet audio distance where the features are
-    VGGish's (Kilgour et al. 2019). Grows as sets shrink, so compare equal sizes only; it knows sets
-    and not pairs: clips exchanged among videos leave it as it is. ValueError as `centred`.
+    |μa - μb|² + tr(Σa + Σb - 2 (Σa^½ Σb Σa^½)^½). With VGGish features this is the Fréchet audio
+    distance (Kilgour et al. 2019). It grows as the sets get smaller, so compare only sets of equal
+    size. It compares sets, not pairs: exchanging the clips of videos does not change it. Raises
+    ValueError as `centred` does.
     """
     (mean_a, x), (mean_b, y) = centred(a), centred(b)
-    # Σa = XᵀX and Σb = YᵀY, so the last trace is the sum of the singular values of XYᵀ: no root of
-    # a product, which fails where features never vary.
+    # Σa = XᵀX and Σb = YᵀY, so the last trace is the sum of the singular values of XYᵀ. This avoids
+    # the square root of a matrix product, which fails if some features are constant.
     middle = np.linalg.svd(factor(x) @ factor(y).T, compute_uv=False).sum()
     distance = ((mean_a - mean_b) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * middle
     return float(max(distance, 0.0))
@@ -50,12 +52,13 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
 def feature_kl(truth: np.ndarray, generated: np.ndarray, floor: float = 1e-3) -> float:
     """Return KL(truth ‖ generated), in nats per feature, of features (P, D) and (Q, D).
 
-    Each feature by itself, as a normal distribution fitted to either set; the mean over features of
-    ½ (σt² / σg² - 1 + (μg - μt)² / σg² + ln σg² / σt²). To every variance `floor` times the
-    truth's mean variance is added: features that never vary, as many of VGGish's are, would make it
-    infinite. NaN where none varies, or, without a floor, one. Of sets and not pairs, as `frechet`.
-    A KL of full covariances needs far more patches than a test split has: its value is that of the
-    directions in which nothing happens.
+    Each feature is treated separately, as a normal distribution fitted to each set. The result is
+    the mean over features of ½ (σt² / σg² - 1 + (μg - μt)² / σg² + ln σg² / σt²). `floor` times the
+    truth's mean variance is added to every variance, because constant features, which VGGish has
+    many of, would make the result infinite. The result is NaN if all features are constant, or,
+    with a floor of 0, if one is. As `frechet`, it compares sets, not pairs. A KL with full
+    covariances would need far more patches than a test split has: directions without variance would
+    dominate it.
     """
     (mean_t, x), (mean_g, y) = centred(truth), centred(generated)
     var_t, var_g = (x**2).sum(0), (y**2).sum(0)
@@ -70,9 +73,9 @@ def feature_kl(truth: np.ndarray, generated: np.ndarray, floor: float = 1e-3) ->
 def paired_kl(truth: np.ndarray, generated: np.ndarray) -> np.ndarray:
     """Return KL(truth ‖ generated), in nats, for each pair of clips (S, D): (S,).
 
-    Σ p ln(p / q) with p, q the softmax of the clip's features. Work on audio generation reports
-    this of a classifier's class probabilities; VGGish has no classes, so its 128 features stand for
-    the logits, and figures compare with ours alone.
+    Σ p ln(p / q) with p, q the softmax of the clips' features. Papers on audio generation report
+    this for the class probabilities of a classifier. VGGish has no classes, so here its 128
+    features serve as logits; compare the results only with others of this project.
     """
     truth, generated = (_log_softmax(np.asarray(x, np.float64)) for x in (truth, generated))
     if truth.shape != generated.shape:

@@ -1,6 +1,6 @@
-"""Genre accuracy: which original segment sounds most like the generated one, and of which genre.
+"""Genre accuracy: is the original segment nearest to the generated one of the dance's genre?
 
-Legend: S segments of the database, Q queries, D features.
+Symbols: S segments of the database, Q queries, D features.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from model.contract.segment import GENRES
 
 @dataclass(frozen=True)
 class Database:
-    """Original segments of the queries' length: features (S, D), and each one's genre and song.
+    """Original segments: features (S, D), genre and song of each, and their length in `samples`.
 
-    `embedding` names what made the features; queries by another are refused.
+    `embedding` is the name of the embedding; queries with another embedding raise an error.
     """
 
     features: np.ndarray
@@ -40,10 +40,11 @@ class Database:
 def retrieve(
     database: Database, queries: np.ndarray, without_songs: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Return for each query (Q, D) the index (Q,) of the nearest segment, Euclidean, in float64.
+    """Return the index (Q,) of the nearest segment of each query (Q, D), Euclidean, in float64.
 
-    The first of several equally near. `without_songs` (Q,) names a song per query whose segments do
-    not count: the dance's own, where finding it again would be no test; -1 where no other is there.
+    Of several equally near segments, the first is returned. `without_songs` (Q,) has a song for
+    each query, whose segments are left out. Use it to exclude the dance's own song, which would be
+    trivial to find. The index is -1 if no other segment is left.
     """
     from scipy.spatial.distance import cdist
 
@@ -51,7 +52,7 @@ def retrieve(
     if queries.ndim != 2 or queries.shape[1] != database.features.shape[1]:
         raise ValueError(
             f"queries {queries.shape}, database {database.features.shape}: expected the same "
-            "width; embed both alike"
+            "width; use the same embedding for both"
         )
     if not np.isfinite(queries).all():
         raise ValueError("the queries' features are not finite")
@@ -71,20 +72,23 @@ def genre_right(
     embedding: str,
     without_songs: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Return for each query (Q, D) 1.0 where the segment found is of its dance's genre: (Q,).
+    """Return 1.0 for each query (Q, D) whose nearest segment has the dance's genre, else 0.0: (Q,).
 
-    NaN where the dance has no genre of GENRES, or the database no other song. The paper's genre
-    accuracy is the mean. `samples` is the queries' length and `embedding` the name of what made
-    them: both must be the database's. The paper does not say whether the dance's own music is in
-    the database; `without_songs` leaves it out.
+    The value is NaN if the dance's genre is not in GENRES, or if the database has no other song.
+    The paper's genre accuracy is the mean. `samples` is the length of the queries and `embedding`
+    the name of their embedding; both must equal the database's. The paper does not say whether the
+    dance's own music is in the database; `without_songs` leaves it out.
     """
     if samples != database.samples:
         raise ValueError(
             f"queries of {samples} samples, database of {database.samples}: the protocol compares "
-            "segments of one length; cut the database's anew"
+            "segments of equal length; cut the database to the length of the queries"
         )
     if embedding != database.embedding:
-        raise ValueError(f"queries by {embedding}, database by {database.embedding}: embed alike")
+        raise ValueError(
+            f"queries embedded by {embedding}, database by {database.embedding}: use the same "
+            "embedding for both"
+        )
     if len(genres) != len(queries):
         raise ValueError(f"{len(genres)} genres for {len(queries)} queries")
     found = retrieve(database, queries, without_songs)

@@ -1,8 +1,9 @@
-"""Beats and tempo: measures that a metronome does not satisfy, and how later work sums up cover.
+"""Measures of beats and tempo on which a metronome scores low, and the summary scores of LORIS.
 
-Legend: K times, in seconds. Beats are librosa's (dynamic programming, Ellis 2007) or given; scores
-are mir_eval's (Davies, Degara & Plumbley 2009), on whole clips: its custom of leaving out the first
-five seconds, in which human annotators are still finding the beat, is not followed.
+Symbols: K times, in seconds. Beats are tracked by librosa (dynamic programming, Ellis 2007) or
+given. Scores are mir_eval's (Davies, Degara & Plumbley 2009) on complete clips. mir_eval usually
+leaves out the first five seconds, in which human annotators are still finding the beat; this is not
+done here.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ BEAT_WINDOW_S, CEMGIL_SIGMA_S = 0.07, 0.04
 """mir_eval's defaults."""
 
 TEMPO_TOLERANCE = 0.04
-"""Of the true tempo: Gouyon et al. 2006; their second measure also takes these factors."""
+"""As a fraction of the true tempo; from Gouyon et al. 2006."""
 OCTAVES = (1.0, 2.0, 3.0, 1 / 2, 1 / 3)
+"""Factors of the true tempo that the second measure of Gouyon et al. 2006 also accepts."""
 
 
 def beats_s(audio: np.ndarray) -> np.ndarray:
     """Return the beat times (K,) that librosa tracks in audio (N,) at 22 050 Hz; none in silence.
 
-    From two seconds a tracker has three or four beats to go by, and a prior of 120 BPM: give it
-    whole pieces where there are some.
+    Two seconds of audio have only three or four beats, so the tracker then depends on its prior of
+    120 BPM. Give it longer pieces if possible.
     """
     import librosa
 
@@ -39,11 +41,11 @@ def beats_s(audio: np.ndarray) -> np.ndarray:
 
 
 def tempo_bpm(beats: np.ndarray) -> float:
-    """Return 60 s over the mean interval of beats (K,) in seconds; NaN for fewer than two.
+    """Return 60 s / (mean interval of beats (K,) in seconds); NaN for fewer than two beats.
 
-    Intervals more than a fifth off the median are left out: a tracker that skips one beat in
-    fifteen has not heard another tempo. Not librosa's own estimate, whose steps at 120 BPM are
-    5 BPM, more than the tolerance.
+    Intervals that differ from the median by more than a fifth are left out: a tracker that skips
+    one beat in fifteen has still found the tempo. librosa's own estimate is not used, because its
+    resolution at 120 BPM is 5 BPM, more than the tolerance.
     """
     if len(beats) < 2:
         return math.nan
@@ -55,10 +57,11 @@ def tempo_bpm(beats: np.ndarray) -> float:
 def beat_scores(generated_s: np.ndarray, truth_s: np.ndarray) -> dict[str, float]:
     """Return beat_f, cemgil, tempo and tempo_octave of beats (K,) against the true beats.
 
-    beat_f: F-measure of beats matched within 70 ms. cemgil: for each true beat a Gaussian (40 ms)
-    of the distance of the nearest generated one, summed over the mean number of both. tempo: 1
-    within 4 % of the true tempo (mir_eval's tempo detection), tempo_octave also at twice, three
-    times, half or a third of it. No beats score 0; all are NaN where the truth has fewer than two.
+    beat_f: F-measure of beats matched within 70 ms. cemgil: a Gaussian (40 ms) of each true beat's
+    distance to the nearest generated beat, summed and divided by the mean number of true and
+    generated beats. tempo: 1 within 4 % of the true tempo (mir_eval's tempo detection), else 0.
+    tempo_octave: the same, but also at twice, three times, half or a third of the true tempo.
+    Without generated beats all are 0; with fewer than two true beats all are NaN.
     """
     import mir_eval
 
@@ -78,21 +81,21 @@ def beat_scores(generated_s: np.ndarray, truth_s: np.ndarray) -> dict[str, float
 
 
 def tempo_accuracy(found_bpm: float, true_bpm: float) -> float:
-    """Return 1.0 where `found_bpm` is within 4 % of `true_bpm`, else 0.0, also where it is NaN."""
+    """Return 1.0 if `found_bpm` is within 4 % of `true_bpm`, else 0.0 (also if it is NaN)."""
     import mir_eval
 
     if math.isnan(found_bpm):
         return 0.0
-    # A second true tempo of weight 0 does not count.
+    # mir_eval expects two true tempi; the second one has weight 0.
     truth, found = np.array([true_bpm, 0.0]), np.array([found_bpm, found_bpm])
     return float(mir_eval.tempo.detection(truth, 1.0, found, TEMPO_TOLERANCE)[0])
 
 
 def spread(values: Sequence[float] | np.ndarray) -> float:
-    """Return the standard deviation over clips, with n - 1: CSD of cover, HSD of hit.
+    """Return the standard deviation over clips, with n - 1: CSD for cover, HSD for hit.
 
-    As LORIS reports them (Yu et al., Long-Term Rhythmic Video Soundtracker, ICML 2023). Clips
-    without a score (NaN) are left out; NaN for fewer than two.
+    LORIS reports these (Yu et al., Long-Term Rhythmic Video Soundtracker, ICML 2023). Clips without
+    a score (NaN) are left out. The result is NaN for fewer than two clips.
     """
     known = np.asarray(values, float)
     known = known[~np.isnan(known)]
@@ -100,10 +103,10 @@ def spread(values: Sequence[float] | np.ndarray) -> float:
 
 
 def loris_onsets_s(audio: np.ndarray) -> np.ndarray:
-    """Return the onset times (K,) that LORIS's tool picks in audio (N,) at 22 050 Hz.
+    """Return the onset times (K,) that LORIS's tool finds in audio (N,) at 22 050 Hz.
 
-    A peak stands out of three frames on each side where the D2M-GAN authors' tool looks at one.
-    Source: github.com/OpenGVLab/LORIS, beats_scores.py.
+    A peak must exceed three frames on each side; in the tool of the D2M-GAN authors, it is one
+    frame. Source: github.com/OpenGVLab/LORIS, beats_scores.py.
     """
     import librosa
 
@@ -123,8 +126,9 @@ def loris_onsets_s(audio: np.ndarray) -> np.ndarray:
 def loris_scores(generated_s: np.ndarray, truth_s: np.ndarray, seconds: int) -> dict[str, float]:
     """Return LORIS's cover and hit of onset times (K,) in a clip of `seconds`.
 
-    With g and t the seconds that hold an onset: cover = |g and t| / |g|, hit = |g and t| / |t|; 0
-    where the denominator is. So cover is a precision here, at most 1, and hit a recall.
+    Let g and t be the sets of seconds that have an onset, generated and true. Then
+    cover = |g and t| / |g| and hit = |g and t| / |t|; a score is 0 if its denominator is 0. So
+    cover is a precision here, at most 1, and hit is a recall.
     """
     generated, truth = with_onsets(generated_s, seconds), with_onsets(truth_s, seconds)
     both = int((generated & truth).sum())
@@ -135,9 +139,9 @@ def loris_scores(generated_s: np.ndarray, truth_s: np.ndarray, seconds: int) -> 
 
 
 def loris_summary(cover: np.ndarray, hit: np.ndarray) -> dict[str, float]:
-    """Return LORIS's table row of cover and hit over clips (S,): means, CSD and HSD, F1.
+    """Return the scores of LORIS's tables from cover and hit of clips (S,): means, CSD, HSD, F1.
 
-    F1 = 2 BCS BHS / (BCS + BHS) of the *means* (0 where both are), as their tool computes it.
+    F1 = 2 BCS BHS / (BCS + BHS) of the *means* (0 if both are 0), as in their tool.
     """
     bcs, bhs = float(np.mean(cover)), float(np.mean(hit))
     return {

@@ -1,6 +1,6 @@
-"""Joints of a stored motion, whatever its layout: places per frame, and which of them are seen.
+"""Joint positions of a stored motion in any layout, and which joints are visible.
 
-Legend: T motion frames, J joints.
+Symbols: T motion frames, J joints.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ SMPL_OFFSETS_M = np.array(
         (0.26, 0, 0), (-0.26, 0, 0), (0.25, 0, 0), (-0.25, 0, 0), (0.08, 0, 0), (-0.08, 0, 0),
     ]
 )  # fmt: skip
-"""(24, 3) metres from a joint's parent: bones of the synthetic benchmark's adult of 1.72 m.
+"""Offsets (24, 3), in metres, of each joint from its parent: an adult of 1.72 m, as in the
+synthetic benchmark.
 
-SMPL's own are under its licence; rotations alone do not tell how long a body's bones are.
+The offsets of SMPL itself are under its licence. Rotations do not contain the lengths of bones.
 """
 
 SMPL, SMPL_JOINTS, BODY_25 = 3 + 9 * 24, 3 * 24, 3 * 25
@@ -27,11 +28,12 @@ SMPL, SMPL_JOINTS, BODY_25 = 3 + 9 * 24, 3 * 24, 3 * 25
 
 
 def joints_of(motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the joints (T, J, C) of a stored motion (T, D), and which are seen: (T, J) bool.
+    """Return the joints (T, J, C) of a stored motion (T, D), and which are visible: (T, J) bool.
 
-    D = 219 (`smpl`): root, then 24 rotation matrices, moved on the bones above: metres, C = 3.
-    D = 72 (`smpl-joints`): metres, C = 3. D = 75 (`openpose`, `mmpose`): BODY_25's x and y in
-    heights of the picture, C = 2; a joint of confidence 0 is not seen. ValueError for other widths.
+    D = 219 (`smpl`): root position, then 24 rotation matrices, applied to the offsets above; C = 3,
+    in metres. D = 72 (`smpl-joints`): C = 3, in metres. D = 75 (`openpose`, `mmpose`): x and y of
+    BODY_25, C = 2, in units of the picture's height; a joint with confidence 0 is not visible.
+    Raises ValueError for other widths.
     """
     motion = np.asarray(motion, np.float64)
     width = motion.shape[-1]
@@ -48,7 +50,7 @@ def joints_of(motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def forward_kinematics(motion: np.ndarray) -> np.ndarray:
-    """Return joints (T, 24, 3) in metres of roots and rotation matrices (T, 219)."""
+    """Return joints (T, 24, 3) in metres from root positions and rotation matrices (T, 219)."""
     local = motion[:, 3:].reshape(len(motion), 24, 3, 3)
     turned, joints = np.empty_like(local), np.empty((len(motion), 24, 3))
     turned[:, 0], joints[:, 0] = local[:, 0], motion[:, :3]

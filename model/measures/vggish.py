@@ -1,10 +1,10 @@
-"""VGGish: the log-mel patches and the network of the AudioSet embedding, with published weights.
+"""VGGish: log-mel patches and network of the AudioSet embedding, for the published weights.
 
-Source: Hershey et al., CNN Architectures for Large-Scale Audio Classification, ICASSP 2017; front
-end and post-processing as in tensorflow/models (research/audioset/vggish), layout of the weights as
-in the PyTorch port (github.com/harritaylor/torchvggish).
+Source: Hershey et al., CNN Architectures for Large-Scale Audio Classification, ICASSP 2017. The
+front end is that of tensorflow/models (research/audioset/vggish). The layout of the weights is that
+of the PyTorch port (github.com/harritaylor/torchvggish).
 
-Legend: N samples at 22 050 Hz, P patches of 96 frames (0.96 s) and 64 mel bands.
+Symbols: N samples at 22 050 Hz, P patches of 96 frames (0.96 s) and 64 mel bands.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from model.runtime.checkpoint import DAMAGED, unreadable
 
 RATE_HZ = 16_000
 WINDOW, HOP, FFT = 400, 160, 512
-"""Samples: 25 ms, 10 ms, and the window's next power of two."""
+"""In samples: 25 ms, 10 ms, and the next power of two above the window."""
 BANDS, LOW_HZ, HIGH_HZ = 64, 125.0, 7500.0
 LOG_OFFSET = 0.01
 PATCH = 96
 WIDTH = 128
-"""What the post-processing clips to before it takes 8 bits."""
+"""Features of an embedding."""
 
 _CONVOLUTIONS = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool")
 
 
 def mel_matrix() -> np.ndarray:
-    """Return triangles (257, 64), linear on the HTK mel scale, float64; DC counts for nothing."""
+    """Return triangular filters (257, 64), linear in HTK mel, float64; DC has weight 0."""
 
     def mel(hz: np.ndarray | float) -> np.ndarray:
         return 1127.0 * np.log1p(np.asarray(hz) / 700.0)
@@ -48,7 +48,7 @@ def mel_matrix() -> np.ndarray:
 def log_mel(audio: np.ndarray) -> np.ndarray:
     """Return log(mel + 0.01) of magnitudes (frames, 64) of audio at 16 kHz, in float64.
 
-    Frames lie wholly within the audio: no padding. The Hann window is the periodic one.
+    All frames are inside the audio: there is no padding. The Hann window is periodic.
     """
     audio = np.asarray(audio, np.float64)
     if len(audio) < WINDOW:
@@ -60,10 +60,10 @@ def log_mel(audio: np.ndarray) -> np.ndarray:
 
 
 def patches(audio: np.ndarray) -> np.ndarray:
-    """Return the patches (P, 96, 64), float32, of audio (N,) at 22 050 Hz; what is over is dropped.
+    """Return the patches (P, 96, 64), float32, of audio (N,) at 22 050 Hz; the rest is dropped.
 
-    Resampled by soxr; the published code uses resampy, so values differ a little near 8 kHz. Raises
-    ValueError for audio of less than one patch, 0.975 s.
+    soxr resamples the audio; the published code uses resampy, so values differ slightly near 8 kHz.
+    Raises ValueError for audio shorter than one patch, 0.975 s.
     """
     import soxr
 
@@ -71,14 +71,14 @@ def patches(audio: np.ndarray) -> np.ndarray:
     count = len(found) // PATCH
     if not count:
         raise ValueError(
-            f"{len(audio)} samples ({len(audio) / SAMPLE_RATE_HZ:.3f} s): VGGish looks at 0.975 s "
-            "at least; use longer segments"
+            f"{len(audio)} samples ({len(audio) / SAMPLE_RATE_HZ:.3f} s): VGGish needs at least "
+            "0.975 s; use longer segments"
         )
     return found[: count * PATCH].reshape(count, PATCH, BANDS).astype(np.float32)
 
 
 class VGGish(nn.Module):
-    """Patches (P, 96, 64) to embeddings (P, 128): six convolutions, three linear layers."""
+    """Maps patches (P, 96, 64) to embeddings (P, 128): six convolutions, three linear layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,16 +98,16 @@ class VGGish(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor, last_relu: bool = True) -> Tensor:
-        """Map patches (P, 96, 64) to embeddings (P, 128), at least 0 but without `last_relu`."""
-        # The original flattens (time, band, channel), torch's convolutions give channels first.
+        """Map patches (P, 96, 64) to embeddings (P, 128); with `last_relu` they are at least 0."""
+        # The original flattens (time, band, channel); torch's convolutions have channels first.
         x = self.features(x[:, None]).permute(0, 2, 3, 1).flatten(1)
         return (self.embeddings if last_relu else self.embeddings[:-1])(x)
 
 
 def load_vggish(path: Path) -> VGGish:
-    """Return the network with the weights of `path`, a plain state dict; no code in it is run.
+    """Return the network with the weights of `path`, a state dict; code in the file is not run.
 
-    Raises ValueError where the file is no state dict of this layout.
+    Raises ValueError if the file is not a state dict of this layout.
     """
     with torch.device("meta"):
         network = VGGish()
@@ -126,14 +126,14 @@ def load_vggish(path: Path) -> VGGish:
 
 
 def _read(path: Path) -> dict:
-    """Return the dict of a file of tensors; nothing else is read."""
+    """Return the state dict of a file; only tensors and plain values are read."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except DAMAGED as error:
         raise ValueError(
-            f"{path}: is no file of weights alone ({unreadable(error)}); fetch it again: "
+            f"{path}: is not a file of weights only ({unreadable(error)}); fetch it again: "
             "pipeline weights fetch vggish"
         ) from None
     if not isinstance(state, dict):

@@ -1,1 +1,1 @@
-"""What every long run needs: settings, checkpoints, logs, signals, several processes."""
+"""What every training run needs: settings, checkpoints, logs, signals, distributed training."""

@@ -1,4 +1,4 @@
-"""Arguments that several commands of `model` share, and what they are turned into."""
+"""Command-line arguments that several commands of `model` share, and their conversion."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def add_shards(parser: Any, required: bool = True, **more: Any) -> None:
-    """Add `--shards`, a data set's folder or address; `parser` may be a group."""
+    """Add `--shards`, the folder or URL of a data set; `parser` may be an argument group."""
     parser.add_argument("--shards", type=location, required=required, metavar="DIR", **more)
 
 
 def add_run(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Add `--run`, a trained run's folder."""
+    """Add `--run`, the folder of a trained run."""
     parser.add_argument("--run", dest="run_folder", type=Path, required=required, metavar="DIR")
 
 
 def add_codec(parser: argparse.ArgumentParser, default: str = "the codes' own") -> None:
-    """Add `--codec`; `default` says what is taken without it."""
+    """Add `--codec`; `default` describes the codec used without it."""
     from model.contract.kinds import CODECS
 
     names = ", ".join(CODECS.names())
@@ -33,7 +33,7 @@ def add_codec(parser: argparse.ArgumentParser, default: str = "the codes' own") 
 
 
 def add_settings(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add `--set`, whose help is `what`."""
+    """Add `--set`, with the help text `what`."""
     parser.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help=what
     )
@@ -45,27 +45,27 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def location(text: str) -> Any:
-    """Return a folder, or the address of one."""
+    """Return the folder or URL that a text names."""
     from model.contract.storage import to_location
 
     return to_location(text)
 
 
 def device_of(name: str) -> torch.device:
-    """Return the torch device; "auto" is the GPU where there is one."""
+    """Return the torch device; "auto" is the GPU if there is one, else the CPU."""
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch finds no GPU here")
+        raise ValueError("--device cuda: torch finds no GPU on this machine")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
 def settings_of(arguments: argparse.Namespace, *names: str) -> list[str]:
-    """Return --set's settings and the options that stand for one, such as --level.
+    """Return the settings of --set and of options that set one, such as --level, as `key=value`.
 
-    Raises UsageError where the two give one setting different values.
+    Raises UsageError if --set and the option give different values.
     """
     settings = list(arguments.settings)
     for name in names:
@@ -79,5 +79,5 @@ def settings_of(arguments: argparse.Namespace, *names: str) -> list[str]:
 
 
 def generate_command(run: object, shards: object, dataset: Dataset) -> str:
-    """Return the command that makes music of a data set's songs, unseen ones where there are."""
+    """Return the command that generates music for a data set's last split (test, if it has one)."""
     return f"model generate --run {run} --shards {shards} --split {dataset.last_split} --out DIR"

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: plain values and tensors, written whole, read without pickled code."""
+"""Checkpoints of a run: plain values and tensors, written atomically, read without running code."""
 
 from __future__ import annotations
 
@@ -35,30 +35,31 @@ CONTENT: Parts = {
     "best": (float, ()),
     "rng": (dict, ("cpu",)),
 }  # fmt: skip
-"""What every run's checkpoint holds beside its model's own parts: each part's type, and the keys
-within it that are read by name."""
+"""The parts of every checkpoint beside those of its model: each part's type and required keys."""
 
 UNFIT = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
-"""What torch raises for content that is not as it expects it."""
-DAMAGED = (*UNFIT, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, EOFError, OverflowError)
-DAMAGED += (OSError, MemoryError, struct.error)
+"""Exceptions that torch raises for content with unexpected parts, types or shapes."""
+DAMAGED = (
+    *UNFIT, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, EOFError, OverflowError,
+    OSError, MemoryError, struct.error,
+)  # fmt: skip
 
 
 class Restorable(Protocol):
-    """A module, an optimiser, an adversary: whatever takes its state back."""
+    """Anything whose state can be restored: a module, an optimiser, an adversary."""
 
     def load_state_dict(self, state: dict[str, Any]) -> Any: ...
 
 
 def save_torch(path: Path, content: dict[str, Any], number: int | None = FORMAT) -> None:
-    """Write `content` and its format's number, if any, by temporary file, fsync and rename."""
+    """Write `content`, with the number of its format if given, atomically."""
     numbered = {} if number is None else {"format": number}
     with atomic_file(path) as file:
         torch.save({**numbered, **content}, file)
 
 
 def check_finite(content: Mapping[str, Any], parts: Iterable[str], advice: str) -> None:
-    """Raise ValueError, naming step and tensor, where one of a checkpoint's parts is not finite."""
+    """Raise ValueError, with step and tensor, if one of a checkpoint's parts is not finite."""
     for part in parts:
         for path, tensor in tensors(content[part], part):
             if not tensor.isfinite().all():
@@ -70,9 +71,9 @@ def read_checkpoint(
 ) -> dict[str, Any]:
     """Return a checkpoint's content, on the CPU.
 
-    `parts` is what it must hold: by default, what `model train` writes; `number` is that of its
-    format, None for one without. Raises FileNotFoundError where there is none and ValueError where
-    it is no checkpoint of ours.
+    `parts` lists its required parts: by default, those that `model train` writes. `number` is the
+    number of its format, or None for a format without number. Raises FileNotFoundError if the file
+    is missing and ValueError if it is not a valid checkpoint.
     """
     if not path.is_file():
         if path.name == BEST and path.with_name(LAST).is_file():
@@ -84,27 +85,27 @@ def read_checkpoint(
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not compare the checksums
             if any(member.compress_type for member in archive.infolist()):
-                raise ValueError("it is packed, which could unpack to any size")
+                raise ValueError("it is compressed, so it could unpack to any size")
             if (bad := archive.testzip()) is not None:
                 raise ValueError(f"checksum of {bad} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGED as error:
         raise ValueError(
             f"{path}: cannot be read as a checkpoint ({unreadable(error)}); "
-            "copy it again from where it is whole, or train again"
+            "copy it again from an undamaged copy, or train again"
         ) from None
     if not isinstance(content, dict):
         content = {}
     found = content.get("format")
     if number is not None and (type(found) is not int or found != number):
-        raise ValueError(f"{path}: no checkpoint of `model train` (format {number})")
+        raise ValueError(f"{path}: not a checkpoint of `model train` (format {number})")
     content = upgraded(content)
     check_parts(content, parts, path)
     return content
 
 
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a run of an earlier version as this one writes it."""
+    """Return a checkpoint's content, converted from the form of earlier versions to today's."""
     if "best_mel" in content and "network" in content:
         content = {"family": D2M_GAN, **content, "best": content["best_mel"]}
     for part in ("dataset", "data"):
@@ -115,7 +116,7 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_parts(content: Mapping[str, Any], parts: Parts, path: Path) -> None:
-    """Raise ValueError, naming the file, where a part is missing or of another type."""
+    """Raise ValueError, with the file, if a part is missing or has another type."""
     for name, (kind, keys) in parts.items():
         part = content.get(name)
         if not isinstance(part, kind):
@@ -125,14 +126,14 @@ def check_parts(content: Mapping[str, Any], parts: Parts, path: Path) -> None:
 
 
 def unreadable(error: BaseException) -> str:
-    """Return why torch reads no tensors from a file, without its advice to run code in it."""
+    """Return why torch cannot read a file, without torch's advice to allow code in it."""
     if isinstance(error, pickle.UnpicklingError | EOFError):
-        return "it is cut short, or asks for more than tensors and plain values"
+        return "it is truncated, or contains more than tensors and plain values"
     return getattr(error, "strerror", None) or _one_line(error)
 
 
 def load_state(target: Restorable, state: dict[str, Any], what: str) -> None:
-    """Give `target` its state back; ValueError names what of it has no place or the wrong shape."""
+    """Restore the state of `target`; ValueError names unexpected, missing or misshapen parts."""
     try:
         target.load_state_dict(state)
     except UNFIT as error:
@@ -144,12 +145,12 @@ def load_state(target: Restorable, state: dict[str, Any], what: str) -> None:
 def differences(was: dict[str, Any], now: dict[str, Any]) -> str:
     """Return "NAME was …, is …" for the first few names whose values differ, or ""."""
     names = [name for name in sorted(was | now) if was.get(name) != now.get(name)]
-    told = [f"{name} was {was.get(name)!r}, is {now.get(name)!r}" for name in names[:3]]
-    return "; ".join(told + [f"and {len(names) - 3} more"] * (len(names) > 3))
+    parts = [f"{name} was {was.get(name)!r}, is {now.get(name)!r}" for name in names[:3]]
+    return "; ".join(parts + [f"and {len(names) - 3} more"] * (len(names) > 3))
 
 
 def tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    """Yield every tensor within nested dicts, with its path."""
+    """Yield every tensor in nested dicts, with its path."""
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, Mapping):

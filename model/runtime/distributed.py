@@ -1,12 +1,13 @@
-"""Several processes train one model, each on batches of its own: `torchrun … -m model train …`.
+"""Distributed training: several processes train one model, each on batches of its own.
 
-All hold the same weights. Right before an optimiser steps, its gradients are averaged over the
-processes by one all-reduce, so the step is the one that a single process would take on all their
-batches together. DistributedDataParallel would overlap this with the backward pass, but wants to
-own every forward, and the adversary judges twice a step, once frozen; the networks are small.
+Started by `torchrun … -m model train …`. All processes hold the same weights. Right before an
+optimiser step, its gradients are averaged over the processes by one all-reduce. The step is then
+equal to that of a single process on all their batches together. DistributedDataParallel is not
+used: it would overlap this with the backward pass, but it must wrap every forward pass, and here
+the discriminators run twice in a step, once with frozen weights. The networks are small.
 
-Gradients go through nccl between GPUs; what the processes agree on (to stop, that one failed, what
-to log) goes through gloo between their hosts, and never waits for a GPU.
+Gradients are exchanged by nccl between GPUs. What the processes agree on (whether to stop, whether
+one failed, what to log) is exchanged by gloo between their hosts, and never waits for a GPU.
 """
 
 from __future__ import annotations
@@ -24,28 +25,28 @@ import torch.distributed as dist
 from torch import Tensor
 
 TIMEOUT_S = 3600
-"""How long the others wait for one, which may validate or save alone."""
+"""How long processes wait for one that validates or saves alone, in seconds."""
 
 
 class PeerFailed(Exception):
-    """Another process of the run failed, and says why itself; the text, if any, is of this one."""
+    """Another process of the run failed. That process reports why; a message here is optional."""
 
 
 @contextmanager
 def _meeting() -> Iterator[None]:
-    """Raise PeerFailed where the others cannot be met: one that fails in a step leaves at once."""
+    """Raise PeerFailed if the other processes cannot be reached: one that failed has exited."""
     try:
         yield
     except RuntimeError as error:
-        words = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise PeerFailed(f"another process of the run cannot be reached ({words:.200})") from None
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise PeerFailed(f"another process of the run cannot be reached ({reason:.200})") from None
 
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of a run, seen from one of them; process 0 reports, validates and saves.
+    """The processes of a run, as one of them sees it. Process 0 reports, validates and saves.
 
-    What the methods do, all processes do in the same order, or wait for each other.
+    Every process must call the methods in the same order; otherwise they wait for each other.
     """
 
     rank: int = 0
@@ -58,21 +59,21 @@ class Team:
     @contextmanager
     def all_or_none(self) -> Iterator[None]:
         """Exit the block on every process, or raise PeerFailed on every one."""
-        well = False
+        succeeded = False
         try:
             yield
-            well = True
+            succeeded = True
         finally:
-            others = self.any(not well)
-        if others:
+            others_failed = self.any(not succeeded)
+        if others_failed:
             raise PeerFailed
 
     def any(self, flag: bool) -> bool:
-        """Return whether any process says so."""
+        """Return whether `flag` is true on any process."""
         return self.min(0 if flag else 1) == 0
 
     def min(self, value: int) -> int:
-        """Return the least of the processes' values."""
+        """Return the minimum of the processes' values."""
         if self.size == 1:
             return value
         held = torch.tensor(value)
@@ -81,7 +82,7 @@ class Team:
         return int(held)
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Return the mean over the processes of each value; all have the same names."""
+        """Return each value's mean over the processes; all processes give the same names."""
         if self.size == 1:
             return dict(values)
         held = torch.tensor(list(values.values()), dtype=torch.float64)
@@ -90,7 +91,7 @@ class Team:
         return dict(zip(values, (held / self.size).tolist(), strict=True))
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the processes' values (anything that pickles), in the order of their ranks."""
+        """Return the processes' values (any that can be pickled), in the order of their ranks."""
         if self.size == 1:
             return [value]
         values = [None] * self.size
@@ -99,13 +100,13 @@ class Team:
         return values
 
     def share(self, tensors: Iterable[Tensor]) -> None:
-        """Give all processes the values of process 0, in place."""
+        """Copy the values of process 0 into the tensors of all processes, in place."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
     def average_gradients(self, optimiser: torch.optim.Optimizer) -> None:
-        """Let every step of `optimiser` begin by averaging its gradients over the processes."""
+        """Make every step of `optimiser` first average its gradients over the processes."""
         if self.size == 1:
             return
 
@@ -122,7 +123,7 @@ class Team:
         optimiser.register_step_pre_hook(average)
 
     def seed_noise(self, seed: int) -> None:
-        """Give each process random numbers of its own; process 0 keeps those of a run alone."""
+        """Seed each process differently; process 0 keeps the seed of a single-process run."""
         if not self.is_main:
             state = np.random.SeedSequence((seed, self.rank)).generate_state(1, np.uint64)
             torch.manual_seed(int(state[0]))
@@ -130,7 +131,7 @@ class Team:
 
 @contextmanager
 def team_of(device: torch.device) -> Iterator[Team]:
-    """Join the processes that torchrun started; without it, a process is a team of its own."""
+    """Join the processes that torchrun started; without it, the team is this process alone."""
     if not launched():
         yield Team()
         return
@@ -143,19 +144,19 @@ def team_of(device: torch.device) -> Iterator[Team]:
 
 
 def launched() -> bool:
-    """Return whether torchrun, or whatever sets its variables, started several processes."""
+    """Return whether torchrun's environment variables say that there are several processes."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def own_device(device: torch.device) -> torch.device:
-    """Return the device of this process: of "cuda", the GPU with its number on this machine."""
+    """Return the device of this process: for "cuda", the GPU with the process's local rank."""
     if device.type != "cuda" or device.index is not None or not launched():
         return device
     number, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if number >= count:
         raise ValueError(
             f"process {number} of this machine has no GPU: torch finds {count} here; start at most "
-            f"as many: torchrun --nproc-per-node {count} -m model train …"
+            f"that many: torchrun --nproc-per-node {count} -m model train …"
         )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)

@@ -1,12 +1,13 @@
-"""The loop of every training: step, report, save, validate and sample as often as asked.
+"""The training loop: it steps, reports, saves, validates and samples, each at its interval.
 
-A trainer describes its run by a `TrainingRun`; `loop` decides what comes when, and in what order:
+A trainer describes its run by a `TrainingRun`; `loop` decides when each happens, in which order:
 
-* It saves before it validates or samples: what fails there costs no steps, and is made up for when
-  the run is resumed.
-* A signal ends the wait for data; the run is saved, and ends with Interrupted.
-* A loss that is not finite ends the run, naming the step and its segments.
-* Of several processes, process 0 reports, saves, validates and samples; all stop at the same step.
+* It saves before it validates or samples. If one of these fails, no steps are lost, and it is
+  repeated when the run is resumed.
+* A signal ends the wait for data. The run is then saved, and `loop` raises Interrupted.
+* A loss that is not finite ends the run; the error names the step and its segments.
+* In distributed training, process 0 reports, saves, validates and samples. All processes stop at
+  the same step.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Logs = Mapping[str, Tensor | float]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How many steps a run takes in all, and after how many it does what; 0 is never."""
+    """The total number of steps, and the interval in steps of each action; 0 means never."""
 
     steps: int
     log_every: int
@@ -44,27 +45,28 @@ class TrainingRun(ABC):
     watched: Sequence[str] = ()
     """Logged losses that must be finite, in the order in which a step computes them."""
     advice = ""
-    """What to do where one of them is not."""
+    """Advice for the error message if one of them is not finite."""
 
     @property
     @abstractmethod
     def step(self) -> int:
-        """How many steps were taken."""
+        """The number of steps taken so far."""
 
     @abstractmethod
     def advance(self, batch: Any, wait_s: float) -> Logs:
-        """Take one step on a batch that was waited for so long; return numbers by log tag.
+        """Take one step on a batch and return numbers by log tag.
 
-        Numbers may be 0-dim tensors on a device, which are read only when they are reported.
+        `wait_s` is how long the loop waited for the batch. Numbers may be 0-dim tensors on a
+        device; they are read only when they are reported.
         """
 
     def keys(self, batch: Any) -> Sequence[str]:
-        """Return what the batch is made of, to be named where its loss is not finite."""
+        """Return the keys of the batch's segments, for the error about a non-finite loss."""
         return ()
 
     @abstractmethod
     def report(self, now: Mapping[str, float], mean: Mapping[str, float], count: int) -> None:
-        """Log the last step's numbers beside their means over `count` steps."""
+        """Log the numbers of the last step, and their means over `count` steps."""
 
     @abstractmethod
     def save(self) -> None:
@@ -72,21 +74,21 @@ class TrainingRun(ABC):
 
     @abstractmethod
     def validate(self) -> None:
-        """Measure and log how the run does on other data than it trains on."""
+        """Compute and log measures on validation data."""
 
     def sample(self) -> None:
-        """Write examples of what the model does, where the schedule asks for them."""
+        """Write examples of the model's output; called if `sample_every` is set."""
         raise NotImplementedError
 
     def gather(self, team: Team) -> None:  # noqa: B027
-        """Bring to process 0 what it needs of the others; called by all, before process 0 acts."""
+        """Send to process 0 what it needs; called on all processes, before process 0 reports."""
 
     def validated(self) -> bool:
-        """Return whether the log has this step's validation already."""
+        """Return whether the log already has the validation of this step."""
         return True
 
     def sampled(self) -> bool:
-        """Return whether this step's examples exist already."""
+        """Return whether the examples of this step already exist."""
         return True
 
     def reports(self, saving: bool, stopping: bool) -> bool:
@@ -94,15 +96,15 @@ class TrainingRun(ABC):
         return stopping or self.due(self.schedule.log_every)
 
     def due(self, every: int) -> bool:
-        """Return whether it is time for what is done so often, and after the last step."""
+        """Return whether an action with interval `every` is due; always after the last step."""
         return every > 0 and (self.step % every == 0 or self.step == self.schedule.steps)
 
 
 def loop(run: TrainingRun, batches: Iterator[Any], stop: Stop, team: Team = Team()) -> None:  # noqa: B008
-    """Take the steps that are left.
+    """Take the remaining steps.
 
-    Raises Interrupted, after saving, where `stop` is set; ValueError where a loss is not finite;
-    PeerFailed where another process of the team fails.
+    Raises Interrupted, after saving, if `stop` is set; ValueError if a loss is not finite; and
+    PeerFailed if another process of the team fails.
     """
     schedule = run.schedule
     recent = Recent(run.watched, run.advice)
@@ -110,7 +112,8 @@ def loop(run: TrainingRun, batches: Iterator[Any], stop: Stop, team: Team = Team
     while run.step < schedule.steps:
         began_s = time.perf_counter()
         with team.all_or_none():
-            # Of several processes all must stop at one step: there a signal waits for it.
+            # All processes of a team must stop at the same step, so there a signal does not end
+            # the wait for data.
             batch = next_unless(stop, batches) if team.size == 1 else next(batches)
         stepped = batch is not None
         if stepped:
@@ -140,7 +143,7 @@ def loop(run: TrainingRun, batches: Iterator[Any], stop: Stop, team: Team = Team
 
 
 def catch_up(run: TrainingRun, team: Team) -> None:
-    """Validate and sample where a resumed run failed to, or was killed, after it had saved."""
+    """Repeat a validation or sampling that failed, or was killed, after the run had been saved."""
     validating = run.due(run.schedule.val_every)
     sampling = run.due(run.schedule.sample_every)
     if run.step > 0 and (validating or sampling):
@@ -158,7 +161,7 @@ def look(run: TrainingRun, validating: bool, sampling: bool) -> None:
 
 
 class Recent:
-    """The steps since the last report: sums of what they logged, and the first bad loss."""
+    """The steps since the last report: sums of their logged numbers, and the first bad loss."""
 
     def __init__(self, watched: Sequence[str] = (), advice: str = "") -> None:
         self.watched, self.advice = watched, advice
@@ -167,16 +170,16 @@ class Recent:
         self.sums: dict[str, Tensor | float] = {}
         self.keys: list[Sequence[str]] = []
         self.first_bad: Tensor | None = None
-        """When a watched loss was not finite, counted in losses since the report, or -1."""
+        """The first watched loss that was not finite, counted in losses since the report, or -1."""
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def add(self, step: int, logs: Logs, keys: Sequence[str] = ()) -> None:
-        """Add what the step before `step` logged.
+        """Add the numbers logged by the step that led to the count `step`.
 
-        Losses are checked at once where they are plain numbers; where they are tensors, `check` is
-        to be called when there is time to wait for the device.
+        Losses that are plain numbers are checked at once. For tensors, call `check` at a time when
+        waiting for the device is acceptable.
         """
         self.step, self.now = step, logs
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in logs.items()}
@@ -193,10 +196,11 @@ class Recent:
             self.check()
 
     def check(self, team: Team = Team()) -> None:  # noqa: B008
-        """Raise ValueError, naming step and segments, where a watched loss was not finite.
+        """Raise ValueError, with step and segments, if a watched loss was not finite.
 
-        Of several processes the first to see one names it: with the averaged gradients it spreads
-        to the others' losses, half a step or a step later. The others raise PeerFailed.
+        In distributed training, the process with the earliest bad loss raises it; the others raise
+        PeerFailed. Averaged gradients spread the bad value to the other processes' losses half a
+        step or a step later.
         """
         if self.first_bad is None:
             return
@@ -207,7 +211,7 @@ class Recent:
                 step = self.step - len(self) + first // each + 1
                 raise ValueError(
                     f"step {step}: a loss is not finite; its segments: "
-                    f"{', '.join(self.keys[first // each])}; check these, or {self.advice}"
+                    f"{', '.join(self.keys[first // each])}; check them, or {self.advice}"
                 )
 
     def numbers(self, team: Team = Team()) -> tuple[dict[str, float], dict[str, float]]:  # noqa: B008

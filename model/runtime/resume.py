@@ -1,4 +1,4 @@
-"""Whether a run may begin or go on: what its folder holds, and what it was begun with."""
+"""Checks before a run starts or resumes: its folder, and the settings and data it started with."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 from model.runtime.checkpoint import differences
 from model.runtime.settings import Settings, may_change_on_resume, to_dict, with_todays_names
 
-BEGIN_ANEW = "begin anew: without --resume, with another --out or after deleting that folder"
+BEGIN_ANEW = "start a new run: without --resume, with another --out or after deleting that folder"
 
 
 class RunExists(FileExistsError, ValueError):
-    """A folder holds a run already, and was not asked to go on."""
+    """The folder already holds a run, and --resume was not given."""
 
 
 class NothingToResume(FileNotFoundError, ValueError):
-    """A folder holds no run to go on with."""
+    """The folder holds no run that could be resumed."""
 
 
 def check_begun(checkpoint: Path, resume: bool) -> None:
-    """Raise RunExists or NothingToResume unless the run's checkpoint exists when it has to."""
+    """Raise RunExists for a checkpoint without `resume`, NothingToResume for the opposite case."""
     if checkpoint.exists() and not resume:
         raise RunExists(
             f"{checkpoint.parent}: holds a run already; go on with --resume, or choose another "
@@ -32,10 +32,10 @@ def check_begun(checkpoint: Path, resume: bool) -> None:
 
 
 def other_settings(saved: Mapping[str, Any], config: Settings, source: str) -> str:
-    """Return how a checkpoint's settings differ from `config`, "" where a run may go on with it.
+    """Return how a checkpoint's settings differ from `config`; "" if the run may resume with it.
 
-    Settings that were renamed are compared by the name they have today, and those that may change
-    on resume are not. Raises ValueError, naming `source`, for settings given by both names.
+    Renamed settings are compared under their present names. Settings that may change on resume are
+    not compared. Raises ValueError, with `source`, for a setting given under both names.
     """
     free = may_change_on_resume(type(config))
 
@@ -48,14 +48,14 @@ def other_settings(saved: Mapping[str, Any], config: Settings, source: str) -> s
 
 
 def refuse_other(run: Path, found: Mapping[str, str], give: str) -> None:
-    """Raise ValueError for the first of `found` that differs from what the run began with.
+    """Raise ValueError for the first difference from what the run started with.
 
-    `found` has, by what it is about ("other data"), how it differs, or ""; `give` names the options
-    that it comes from.
+    `found` maps a subject ("other data") to a description of the difference, "" if there is none.
+    `give` names the options that the user should correct.
     """
     for what, message in found.items():
         if message:
             raise ValueError(
                 f"{run}: cannot resume with {what}: {message}; give the same {give} as the run "
-                f"began with, or {BEGIN_ANEW}"
+                f"started with, or {BEGIN_ANEW}"
             )

@@ -1,4 +1,4 @@
-"""What a run tells: tables as it goes, metrics.jsonl, TensorBoard, sample sounds and pictures."""
+"""The output of a run: tables in the terminal, metrics.jsonl, TensorBoard, samples and pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPECTROGRAMS = "spectrograms.png"
 
 
 class Progress:
-    """Tables for a terminal of 80 columns, or a file: step, rate, time left, and values by name."""
+    """Prints tables of 80 columns: step, steps per second, time left, and values by name."""
 
     def __init__(self, step: int, steps: int) -> None:
         self.first, self.steps, self.began_s = step, steps, time.perf_counter()
@@ -30,9 +30,9 @@ class Progress:
     def show(
         self, step: int, now: Mapping[str, float], mean: Mapping[str, float], count: int
     ) -> None:
-        """Print values of the last step beside their means over the `count` steps since a report.
+        """Print the values of the last step and their means over the last `count` steps.
 
-        Values go by the names of `mean`; where `now` lacks one, its place stays empty.
+        There is a row for each name of `mean`; if `now` has no such value, its cell is empty.
         """
         steps_per_s = (step - self.first) / max(time.perf_counter() - self.began_s, 1e-9)
         left = timedelta(seconds=round((self.steps - step) / max(steps_per_s, 1e-9)))
@@ -41,13 +41,13 @@ class Progress:
         print(table(title, ("now", f"mean of {count}"), rows), flush=True)
 
     def validated(self, step: int, values: Mapping[str, float]) -> None:
-        """Print what a validation found."""
+        """Print the results of a validation."""
         rows = {name: (value,) for name, value in values.items()}
         print(table(f"validation at step {step}", ("now",), rows), flush=True)
 
 
 def table(title: str, heads: Sequence[str], rows: Mapping[str, Sequence[float | None]]) -> str:
-    """Return lines of at most 80 ASCII characters: a title, the columns' heads, a row for each."""
+    """Return lines of at most 80 ASCII characters: a title, the column heads, and the rows."""
 
     def line(name: str, cells: Iterable[str]) -> str:
         return f"  {name:<38.38}" + "".join(f"{cell:>16.16}" for cell in cells)
@@ -59,7 +59,7 @@ def table(title: str, heads: Sequence[str], rows: Mapping[str, Sequence[float | 
 
 
 class RunLog:
-    """metrics.jsonl and TensorBoard of one run; what was logged after `step` is dropped first."""
+    """metrics.jsonl and TensorBoard of one run. Entries after `step` are removed at the start."""
 
     def __init__(self, run: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -90,26 +90,26 @@ class RunLog:
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:
-    """Return the rows of metrics.jsonl; a last line cut short by a crash is left out."""
+    """Return the rows of metrics.jsonl; a last line truncated by a crash is left out."""
     path = run / METRICS
     if not path.is_file():
         return []
     text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    return [json.loads(line) for line in whole.splitlines()]
+    complete = text[: text.rfind("\n") + 1]
+    return [json.loads(line) for line in complete.splitlines()]
 
 
 def reported(run: Path, step: int, name: str) -> bool:
-    """Return whether metrics.jsonl has a value of that name at a step."""
+    """Return whether metrics.jsonl has a value of this name at a step."""
     return any(row["step"] == step and name in row for row in read_metrics(run))
 
 
 def write_samples(
     run: Path, log: RunLog, step: int, heard: Mapping[str, Mapping[str, Tensor]], log_mel: LogMel
 ) -> Path:
-    """Write each sample's sounds (N,) as wav and all spectrograms as one picture.
+    """Write each sample's audio (N,) as wav files, and all spectrograms as one picture.
 
-    `heard` gives, by segment key, a sound for each of truth, reconstruction and generated.
+    `heard` has, for each segment key, the audio of truth, reconstruction and generated.
     """
     folder = samples_folder(run, step)
     for key, sounds in heard.items():
@@ -122,14 +122,14 @@ def write_samples(
 
 
 def samples_folder(run: Path, step: int) -> Path:
-    """Return where the samples of a step lie; they are whole once `SPECTROGRAMS` is there."""
+    """Return the folder of a step's samples; it is complete when it has `SPECTROGRAMS`."""
     return run / "samples" / f"step-{step:07d}"
 
 
 def spectrograms(
     heard: Mapping[str, Mapping[str, Tensor]], log_mel: LogMel, path: Path, title: str
 ) -> np.ndarray:
-    """Draw one row per segment and one column per sound; write a PNG, return pixels (H, W, 3)."""
+    """Draw a row per segment and a column per signal; write a PNG and return pixels (H, W, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -158,5 +158,5 @@ def spectrograms(
 
 
 def labels(note: str, untrained: Iterable[str]) -> list[str]:
-    """Return what everybody who hears a result must be told."""
+    """Return the warnings that must accompany every result: stand-in codec, untrained features."""
     return ([f"codec: {note}"] if note else []) + [f"untrained: {name}" for name in untrained]

@@ -11,8 +11,8 @@ A trainer, or a family of generators, declares its own dataclass:
 
     config = load(MyConfig(), words=["width=32"], file=Path("my.yaml"))
 
-Settings are whole numbers, numbers, truth values, texts, tuples of one of these, and dicts of
-numbers by name, whose names are those of the default.
+A setting is an int, float, bool or str, a tuple of one of these types, or a dict from names to
+floats. The names allowed in a dict are those of its default.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ import difflib
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -30,16 +29,16 @@ from model.contract.dataset import short_repr
 from model.contract.exit_codes import UsageError
 
 NO_YAML = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
-"""What the YAML parser lets through of values that it cannot make, beside its own errors."""
+"""Exceptions, beside its own, that the YAML parser raises for values it cannot construct."""
 
 S = TypeVar("S", bound="Settings")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all settings share; ValueError where one is out of its range, however it was given.
+    """Base class of all settings. Raises ValueError for a value outside its range.
 
-    A subclass with rules of its own has a `__post_init__` that calls this one first.
+    A subclass with further rules defines a `__post_init__` that calls this one first.
     """
 
     def __post_init__(self) -> None:
@@ -59,12 +58,12 @@ def setting(
 ) -> Any:
     """Declare a setting and its range.
 
-    Numbers are finite, at least `min` (None: any) and less than `below`; texts one of `choices`;
-    tuples have `length` items. A setting that `may_change` may differ when a run is resumed, as it
-    decides nothing of what the model is. By its `earlier_names` it is known in files, words and
-    checkpoints of earlier versions. Without this declaration a setting has the range of
-    `setting(default)`. A dict's has the same names in its metadata, and `item`: what messages call
-    one of its entries.
+    Numbers must be finite, at least `min` (None: no minimum) and less than `below`. Texts must be
+    one of `choices`. Tuples must have `length` items. With `may_change`, the setting may differ
+    when a run is resumed, because it does not change what the model is. `earlier_names` are its
+    names in earlier versions; files, `--set` and checkpoints may still use them. A setting declared
+    without this function has the range of `setting(default)`. The metadata of a dict has the same
+    keys, and `item`: the word for one of its entries in messages.
     """
     rules = {"min": min, "below": below, "choices": tuple(choices), "length": length}
     run = {"may_change": may_change, "earlier_names": tuple(earlier_names)}
@@ -77,19 +76,19 @@ def may_change_on_resume(kind: type[Settings]) -> frozenset[str]:
 
 
 def todays_names(kind: type[Settings]) -> dict[str, str]:
-    """Return today's name of each setting that was renamed, by its earlier names."""
+    """Return a map from the earlier names of renamed settings to their present names."""
     return {old: one.name for one in fields(kind) for old in one.metadata.get("earlier_names", ())}
 
 
 def to_dict(config: Settings) -> dict[str, Any]:
-    """Return plain values (lists for tuples): what checkpoints and YAML hold."""
+    """Return the settings as plain values, as in checkpoints and YAML; tuples become lists."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
 
 
 def with_todays_names(values: Mapping[Any, Any], kind: type[Settings], source: str) -> dict:
-    """Return `values` by the names that settings have today.
+    """Return `values` under the present names of the settings.
 
-    Raises ValueError, naming `source`, where both the old and the new name of one are given.
+    Raises ValueError, with `source`, if a setting is given under both its old and its new name.
     """
     names = todays_names(kind)
     found: dict[Any, Any] = {}
@@ -101,7 +100,7 @@ def with_todays_names(values: Mapping[Any, Any], kind: type[Settings], source: s
     return found
 
 
-# --- from presets, files and words ---------------------------------------------------------------
+# --- from presets, files and `key=value` texts ---------------------------------------------------
 
 
 def load(
@@ -113,9 +112,9 @@ def load(
 ) -> S:
     """Return `config` changed by one of `presets`, then by a YAML file, then by `key=value` words.
 
-    The words are put in place together, so that settings which depend on each other may come in any
-    order. Raises ValueError for an unknown key, with a guess, and for a value that does not fit; of
-    `words` it is a UsageError.
+    The words are applied together, so that settings which depend on each other may come in any
+    order. Raises ValueError for an unknown key (with a suggestion) and for an invalid value; for
+    errors in `words`, its subclass UsageError.
     """
     if preset is not None:
         presets = presets or {}
@@ -141,9 +140,9 @@ def load(
 
 
 def override(config: S, values: Mapping[Any, Any], source: str) -> S:
-    """Return `config` with `values` in place; of a dict `NAME`, `NAME.KEY` sets a single one.
+    """Return `config` changed by `values`; the key `NAME.KEY` sets one entry of the dict `NAME`.
 
-    Raises ValueError, naming `source`, for an unknown key and for a value that does not fit.
+    Raises ValueError, with `source`, for an unknown key and for an invalid value.
     """
     values = with_todays_names(values, type(config), source)
     return _replace(config, _changes(config, values, source, {}), source)
@@ -152,7 +151,7 @@ def override(config: S, values: Mapping[Any, Any], source: str) -> S:
 def read_yaml(file: Path) -> dict[Any, Any]:
     """Return the settings of a YAML file, unchecked.
 
-    Raises FileNotFoundError, and ValueError for a file that is no YAML of `key: value` lines.
+    Raises FileNotFoundError, and ValueError if the file is not YAML with `key: value` lines.
     """
     import yaml
 
@@ -177,13 +176,13 @@ def read_yaml(file: Path) -> dict[Any, Any]:
 def _changes(
     config: Settings, values: Mapping[Any, Any], source: str, before: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what `values` change, typed; `before` are earlier changes, to which dicts add."""
+    """Return the changes in `values` with their types; dicts are merged with those in `before`."""
     kinds = _kinds(type(config))
     changes: dict[str, Any] = {}
     for key, value in values.items():
         if not isinstance(key, str):
             raise ValueError(
-                f"{source}: {short_repr(key)} is no config key; expected `key: value` lines"
+                f"{source}: {short_repr(key)} is not a config key; expected `key: value` lines"
             )
         name, dot, inner = key.partition(".")
         if get_origin(kinds.get(name)) is dict:
@@ -205,9 +204,10 @@ def _merged(
         raise ValueError(
             f"{source}: {name} is {short_repr(given)}; expected {item} names and numbers"
         )
-    merged = dict(held)
+    assert declared.default_factory is not MISSING, "no dict can be a default"
+    names, merged = declared.default_factory(), dict(held)
     for key, value in given.items():
-        _known(key, declared.default_factory(), item, source)
+        _known(key, names, item, source)
         merged[key] = _typed(f"{name}.{key}", value, float, source)
     return merged
 
@@ -219,9 +219,8 @@ def _replace(config: S, changes: Mapping[str, Any], source: str) -> S:
         raise ValueError(f"{source}: {error}") from None
 
 
-@cache
 def _kinds(kind: type[Settings]) -> dict[str, Any]:
-    """Return the type of each setting; TypeError for one that no file could give."""
+    """Return the type of each setting; TypeError for a type that settings cannot have."""
     hints = get_type_hints(kind)
     kinds = {one.name: hints[one.name] for one in fields(kind)}
     for name, hint in kinds.items():
@@ -245,12 +244,12 @@ def _known(name: Any, names: Iterable[str], what: str, source: str) -> None:
     names = list(names)
     if name not in names:
         close = difflib.get_close_matches(name, names, 1) if isinstance(name, str) else []
-        guess = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
+        guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
         raise ValueError(f"{source}: {short_repr(name)} is an unknown {what}; {guess}")
 
 
 def _parse(text: str, kind: Any) -> Any:
-    """Read the value of a word: YAML; texts as they are; lists also as `a,b`."""
+    """Parse the value of a `key=value` word as YAML; texts stay as they are, `a,b` is a list."""
     import yaml
 
     if get_origin(kind) is tuple and not text.strip().startswith("["):
@@ -265,9 +264,9 @@ def _parse(text: str, kind: Any) -> Any:
 
 
 def _typed(key: str, value: Any, kind: Any, source: str, like: Any = ()) -> Any:
-    """Return `value` as the setting's type; nothing is rounded or guessed.
+    """Return `value` converted to the setting's type, without rounding or guessing.
 
-    `like` is the present value, an example for the message.
+    `like` is the present value, used as an example in the message.
     """
     expected = getattr(kind, "__name__", str(kind))
     if kind is bool:
@@ -290,7 +289,7 @@ def _typed(key: str, value: Any, kind: Any, source: str, like: Any = ()) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Return a float where `value` is a number; YAML 1.1 reads 1e-4 as text."""
+    """Return a float if `value` is a number or its text (YAML 1.1 reads 1e-4 as text)."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -302,7 +301,7 @@ def _number(value: Any) -> Any:
 
 
 def _check(name: str, value: Any, rules: Mapping[str, Any]) -> None:
-    """Raise ValueError where a value is not what its setting allows."""
+    """Raise ValueError if a value is outside its setting's range."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             _check(f"{name}.{key}", inner, rules)
@@ -323,17 +322,17 @@ def _check(name: str, value: Any, rules: Mapping[str, Any]) -> None:
 
 
 def _wrong(value: Any, rules: Mapping[str, Any]) -> str:
-    """Return what was expected in place of one value, or "" where it is allowed."""
+    """Return what was expected instead of a value, or "" if the value is allowed."""
     choices, low, below = rules.get("choices"), rules.get("min", 0), rules.get("below")
     if isinstance(value, str):
         return f"one of {', '.join(choices)}" if choices and value not in choices else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
-    whole = isinstance(value, int)
-    if not whole and not math.isfinite(value):
+    is_int = isinstance(value, int)
+    if not is_int and not math.isfinite(value):
         return "a finite number" + (f", at least {low}" if low is not None else "")
     if low is not None and value < low:
-        return f"at least {low}" if whole else f"a finite number, at least {low}"
+        return f"at least {low}" if is_int else f"a finite number, at least {low}"
     if below is not None and value >= below:
-        return f"less than {below}" if whole else f"a number of [{low}, {below})"
+        return f"less than {below}" if is_int else f"a number of [{low}, {below})"
     return ""

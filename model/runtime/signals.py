@@ -1,4 +1,4 @@
-"""Signals: a run is asked to stop, and stops where its state can be saved."""
+"""Signals that ask a run to stop; it stops at a point where its state can be saved."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ T = TypeVar("T")
 
 
 class Stopped(BaseException):
-    """A signal ended a wait; of no kind that anything in between would catch."""
+    """A signal ended a wait. A BaseException, so that no `except Exception` catches it."""
 
 
 class Stop(threading.Event):
-    """An event that signals set; while `at_once`, they also end what the main thread does."""
+    """An event that signals set; while `at_once` is true, they also raise Stopped at once."""
 
     at_once = False
 
 
 @contextmanager
 def stop_requested(again: bool = True) -> Iterator[Stop]:
-    """Give an event that SIGINT and SIGTERM set; the same signal `again` acts as usual.
+    """Give an event that SIGINT and SIGTERM set. With `again`, a second signal acts as usual.
 
-    Not so under torchrun, which repeats the signals that a whole group of processes was sent.
+    Pass False under torchrun, which sends a signal of the process group a second time.
     """
     event = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield event  # signals go to the main thread: nothing to catch here
+        yield event  # Python handles signals only in the main thread
         return
     before: dict[int, Any] = {}
 
@@ -46,12 +46,12 @@ def stop_requested(again: bool = True) -> Iterator[Stop]:
     try:
         yield event
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for caught, handler in before.items():
+            signal.signal(caught, handler)
 
 
 def next_unless(stop: Stop, items: Iterator[T]) -> T | None:
-    """Return the next item, or None as soon as a signal comes while it is waited for."""
+    """Return the next item, or None as soon as a signal arrives during the wait."""
     try:
         try:
             stop.at_once = True

@@ -1,1 +1,1 @@
-"""The trainers' loops, states and validation."""
+"""Trainers of generators and of the codec's decoder: loops, states and validation."""

@@ -1,4 +1,4 @@
-"""`model train`: the arguments, and the next step when it is done."""
+"""The command `model train`: its arguments and its run."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from model.runtime.arguments import (
 )
 
 LOWER = "lower batch_size or val_segments (--set KEY=VALUE)"
-"""What takes less memory."""
+"""Advice when memory runs out."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `model train`."""
-    add_shards(parser, required=False, help="folder (or address) with dataset.json")
+    add_shards(parser, required=False, help="folder (or URL) with dataset.json")
     parser.add_argument(
         "--family",
         type=FAMILIES.choice(),
         metavar="NAME",
-        help=f"of generators: {', '.join(FAMILIES.names())} (default {D2M_GAN}; with --resume "
-        "the run's own)",
+        help=f"family of generators: {', '.join(FAMILIES.names())} (default: {D2M_GAN}; with "
+        "--resume, that of the run)",
     )
-    parser.add_argument("--level", help="of the codes, such as high or low (default high)")
+    parser.add_argument("--level", help="codec level, such as high or low (default: high)")
     parser.add_argument(
-        "--preset", help="of the family's settings; of D2M-GAN: paper (default), code, tiny"
+        "--preset", help="preset of settings; for D2M-GAN: paper (default), code, tiny"
     )
-    parser.add_argument("--config", type=Path, help="YAML file of settings, over the preset")
-    add_settings(parser, "one setting, over the file; may be repeated")
-    parser.add_argument("--out", type=Path, help="the run's folder (default runs/DATASET-LEVEL)")
+    parser.add_argument("--config", type=Path, help="YAML file of settings, overrides the preset")
+    add_settings(parser, "one setting, overrides the file; may be repeated")
+    parser.add_argument("--out", type=Path, help="the run's folder (default: runs/DATASET-LEVEL)")
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the run's last checkpoint"
+        "--resume", action="store_true", help="continue from the run's last checkpoint"
     )
     add_codec(parser)
     add_device(parser)
@@ -49,13 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, or go on."""
+    """Train, or resume a run, and print the next command."""
     from model.contract.dataset import load_dataset
     from model.runtime.settings import load
 
     if arguments.shards is None:
         raise UsageError(
-            "no data: give --shards DIR, a folder made by `pipeline build` and "
+            "no data: give --shards DIR, a folder written by `pipeline build` and "
             "`pipeline extract-codes`, e.g. model train --shards shards/synthetic --preset tiny"
         )
     settings = settings_of(arguments, "level")
@@ -77,9 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
         train(
             arguments.shards, out, config, arguments.codec, arguments.resume, device, family,
         )  # fmt: skip
-    except PeerFailed as gone:
-        if str(gone):
-            print(f"{out}: {gone}", file=sys.stderr)
+    except PeerFailed as failure:
+        if str(failure):
+            print(f"{out}: {failure}", file=sys.stderr)
         return 1
     except Interrupted as stop:
         if first:
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _recorded_family(arguments: argparse.Namespace) -> str:
-    """Return the family of the run that is resumed, "" where it is not known by its folder."""
+    """Return the family of the run to be resumed; "" if --out has no such run."""
     from model.runtime.checkpoint import LAST, read_checkpoint
 
     if not arguments.resume or arguments.out is None or not (arguments.out / LAST).is_file():

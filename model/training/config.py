@@ -1,4 +1,4 @@
-"""The settings that the training loop itself reads, whatever the family."""
+"""The settings that the training loop reads, for every family."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from model.runtime.settings import Settings, setting
 
 @dataclass(frozen=True)
 class RunConfig(Settings):
-    """What every family's settings begin with; a family may give other defaults."""
+    """The settings that all families share; a family may have other defaults."""
 
     seed: int = 0
     window_s: float = 0.0
-    """Refuse shards of another window length; 0 takes any."""
+    """Required window length of the shards; 0 accepts any."""
     codec: str = setting("", may_change=True)
-    """What --codec says: a name or a path; empty takes the codec of the shards' codes."""
+    """As --codec: a name or a path; "" means the codec of the shards' codes."""
 
     max_steps: int = setting(100_000, min=1, may_change=True)
     batch_size: int = setting(16, min=1)
     shuffle_segments: int = setting(1024, min=1)
     workers: int = setting(0, may_change=True)
-    """Processes that read the data; 0 reads in the training process."""
+    """Number of processes that read the data; with 0 the training process reads it."""
     worker_timeout_s: float = setting(60.0, may_change=True)
-    """End the run where a worker gives no batch and does nothing for so long; 0 waits for ever."""
+    """Stop the run with an error if a worker sends no batch and is idle for this time; 0 waits
+    forever."""
 
     log_every: int = setting(50, min=1, may_change=True)
     checkpoint_every: int = setting(1000, min=1, may_change=True)

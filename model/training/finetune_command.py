@@ -1,4 +1,4 @@
-"""`model finetune-synthesizer`: the arguments, and what came of it."""
+"""The command `model finetune-synthesizer`: its arguments and its run."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from model.runtime.arguments import (
 )
 
 LOWER = "lower batch_size or judged_samples (--set KEY=VALUE)"
-"""What takes less memory."""
+"""Advice when memory runs out."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `model finetune-synthesizer`."""
-    add_shards(parser, help="with dataset.json and codes")
+    add_shards(parser, help="a data set with codes")
     add_codec(parser)
-    parser.add_argument("--level", choices=["high", "low"], help="of the decoder (default high)")
-    parser.add_argument("--steps", type=int, help="in all (default 10000)")
-    parser.add_argument("--out", type=Path, help="folder (default runs/DATASET-LEVEL-synthesizer)")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--level", choices=["high", "low"], help="codec level (default: high)")
+    parser.add_argument("--steps", type=int, help="total number of steps (default: 10000)")
+    parser.add_argument("--out", type=Path, help="folder (default: runs/DATASET-LEVEL-synthesizer)")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     add_settings(parser, "one setting; may be repeated")
     add_device(parser)
     parser.set_defaults(run=run, lower=LOWER)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fine-tune, or go on."""
+    """Fine-tune, or resume, and print the result and the next command."""
     from model.contract.dataset import load_dataset
     from model.runtime.settings import load
     from model.training.finetune_config import SynthesizerConfig
@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not (out / CODEC).is_file():
         raise ValueError(
             f"{out}: no codec written: in {state.step} steps the mel distance on val never fell "
-            f"below the {state.first_mel:.4f} before; take more --steps, or other learning rates"
+            f"below its initial value {state.first_mel:.4f}; use more --steps, or other learning "
+            "rates"
         )
     if dataset.segments("val"):
         print(f"mel distance on val: {state.first_mel:.4f} before, {state.best_mel:.4f} after")

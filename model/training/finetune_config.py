@@ -1,4 +1,4 @@
-"""The settings of a fine-tuning of the decoder."""
+"""The settings for fine-tuning a codec's decoder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from model.runtime.settings import Settings, setting
 
 @dataclass(frozen=True)
 class SynthesizerConfig(Settings):
-    """Defaults are the paper's where it gives a value: rate, betas, scales, widths and weights."""
+    """The settings of fine-tuning. Defaults are the paper's values, if it gives one.
+
+    It gives learning rate, betas, number of scales, widths and loss weights.
+    """
 
     level: str = setting("high", choices=LEVELS)
     seed: int = 0
@@ -30,13 +33,14 @@ class SynthesizerConfig(Settings):
     d_layers: int = 4
     d_first_stride: int = setting(1, min=1)
     judged_samples: int = 0
-    """Length of the stretch of each segment that is judged, elsewhere at each step; 0 takes all.
-    The wave and mel losses hear all in any case."""
+    """Length of the part of each segment that the discriminators get, at a random position in each
+    step; 0 means the complete segment. The wave and mel losses always use the complete segment."""
     bf16: bool = False
 
     workers: int = setting(0, may_change=True)
     worker_timeout_s: float = setting(60.0, may_change=True)
-    """End the run where a worker gives no batch and does nothing for so long; 0 waits for ever."""
+    """Stop the run with an error if a worker sends no batch and is idle for this time; 0 waits
+    forever."""
     shuffle_segments: int = setting(1024, min=1)
     log_every: int = setting(50, min=1, may_change=True)
     save_every: int = setting(500, min=1, may_change=True)

@@ -1,9 +1,9 @@
-"""Fine-tune a codec's decoder on a data set's sound: the paper's synthesizer, from top to bottom.
+"""Fine-tune a codec's decoder on the audio of a data set; the paper calls it the synthesizer.
 
-The entries of the true codes go in, the true sound is the target, and discriminators of the latent
-ones' design judge sound at several scales. The authors' code for this was not released: the losses
-are those of D2M-GAN's generator that apply to sound, with its weights. Encoder and codebook stay
-as they are, so that all codes stay valid.
+The input are the codebook entries of the true codes, and the target is the true audio. Multi-scale
+discriminators with the design of those for latents discriminate the audio. The authors' code for
+this was not released. The losses are those of D2M-GAN's generator that apply to audio, with the
+same weights. Encoder and codebook are not changed, so that all codes stay valid.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from model.audio import LogMel, mel_loss, wave_loss
-from model.codecs.base import Codec, load_codec
-from model.codecs.jukebox import VQVAE, find_weights, read_weights, write_weights
+from model.codecs.base import load_codec
+from model.codecs.jukebox import VQVAE, JukeBoxCodec, find_weights, read_weights, write_weights
 from model.codecs.jukebox.weights import Weights
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
@@ -63,11 +63,11 @@ PARTS: Parts = {
 
 @dataclass
 class State:
-    """Everything a run holds: `codec` and `parent`, its file, stay; `decoder` is trained."""
+    """The state of a run. `decoder` is trained; `codec` and its file `parent` are not changed."""
 
     config: SynthesizerConfig
     dataset: Dataset
-    codec: Codec
+    codec: JukeBoxCodec
     parent: Weights
     device: torch.device
     decoder: nn.Module
@@ -81,9 +81,10 @@ class State:
 
 
 def build(
-    config: SynthesizerConfig, dataset: Dataset, codec: Codec, parent: Weights, device: torch.device
-) -> State:
-    """Make the state of step 0: the codec's decoder, and an adversary from the seed."""
+    config: SynthesizerConfig, dataset: Dataset, codec: JukeBoxCodec, parent: Weights,
+    device: torch.device,
+) -> State:  # fmt: skip
+    """Return the initial state: a copy of the codec's decoder, and a new adversary."""
     torch.manual_seed(config.seed)
     decoder = copy.deepcopy(codec.decoder(config.level)).requires_grad_(True).train()
     network = MultiScale(
@@ -116,22 +117,23 @@ def train_step(state: State, batch: Batch) -> dict[str, Tensor]:
 
 
 def decode(state: State, codes: Tensor) -> Tensor:
-    """Map codes (B, L) to sound (B, L * hop) with the decoder in training."""
+    """Map codes (B, L) to audio (B, L * hop) with the decoder that is trained."""
     entries = state.codec.embed(codes, state.config.level)
     with torch.autocast(state.device.type, torch.bfloat16, enabled=state.config.bf16):
         return state.decoder(entries).float()
 
 
 def judged(config: SynthesizerConfig, step: int, samples: int) -> slice:
-    """Return the stretch of the sound that the discriminators judge at a step."""
+    """Return the part of the audio that the discriminators get in a step."""
     length = min(config.judged_samples or samples, samples)
     start = int(np.random.default_rng((config.seed, step)).integers(samples - length + 1))
     return slice(start, start + length)
 
 
 def decoder_losses(state: State, real: Tensor, fake: Tensor, part: slice) -> dict[str, Tensor]:
-    """Return the losses that have a weight, by name; `real` and `fake` are sound (B, N)."""
-    weights, losses = state.config.weights, {}
+    """Return the losses whose weight is not 0, by name; `real` and `fake` are audio (B, N)."""
+    weights = state.config.weights
+    losses: dict[str, Tensor] = {}
     if weights["adversarial"] or weights["feature"]:
         hinge, matching = state.adversary.losses(real[:, None, part], fake[:, None, part])
         losses |= {"adversarial": hinge, "feature": matching}
@@ -160,7 +162,7 @@ def validate(state: State, source: Source) -> dict[str, float]:
 
 @torch.no_grad()
 def samples(state: State, source: Source) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield key and sounds (N,) of segments spread over the split: truth, before, now."""
+    """Yield keys and audio (N,) of segments spread over the split: truth, before, fine-tuned."""
     level = state.config.level
     for batch in spread_batches(source, 1, state.config.sample_segments):
         batch = batch.to(state.device)
@@ -173,7 +175,7 @@ def samples(state: State, source: Source) -> Iterator[tuple[str, dict[str, Tenso
 
 
 def write_codec(state: State, path: Path) -> None:
-    """Write the parent with this decoder; ValueError unless all else in the file is the parent's.
+    """Write the parent codec with the trained decoder; ValueError if anything else differs.
 
     Encoders and codebooks are compared by hash when the file is written and whenever it is read.
     """
@@ -196,7 +198,7 @@ def write_codec(state: State, path: Path) -> None:
 
 
 def save(state: State, run: Path) -> None:
-    """Write what `restore` needs; ValueError, and nothing written, for weights not finite."""
+    """Write a checkpoint for `restore`; ValueError, without writing, if weights are not finite."""
     content: dict[str, Any] = {
         "config": asdict(state.config),
         "data": data_facts(state.dataset),
@@ -214,7 +216,7 @@ def save(state: State, run: Path) -> None:
 
 
 def restore(state: State, run: Path) -> None:
-    """Put a checkpoint back into a state built with the same configuration, data and codec."""
+    """Load a checkpoint into a state built with the same configuration, data and codec."""
     content = read_checkpoint(run / CHECKPOINT, PARTS)
     found = {
         "another configuration": other_settings(content["config"], state.config, str(run)),
@@ -235,7 +237,7 @@ def restore(state: State, run: Path) -> None:
 
 
 class FineTuning(TrainingRun):
-    """The run as the common loop sees it; `val` is None where there is no such split."""
+    """The run for the common training loop; `val` is None if there is no validation split."""
 
     watched = ("adversary/hinge", "loss/total")
     advice = ADVICE
@@ -269,13 +271,15 @@ class FineTuning(TrainingRun):
         save(self.state, self.folder)
 
     def validate_first(self) -> None:
-        """Measure the decoder as it came: what later ones have to better."""
+        """Validate the original decoder; fine-tuned ones must have a lower distance."""
+        assert self.val is not None, "asked for only where there is a split"
         values = validate(self.state, self.val)
         self.log.scalars(0, values)
         self.progress.validated(0, values)
         self.state.first_mel = self.state.best_mel = values["val/mel"]
 
     def validate(self) -> None:
+        assert self.val is not None, "without a split, val_every is 0"
         values = validate(self.state, self.val)
         if values["val/mel"] < self.state.best_mel:
             self.state.best_mel = values["val/mel"]
@@ -298,10 +302,10 @@ def finetune(
 ) -> State:
     """Fine-tune until `config.steps` and return the state.
 
-    Writes into `run` checkpoint.pt, metrics.jsonl, samples/, TensorBoard events and
-    codec.safetensors: the decoder of the least mel distance on the split `val`, if less than before
-    the first step, or the last one where there is no such split. Raises Interrupted, after saving,
-    on SIGINT or SIGTERM, and ValueError where a loss or a weight is not finite.
+    Writes checkpoint.pt, metrics.jsonl, samples/, TensorBoard events and codec.safetensors into
+    `run`. The codec has the decoder with the lowest mel distance on the split `val`, if lower than
+    the original decoder's, or the last decoder if there is no such split. Raises Interrupted, after
+    saving, on SIGINT or SIGTERM, and ValueError if a loss or a weight is not finite.
     """
     device = device or torch.device("cpu")
     check_begun(run / CHECKPOINT, resume)
@@ -311,10 +315,12 @@ def finetune(
     source = open_source(root, dataset, "train", codec, [config.level], inputs=())
     config = replace(config, batch_size=min(config.batch_size, source.segments))
     val = replace(source, split="val") if dataset.segments("val") else None
-    state = build(config, dataset, codec, read_weights(find_weights(named)[0]), device)
+    parent = read_weights(find_weights(named)[0])
+    assert isinstance(codec, JukeBoxCodec), "so are all that have such a file"
+    state = build(config, dataset, codec, parent, device)
     if resume:
         restore(state, run)
-    else:  # of a run that was stopped before its first checkpoint
+    else:  # left by a run that was stopped before its first checkpoint
         (run / CODEC).unlink(missing_ok=True)
     stream = TrainingStream(
         source, config.batch_size, config.seed, config.shuffle_segments, state.position
@@ -330,22 +336,23 @@ def finetune(
         loop(tuning, (batch.to(device) for batch in loader), stop)
         if val is None:
             write_codec(state, run / CODEC)
-        heard = dict(samples(state, val or source))
-        write_samples(run, log, state.step, heard, state.log_mel.cpu())
+        examples = dict(samples(state, val or source))
+        write_samples(run, log, state.step, examples, state.log_mel.cpu())
     return state
 
 
 def announce(state: State, source: Source, val: Source | None) -> None:
     config, codec = state.config, state.codec
     count = sum(p.numel() for p in state.decoder.parameters())
-    judges = sum(p.numel() for p in state.adversary.network.parameters())
+    discriminators = sum(p.numel() for p in state.adversary.network.parameters())
     print(
         f"{state.dataset.name}: {source.segments} segments of {state.dataset.window_s} s, batches "
         f"of {config.batch_size}, {val.segments if val else 'none'} for validation"
     )
     print(
         f"decoder of {codec.id}, level {config.level}: {count / 1e6:.2f} M parameters, "
-        f"discriminators {judges / 1e6:.2f} M; {state.device}; step {state.step} of {config.steps}"
+        f"discriminators {discriminators / 1e6:.2f} M; {state.device}; step {state.step} of "
+        f"{config.steps}"
     )
     for label in labels(codec.note, []):
         print(f"note: {label}")

@@ -1,4 +1,4 @@
-"""Make a run of the authors' released weights."""
+"""Turn the authors' released weights into a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from model.contract.dataset import load_dataset
 from model.contract.kinds import D2M_GAN
 from model.data.source import codes_of
 from model.families.d2m_gan.config import Config
+from model.families.d2m_gan.paper import ReferenceGenerator
 from model.families.d2m_gan.released_weights import load_released
 from model.runtime.checkpoint import LAST
 from model.training.state import build, check_window, choose_codec, save
@@ -21,12 +22,12 @@ def import_released(
 ) -> None:
     """Write a run at step 0 with the released weights, for the shards (and codec) of `root`.
 
-    Raises ValueError for another `arch` than paper, a folder that holds a run already, and files or
-    shards that do not fit the configuration.
+    Raises ValueError if `arch` is not paper, if the folder already holds a run, or if files or
+    shards do not fit the configuration.
     """
     if config.arch != "paper":
         raise ValueError(
-            f"released weights are of arch paper, the configuration says {config.arch}"
+            f"released weights are for arch paper, but the configuration has arch {config.arch}"
         )
     if (run / LAST).exists():
         raise ValueError(f"{run}: holds a run already; choose another --out")
@@ -36,5 +37,7 @@ def import_released(
     check_window(config, dataset, root)
     codes_of(dataset, codec.codes_id, root)
     state = build(D2M_GAN, config, dataset, codec, torch.device("cpu"))
-    load_released(state.model.network, motion, rest)
+    network = state.model.network
+    assert isinstance(network, ReferenceGenerator), "arch is paper"
+    load_released(network, motion, rest)
     save(state, run)

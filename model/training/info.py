@@ -1,4 +1,4 @@
-"""`model info`: what a run was trained with, and how far it is."""
+"""The command `model info`: prints settings, data and progress of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the facts of a checkpoint; nothing of its model is built."""
+    """Print the facts of a checkpoint, without building its model."""
     from model.runtime.checkpoint import read_checkpoint
     from model.runtime.run_log import labels, read_metrics
 

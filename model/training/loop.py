@@ -1,7 +1,7 @@
-"""Train a model on shards, from top to bottom, whatever its family.
+"""Train a model of any family on shards: the complete run.
 
-What a run holds is in `state`, a step is the family's, and how the run does on held-out songs is in
-`validate`.
+`state` defines what a run holds, the family defines a step, and `validate` measures the model on
+held-out songs.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ def train(
 ) -> State:
     """Train a model of a family until `config.max_steps` and return the state.
 
-    Writes last.pt, best.pt (of D2M-GAN: the least mel loss on the split `val`), metrics.jsonl,
+    Writes last.pt, best.pt (for D2M-GAN: the lowest mel loss on the split `val`), metrics.jsonl,
     samples/ and TensorBoard events into `run`. Raises Interrupted, after saving, on SIGINT or
-    SIGTERM, and ValueError where a loss or a weight is not finite, naming the step and the segments
-    or weight, or where memory runs out, naming a batch size that fits.
-    Under torchrun all processes train one model, and stop at the same step; where one fails, the
-    others raise PeerFailed.
+    SIGTERM. Raises ValueError if a loss or a weight is not finite, with the step and the segments
+    or the weight, and if memory runs out, with a batch size that fits.
+    Under torchrun all processes train one model and stop at the same step; if one fails, the others
+    raise PeerFailed.
     """
     device = own_device(device or torch.device("cpu"))
     with team_of(device) as team:
@@ -103,17 +103,17 @@ def prepare(
     team: Team,
     family: str,
 ) -> tuple[State, TrainingStream, Source | None]:
-    """Read what there is and build the state, or restore it; return also the splits' streams.
+    """Build or restore the state; return it with the training stream and the validation source.
 
-    Makes the run's folder as soon as it is known that there is something to train on. Raises
-    ValueError and OSError where shards, codec, configuration or checkpoint do not fit.
+    Creates the run's folder once it is certain that there is data to train on. Raises ValueError
+    and OSError if shards, codec, configuration or checkpoint are invalid or do not fit.
     """
     dataset = load_dataset(root)
     check_window(config, dataset, root)
-    source = choose_codec(dataset, codec_source or config.codec or None, root)
+    named = choose_codec(dataset, codec_source or config.codec or None, root)
     kind = FAMILIES.get(family)
     levels = kind.levels_of(config)
-    codec = load_codec(source, levels, device)
+    codec = load_codec(named, levels, device)
     check_begun(run / LAST, resume)
     inputs = kind.inputs_of(config, dataset).names
     source = open_source(root, dataset, "train", codec, levels, inputs)
@@ -137,7 +137,7 @@ def prepare(
 
 
 def join(state: State, team: Team, resume: bool) -> None:
-    """Make the processes' states one: same weights, averaged gradients, noise of their own."""
+    """Prepare distributed training: equal weights, averaged gradients, different noise."""
     for network in state.model.networks():
         team.share(network.state_dict().values())
     for optimiser in state.model.optimisers.values():
@@ -147,7 +147,7 @@ def join(state: State, team: Team, resume: bool) -> None:
 
 
 class Training(TrainingRun):
-    """The run as the common loop sees it; `val` is None where there is no such split."""
+    """The run for the common training loop; `val` is None if there is no validation split."""
 
     advice = ADVICE
 
@@ -210,8 +210,8 @@ class Training(TrainingRun):
         self.progress.validated(self.step, values)
 
     def sample(self) -> None:
-        heard = sample(self.state, self.val or self.stream.source)
-        write_samples(self.folder, self.log, self.step, heard, LogMel())
+        examples = sample(self.state, self.val or self.stream.source)
+        write_samples(self.folder, self.log, self.step, examples, LogMel())
 
     def validated(self) -> bool:
         return reported(self.folder, self.step, self.state.model.best)
@@ -221,9 +221,9 @@ class Training(TrainingRun):
 
 
 def fit_batch(config: C, source: Source, team: Team) -> C:
-    """Return the configuration with batches no larger than a process' part, and say so.
+    """Return the configuration with the batch size reduced to a process's part; report the change.
 
-    Raises ValueError where the split is empty.
+    Raises ValueError if the split is empty.
     """
     if not source.segments:
         raise ValueError(f"{source.root}: split {source.split} is empty; build more videos")
@@ -236,7 +236,7 @@ def fit_batch(config: C, source: Source, team: Team) -> C:
 
 
 def announce(state: State, stream: TrainingStream, val: Source | None) -> None:
-    """Say what is about to be trained on what, and what in it is untrained or synthetic."""
+    """Print the model and data of the training, and what in them is untrained or synthetic."""
     config, dataset, model = state.config, state.dataset, state.model
     parameters = sum(p.numel() for p in model.network.parameters())
     left_out = f" ({stream.left_out} segments left out of each)" if stream.left_out else ""

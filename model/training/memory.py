@@ -1,4 +1,4 @@
-"""Find the largest batch that a step has memory for."""
+"""Find the largest batch for which a training step fits in memory."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from model.training.state import State
 
 
 def step_in_memory(state: State, batch: Batch, team: Team) -> dict[str, Tensor]:
-    """Take a step; where memory runs out, raise ValueError that says which batch size fits."""
+    """Take a step; if memory runs out, raise ValueError with a batch size that fits."""
     step = state.step + 1
     try:
         return state.model.step(batch)
     except torch.OutOfMemoryError as error:
-        asked = str(error).partition("\n")[0]
-    # Out of the handler, whose traceback holds the tensors of the step.
-    message = f"step {step}: out of memory on {state.device} with batches of {len(batch)} ({asked})"
+        reason = str(error).partition("\n")[0]
+    # Outside the handler, because its traceback keeps the tensors of the step in memory.
+    message = (
+        f"step {step}: out of memory on {state.device} with batches of {len(batch)} ({reason})"
+    )
     if team.size > 1 and len(batch) > 1:
         raise ValueError(f"{message}; start again with --set batch_size={len(batch) // 2}")
     if not (fits := largest_fit(state, batch) if team.size == 1 else 0):
         raise ValueError(f"{message}; not even 1 segment fits: use fewer channels, or bf16=true")
     raise ValueError(
-        f"{message}; a step with {fits} fits, tried just now: start again with "
-        f"--set batch_size={fits} (a run is resumed only with the batch size it began with)"
+        f"{message}; a batch of {fits} fits, as was just tried: start again with "
+        f"--set batch_size={fits} (a run can only be resumed with its original batch size)"
     )
 
 
 def largest_fit(state: State, batch: Batch) -> int:
-    """Return the largest half, quarter, … of a batch with which a step fits, 0 if none does.
+    """Return the largest half, quarter, … of a batch for which a step fits; 0 if none does.
 
-    Takes steps to find out: the state is for nothing else afterwards.
+    This takes real steps, so the state must not be used afterwards.
     """
     items = len(batch) // 2
     while items:

@@ -1,4 +1,4 @@
-"""Everything that a run holds: made from a configuration, saved to a checkpoint, put back."""
+"""The state of a run: built from a configuration, saved to a checkpoint, restored."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from model.runtime.settings import to_dict
 from model.training.config import RunConfig
 
 ADVICE = (
-    "lower lr_generator or lr_discriminator, and --resume from the last checkpoint, which is from "
-    "before (where there is none, start again)"
+    "lower lr_generator or lr_discriminator, and --resume from the last checkpoint, which is still "
+    "valid (if there is none, start again)"
 )
 
 
 @dataclass
 class State:
-    """Everything a run holds: a model of one family, and where its training stands."""
+    """The state of a run: a model of one family, and the progress of its training."""
 
     family: str
     config: RunConfig
@@ -43,7 +43,7 @@ class State:
     step: int = 0
     position: Position = field(default_factory=Position)
     best: float = math.inf
-    """The least value of the model's best figure so far."""
+    """The lowest value so far of the validation measure `model.best`."""
 
     @property
     def codec(self) -> Codec:
@@ -51,9 +51,9 @@ class State:
 
 
 def choose_codec(dataset: Dataset, asked: str | None, root: Location) -> str:
-    """Return the codec to load: the one asked for, else the only one the codes were made with.
+    """Return the codec to load: the one that was asked for, else the only codec of the codes.
 
-    Raises ValueError where there are no codes, or codes of several codecs.
+    Raises ValueError if there are no codes, or codes of several codecs.
     """
     if asked is not None:
         return asked
@@ -66,10 +66,10 @@ def choose_codec(dataset: Dataset, asked: str | None, root: Location) -> str:
 
 
 def check_window(config: RunConfig, dataset: Dataset, root: Location) -> None:
-    """Raise ValueError for shards of another window than the configuration asks for."""
+    """Raise ValueError if the shards have another window length than the configuration requires."""
     if config.window_s and window_samples(config.window_s) != dataset.samples:
         raise ValueError(
-            f"{root}: windows of {dataset.window_s} s, the configuration asks for "
+            f"{root}: windows of {dataset.window_s} s, but the configuration requires "
             f"{config.window_s:g} s; build with: pipeline build --window-s {config.window_s:g}"
         )
 
@@ -77,7 +77,7 @@ def check_window(config: RunConfig, dataset: Dataset, root: Location) -> None:
 def build(
     family: str, config: RunConfig, dataset: Dataset, codec: Codec, device: torch.device
 ) -> State:
-    """Make a model and its optimisers from the seed."""
+    """Build a model and its optimisers, with random numbers of the configuration's seed."""
     torch.manual_seed(config.seed)
     kind: type[Model] = FAMILIES.get(family)
     model = kind(config, kind.inputs_of(config, dataset), codec, device)
@@ -86,9 +86,9 @@ def build(
 
 
 def measure_inputs(state: State, source: Source, segments: int = 256) -> None:
-    """Let the model take mean and deviation of its inputs from segments spread over the split.
+    """Let the model measure mean and standard deviation of its inputs, on segments of the split.
 
-    The inputs (B, T, D) of at most `segments` segments are held at once.
+    The inputs (B, T, D) of at most `segments` segments, spread over the split, are in memory.
     """
     held: dict[str, list[Tensor]] = {name: [] for name in state.model.wants_measures()}
     if not held:
@@ -101,7 +101,7 @@ def measure_inputs(state: State, source: Source, segments: int = 256) -> None:
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Return where this process' random numbers stand."""
+    """Return the state of this process's random number generators."""
     rng = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         rng["cuda"] = torch.cuda.get_rng_state(device)
@@ -111,10 +111,10 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 def save(
     state: State, run: Path, name: str = LAST, peers: Sequence[dict[str, Tensor]] = ()
 ) -> None:
-    """Write the whole state as plain values and tensors, atomically.
+    """Write the complete state as plain values and tensors, atomically.
 
-    `peers` are the random states of the other processes. Raises ValueError, and writes nothing,
-    where weights or optimiser state are not finite.
+    `peers` are the random states of the other processes. Raises ValueError, and writes nothing, if
+    weights or optimiser state are not finite.
     """
     rng: dict[str, Any] = random_state(state.device)
     if peers:
@@ -145,14 +145,14 @@ def save(
 
 
 def data_facts(dataset: Dataset) -> dict[str, Any]:
-    """Return what tells one data set to train on from another, in plain values."""
+    """Return the facts that identify a data set for training, as plain values."""
     shards = {shard.name: [shard.segments, shard.sha256] for shard in dataset.splits["train"]}
     kind = {"name": dataset.name, "window_s": dataset.window_s, "fields": dataset.fields}
     return {**kind, **shards}
 
 
 def other_data(was: dict[str, Any], now: dict[str, Any]) -> str:
-    """Return how two `data_facts` differ, "" where they do not; shards count as segments."""
+    """Return how two `data_facts` differ, "" if they are equal; shards are given as segments."""
 
     def plain(facts: dict[str, Any]) -> dict[str, Any]:
         kind = {name: facts[name] for name in ("name", "window_s", "fields")}
@@ -161,19 +161,19 @@ def other_data(was: dict[str, Any], now: dict[str, Any]) -> str:
         return {**kind, "segments to train on": sum(counts)}
 
     message = differences(plain(was), plain(now))
-    return message or ("as many segments to train on, but other ones" if was != now else "")
+    return message or ("as many training segments, but different ones" if was != now else "")
 
 
 def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team()) -> None:  # noqa: B008
-    """Put a checkpoint's content into a state that was built with the same configuration.
+    """Load a checkpoint's content into a state that was built with the same configuration.
 
-    Raises ValueError where configuration, data, codec or the number of processes are not those that
-    the run began with.
+    Raises ValueError if configuration, data, codec or the number of processes differ from those at
+    the start of the run.
     """
     config = state.config
     if content["family"] != state.family:
         raise ValueError(
-            f"{run}: is a run of the family {content['family']}, not of {state.family}; give "
+            f"{run}: is a run of family {content['family']}, not {state.family}; give "
             f"--family {content['family']}, or {BEGIN_ANEW}"
         )
     found = {
@@ -189,9 +189,9 @@ def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team(
     rngs = [content["rng"], *content["rng"].get("peers", [])]
     if len(rngs) != team.size:
         raise ValueError(
-            f"{run}: was trained by {len(rngs)} processes, these are {team.size}: what each reads "
-            f"depends on how many there are; go on with torchrun --nproc-per-node {len(rngs)} "
-            "(in all), or choose another --out"
+            f"{run}: was trained by {len(rngs)} processes, but this is a run of {team.size}; the "
+            "number decides what each process reads; go on with torchrun --nproc-per-node "
+            f"{len(rngs)} (the total number), or choose another --out"
         )
     check_parts(content, state.model.parts, run / LAST)
     state.model.load_state_dict(content, str(run))

@@ -1,4 +1,4 @@
-"""How a run does on held-out segments: losses, codes, rhythm, and samples to hear."""
+"""Validation on held-out segments: losses, code accuracy, rhythm scores, and audio samples."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from model.training.state import State
 
 @torch.no_grad()
 def validate(state: State, source: Source) -> dict[str, float]:
-    """Return figures, code accuracy and rhythm on `val_segments` spread over the split, by log tag.
+    """Return measures of the model and rhythm scores by log tag, on `val_segments` segments.
 
-    In float32, as `generate` runs, whatever the precision of training.
+    The segments are spread over the split. Runs in float32, as `generate` does, for any precision
+    of training.
     """
     config, model = state.config, state.model
     level, log_mel = model.sound_level, LogMel().to(state.device)
@@ -34,21 +35,21 @@ def validate(state: State, source: Source) -> dict[str, float]:
             values["val/mel"] = mel_loss(audio, batch.audio, log_mel)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(batch)
-            # The decoder gives back less than a hop less than it was given.
+            # Decoded audio is up to one hop shorter than the original.
             true = batch.audio[:, : audio.shape[1]]
-            for ours, theirs in zip(audio.cpu().numpy(), true.cpu().numpy(), strict=True):
-                clips.append(beats_scores(ours, theirs))
+            for generated, truth in zip(audio.cpu().numpy(), true.cpu().numpy(), strict=True):
+                clips.append(beats_scores(generated, truth))
     rhythm = mean_scores(clips)
     return {
         **{name: value / len(clips) for name, value in sums.items()},
-        # Where no clip's truth has an onset there is no rhythm to score.
+        # Without any onset in the true music, the scores are undefined.
         **{f"val/{name}": rhythm[name] for name in SCORES if math.isfinite(rhythm[name])},
     }
 
 
 @torch.no_grad()
 def sample(state: State, source: Source) -> dict[str, dict[str, Tensor]]:
-    """Return, by key, audio (N,) as recorded ("truth"), through the codec, and generated."""
+    """Return by key the true audio (N,), its reconstruction by the codec, and generated audio."""
     model, codec = state.model, state.codec
     level, found = model.sound_level, {}
     with eval_mode(state):
@@ -66,7 +67,7 @@ def sample(state: State, source: Source) -> dict[str, dict[str, Tensor]]:
 
 @contextmanager
 def eval_mode(state: State) -> Iterator[None]:
-    """Evaluate without touching the run: same noise every time, random numbers put back after."""
+    """Set eval mode and the same noise every time; afterwards restore the random number state."""
     devices = [state.device] if state.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(state.config.seed)

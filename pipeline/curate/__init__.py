@@ -1,1 +1,1 @@
-"""Cut compilations into clips and say which are worth dancing to: scores first, then decisions."""
+"""Cut compilations into clips and select the usable ones: first scores, then decisions."""

@@ -19,17 +19,25 @@ from pipeline.arguments import (
 
 def add_fetch(commands: argparse._SubParsersAction) -> None:
     """Add `pipeline fetch`."""
-    sub = commands.add_parser("fetch", help="a list of links to videos, by yt-dlp; again to go on")
+    sub = commands.add_parser("fetch", help="download a list of videos with yt-dlp")
     sub.add_argument(
         "--links", type=local, required=True, help="CSV of id,url,song,duration,dancers"
     )
-    sub.add_argument("--out", type=local, required=True, help="folder of videos, for curate")
-    sub.add_argument("--pause-s", type=seconds, default=3.0, help="between two links (default 3)")
-    sub.add_argument("--rate-bytes-s", type=natural, default=0, help="most bytes a second (0: any)")
-    sub.add_argument("--max-duration-s", type=seconds, default=1800.0, help="default 1800")
-    sub.add_argument("--tries", type=positive, default=5, help="of each link, in one run")
-    sub.add_argument("--dead-too", action="store_true", help="ask again for links known as dead")
-    sub.add_argument("--max-failed", type=share, default=1.0, help="exit 3 above this share dead")
+    sub.add_argument("--out", type=local, required=True, help="folder for the videos")
+    sub.add_argument(
+        "--pause-s", type=seconds, default=3.0, help="seconds between links (default 3)"
+    )
+    sub.add_argument("--rate-bytes-s", type=natural, default=0, help="bytes a second (0: no limit)")
+    sub.add_argument(
+        "--max-duration-s", type=seconds, default=1800.0, help="skip longer videos (1800)"
+    )
+    sub.add_argument("--tries", type=positive, default=5, help="attempts per link in one run")
+    sub.add_argument(
+        "--dead-too", action="store_true", help="try links again that are recorded as dead"
+    )
+    sub.add_argument(
+        "--max-failed", type=share, default=1.0, help="exit 3 if a larger share of links is dead"
+    )
     sub.set_defaults(run=_fetch)
 
 
@@ -40,37 +48,43 @@ def _fetch(arguments: argparse.Namespace) -> int:
     names = [name for name in Fetching.__dataclass_fields__ if name in given]
     fetched = fetch_links(Fetching(**{name: given[name] for name in names}))
     print(fetched.table())
-    print(f"written: {arguments.out} (links.json says of each link what became of it)")
+    print(f"written: {arguments.out} (links.json lists the outcome of each link)")
     return share_code(fetched.dead_share, arguments.max_failed)
 
 
 def add_curate(commands: argparse._SubParsersAction) -> None:
     """Add `pipeline curate`."""
-    sub = commands.add_parser("curate", help="compilations to clips: kept or rejected, and why")
+    sub = commands.add_parser("curate", help="cut compilations into clips; keep or reject each")
     sub.add_argument("--dataset", required=True, choices=["tiktok"])
     sub.add_argument("--source", type=local, help="folder of videos")
     sub.add_argument(
-        "--out", type=local, help="where the table goes (default data/curated/DATASET)"
+        "--out", type=local, help="folder for the table (default data/curated/DATASET)"
     )
-    sub.add_argument("--thresholds", type=local, help="YAML (default: curate/thresholds.yaml)")
+    sub.add_argument("--thresholds", type=local, help="YAML file (default: curate/thresholds.yaml)")
     add_audio_track(sub)
-    sub.add_argument("--overrides", type=local, help="CSV of id,verdict: keep, reject or a song")
+    sub.add_argument(
+        "--overrides", type=local, help="CSV of id,verdict; verdict: keep, reject or a song"
+    )
     sub.add_argument(
         "--detector",
         default="",
-        help="count dancers by it: fasterrcnn_mobilenet, fasterrcnn_resnet50, a file, or untrained "
-        "(default: nobody counts)",
+        help="network that counts the dancers: fasterrcnn_mobilenet, fasterrcnn_resnet50, a file, "
+        "or untrained (default: dancers are not counted)",
     )
     sub.add_argument(
         "--pose-weights",
         default="",
-        help="pose them too: hrnet_w32_wholebody, hrnet_w32_coco, a file, CONFIG.py:FILE, or "
-        "untrained (default: boxes alone)",
+        help="network that estimates their poses: hrnet_w32_wholebody, hrnet_w32_coco, a file, "
+        "CONFIG.py:FILE, or untrained (default: boxes only, no poses)",
     )
     add_engine(sub)
-    sub.add_argument("--limit", type=positive, help="the first N inputs only")
-    sub.add_argument("--decide-only", action="store_true", help="apply thresholds, read no video")
-    sub.add_argument("--max-failed", type=share, default=0.2, help="exit 3 above this share")
+    sub.add_argument("--limit", type=positive, help="use only the first N inputs")
+    sub.add_argument(
+        "--decide-only",
+        action="store_true",
+        help="only apply thresholds; read no video",
+    )
+    sub.add_argument("--max-failed", type=share, default=0.2, help="exit 3 if a larger share fails")
     sub.set_defaults(run=_curate)
 
 

@@ -1,4 +1,4 @@
-"""Decide on clips from their scores: kept or rejected and why, song, split. Decodes nothing."""
+"""Decide from the scores: keep or reject each clip, and its song and split. Decodes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["REASONS", "Thresholds", "Verdict", "decide", "joining", "read_overri
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The part `decide` of thresholds.yaml, which says what each is."""
+    """The section `decide` of thresholds.yaml; that file explains each value."""
 
     min_clip_s: float
     max_clip_s: float
@@ -43,10 +43,10 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`decision` is `keep` or `reject`; `reason` one of REASONS, "" for a kept clip.
+    """`decision` is `keep` or `reject`; `reason` is one of REASONS, or "" for a kept clip.
 
-    Kept clips have a `song`, a `family` of songs that may be one, which the split keeps together,
-    and a `split`. `duplicate_of` names the clip that is kept instead.
+    Kept clips have a `song`, a `family` and a `split`. A family contains songs that may be the same
+    song; the split never separates them. `duplicate_of` names the clip that is kept instead.
     """
 
     decision: str
@@ -66,7 +66,7 @@ def decide(
 ) -> list[Verdict]:
     """Return one verdict per clip. `overrides` maps clip ids to `keep`, `reject` or a song.
 
-    A song from the overrides keeps the clip and names its song; `keep` overrules all reasons.
+    A song in the overrides keeps the clip and names its song. `keep` overrides all reasons.
     """
     reasons = [_reason(clip, thresholds, overrides.get(clip.clip_id, "")) for clip in clips]
     originals = _duplicates(clips, alike, thresholds, reasons, overrides)
@@ -80,24 +80,24 @@ def decide(
             verdicts.append(Verdict("keep", song=song, split=split, family=family))
         elif place in originals:
             other = clips[originals[place]].clip_id
-            words = f"the same as {other}"
-            verdicts.append(Verdict("reject", "duplicate", words, duplicate_of=other))
+            detail = f"the same as {other}"
+            verdicts.append(Verdict("reject", "duplicate", detail, duplicate_of=other))
         else:
             verdicts.append(Verdict("reject", reason, detail))
     return verdicts
 
 
 def joining(limits: Thresholds) -> Joining:
-    """Return the thresholds that make clips one song, and songs one family."""
+    """Return the thresholds for grouping clips into songs, and songs into families."""
     return Joining(limits.song_odds, limits.song, limits.song_alone, limits.family)
 
 
 def read_overrides(path: Path | None, known: set[str] | None) -> dict[str, str]:
     """Read a CSV with the columns `id` and `verdict`: `keep`, `reject`, or a song's name.
 
-    `known` are the ids of all clips, None while they are not known: then any id may stand there.
+    `known` are the ids of all clips. With None any id is accepted.
 
-    Raises ValueError for other columns, an empty verdict, an id twice or one that is no clip's.
+    Raises ValueError for other columns, an empty verdict, a repeated id or an unknown id.
     """
     if path is None:
         return {}
@@ -107,21 +107,20 @@ def read_overrides(path: Path | None, known: set[str] | None) -> dict[str, str]:
         if not verdict:
             raise ValueError(f"{where}: {name:.80} has no verdict; write keep, reject or a song")
         if name in overrides:
-            raise ValueError(f"{where}: {name:.80} is there twice; keep one line")
+            raise ValueError(f"{where}: {name:.80} appears twice; keep one line")
         if known is not None and name not in known:
-            raise ValueError(f"{where}: {name:.80} is no clip of this source; check the id")
+            raise ValueError(f"{where}: {name:.80} is not a clip of this source; check the id")
         overrides[name] = verdict
     return overrides
 
 
 def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
-    """Return the first reason against a clip and its numbers, ("", "") if there is none."""
+    """Return the first reason to reject a clip, and the scores for it; ("", "") if none applies."""
     if override == "reject":
         return "by_hand", "overrides"
     if override:
         return "", ""
     people, whole, energy = clip.dancers, clip.whole_body, clip.energy
-    looked = people is not None
     checks = [
         ("too_short", clip.duration_s < limits.min_clip_s, f"{clip.duration_s:.2f} s"),
         ("too_long", clip.duration_s > limits.max_clip_s, f"{clip.duration_s:.1f} s"),
@@ -137,10 +136,18 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
             f"bass {clip.bass_db:.0f} dB, pulse {clip.pulse:.2f}",
         ),
         ("still", clip.motion < limits.min_motion, f"motion {clip.motion:.2f}"),
-        ("no_dancer", looked and people < limits.min_dancers, f"{people} dancers"),
-        ("crowd", looked and people > limits.max_dancers, f"{people} dancers"),
-        ("cut_off", looked and whole < limits.min_whole_body, f"whole in {whole or 0:.0%}"),
-        ("idle", looked and energy < limits.min_energy, f"{energy or 0:.2f} heights a second"),
+        ("no_dancer", people is not None and people < limits.min_dancers, f"{people} dancers"),
+        ("crowd", people is not None and people > limits.max_dancers, f"{people} dancers"),
+        (
+            "cut_off",
+            whole is not None and whole < limits.min_whole_body,
+            f"complete in {whole or 0:.0%}",
+        ),
+        (
+            "idle",
+            energy is not None and energy < limits.min_energy,
+            f"{energy or 0:.2f} heights a second",
+        ),
     ]
     return next(((code, detail) for code, met, detail in checks if met), ("", ""))
 
@@ -152,7 +159,10 @@ def _duplicates(
     reasons: Sequence[tuple[str, str]],
     overrides: Mapping[str, str],
 ) -> dict[int, int]:
-    """Return for each clip that goes the place of the one that stays: by hand, longest, first."""
+    """Map the index of each duplicate clip to the index of the clip that is kept.
+
+    A clip in the overrides is kept first, then the longest, then the first in the list.
+    """
     links = [
         (pair.first, pair.second)
         for pair in alike
@@ -163,7 +173,7 @@ def _duplicates(
     groups: dict[int, list[int]] = {}
     for place, leader in enumerate(connected(len(clips), links)):
         groups.setdefault(leader, []).append(place)
-    gone = {}
+    gone: dict[int, int] = {}
     for places in groups.values():
         by_hand = [p for p in places if clips[p].clip_id in overrides]
         stays = min(places, key=lambda p: (p not in by_hand, -clips[p].duration_s, p))
@@ -178,7 +188,7 @@ def _songs(
     kept: Sequence[int],
     overrides: Mapping[str, str],
 ) -> dict[int, tuple[str, str]]:
-    """Return song and family of the kept clips. A name given by hand names its whole group."""
+    """Return the song and family of each kept clip. A song from the overrides names its group."""
     at = {place: index for index, place in enumerate(kept)}
     pairs = [
         Pair(at[p.first], at[p.second], p.song, p.lag_s, p.overlap_s, p.differs)

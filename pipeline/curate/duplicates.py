@@ -1,6 +1,6 @@
-"""Find clips that show the same: perceptual hashes of frames that the same sound lays together.
+"""Find duplicate clips: compare perceptual hashes of frames, aligned in time by the sound.
 
-Legend: n frames of a clip, four a second; 3 crops of each; a hash has 64 bits.
+Legend: n frames of a clip, four per second; 3 crops of each frame; a hash has 64 bits.
 """
 
 from __future__ import annotations
@@ -8,17 +8,18 @@ from __future__ import annotations
 import numpy as np
 
 CROPS = (1.0, 0.94, 0.88)
-"""Parts of the picture's sides that are hashed: one of them meets another's cropped picture."""
+"""Shares of the picture's sides that are hashed, so that a cropped copy is recognised, too."""
 RATE_HZ = 4
 FEWEST = 6
+"""Fewer common frames are not compared."""
 _SIDE = 32
 
 
 def frame_hashes(picture: np.ndarray) -> np.ndarray:
     """Return the hashes of one picture (h, w, 3) uint8, one per crop: uint64 (3,).
 
-    The signs of the 64 lowest frequencies of the brightness (cosine transform of 32 x 32 px),
-    against their median: what is called pHash.
+    This is pHash: one bit for each of the 64 lowest frequencies of the brightness (cosine transform
+    of 32 x 32 px), set if it is above their median.
     """
     import cv2
 
@@ -36,10 +37,10 @@ def frame_hashes(picture: np.ndarray) -> np.ndarray:
 
 
 def distance(first: np.ndarray, second: np.ndarray, lag_s: float) -> float:
-    """Return how far apart two clips' pictures are, 0 to 1 (0.5 is chance), 1 if not comparable.
+    """Return the distance of two clips' pictures: 0 to 1; 0.5 is chance, 1 if not comparable.
 
-    `first` and `second` are hashes (n, 3); `second` starts `lag_s` after `first`. The median over
-    the frames seen in both, of the nearest crops.
+    `first` and `second` are hashes (n, 3); `second` starts `lag_s` after `first`. For each
+    frame that both clips have, the most similar crops count; the result is the median over frames.
     """
     best = 1.0
     for lag in {int(np.floor(lag_s * RATE_HZ)), int(np.ceil(lag_s * RATE_HZ))}:

@@ -1,8 +1,8 @@
-"""Fetch a list of videos by their links with yt-dlp: slowly, once each, dead links by cause.
+"""Download a list of videos with yt-dlp: slowly, each once; dead links are recorded with a cause.
 
-A finished video appears in the folder by rename, after its picture stream has been read. What has
-arrived of others waits in `.work/parts`, named by id and link, and is gone on with by the next run.
-The archive, one line of JSON per end, says what is not asked for again.
+A finished video is moved into the folder after its video stream has been read once. Incomplete
+downloads stay in `.work/parts`, named by id and link, and the next run continues them. The archive
+has one line of JSON for each outcome; it lists the links that need no further request.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,12 @@ MAX_BYTES = 4 << 30
 
 @dataclass(frozen=True)
 class Fetching:
-    """What the command line says; the defaults are the command's.
+    """The options of the command line, with the same defaults.
 
-    `pause_s` lies between two links, `rate_bytes_s` bounds a download (0: nothing does). A link is
-    given up for this run after `tries` that brought no further byte; pauses between them double
-    from `retry_s`. `dead_too` asks again for links that the archive knows as dead.
+    `pause_s` is the pause between two links, `rate_bytes_s` the speed limit of a download (0: no
+    limit). A link is given up for this run after `tries` attempts without a further byte. The pause
+    between attempts starts at `retry_s` and doubles each time. With `dead_too` links are tried
+    again that the archive lists as dead.
     """
 
     links: Path
@@ -59,9 +61,10 @@ class Fetching:
 
 @dataclass(frozen=True)
 class End:
-    """How one link ended: `cause` is "" for a video that is there as `file`, else one of CAUSES.
+    """The outcome of one link.
 
-    `limit_s` was --max-duration-s when it was asked for.
+    `cause` is "" if the video was stored as `file`, else one of CAUSES. `words` is the error
+    message. `limit_s` is the value of --max-duration-s of that run.
     """
 
     id: str
@@ -75,7 +78,7 @@ class End:
 
 @dataclass
 class Fetched:
-    """All ends of a run; `asked` counts the links that were not known from the archive."""
+    """All outcomes of a run; `asked` counts the links that were not known from the archive."""
 
     ends: list[End] = field(default_factory=list)
     asked: int = 0
@@ -85,9 +88,9 @@ class Fetched:
         return sum(bool(end.cause) for end in self.ends) / max(1, len(self.ends))
 
     def table(self) -> str:
-        """Return the printed form: how many are there, and how many not, by cause."""
+        """Return the summary for printing: videos found, and dead links by cause."""
         causes = Counter(end.cause for end in self.ends)
-        lines = [f"{'links':<28}{len(self.ends):>8}   ({self.asked} asked for in this run)"]
+        lines = [f"{'links':<28}{len(self.ends):>8}   ({self.asked} requested in this run)"]
         lines.append(f"{'videos':<28}{causes.pop('', 0):>8}")
         for cause, meaning in CAUSES.items():
             if causes[cause]:
@@ -96,17 +99,17 @@ class Fetched:
 
 
 def check_installed() -> None:
-    """Raise ValueError, saying which command installs yt-dlp, where it is not there."""
+    """Raise ValueError if yt-dlp is missing; the message has the command that installs it."""
     if find_spec("yt_dlp") is None:
-        raise ValueError(f"links are fetched by yt-dlp, which is not installed here: {INSTALL}")
+        raise ValueError(f"links are fetched by yt-dlp, which is not installed; run: {INSTALL}")
 
 
 def fetch_links(options: Fetching) -> Fetched:
-    """Fetch what is not there yet into `options.out`, and write `links.json` beside the videos.
+    """Download missing videos into `options.out`, and write `links.json` to the same folder.
 
-    One bad link never ends the run; a full disk does, as OSError.
+    A failed link does not stop the run. A full disk stops it.
 
-    Raises ValueError or OSError for what the user must change.
+    Raises ValueError or OSError if the user must change something.
     """
     check_installed()
     links = read_links(options.links)
@@ -130,35 +133,37 @@ def _each(options: Fetching, links: list[Link]) -> Iterator[End]:
     for index, link in enumerate(links):
         if index:
             time.sleep(options.pause_s)
-        end = attempt("fetch", lambda one=link: _one(options, one))
+        end = attempt("fetch", partial(_one, options, link))
         if isinstance(end, Outcome):
             end = End(link.id, link.url, "unknown", end.message)
         yield end
 
 
 def _one(options: Fetching, link: Link) -> End:
-    """Fetch one video and put it in place, or say why it cannot be had."""
+    """Download one video and store it, or return the cause of the failure."""
     from yt_dlp.utils import YoutubeDLError
 
     if link.duration_s is not None and link.duration_s > options.max_duration_s:
-        return End(link.id, link.url, "too_long", f"{link.duration_s:g} s by the list")
+        return End(
+            link.id, link.url, "too_long", f"{link.duration_s:g} s, as the list of links says"
+        )
     try:
         part = _download(options, link)
     except YoutubeDLError as error:
         for cause in error_chain(error):
             if isinstance(cause, OSError) and cause.errno in NO_ROOM:
                 raise SystemExit(
-                    f"error: {options.out}: {cause}; make room and run again"
+                    f"error: {options.out}: {cause}; free disk space and run again"
                 ) from None
-        words = re.sub(r"\x1b\[[0-9;]*m|^ERROR: ", "", str(error)).strip()
-        return End(link.id, link.url, cause_of(error), words)
+        message = re.sub(r"\x1b\[[0-9;]*m|^ERROR: ", "", str(error)).strip()
+        return End(link.id, link.url, cause_of(error), message)
     if isinstance(part, End):
         return part
     return _placed(options, link, part)
 
 
 def _download(options: Fetching, link: Link) -> Path | End:
-    """Return the complete file among the parts, or the end of a link that is too long."""
+    """Return the downloaded file, or the outcome if there is none (too long, no video)."""
     from yt_dlp import YoutubeDL
 
     from pipeline.media.program import binary
@@ -179,7 +184,7 @@ def _download(options: Fetching, link: Link) -> Path | End:
         "match_filter": too_long,
         "max_filesize": MAX_BYTES,
         "ratelimit": options.rate_bytes_s or None,
-        "retries": 0,  # _tried asks for the page again too: addresses of files expire
+        "retries": 0,  # _tried repeats the page request, too: file addresses expire
         "extractor_retries": 0,
         "fragment_retries": options.tries,
         "retry_sleep_functions": {"fragment": wait_s},
@@ -198,26 +203,26 @@ def _download(options: Fetching, link: Link) -> Path | End:
         return Path(done[0]["filepath"])
     length_s = (info or {}).get("duration") or 0
     if length_s > options.max_duration_s:
-        return End(link.id, link.url, "too_long", f"{length_s:g} s by its page")
-    return End(link.id, link.url, "unsupported", "the page has no video, or one of over 4 GB")
+        return End(link.id, link.url, "too_long", f"{length_s:g} s, as its page says")
+    return End(link.id, link.url, "unsupported", "the page has no video, or it is larger than 4 GB")
 
 
 def _tried(options: Fetching, link: Link, call: Callable[[], Any]) -> Any:
-    """Call until it answers; give up after `tries` passing errors that brought no further byte."""
+    """Call until it succeeds; give up after `tries` transient errors without a further byte."""
     from yt_dlp.utils import YoutubeDLError
 
     part = _part(options, link)
-    fruitless, farthest = 0, 0
+    no_progress, most_bytes = 0, 0
     while True:
         try:
             return call()
         except YoutubeDLError as error:
             held = sum(file.stat().st_size for file in part.parent.glob(f"{part.name}.*"))
-            fruitless = 1 if held > farthest else fruitless + 1
-            farthest = max(farthest, held)
-            if fruitless >= options.tries or cause_of(error) not in ("busy", "network"):
+            no_progress = 1 if held > most_bytes else no_progress + 1
+            most_bytes = max(most_bytes, held)
+            if no_progress >= options.tries or cause_of(error) not in ("busy", "network"):
                 raise
-            time.sleep(_wait_s(options, fruitless))
+            time.sleep(_wait_s(options, no_progress))
 
 
 def _wait_s(options: Fetching, tried: int) -> float:
@@ -225,7 +230,7 @@ def _wait_s(options: Fetching, tried: int) -> float:
 
 
 def _placed(options: Fetching, link: Link, part: Path) -> End:
-    """Give a complete file its name in the folder, unless it holds no picture or too much."""
+    """Move a complete file into the folder, unless it has no readable video or is too long."""
     from pipeline.media.container import Limits, MediaError
     from pipeline.media.reader import probe
 
@@ -244,15 +249,15 @@ def _placed(options: Fetching, link: Link, part: Path) -> End:
 
 
 def _part(options: Fetching, link: Link) -> Path:
-    """Return where a link's bytes gather, without suffix: another link under the id is another."""
+    """Return the path of a link's partial download, without suffix; it depends on id and URL."""
     digest = hashlib.sha256(link.url.encode()).hexdigest()[:10]
     return options.out / ".work" / "parts" / f"{link.id}-{digest}"
 
 
 def _archive(options: Fetching) -> dict[tuple[str, str], End]:
-    """Return the ends that need no asking, by id and link; a torn last line is none.
+    """Return the outcomes that need no new request, by id and link; a broken line is ignored.
 
-    A video whose file is gone or of another size is fetched again.
+    A video is downloaded again if its file is missing or has another size.
     """
     known: dict[tuple[str, str], End] = {}
     path = _archive_file(options)
@@ -269,7 +274,7 @@ def _settled(options: Fetching, end: End) -> bool:
     if end.cause == "too_long" and options.max_duration_s > end.limit_s:
         return False
     if end.cause in ("removed", "private") and cause_of_message(end.words) in TRANSIENT:
-        return False  # told by older words for it
+        return False  # classified by an older version of the patterns
     if end.cause:
         return end.cause not in TRANSIENT and not options.dead_too
     path = options.out / end.file
@@ -280,7 +285,7 @@ def _remember(options: Fetching, end: End) -> None:
     with open(_archive_file(options), "ab+") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":  # torn: what follows must not be lost with it
+            if file.read() != b"\n":  # incomplete last line: the new one must not be appended to it
                 file.write(b"\n")
         file.write(f"{json.dumps(asdict(end))}\n".encode())
         file.flush()
@@ -292,16 +297,16 @@ def _archive_file(options: Fetching) -> Path:
 
 
 class _Silent:
-    """Takes yt-dlp's words: errors come as exceptions, the rest is not for our screen."""
+    """Discards yt-dlp's log messages: errors are raised as exceptions, the rest is not shown."""
 
     def debug(self, words: str) -> None:
-        """Progress."""
+        """Discard progress messages."""
 
     def info(self, words: str) -> None:
-        """Progress too."""
+        """Discard progress messages."""
 
     def warning(self, words: str) -> None:
-        """What did not stop it."""
+        """Discard warnings."""
 
     def error(self, words: str) -> None:
-        """What it then raises."""
+        """Discard errors: yt-dlp raises them, too."""

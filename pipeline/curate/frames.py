@@ -1,6 +1,6 @@
-"""Read a long video's frames without holding them: all of them tiny, or some of them large.
+"""Read frames of a long video with little memory: all frames tiny, or some frames larger.
 
-The handles are opened with the limits that hold here: `Video(path, LIMITS)`.
+Open the videos with the limits of this module: `Video(path, LIMITS)`.
 
 Legend: n frames, h, w size of a frame. Frames are uint8 RGB (h, w, 3), upright.
 """
@@ -23,16 +23,17 @@ from pipeline.media.picture import Turn
 from pipeline.media.reader import Video
 
 LIMITS = Limits(max_duration_s=1800, max_frames=60_000)
-"""A compilation's tiny frames are held at once: 60 000 of them take 0.5 GB."""
+"""All tiny frames of a compilation are in memory at once: 60 000 of them take 0.5 GB."""
 TINY_PX = 72
 
 
 def tiny_frames(video: Video) -> tuple[list[Fraction], np.ndarray]:
-    """Return the times of all frames in seconds, and the frames (n, h, w, 3) 72 px at the longest.
+    """Return the times of all frames in seconds, and the frames (n, h, w, 3): longer side 72 px.
 
     Raises MediaError.
     """
-    times_s, frames = [], []
+    times_s: list[Fraction] = []
+    frames: list[np.ndarray] = []
     path, most = video.path, video.limits.max_frames
     for at_s, frame in _shown(video):
         if len(times_s) == most:
@@ -45,7 +46,8 @@ def tiny_frames(video: Video) -> tuple[list[Fraction], np.ndarray]:
 
 
 def some_frames(video: Video, indices: Sequence[int], short_side_px: int) -> Iterator[np.ndarray]:
-    """Yield the frames of sorted `indices`, none of them twice, at most `short_side_px` small.
+    """Yield the frames at `indices` (sorted, no duplicates); the shorter side is at most
+    `short_side_px`.
 
     Raises MediaError.
     """
@@ -61,7 +63,7 @@ def some_frames(video: Video, indices: Sequence[int], short_side_px: int) -> Ite
             index = next(wanted, None)
     if index is not None:
         raise MediaError(
-            "undecodable", f"{video.path}: frame {index} is gone; was the file changed?"
+            "undecodable", f"{video.path}: frame {index} is missing; was the file changed?"
         )
 
 
@@ -74,13 +76,16 @@ def paced_frames(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield for each cut the times (n,) in seconds and pictures (n, h, w, 3) of some frames.
 
-    Cuts are (first frame, the one after the last, box in px), in order, one beginning where the
-    other ends or later. Of each its first `longest_s` are taken at `rate_hz`, no frame twice; of
-    those the box, at most `short_side_px` small. n is at least 1.
+    Cuts are (first frame, frame after the last, box in px); they are in order and do not overlap.
+    From each cut, frames of its first `longest_s` seconds are taken at `rate_hz`, no frame twice.
+    They are cropped to the box and scaled so that its shorter side is at most `short_side_px`.
+    n is at least 1.
 
     Raises MediaError.
     """
-    todo, times_s, pictures = list(cuts), [], []
+    todo = list(cuts)
+    times_s: list[float] = []
+    pictures: list[np.ndarray] = []
     for index, (at_s, frame) in enumerate(_shown(video)):
         if todo and index == todo[0][1]:
             todo.pop(0)
@@ -110,7 +115,7 @@ def _shown(video: Video) -> Iterator[tuple[Fraction, av.VideoFrame]]:
             first = first or frame
             if (frame.width, frame.height) != (first.width, first.height):
                 raise MediaError(
-                    "undecodable", f"{path}: the picture's size changes; re-encode the file"
+                    "undecodable", f"{path}: the picture's size changes; encode the file again"
                 )
             if last_s is not None and time_s(frame) < last_s:
                 raise MediaError("undecodable", f"{path}: frames go back in time")

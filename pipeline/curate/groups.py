@@ -1,7 +1,8 @@
-"""Group clips into songs by how alike they sound, and songs into families, which the split keeps.
+"""Group clips into songs by the similarity of their sound, and songs into families.
 
-A song must be pure: a link joins two groups only if the clips that it lays over each other agree.
-A family must be complete: songs that may be one are in it together, on one side of the split.
+A song must be pure: a pair joins two groups only if the clips that overlap after the alignment are
+similar, too. A family must be complete: it contains all songs that may be the same song, and the
+train/test split never separates it.
 """
 
 from __future__ import annotations
@@ -16,22 +17,25 @@ import numpy as np
 from pipeline.curate.songs import Pair
 
 SHARED_S = 2.0
-"""Two clips that a link lays over each other by this much must agree with it."""
+"""Two clips that overlap by this much after an alignment are checked for similarity."""
 WITNESSES = 12
-"""Clips of each group that are asked, those that joined first: more would cost, not tell, more."""
+"""At most this many clips of each group are compared, the earliest members. More would cost time
+without better results."""
 BETTER = 2 / 3
-"""Of the witnesses those are believed that agree most: the others may be under a voice."""
+"""The share of the comparisons that counts, the best ones: in the others a voice may cover the
+music."""
 UNLIKE = -4.0
-"""The odds of two clips that were found too unlike to be a pair."""
+"""The log odds of two clips that were too different to be stored as a pair."""
 
 
 @dataclass(frozen=True)
 class Joining:
-    """When clips play one song. `odds` weighs score, logarithm of the overlap in s, and differs.
+    """The rule for when two clips play the same song.
 
-    The sum with the first number is the logarithm of the odds that a pair is of one song, fitted on
-    synthetic compilations. Groups are joined at `least`, a clip alone at `alone`, songs to a
-    family at `family`.
+    `odds` is an offset and three weights: for the score, the logarithm of the overlap in s, and
+    `differs`. The weighted sum is the logarithm of the odds that a pair plays the same song; it was
+    fitted on synthetic compilations. The other values are limits of it: `least` to join two groups,
+    `alone` to join a single clip, `family` to join songs to a family.
     """
 
     odds: tuple[float, float, float, float]
@@ -40,18 +44,19 @@ class Joining:
     family: float
 
     def of(self, pair: Pair) -> float:
-        """Return the logarithm of the odds that a pair plays one song."""
+        """Return the logarithm of the odds that a pair plays the same song."""
         base, score, overlap, differs = self.odds
         shared = np.log(max(pair.overlap_s, 0.1))
         return float(base + score * pair.score + overlap * shared + differs * pair.differs)
 
 
 def group(durations_s: Sequence[float], pairs: Sequence[Pair], joining: Joining) -> list[int]:
-    """Return for each clip the lowest place in its song's group.
+    """Return for each clip the lowest index in its song's group.
 
-    The likeliest links come first. A link lays one group's clips along the other's; the mean odds
-    of those that then share two seconds (the better two thirds) decide, so that one false link
-    joins no two songs. Where none do, a link of less joins no groups, but only a clip alone.
+    Pairs are used from the most to the least likely. A pair aligns two groups in time. The mean log
+    odds of all clips that then overlap by at least two seconds decide (only the best two thirds
+    count), so that one false pair cannot join two songs. If the pair itself overlaps by less than
+    that and no other clips do, it joins a single clip but not two larger groups.
     """
     odds = {(pair.first, pair.second): joining.of(pair) for pair in pairs}
     members = {place: [place] for place in range(len(durations_s))}
@@ -84,10 +89,10 @@ def group(durations_s: Sequence[float], pairs: Sequence[Pair], joining: Joining)
 
 
 def families(songs: Sequence[int], pairs: Sequence[Pair], joining: Joining) -> list[int]:
-    """Return for each clip, whose song is `songs[clip]`, the lowest place in its family.
+    """Return for each clip the lowest index in its family; `songs[clip]` is the song of a clip.
 
-    Songs are one family where a pair is likely enough, and each song with the one most like it: a
-    piece that was broken off its song is seldom more like another.
+    Songs are in one family if one of their pairs is likely enough. Each song is also joined with
+    its most similar song: if a song was split by mistake, its parts are usually most similar.
     """
     nearest: dict[int, tuple[float, Pair]] = {}
     links = list(enumerate(songs))
@@ -104,7 +109,7 @@ def families(songs: Sequence[int], pairs: Sequence[Pair], joining: Joining) -> l
 
 
 def connected(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
-    """Return for each of `count` places the lowest one that links lead to."""
+    """Return for each of `count` items the lowest index that is connected to it by links."""
     leader = list(range(count))
 
     def find(place: int) -> int:
@@ -120,9 +125,9 @@ def connected(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
 
 
 def song_id(clip_ids: Sequence[str], kind: str = "song") -> str:
-    """Return the id of a group (or of a family): of its clip whose name has the lowest hash.
+    """Return the id of a group or family: the lowest hash of its clips' names.
 
-    So no other song's id depends on a clip that comes or goes, and this one's seldom does.
+    A clip that is added or removed changes no other group's id, and rarely that of its own group.
     """
     return f"{kind}-{min(hashlib.sha256(name.encode()).hexdigest() for name in clip_ids)[:10]}"
 

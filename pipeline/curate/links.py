@@ -1,4 +1,4 @@
-"""A list of links to videos, and why a link gave none: yt-dlp's errors by their cause."""
+"""Read a list of links to videos, and map the errors of yt-dlp to causes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pipeline.sources.tables import csv_rows
 
 COLUMNS = ["id", "url", "song", "duration", "dancers"]
 CAUSES = {
-    "private": "only its owner or those logged in may see it",
-    "removed": "deleted, or its account is gone",
-    "geo_blocked": "not shown in this country",
+    "private": "only its owner or logged-in users may see it",
+    "removed": "the video or its account was deleted",
+    "geo_blocked": "not available in this country",
     "refused": "the server refuses it (HTTP 401, 403, 451)",
-    "unsupported": "no video that yt-dlp knows how to fetch",
+    "unsupported": "yt-dlp cannot download from this address",
     "too_long": "longer than --max-duration-s",
-    "no_video": "what came holds no picture that can be read",
-    "busy": "the server is overloaded, or asks for fewer requests or a human (HTTP 429, 5xx)",
-    "unavailable": "the site does not show it and gives no reason",
-    "not_read": "yt-dlp finds no video or format in the page; a newer yt-dlp may",
-    "network": "no connection, or it broke too often",
-    "unknown": "another error; its words are in links.json",
+    "no_video": "the downloaded file has no readable video stream",
+    "busy": "the server is overloaded, limits requests or asks for a captcha (HTTP 429, 5xx)",
+    "unavailable": "the site does not show the video and gives no reason",
+    "not_read": "yt-dlp found no video or format on the page; try a newer yt-dlp",
+    "network": "no connection, or too many interruptions",
+    "unknown": "another error; links.json has the message",
 }
 TRANSIENT = ("refused", "busy", "unavailable", "not_read", "network", "unknown")
-"""The next run tries these again; all others are remembered as dead."""
+"""The next run tries these links again; all others are recorded as dead."""
 WORDS = (
     ("busy", r"HTTP Error (408|429|5\d\d)|rate.?limit|too many requests|try again later|captcha|"
              r"not a (ro)?bot|IP address is blocked|unusual traffic"),
@@ -45,17 +45,18 @@ WORDS = (
     ("unavailable", r"unavailable|not available|isn't available"),
     ("not_read", r"please report this issue"),
 )  # fmt: skip
-"""How yt-dlp's downloader and sites tell causes that have no type, in this order.
+"""Patterns in error messages for causes without an exception type; the first match counts.
 
-Only words that say so make a link dead: a site that shows nothing today may show it tomorrow.
+A link is dead only if the message says so clearly: a video that is not shown today may return.
 """
 DATA = re.compile(r"download (video data|m3u8|mpd|f4m)|fragment", re.I)
-"""What the page gave the address of: where that is not found, the page is, and was read wrong."""
+"""The error concerns a file that the page refers to. If that file is not found (404), the page
+itself exists, and yt-dlp read it wrongly."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """A row of the list. `duration_s` and `dancers` are None where their field is empty."""
+    """A row of the list. `duration_s` and `dancers` are None if their field is empty."""
 
     id: str
     url: str
@@ -65,26 +66,32 @@ class Link:
 
 
 def read_links(path: Path) -> list[Link]:
-    """Read the CSV id,url,song,duration,dancers; ValueError names the line that cannot be used."""
+    """Read the CSV id,url,song,duration,dancers; ValueError names an invalid line."""
     links: dict[str, Link] = {}
     for where, row in csv_rows(path, COLUMNS):
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", row["id"]):
             raise ValueError(
-                f"{where}: id {row['id']!r:.80} is no file name of up to 64 of A-Za-z0-9_.-"
+                f"{where}: id {row['id']!r:.80} is no file name: use 1 to 64 of A-Za-z0-9_.-"
             )
         if not _is_web(row["url"]):
             raise ValueError(f"{where}: {row['url']!r:.200} is no http or https address")
         if row["id"].lower() in links:
-            raise ValueError(f"{where}: {row['id']} is there twice; ids name the files")
+            raise ValueError(
+                f"{where}: {row['id']} appears twice; use a different id for each link"
+            )
         duration_s, dancers = (_number(where, row, name) for name in ("duration", "dancers"))
         links[row["id"].lower()] = Link(
-            row["id"], row["url"], row["song"], duration_s, dancers and int(dancers)
+            row["id"],
+            row["url"],
+            row["song"],
+            duration_s,
+            None if dancers is None else int(dancers),
         )
     return list(links.values())
 
 
 def cause_of(error: BaseException) -> str:
-    """Return which of CAUSES an error of yt-dlp stands for: by type, by HTTP status, by words."""
+    """Return the cause (a key of CAUSES) of a yt-dlp error: by type, HTTP status or message."""
     from yt_dlp.networking.exceptions import HTTPError, TransportError
     from yt_dlp.utils import ContentTooShortError, GeoRestrictedError, UnsupportedError
 
@@ -107,13 +114,13 @@ def cause_of(error: BaseException) -> str:
 
 
 def cause_of_message(words: str) -> str:
-    """Return the cause by an error's words alone."""
-    plain = words.replace("\u2019", "'")  # as sites' pages write it
+    """Return the cause of an error from its message alone."""
+    plain = words.replace("\u2019", "'")  # web pages use this apostrophe
     return next((cause for cause, pattern in WORDS if re.search(pattern, plain, re.I)), "unknown")
 
 
 def error_chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and all that it came from, each once."""
+    """Yield an error and all errors that caused it, each once."""
     todo, seen = [error], set()
     while todo:
         one = todo.pop()
@@ -128,7 +135,7 @@ def error_chain(error: BaseException | None) -> Iterator[BaseException]:
 def _is_web(url: str) -> bool:
     try:
         return urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
-    except ValueError:  # brackets that are no address
+    except ValueError:  # invalid brackets in the host name
         return False
 
 

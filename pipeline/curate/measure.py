@@ -1,4 +1,4 @@
-"""Measure one video: its shots, and of each its picture, sound, fingerprint, hashes, thumbnails."""
+"""Measure one video: its shots; for each shot picture, sound, fingerprint, hashes, thumbnail."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from pipeline.sources.manifest import Row
 
 SHORT_SIDE_PX = 360
 HASHED = 40 * RATE_HZ
-"""A shot's first 40 s are hashed: enough to know it again, and few enough frames to hold."""
+"""The first 40 s of a shot are hashed: enough to recognise it, and few enough frames for memory."""
 THUMB_PX = 128
 NAME = "curate"
 
 
 @dataclass(frozen=True)
 class Work:
-    """A row on its way through the stage."""
+    """An input row on its way through the stage, with its outcome."""
 
     row: Row
     outcome: Outcome | None = None
@@ -41,7 +41,7 @@ class Work:
 
 @dataclass
 class Measure:
-    """Write the scores and the material of every clip of one video to the ledger."""
+    """Writes the scores and the data of every clip of one video to the ledger."""
 
     root: Path
     ledger: Ledger
@@ -60,24 +60,23 @@ class Measure:
         return [self._one(item) for item in items]
 
     def key(self, row: Row) -> str:
-        """Return the key of a video's result: by its content and the settings of this stage."""
-        config = {"shots": asdict(self.shots), "picture": asdict(self.picture)}
+        """Return the key of a video's result, from its content and the settings of this stage."""
+        config: dict[str, Any] = {"shots": asdict(self.shots), "picture": asdict(self.picture)}
         config |= {"audio_track": self.audio_track} if self.audio_track else {}
         return result_key(row.sha256, NAME, config)
 
     def stored(self, row: Row) -> Outcome | None:
-        """Return the end of one input as the ledger has it, None where it has none."""
+        """Return the stored outcome of one input; None if the ledger has none."""
         result = self.ledger.facts(NAME, self.key(row))
         if result is None:
             return None
         if result.outcome is not None:
-            words = f"{row.path}: {result.outcome.message}"
-            return replace(result.outcome, message=words)
+            return replace(result.outcome, message=f"{row.path}: {result.outcome.message}")
         tracks = result.facts.get("audio_tracks", 1)
         return Outcome("ok", segments=len(result.facts["clips"]), audio_tracks=tracks)
 
     def clips(self, row: Row) -> list[tuple[Clip, ClipData]]:
-        """Return what was measured of one video, with the names it has now."""
+        """Return the clips of one video and their data, named by the current input row."""
         result = self.ledger.read(NAME, self.key(row))
         if result is None or result.outcome is not None:
             return []
@@ -91,7 +90,7 @@ class Measure:
         ]
 
     def bare_clips(self, row: Row) -> list[Clip]:
-        """Return the clips of one video without their data, with the names they have now."""
+        """Return the clips of one video without their data, named by the current input row."""
         result = self.ledger.facts(NAME, self.key(row))
         return [] if result is None or result.outcome is not None else _clips(row, result)
 
@@ -104,8 +103,7 @@ class Measure:
             self.limit_s,
         )
         if isinstance(made, Outcome):
-            words = made.message.replace(f"{self.root / row.path}: ", "")
-            kept = replace(made, message=words)
+            kept = replace(made, message=made.message.replace(f"{path}: ", ""))
             error = attempt(
                 NAME, lambda: self.ledger.write(NAME, self.key(row), {}, {"clips": []}, kept)
             )
@@ -121,9 +119,11 @@ def measure(
     picture_settings: PictureSettings,
     audio_track: int = 0,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return facts and arrays of a video: `clips`, and of each `print_`, `hashes_`, `thumb_<k>`.
+    """Return the facts (`clips`, `audio_tracks`) and the arrays of a video.
 
-    `audio_track` chooses the sound as `pipeline.media.container.audio_stream` does.
+    Each clip k has the arrays `print_<k>`, `hashes_<k>` and `thumb_<k>`.
+
+    `audio_track` is that of `pipeline.media.container.audio_stream`.
 
     Raises MediaError.
     """
@@ -166,7 +166,7 @@ def measure(
 def _frames_of(
     video: Video, shots: list[Shot], times_s: list[Fraction]
 ) -> Iterator[tuple[Shot, np.ndarray, np.ndarray]]:
-    """Yield each shot with the indices of some of its frames, and those (n, H, W, 3)."""
+    """Yield each shot with the indices of some of its frames, and these frames (n, H, W, 3)."""
     picks = [np.union1d(_hash_indices(s, times_s), _picture_indices(s)) for s in shots]
     frames = some_frames(video, np.concatenate(picks).tolist(), SHORT_SIDE_PX)
     for shot, picked in zip(shots, picks, strict=True):
@@ -174,21 +174,24 @@ def _frames_of(
 
 
 def _hash_indices(shot: Shot, times_s: list[Fraction]) -> np.ndarray:
-    """Return the frames at every quarter of a second from the shot's start, at most 160."""
+    """Return the indices of frames every quarter of a second from the shot's start, up to 160."""
     times = np.array([float(t) for t in times_s[shot.start : shot.stop]])
     wanted = np.arange(times[0], times[-1] + 1e-6, 1 / RATE_HZ)[:HASHED]
     return shot.start + np.unique(np.minimum(np.searchsorted(times, wanted - 1e-6), len(times) - 1))
 
 
 def _picture_indices(shot: Shot) -> np.ndarray:
-    """Return twelve frames spread over a shot, away from its ends, where a codec smears."""
+    """Return the indices of up to twelve frames, spread over a shot.
+
+    A long shot is sampled away from its ends, where compression often blurs the picture.
+    """
     away = 2 if shot.stop - shot.start > 2 * FRAMES else 0
     spread = np.linspace(shot.start + away, shot.stop - 1 - away, FRAMES)
     return np.unique(spread.round().astype(int))
 
 
 def _spread(count: int) -> np.ndarray:
-    """Return up to twelve places among `count` that leave out the first and the last of many."""
+    """Return up to twelve spread indices below `count`; the first and last of many are left out."""
     away = 1 if count > FRAMES + 2 else 0
     return np.unique(np.linspace(away, count - 1 - away, FRAMES).round().astype(int))
 
@@ -203,7 +206,7 @@ def _sound(audio: Audio, start_s: Fraction, end_s: Fraction) -> np.ndarray:
 def _scaled(
     box: tuple[int, int, int, int], seen: tuple[int, int], whole: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """Return a box found on frames of (height, width) `seen` in pixels of `whole`."""
+    """Convert a box from frames of size `seen` to frames of size `whole`; both are (h, w)."""
     x, y, w, h = box
     xs = [round(v * whole[1] / seen[1]) for v in (x, x + w)]
     ys = [round(v * whole[0] / seen[0]) for v in (y, y + h)]
@@ -211,7 +214,7 @@ def _scaled(
 
 
 def thumbnail(pictures: np.ndarray) -> np.ndarray:
-    """Return three of the pictures side by side, 128 px high, as a JPEG's bytes, uint8 (n,)."""
+    """Return three of the pictures side by side, 128 px high: the bytes of a JPEG, uint8 (n,)."""
     import cv2
 
     height, width = pictures.shape[1:3]
@@ -223,7 +226,7 @@ def thumbnail(pictures: np.ndarray) -> np.ndarray:
 
 
 def shown_places(count: int) -> list[int]:
-    """Return which three of `count` pictures a thumbnail shows."""
+    """Return the indices of the three pictures, out of `count`, that a thumbnail shows."""
     return [round(share * (count - 1)) for share in (0.25, 0.5, 0.75)]
 
 

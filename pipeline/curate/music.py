@@ -1,8 +1,8 @@
-"""Say of a clip's sound whether it is there at all, and whether it is music or nothing but speech.
+"""Score a clip's sound: is it silent, and is it music or only speech?
 
-Plain statistics, no model. A voice alone has next to nothing below 85 Hz, where music has its kick
-and bass, and no pulse: its loudness does not come back after a beat. Sound that lacks both is taken
-for speech; a voice over music has both and stays.
+This uses statistics without a trained model. A voice alone has almost no power below 85 Hz, where
+music has kick drum and bass, and it has no pulse: its loudness does not repeat after a beat. Sound
+without bass and without pulse counts as speech. A voice over music has both and is kept.
 
 Legend: N samples at 22 050 Hz.
 """
@@ -23,9 +23,9 @@ BEAT_S = (0.3, 1.0)
 
 @dataclass(frozen=True)
 class SoundScores:
-    """`loud_dbfs`: RMS of all. `silent`: part of the frames below -50 dBFS. `bass_db`: power from
-    30 to 85 Hz against all above. `pulse`: the largest autocorrelation of the onset strength at a
-    lag of 0.3 to 1 s, at most 1."""
+    """`loud_dbfs`: RMS of the entire sound. `silent`: share of frames below -50 dBFS. `bass_db`:
+    power from 30 to 85 Hz relative to the power above 85 Hz. `pulse`: largest autocorrelation of
+    the onset strength at a lag of 0.3 to 1 s, at most 1."""
 
     loud_dbfs: float
     silent: float
@@ -34,7 +34,7 @@ class SoundScores:
 
 
 def sound_scores(sound: np.ndarray) -> SoundScores:
-    """Return the scores of `sound` (N,); sound of less than 1 s is silence."""
+    """Return the scores of `sound` (N,); sound shorter than 1 s counts as silence."""
     import librosa
 
     if len(sound) < SAMPLE_RATE_HZ:

@@ -1,4 +1,4 @@
-"""One page to look a curation over: songs with their clips, then what was rejected and why."""
+"""Write one page to review a curation: songs with their clips, then rejected clips by reason."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def save_page(
     verdicts: Sequence[Verdict],
     failures: Sequence[str],
 ) -> None:
-    """Write the page, whole or not at all. It loads nothing: pictures are in it.
+    """Write the page completely or not at all. It contains all pictures and loads no other file.
 
-    `people` is the sentence that says by what the dancers were counted.
+    `people` is the sentence that says how the dancers were counted.
     """
     figures = [_figure(*row) for row in zip(clips, materials, verdicts, strict=True)]
     kept = [k for k, verdict in enumerate(verdicts) if verdict.decision == "keep"]
     songs = Counter(verdicts[k].song for k in kept)
     sides = Counter(verdicts[k].split for k in kept)
-    words = ", ".join(f"{count} {side}" for side, count in sorted(sides.items()))
+    counts = ", ".join(f"{count} {side}" for side, count in sorted(sides.items()))
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f"<p>{len(clips)} clips: {len(kept)} kept ({words or 'none'}) in {len(songs)} songs, "
+        f"<p>{len(clips)} clips: {len(kept)} kept ({counts or 'none'}) in {len(songs)} songs, "
         f"{len(clips) - len(kept)} rejected; {escape(people)}.</p>",
     ]
     for song, count in sorted(songs.items(), key=lambda item: (-item[1], item[0])):
@@ -56,11 +56,11 @@ def save_page(
     for reason, meaning in REASONS.items():
         places = [k for k, verdict in enumerate(verdicts) if verdict.reason == reason]
         if places:
-            words = f"rejected, {reason}: {meaning} ({len(places)})"
-            parts.append(_section(words, "", [figures[k] for k in places]))
+            heading = f"rejected, {reason}: {meaning} ({len(places)})"
+            parts.append(_section(heading, "", [figures[k] for k in places]))
     if failures:
         lines = "".join(f"<li>{escape(line)}</li>" for line in failures)
-        parts.append(f"<section><h2>inputs that gave nothing</h2><ul>{lines}</ul></section>")
+        parts.append(f"<section><h2>failed inputs</h2><ul>{lines}</ul></section>")
     text = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
         f"</title><style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
@@ -80,7 +80,8 @@ def _figure(clip: Clip, material: ClipData, verdict: Verdict) -> str:
     ]
     if clip.dancers is not None:
         lines.append(
-            f"{clip.dancers} dancers, whole in {clip.whole_body:.0%}, {clip.energy:.2f} heights/s"
+            f"{clip.dancers} dancers, complete in {clip.whole_body:.0%}, "
+            f"{clip.energy:.2f} heights/s"
         )
     if verdict.detail:
         lines.append(verdict.detail)
@@ -94,12 +95,16 @@ def _figure(clip: Clip, material: ClipData, verdict: Verdict) -> str:
 
 
 def _drawn(figure: Figure) -> str:
-    """Return a person's box and bones over three pictures side by side, each 1 wide and 1 high."""
+    """Return the SVG of a person's box and bones.
+
+    The drawing covers three pictures side by side, each 1 wide and 1 high.
+    """
     x0, y0, x1, y1 = figure.box
     box = f'x="{figure.picture + x0:.3f}" y="{y0:.3f}" width="{x1 - x0:.3f}" height="{y1 - y0:.3f}"'
     parts = [f"<rect {box}/>"]
-    for bone in BONES if figure.body is not None else ():
-        a, b = (figure.body[BODY_25.index(name)] for name in bone.split())
+    joints = {} if figure.body is None else dict(zip(BODY_25, figure.body, strict=True))
+    for bone in BONES if joints else ():
+        a, b = (joints[name] for name in bone.split())
         if min(a[2], b[2]) >= MIN_CONFIDENCE:
             side = next((s for s in ("left", "right") if s in bone), "middle")
             ends = f'x1="{figure.picture + a[0]:.3f}" y1="{a[1]:.3f}"'

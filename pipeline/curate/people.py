@@ -1,9 +1,11 @@
-"""Count and follow the people of each clip by a detector, and pose them where that is asked for.
+"""Detect, count and track the people in each clip; optionally estimate their poses.
 
-Stored are boxes, tracks and joints; the scores come from these, so that deciding again needs no
-network. Clips and their boxes are those of measure.py: no border is looked at.
+Boxes, tracks and joints are stored, and the scores are computed from them. A new decision therefore
+needs no network. Clips and their boxes come from measure.py; the borders outside the box are not
+used.
 
-Legend: n frames looked at, N sightings (a person in a frame), K joints of the network, 0 without.
+Legend: n sampled frames, N sightings (a person in a frame), K joints of the pose network (0 without
+one).
 """
 
 from __future__ import annotations
@@ -45,13 +47,15 @@ from pipeline.sources.manifest import Row
 NAME = "people"
 RATE_HZ = 6
 LONGEST_S = 40.0
-"""A clip's first 40 s are looked at, six times a second."""
+"""The first 40 s of a clip are sampled, six frames per second."""
 SHORT_SIDE_PX = 360
 EDGE = 0.015
-"""A box this near to the picture's upper or lower side, in heights, is cut off by it."""
+"""A box closer than this to the upper or lower side of the picture counts as cut off. The unit is
+the height of the picture."""
 BODY_PARTS = (("nose",), ("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"),
          ("left_knee", "right_knee"), ("left_ankle", "right_ankle"))  # fmt: skip
-"""A body is whole where a joint of each group is seen: from the side the others hide."""
+"""A body is completely visible if one joint of each group is visible: in a side view the other one
+is hidden."""
 LOOKING = {
     "rate_hz": RATE_HZ,
     "longest_s": LONGEST_S,
@@ -64,9 +68,9 @@ LOOKING = {
 
 @dataclass(frozen=True)
 class Networks:
-    """By what people are found and posed: as named by the user, and the weights' hashes.
+    """The detector and pose estimator: the names that the user gave, and hashes of the weights.
 
-    `pose_weights` is the name of a pose estimator, or weights of the usual one.
+    `pose_weights` is the name of a pose estimator, or weights of the default one.
     """
 
     detector: str
@@ -76,14 +80,14 @@ class Networks:
 
     @property
     def estimator(self) -> tuple[str, str]:
-        """The pose estimator's name, and which weights it has."""
+        """The name of the pose estimator, and the name of its weights."""
         named = self.pose_weights in ESTIMATORS.names()
         kind = ESTIMATOR_OF.get(self.pose_weights, ESTIMATOR)
         return (self.pose_weights, "") if named else (kind, self.pose_weights)
 
     @classmethod
     def of(cls, detector: str, pose_weights: str) -> Networks:
-        """Check that both can be used; ValueError or FileNotFoundError says what to change."""
+        """Check that both are usable. Raises ValueError or FileNotFoundError if one is not."""
         check_detector(detector)
         if not pose_weights:
             return cls(detector, detector_id(detector))
@@ -99,14 +103,14 @@ class Networks:
 
 @dataclass
 class People:
-    """Write the people of every clip of one measured video to the ledger."""
+    """Writes the people of every clip of one measured video to the ledger."""
 
     measured: Measure
     networks: Networks
     name: str = NAME
     batch: int = 1
     gpus: float = 0.25
-    limit_s: float = 6 * ITEM_LIMIT_S  # half an hour of video on a CPU
+    limit_s: float = 6 * ITEM_LIMIT_S  # enough for half an hour of video on a CPU
     _detector: Detector | None = field(default=None, repr=False)
     _net: PoseEstimator | None = field(default=None, repr=False)
 
@@ -121,13 +125,13 @@ class People:
         return [self._one(item) for item in items]
 
     def key(self, row: Row) -> str:
-        """Return the key of a video's people: by its clips, both networks and the looking."""
+        """Return the key of a video's result, from its clips, both networks and the settings."""
         config = LOOKING | {"clips": self.measured.key(row)}
         weights = f"{self.networks.detector_id} {self.networks.pose_id}"
         return result_key(row.sha256, NAME, config, weights)
 
     def stored(self, row: Row) -> Outcome | None:
-        """Return the end of one input as the ledger has it, None where it has none."""
+        """Return the stored outcome of one input; None if the ledger has none."""
         result = self.measured.ledger.facts(NAME, self.key(row))
         if result is None:
             return None
@@ -136,7 +140,7 @@ class People:
         return Outcome("ok", segments=result.facts["clips"])
 
     def clips(self, row: Row) -> list[tuple[Clip, ClipData]]:
-        """Return what was measured of one video, people included."""
+        """Return the clips of one video with their data, including the people."""
         clips = self.measured.clips(row)
         result = self.measured.ledger.read(NAME, self.key(row))
         if result is None or result.outcome is not None:
@@ -147,12 +151,14 @@ class People:
         row, ledger = work.row, self.measured.ledger
         path = self.measured.root / row.path
         clips = self.measured.bare_clips(row)
-        made = attempt(NAME, lambda: look(path, clips, self._detector, self._net), self.limit_s)
+        detector, net = self._detector, self._net
+        assert detector is not None, "`setup` comes first"
+        made = attempt(NAME, lambda: look(path, clips, detector, net), self.limit_s)
         if isinstance(made, Outcome):
             kept = replace(made, message=made.message.replace(f"{path}: ", ""))
             error = attempt(NAME, lambda: ledger.write(NAME, self.key(row), {}, {}, kept))
             return Work(row, error or made)
-        facts = {"clips": len(clips), "joints": list(self._net.names) if self._net else []}
+        facts = {"clips": len(clips), "joints": list(net.names) if net else []}
         error = attempt(NAME, lambda: ledger.write(NAME, self.key(row), made, facts))
         return Work(row, error or Outcome("ok", segments=len(clips)))
 
@@ -160,14 +166,15 @@ class People:
 def look(
     path: Path, clips: Sequence[Clip], detector: Detector, net: PoseEstimator | None
 ) -> dict[str, np.ndarray]:
-    """Return of every clip k `times_s_<k>` (n,), the sightings and a thumbnail.
+    """Return for each clip k the frame times `times_s_<k>` (n,), the sightings and a thumbnail.
 
-    `frame_<k>`, `track_<k>` (N,), `boxes_<k>` (N, 4) and `joints_<k>` (N, K, 3) are those of
-    `PersonCollector.result`, in px of the video, counted from the corner of the clip's box.
+    `frame_<k>`, `track_<k>` (N,), `boxes_<k>` (N, 4) and `joints_<k>` (N, K, 3) come from
+    `PersonCollector.result`. Positions are in px of the video, relative to the upper left corner of
+    the clip's box.
 
     Raises MediaError or StageError.
     """
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     cuts = [(clip.start_frame, clip.end_frame, clip.box) for clip in clips]
     seen = paced_frames(Video(path, LIMITS), cuts, RATE_HZ, LONGEST_S, SHORT_SIDE_PX)
     for k, (clip, (times_s, pictures)) in enumerate(zip(clips, seen, strict=True)):
@@ -177,7 +184,7 @@ def look(
         joints = np.zeros((0, 0, 3)) if net is None else pose_crops(net, watch.crops())
         found = watch.result(joints)
         if not (np.isfinite(found["joints"]).all() and np.isfinite(found["boxes"]).all()):
-            raise StageError("undecodable", f"{path}: people's places hold NaN or infinity")
+            raise StageError("undecodable", f"{path}: positions of people are NaN or infinite")
         found |= {"times_s": times_s, "thumb": thumbnail(pictures)}
         arrays |= {f"{name}_{k}": array for name, array in found.items()}
     return arrays
@@ -185,9 +192,9 @@ def look(
 
 @dataclass(frozen=True)
 class Scores:
-    """`dancers`: the median number of people at once. `whole_body`: the share of frames that show
-    all of the main dancer (stages/tracks.py says who that is). `energy`: how fast that one's
-    joints move on the average (without joints: the box's corners), in body heights a second."""
+    """`dancers`: median number of people at the same time. `whole_body`: share of frames that show
+    the complete body of the main dancer (defined in features/pose/tracks.py). `energy`: mean speed
+    of the main dancer's joints (without joints: corners of the box), in body heights per second."""
 
     dancers: int
     whole_body: float
@@ -197,9 +204,10 @@ class Scores:
 def people_scores(
     seen: Mapping[str, np.ndarray], names: Sequence[str], size_px: tuple[int, int]
 ) -> tuple[Scores, int | None]:
-    """Return the scores of one clip's people, and the main dancer's track, None without any.
+    """Return the scores of one clip's people, and the track of the main dancer (None: no people).
 
-    `seen` holds the arrays of `look` without their number; `size_px` is the box's (w, h).
+    `seen` has the arrays of `look` for this clip, without the clip number in their names; `size_px`
+    is (w, h) of the clip's box.
     """
     frames = len(seen["times_s"])
     dancers = tracks.dancers_seen(seen["frame"], frames)
@@ -221,10 +229,10 @@ def people_scores(
 def whole_bodies(
     boxes: np.ndarray, joints: np.ndarray, names: Sequence[str], size_px: tuple[int, int]
 ) -> np.ndarray:
-    """Return for each sighting (N, 4), (N, K, 3) whether the whole body is seen, bool (N,).
+    """Return for each sighting, bool (N,), whether the complete body is visible.
 
-    A box that the picture's upper or lower side cuts off is not; nor is a body without a joint of
-    each of the groups in BODY_PARTS.
+    `boxes` is (N, 4), `joints` is (N, K, 3). A body is incomplete if the upper or lower side of the
+    picture cuts off its box, or if a group in BODY_PARTS has no visible joint.
     """
     height = size_px[1]
     whole = (boxes[:, 1] > EDGE * height) & (boxes[:, 3] < (1 - EDGE) * height)
@@ -236,7 +244,10 @@ def whole_bodies(
 
 
 def mean_speed(points: np.ndarray, times_s: np.ndarray) -> float:
-    """Return the mean speed of points (N, Q, 3) sure at both of two successive times (N,)."""
+    """Return the mean speed of `points` (N, Q, 3) between successive times (N,), in px per second.
+
+    A point counts if its confidence is high enough at both times.
+    """
     sure = (points[1:, :, 2] >= MIN_CONFIDENCE) & (points[:-1, :, 2] >= MIN_CONFIDENCE)
     apart = np.linalg.norm(np.diff(points[..., :2], axis=0), axis=-1)
     speed = apart / np.diff(times_s)[:, None]
@@ -244,7 +255,7 @@ def mean_speed(points: np.ndarray, times_s: np.ndarray) -> float:
 
 
 def _peopled(clip: Clip, material: ClipData, k: int, result: Result) -> tuple[Clip, ClipData]:
-    """Return a clip and its material with the scores and the figures of its people."""
+    """Return a clip and its data, with the scores and the drawn figures of its people added."""
     kinds = ("times_s", "frame", "track", "boxes", "joints")
     seen = {kind: result.arrays[f"{kind}_{k}"] for kind in kinds}
     names = result.facts["joints"]
@@ -253,7 +264,7 @@ def _peopled(clip: Clip, material: ClipData, k: int, result: Result) -> tuple[Cl
     figures = [
         _figure(picture, seen, at, names, clip.box[2:], main)
         for picture, place in enumerate(places)
-        for at in np.flatnonzero(seen["frame"] == place)
+        for at in np.flatnonzero(seen["frame"] == place).tolist()
     ]
     thumb = result.arrays[f"thumb_{k}"].tobytes()
     return (

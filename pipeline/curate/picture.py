@@ -1,8 +1,8 @@
 """Find the active picture of a shot inside black, blurred or decorated bars.
 
-What moves *and* is sharp is picture: bars stand still (decorated, black) or are soft (blurred).
-How far the picture reaches beyond what moves is said by straight edges over its whole side that
-stay where they are in all frames.
+Regions that move *and* are sharp belong to the picture: bars are still (black, decorated) or soft
+(blurred). The picture may be larger than the moving region. Its sides are straight edges that have
+the same position in all frames.
 
 Legend: n frames, H, W size of a frame in pixels.
 """
@@ -14,20 +14,21 @@ from dataclasses import dataclass
 import numpy as np
 
 FRAMES = 12
-"""How many frames of a shot are looked at, evenly spread."""
+"""How many frames of a shot are used, evenly spread."""
 SPREAD_PX = 7
-"""How far a sharp side shows in `fine_detail` beside it."""
+"""How far a sharp side spreads in `fine_detail`, in px."""
 
 
 @dataclass(frozen=True)
 class PictureSettings:
-    """When a line is the picture's side. Changing one means to decode again.
+    """When a line counts as a side of the picture. After a change all videos are decoded again.
 
-    `edge_grey` is the least step of brightness or colour across a side; the other shares are the
-    least part of the line that has it: between centred bars that are soft (less than `soft` of the
-    picture's fine detail, and less than `soft_grey`), between other soft ones, between centred
-    sharp ones, and between all others. `moving_grey` is how much fine detail must change in time
-    to be picture; a picture takes at least `least_share` of the frame's side.
+    `edge_grey` is the minimum step of brightness or colour across a side, in grey levels. A line is
+    a side if a minimum share of it has this step. That share is `soft_share` for centred soft bars,
+    `beside_share` for other soft bars, `sharp_share` for centred sharp bars, and `other_share` for
+    all others. Bars are soft if they have less than the share `soft` of the picture's fine detail,
+    and less than `soft_grey`. `moving_grey` is how much fine detail must change over time to belong
+    to the picture. A picture takes at least `least_share` of the frame's width or height.
     """
 
     edge_grey: float = 7.0
@@ -43,9 +44,10 @@ class PictureSettings:
 
 @dataclass(frozen=True)
 class Picture:
-    """A box (x, y, width, height) in pixels and how sure its sides are, 0 to 1 (1 where no bars).
+    """The picture's box (x, y, width, height) in pixels.
 
-    `motion` is the mean change between neighbouring sampled frames inside it, in grey levels.
+    `certainty` (0 to 1) is how reliable its sides are; it is 1 without bars. `motion` is the mean
+    change between neighbouring sampled frames inside the box, in grey levels.
     """
 
     box: tuple[int, int, int, int]
@@ -59,11 +61,10 @@ def find_picture(frames: np.ndarray, settings: PictureSettings) -> Picture:
     values = frames.astype(np.float32)
     fine = fine_detail(values)
     left, right, _ = _sides(values, fine, settings)
-    upright = [array[:, :, left:right].swapaxes(1, 2) for array in (values, fine)]
-    top, bottom, sure_y = _sides(*upright, settings)
-    if (top, bottom) != (0, height):  # once more, on the rows that are picture
-        inside = [array[:, top:bottom] for array in (values, fine)]
-        left, right, sure_x = _sides(*inside, settings)
+    tall, tall_fine = (array[:, :, left:right].swapaxes(1, 2) for array in (values, fine))
+    top, bottom, sure_y = _sides(tall, tall_fine, settings)
+    if (top, bottom) != (0, height):  # again, with the rows of the picture only
+        left, right, sure_x = _sides(values[:, top:bottom], fine[:, top:bottom], settings)
     else:
         left, right, sure_x = _sides(values, fine, settings)
     part = values[:, top:bottom, left:right]
@@ -104,7 +105,7 @@ def _sides(
 
 
 def _soft(detail: np.ndarray, x0: int, x1: int, settings: PictureSettings) -> bool:
-    """Return whether both bars lack fine detail; `detail` is its sum up to each column."""
+    """Return whether both bars have little fine detail; `detail` is its cumulative sum."""
     width = len(detail) - 1
     picture = (detail[x1] - detail[x0]) / (x1 - x0)
     spans = [(0, x0 - SPREAD_PX), (x1 + SPREAD_PX, width)]
@@ -113,7 +114,7 @@ def _soft(detail: np.ndarray, x0: int, x1: int, settings: PictureSettings) -> bo
 
 
 def fine_detail(values: np.ndarray) -> np.ndarray:
-    """Return what a blur of 2 px takes away from the brightness of (n, H, W, 3): (n, H, W)."""
+    """Return brightness minus its blur (2 px) of `values` (n, H, W, 3): (n, H, W)."""
     import cv2
 
     grey = values.mean(-1)
@@ -121,9 +122,9 @@ def fine_detail(values: np.ndarray) -> np.ndarray:
 
 
 def edge_share(values: np.ndarray, step_grey: float) -> np.ndarray:
-    """Return for each x of (n, H, W, 3) the part of the rows with a lasting step between x-1 and x.
+    """Return for each x the share of rows with a permanent step between x-1 and x.
 
-    Shape (W + 1,); 0 at both ends.
+    `values` is (n, H, W, 3), the result (W + 1,); it is 0 at both ends.
     """
     step = np.abs(values[:, :, 1:] - values[:, :, :-1]).max(-1)
     lasting = np.median(step, 0)
@@ -131,7 +132,7 @@ def edge_share(values: np.ndarray, step_grey: float) -> np.ndarray:
 
 
 def _peaks(share: np.ndarray, least: float) -> list[int]:
-    """Return where `share` is at least `least` and the largest within two columns."""
+    """Return the columns where `share` is at least `least` and the maximum within two columns."""
     return [
         int(x)
         for x in np.flatnonzero(share >= least)

@@ -1,4 +1,4 @@
-"""`pipeline curate`: measure every video durably, then decide on all clips at once."""
+"""`pipeline curate`: measure each video and store the result, then decide on all clips at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ from pipeline.sources.manifest import Row
 
 @dataclass(frozen=True)
 class CurateOptions:
-    """What the command line says; the defaults are the command's."""
+    """The options of the command line, with the same defaults."""
 
     dataset: str
     out: Path
@@ -53,9 +54,9 @@ class CurateOptions:
 
 @dataclass(frozen=True)
 class Curation:
-    """What a run made, beside its files: clips, their verdicts, and the inputs' report.
+    """The result of a run, besides its files: clips, their verdicts, and the report on the inputs.
 
-    `people` says by what the dancers were counted, or that nobody did.
+    `people` is a sentence that says how the dancers were counted, or that they were not.
     """
 
     clips: list[Clip]
@@ -64,7 +65,7 @@ class Curation:
     people: str
 
     def table(self) -> str:
-        """Return the printed form."""
+        """Return the summary for printing."""
         lines = [self.report.table(), f"{'clips':<28}{len(self.clips):>8}"]
         for split in ("train", "test"):
             songs = [v.song for v in self.verdicts if v.split == split]
@@ -80,12 +81,12 @@ class Curation:
 def curate(options: CurateOptions) -> Curation:
     """Curate a source folder into `<dataset>.parquet` and `<dataset>.html` in `out`.
 
-    Raises ValueError or FileNotFoundError for what the user must change.
+    Raises ValueError or FileNotFoundError if the user must change something.
     """
     if options.source is None and not options.decide_only:
         raise UsageError(
-            f"--dataset {options.dataset} needs --source DIR: a folder of videos, downloaded by "
-            "yourself (none are shipped)"
+            f"--dataset {options.dataset} needs --source DIR: a folder with your own "
+            "downloaded videos (none are included)"
         )
     settings = load_settings(options.thresholds or DEFAULT)
     read_overrides(options.overrides, None)
@@ -93,7 +94,7 @@ def curate(options: CurateOptions) -> Curation:
     check_engine(options.engine, options.address)
     inputs = options.out / f"{options.dataset}.inputs.parquet"
     if options.decide_only and not inputs.is_file():
-        raise FileNotFoundError(f"{inputs}: nothing was measured yet; leave out --decide-only")
+        raise FileNotFoundError(f"{inputs}: nothing was measured yet; run without --decide-only")
     started = time.monotonic()
     ledger = Ledger((options.out / ".work" / "results").resolve())
     others: Mapping[str, int] = {}
@@ -102,6 +103,7 @@ def curate(options: CurateOptions) -> Curation:
             rows, _ = manifest.load(inputs)
             root = Path()
         else:
+            assert options.source is not None, "checked above"
             listing = folder.list_folder(options.source)
             rows, others = listing.rows[: options.limit], listing.others
             rows = manifest.hash_inputs(listing.root, listing.motion_root, rows)
@@ -110,10 +112,10 @@ def curate(options: CurateOptions) -> Curation:
             note = json.dumps(networks and asdict(networks))
             write_atomic(_people_file(options.out), note.encode())
         stage = Measure(root, ledger, settings.shots, settings.picture, options.audio_track)
-        people = networks and People(stage, networks)
+        people = People(stage, networks) if networks else None
         engine = make_engine(options.engine, options.address)
         try:
-            outcomes = _measured(options, [stage, *filter(None, [people])], rows, engine)
+            outcomes = _measured(options, [stage, people] if people else [stage], rows, engine)
         finally:
             engine.close()
         curation = _decided(options, settings, stage, people, rows, outcomes)
@@ -124,10 +126,10 @@ def curate(options: CurateOptions) -> Curation:
 
 
 def _networks(options: CurateOptions) -> Networks | None:
-    """Return by what people are looked for, None for nobody; --decide-only keeps the last run's."""
+    """Return the networks that find people, or None; --decide-only uses those of the last run."""
     if options.pose_weights and not options.detector:
-        raise UsageError(f"--pose-weights {options.pose_weights} goes with --detector: say by what "
-                         "people are found")  # fmt: skip
+        raise UsageError(f"--pose-weights {options.pose_weights} needs --detector: name the "
+                         "network that finds the people")  # fmt: skip
     if options.detector:
         return Networks.of(options.detector, options.pose_weights)
     last = _people_file(options.out)
@@ -147,13 +149,14 @@ def _measured(
     rows: Sequence[Row],
     engine: LocalEngine | RayEngine,
 ) -> dict[str, Outcome]:
-    """Bring every row to its end in each stage: from the ledger where it is there, else by work."""
+    """Return the outcome of each row after all stages: stored in the ledger, or computed now."""
     outcomes = {row.video_id: manifest.ended_early(row) for row in rows}
+    ended: dict[str, Outcome] = {}
     tracks: dict[str, int] = {}
     for stage in stages:
         going = [row for row in rows if _alive(outcomes[row.video_id])]
         for row in going:
-            outcomes[row.video_id] = attempt("ledger", lambda r=row, s=stage: s.stored(r))
+            outcomes[row.video_id] = attempt("ledger", partial(stage.stored, row))
         todo = [Work(row) for row in going if outcomes[row.video_id] is None]
         if todo and options.decide_only:
             names = ", ".join(work.row.path for work in todo[:3])
@@ -162,13 +165,19 @@ def _measured(
                 f"({names} …); run without it"
             )
         if kept := len(going) - len(todo):
-            print(f"{stage.name}: {kept} of {len(rows)} inputs are done already")
+            print(f"{stage.name}: {kept} of {len(rows)} inputs are already done")
         if todo:
             done = engine.run([stage], todo, _lost)
             for work in progress(done, stage.name, len(todo), "video"):
                 outcomes[work.row.video_id] = work.outcome
-        tracks = tracks or {name: outcome.audio_tracks for name, outcome in outcomes.items()}
-    return {name: replace(end, audio_tracks=tracks[name]) for name, end in outcomes.items()}
+        ended = {name: _ended(outcome) for name, outcome in outcomes.items()}
+        tracks = tracks or {name: outcome.audio_tracks for name, outcome in ended.items()}
+    return {name: replace(end, audio_tracks=tracks[name]) for name, end in ended.items()}
+
+
+def _ended(outcome: Outcome | None) -> Outcome:
+    assert outcome is not None, "a stage stores, and gives, an outcome for every input"
+    return outcome
 
 
 def _alive(outcome: Outcome | None) -> bool:
@@ -194,39 +203,39 @@ def _decided(
     kept = {c.video_id for c, v in zip(clips, verdicts, strict=True) if v.decision == "keep"}
     for row in rows:
         if outcomes[row.video_id].status == "ok" and row.video_id not in kept:
-            words = f"{row.path}: see the reason of each clip in {options.dataset}.html"
+            message = f"{row.path}: see the reason of each clip in {options.dataset}.html"
             tracks = outcomes[row.video_id].audio_tracks
             outcomes[row.video_id] = Outcome(
-                "filtered", NAME, "no_clip", words, audio_tracks=tracks
+                "filtered", NAME, "no_clip", message, audio_tracks=tracks
             )
     save_table(options.out / f"{options.dataset}.parquet", clips, verdicts)
     failures = [f"{o.code}: {o.message}" for o in outcomes.values() if o.status == "failed"]
     page = options.out / f"{options.dataset}.html"
     title = f"Curation of {options.dataset}"
-    words = _people_words(people and people.networks)
-    save_page(page, title, words, clips, materials, verdicts, failures)
-    return Curation(clips, verdicts, Report.of(outcomes, rows), words)
+    counted_by = _people_sentence(people.networks if people else None)
+    save_page(page, title, counted_by, clips, materials, verdicts, failures)
+    return Curation(clips, verdicts, Report.of(outcomes, rows), counted_by)
 
 
-def _people_words(networks: Networks | None) -> str:
-    """Return the sentence that says how far people had a say."""
+def _people_sentence(networks: Networks | None) -> str:
+    """Return the sentence that says how people were counted and used."""
     if networks is None:
         return ("dancers were not counted (no --detector): no clip was accepted or rejected for "
                 "its people")  # fmt: skip
     found = f"dancers were counted by --detector {networks.detector}"
-    posed = "judged whole by their boxes (no --pose-weights)"
+    posed = "their bodies judged by the boxes only (no --pose-weights)"
     if networks.pose_weights:
         posed = f"posed by --pose-weights {networks.pose_weights}"
-    words = f"{found} and {posed}"
+    sentence = f"{found} and {posed}"
     if "untrained" in (networks.detector, networks.pose_weights):
-        words += "; UNTRAINED, random weights: their people mean nothing"
-    return words
+        sentence += "; UNTRAINED, random weights: the counted people are meaningless"
+    return sentence
 
 
 def likenesses(
     ledger: Ledger, clips: Sequence[Clip], materials: Sequence[ClipData]
 ) -> list[SongMatch]:
-    """Return the pairs of clips that sound alike, from the ledger where these were compared."""
+    """Return the pairs of similar-sounding clips; a stored comparison in the ledger is reused."""
     if not clips:
         return []
     content = [

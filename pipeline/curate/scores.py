@@ -1,4 +1,4 @@
-"""One row per clip: what was measured, without a verdict. Decisions are made from these alone."""
+"""One row of measured scores per clip, without a verdict. Decisions use only these scores."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 class Clip:
     """One shot of one input and its scores.
 
-    `start_s` and `end_s` are on the video's own clock; `box` is x, y, width, height in pixels of
-    the upright frame, `box_share` its part of the frame's area, `certainty` how sure its sides are
-    (picture.py), `motion` how much its picture changes, in grey levels. `jump_db` is the change of
-    the sound at its start (shots.py); `loud_dbfs`, `silent`, `bass_db` and `pulse` are those of
-    music.py. `dancers`, `whole_body` and `energy` are those of people.py, None where no detector
-    has looked.
+    `start_s` and `end_s` are on the video's own clock. `box` is x, y, width, height in pixels of
+    the upright frame, and `box_share` its share of the frame's area. `certainty` is how reliable
+    the sides of the box are (picture.py), `motion` how much the picture changes, in grey levels.
+    `jump_db` is the change of the sound at the start (shots.py). `loud_dbfs`, `silent`, `bass_db`
+    and `pulse` come from music.py. `dancers`, `whole_body` and `energy` come from people.py; they
+    are None if no detector was used.
     """
 
     clip_id: str
@@ -47,10 +47,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class Figure:
-    """A person on one of a thumbnail's three pictures, in shares of that picture's sides.
+    """A person in one of the three pictures of a thumbnail (`picture` is 0, 1 or 2).
 
-    `box` is x0, y0, x1, y1; `body` is BODY_25 (25, 3), None where nobody was posed. `main` is the
-    main dancer of the clip.
+    `box` is x0, y0, x1, y1; `body` is BODY_25 (25, 3), or None without a pose. Positions are
+    fractions of the picture's width and height. `main` marks the main dancer of the clip.
     """
 
     picture: int
@@ -61,10 +61,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class ClipData:
-    """What a clip is compared and shown by.
+    """The data by which a clip is compared and shown.
 
-    `fingerprint` uint8 (T, 252) and `hashes` uint64 (n, 3) are those of songs.py and duplicates.py;
-    `thumbnail` is a JPEG of three frames side by side, `figures` are the people found on them.
+    `fingerprint` uint8 (T, 252) comes from songs.py, `hashes` uint64 (n, 3) from duplicates.py.
+    `thumbnail` is a JPEG of three frames side by side; `figures` are the people found in them.
     """
 
     fingerprint: np.ndarray
@@ -75,10 +75,10 @@ class ClipData:
 
 @dataclass(frozen=True)
 class SongMatch:
-    """Two clips, by their places in a list, that sound alike: `song` is the score of songs.Pair,
-    `lag_s`, `overlap_s` and `differs` are its own.
+    """Two clips that sound alike; `first` and `second` are indices of a list of clips.
 
-    `picture` is the distance of their pictures where the sound lays them together, 1 if unknown.
+    `song` is the score of songs.Pair; `lag_s`, `overlap_s` and `differs` are the same as there.
+    `picture` is the distance of their pictures when they are aligned by sound, 1 if unknown.
     """
 
     first: int

@@ -1,4 +1,4 @@
-"""Read the thresholds: one YAML file, every key known, every value of the right kind."""
+"""Read the thresholds from a YAML file; every key must be known, every value of the right type."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pipeline.curate.shots import ShotSettings
 
 DEFAULT = Path(__file__).with_name("thresholds.yaml")
 NO_YAML = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
-"""What the YAML parser lets through of values that it cannot make, beside its own errors."""
+"""Errors that the YAML parser raises for invalid values, in addition to its own error type."""
 LISTS = {"strong": 2, "weak": 2, "song_odds": 4}
-"""Settings that are several numbers."""
+"""Settings that consist of several numbers."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure (`shots`, `picture`) and how to decide on what was measured."""
+    """How to measure (`shots`, `picture`), and how to decide from the scores (`decide`)."""
 
     shots: ShotSettings
     picture: PictureSettings
@@ -30,9 +30,9 @@ class Settings:
 
 
 def load_settings(path: Path = DEFAULT) -> Settings:
-    """Read a file of thresholds; keys it leaves out have the values of the file shipped.
+    """Read a file of thresholds; missing keys have the values of the default file.
 
-    Raises ValueError for an unknown key or a value of another kind.
+    Raises ValueError for an unknown key or a value of another type.
     """
     import yaml
 
@@ -59,15 +59,15 @@ def _part(path: Path, name: str, given: dict[str, Any], kind: type) -> Any:
         numbers = value if isinstance(value, list) else [value]
         if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
             raise ValueError(f"{path}: {name}.{key} is {short_repr(value)}, expected a number")
-        if not all(abs(n) <= sys.float_info.max for n in numbers):  # so no NaN either
+        if not all(abs(n) <= sys.float_info.max for n in numbers):  # this rejects NaN, too
             raise ValueError(
                 f"{path}: {name}.{key} is {short_repr(value)}, expected a finite number"
             )
         values[key] = tuple(map(float, value)) if isinstance(value, list) else float(value)
         count = LISTS.get(key, 1)
         if isinstance(value, list) != (key in LISTS) or len(numbers) != count:
-            words = f"{count} numbers in brackets" if key in LISTS else "one number"
-            raise ValueError(f"{path}: {name}.{key} is {short_repr(value)}, expected {words}")
+            wanted = f"{count} numbers in brackets" if key in LISTS else "one number"
+            raise ValueError(f"{path}: {name}.{key} is {short_repr(value)}, expected {wanted}")
     return kind(**values)
 
 

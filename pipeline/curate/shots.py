@@ -1,8 +1,8 @@
-"""Find the hard cuts of a video: PySceneDetect on the picture, a jump in the sound beside it.
+"""Find the hard cuts of a video, by PySceneDetect on the picture and by jumps in the sound.
 
-The picture is looked at where anything ever moves, so that bars which stay the same do not thin
-out a cut. A weak cut of the picture counts where the sound changes with it, and a very large jump
-of the sound counts alone.
+Only the part of the picture that ever moves is used, so that constant bars do not make a cut look
+weaker. A weak cut of the picture counts if the sound changes at the same time. A very large jump of
+the sound counts without a cut of the picture.
 
 Legend: n frames, h, w size of a frame, N samples at 22 050 Hz.
 """
@@ -22,16 +22,17 @@ SIDE_S = 0.8
 BANDS = 40
 FLOOR_DB = -40.0
 STOP_DB = -25.0
-"""Sound that stops or starts, this much quieter on one side, is no cut of the sound."""
+"""If one side of a jump is quieter by more than this, the sound starts or stops: this is no cut."""
 
 
 @dataclass(frozen=True)
 class ShotSettings:
-    """When a change is a cut. Changing one means to decode again.
+    """When a change counts as a cut. After a change of these values all videos are decoded again.
 
-    `strong` and `weak` are (ratio to the neighbouring frames, least difference of mean hue,
-    saturation and lightness in grey levels), PySceneDetect's adaptive detector; a weak cut needs a
-    jump of the sound by `jump_db`. `alone_db` is a jump that needs no cut of the picture.
+    `strong` and `weak` are thresholds of PySceneDetect's adaptive detector: the ratio to the
+    neighbouring frames, and the minimum difference of mean hue, saturation and lightness in grey
+    levels. A weak cut also needs a jump of the sound by `jump_db`. A jump by `alone_db` needs no
+    cut of the picture. Cuts are at least `min_shot_s` apart.
     """
 
     strong: tuple[float, float] = (4.0, 12.0)
@@ -57,9 +58,9 @@ def find_shots(
     sound_start_s: float,
     settings: ShotSettings,
 ) -> list[Shot]:
-    """Return the shots of `frames` (n, h, w, 3) shown at `times_s`, and of `sound` (N,).
+    """Return the shots of a video, in order; they cover all frames without gaps.
 
-    They cover all frames, in order, without gaps.
+    `frames` is (n, h, w, 3), shown at `times_s`; `sound` is (N,) and starts at `sound_start_s`.
     """
     times = np.asarray(times_s, float)
     jump_db = sound_jump_db(sound, times - sound_start_s)
@@ -84,7 +85,7 @@ def find_shots(
 
 
 def moving_part(frames: np.ndarray) -> tuple[slice, slice]:
-    """Return the rows and columns of (n, h, w, 3) between which anything ever moves."""
+    """Return the range of rows and of columns of `frames` (n, h, w, 3) in which anything moves."""
     step = max(1, len(frames) // 600)
     some = frames[::step].astype(np.int16)
     if len(some) < 2:
@@ -115,7 +116,7 @@ def picture_cuts(frames: np.ndarray, ratio: float, least: float) -> list[int]:
 def sound_jump_db(sound: np.ndarray, times_s: np.ndarray) -> np.ndarray:
     """Return how much the sound changes at `times_s` (K,): RMS over mel bands, in dB.
 
-    Compared are the mean powers of 0.8 s before and after; 0 near the ends of the sound.
+    This compares the mean powers of 0.8 s before and after; it is 0 near the ends of the sound.
     """
     import librosa
 
@@ -142,7 +143,7 @@ def _mean(total: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
 
 
 def _peaks(values: np.ndarray, least: float, apart: int) -> list[int]:
-    """Return where `values` are at least `least` and the largest within `apart` either way."""
+    """Return the indices where `values` reach `least` and are the maximum within `apart`."""
     return [
         int(index)
         for index in np.flatnonzero(values >= least)

@@ -1,9 +1,10 @@
-"""Compare clips by sound, whatever the offset, gain, coding, speed or a voice over it.
+"""Compare clips by sound; offset, gain, coding, speed or a voice over the music may differ.
 
-A fingerprint is a clip's spectrum in dB on a scale of 36 steps per octave. Two clips are slid along
-each other: first all pairs, coarsely, at one speed; then the likely ones at three speeds, and up
-and down by a step, which is 2 % of pitch. Where they agree best their levels are compared: of one
-recording the differences are alike, but where a voice or noise is louder than the one or the other.
+A fingerprint is a clip's spectrum in dB on a scale of 36 steps per octave. Two clips are compared
+at all time offsets: first all pairs, coarsely, at one speed; then the likely pairs at three speeds
+and with the pitch shifted by one step (2 %) up and down. At the best match their levels are
+compared. For the same recording the level difference is constant, except where a voice or noise is
+louder than the music of one clip.
 
 Legend: T frames of 46 ms, B = 252 steps from 62 to 7900 Hz, N samples at 22 050 Hz, K clips.
 """
@@ -21,13 +22,13 @@ FFT, HOP = 2048, 1024
 FRAME_S = HOP / SAMPLE_RATE_HZ
 STEPS, OCTAVES, LOWEST_HZ = 36, 7, 62.0
 LONGEST_S = 40.0
-"""Of a longer clip the first 40 s are compared: they know a song, and all fit the memory."""
+"""Only the first 40 s of a clip are compared: they identify a song and fit in memory."""
 FLOOR_DB = 60.0
 SPEEDS, SHIFTS = (0.98, 1.0, 1.02), (-1, 0, 1)
 COARSE = (4, 3)
-"""Frames and steps that the first comparison takes together: 0.19 s, a semitone."""
+"""Frames and steps that the first comparison averages: 0.19 s and a semitone."""
 MIN_COARSE, MIN_FINE = 0.65, 0.7
-"""Pairs below these (`_best`) are left out: no threshold would join them."""
+"""Pairs with lower values (from `_best`) are left out: no threshold would join them."""
 NEAREST = 3
 MIN_OVERLAP_S = 1.0
 ALIKE_DB, LOUD_DB = 6.0, 30.0
@@ -35,11 +36,12 @@ ALIKE_DB, LOUD_DB = 6.0, 30.0
 
 @dataclass(frozen=True)
 class Pair:
-    """Clips `first` < `second` (places in the list) that sound alike.
+    """Two clips that sound alike; `first` < `second` are indices of the list.
 
-    `score` is a correlation, up to 1; `second` starts `lag_s` after `first` in the song, and they
-    share `overlap_s` of it. `differs` (0 to 1) is how much of the loud parts of either is not as
-    loud in the other, of the two the smaller share: a voice over one clip leaves it small.
+    `score` is a correlation, at most 1. `second` starts `lag_s` after `first` in the song, and they
+    overlap by `overlap_s`. `differs` (0 to 1): for each clip, the share of its loud parts that are
+    less loud in the other clip; the smaller of the two shares. It stays small if there is a voice
+    over only one of the clips.
     """
 
     first: int
@@ -51,7 +53,7 @@ class Pair:
 
 
 def fingerprint(sound: np.ndarray) -> np.ndarray:
-    """Return the fingerprint of `sound` (N,): half dB below its loudest, uint8 (T, 252).
+    """Return the fingerprint of `sound` (N,): uint8 (T, 252), in units of 0.5 dB below the maximum.
 
     T is 0 for less than 0.1 s.
     """
@@ -70,10 +72,10 @@ def fingerprint(sound: np.ndarray) -> np.ndarray:
 
 
 def compare(prints: Sequence[np.ndarray]) -> list[Pair]:
-    """Return the pairs of `prints`, K arrays (T, 252), that may be of one song.
+    """Return the pairs of `prints`, K arrays (T, 252), that may play the same song.
 
-    Of each clip those with the three others roughly most like it are among them, whatever the
-    score. The rough comparison of all with all takes 2 K² bytes.
+    Each clip's pairs with its three most similar clips (by the coarse comparison) are always
+    included, whatever their score. The coarse comparison of all pairs needs 2 K² bytes.
     """
     places = [k for k, print_ in enumerate(prints) if len(print_) * FRAME_S >= MIN_OVERLAP_S]
     if len(places) < 2:
@@ -107,7 +109,10 @@ def compare(prints: Sequence[np.ndarray]) -> list[Pair]:
 
 
 def standing_out(print_: np.ndarray) -> np.ndarray:
-    """Return how far each step of a fingerprint (T, B) stands out of its half octave and 2 s."""
+    """Return how much each value of a fingerprint (T, B) exceeds its surroundings, in dB.
+
+    The surroundings are half an octave and 2 s.
+    """
     from scipy.ndimage import uniform_filter1d
 
     level_db = -np.minimum(print_.astype(np.float32) / 2, FLOOR_DB)
@@ -116,9 +121,9 @@ def standing_out(print_: np.ndarray) -> np.ndarray:
 
 
 def differing(first: np.ndarray, second: np.ndarray, lag: float, speed: float, shift: int) -> float:
-    """Return `differs` of two fingerprints (T, B), (T', B), as in `Pair`.
+    """Return `differs` (see `Pair`) of two fingerprints (T, B) and (T', B).
 
-    Frame t, step b of `second` is frame (t + lag) * speed, step b + shift of `first`.
+    Frame t, step b of `second` matches frame (t + lag) * speed, step b + shift of `first`.
     """
     at = (np.arange(len(second)) + lag) * speed
     there = (at >= 0) & (at <= len(first) - 1.001)
@@ -140,11 +145,14 @@ def differing(first: np.ndarray, second: np.ndarray, lag: float, speed: float, s
 
 def _closely(
     row: int,
-    others: Sequence[int],
+    others: np.ndarray,
     notes: Sequence[np.ndarray],
     prints: Sequence[np.ndarray],
 ) -> Iterator[tuple[int, bool, tuple[float, ...]]]:
-    """Yield of each of `others` whether clip `row` is like it, and `Pair`'s four numbers."""
+    """Compare clip `row` with each of `others`, finely.
+
+    Yields the other clip, whether they are similar, and the four numbers of `Pair`.
+    """
     if not len(others):
         return
     size = _size([notes[row], *(notes[k] for k in others)])
@@ -173,7 +181,7 @@ def _size(prints: Sequence[np.ndarray]) -> int:
 
 
 def _transform(notes: Sequence[np.ndarray], size: int) -> tuple[np.ndarray, ...]:
-    """Return the Fourier transforms over time of K arrays (T, B), their energy, their presence."""
+    """Return the Fourier transforms over time of K arrays (T, B), their energy and their mask."""
     from scipy.fft import rfft
 
     spectra = np.stack([rfft(n, size, axis=0) for n in notes])
@@ -189,10 +197,11 @@ def _slid(
     size: int,
     least: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return correlations (shifts, K, lags) of one clip with K, and the frames shared (K, lags).
+    """Correlate one clip with K others.
 
-    Lag l lays frame t + l of the one on frame t of the others; lags past half of `size` are
-    negative. Where they share fewer than `least` frames the correlation is 0.
+    Returns the correlations (shifts, K, lags) and the number of common frames (K, lags). Lag l
+    aligns frame t + l of the clip with frame t of the others; lags above half of `size` are
+    negative. With fewer than `least` common frames the correlation is 0.
     """
     from scipy.fft import irfft
 
@@ -215,10 +224,11 @@ def _slid(
 
 
 def _best(values: np.ndarray, frames: np.ndarray, each: int) -> tuple[np.ndarray, ...]:
-    """Return of each of K clips: best value, correlation, lag, frames shared, shift's place.
+    """Return for each of K clips: best value, correlation, lag, common frames, index of the shift.
 
-    The best value is the correlation times the fourth root of the frames shared, of which one
-    holds `each` of 46 ms: short pieces are alike by chance.
+    The best value is the correlation times the fourth root of the common time, counted in frames of
+    46 ms (one frame here has `each` of them). This is because short pieces are often alike by
+    chance.
     """
     count, size = frames.shape
     weighed = values * np.maximum(frames * each, 1) ** 0.25
@@ -238,7 +248,7 @@ def _coarse(notes: np.ndarray) -> np.ndarray:
 
 
 def _at_speed(notes: np.ndarray, speed: float) -> np.ndarray:
-    """Return notes (T, B) as they would be if their clip played `speed` times as fast."""
+    """Return `notes` (T, B) of the clip played `speed` times as fast."""
     at = np.arange(0, len(notes) - 1, speed)
     low = at.astype(int)
     part = (at - low)[:, None].astype(np.float32)

@@ -1,4 +1,4 @@
-"""The curated table: one row per clip, kept or not, as Parquet."""
+"""The curated table: one row per clip, kept or rejected, as Parquet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INTEGERS = ("start_frame", "end_frame", "dancers")
 
 
 def save_table(path: Path, clips: Sequence[Clip], verdicts: Sequence[Verdict]) -> None:
-    """Write the table, whole or not at all; `dancers` is null where nobody counted."""
+    """Write the table completely or not at all; `dancers` is null if dancers were not counted."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

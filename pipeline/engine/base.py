@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -14,12 +14,19 @@ T = TypeVar("T")
 
 
 class Stage(Protocol):
-    """What an engine schedules."""
+    """One step of the work. `pipeline/engine/ray.py` explains the attributes."""
 
-    name: str
-    batch: int
-    gpus: float
-    limit_s: float
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def gpus(self) -> float: ...
+
+    @property
+    def limit_s(self) -> float: ...
 
     def setup(self) -> None: ...
 
@@ -27,20 +34,29 @@ class Stage(Protocol):
 
 
 Lost = Callable[[Any, str, str, str], Any]
-"""Make the item that stands for `item`, lost in stage `name`: code (`worker_lost` or `timeout`) and
-message of an Outcome."""
+"""Function that returns the item which replaces a lost one.
+
+Its arguments are the lost item, the stage's name, the outcome code (`worker_lost` or `timeout`) and
+the message of the outcome.
+"""
 
 
 class LocalEngine:
-    """Every stage in this process, one after the other; `times` are those of its runs so far."""
+    """Runs every stage in this process, one after the other.
+
+    `times` lists how long each stage of each run took.
+    """
 
     def __init__(self) -> None:
         self.times: list[StageTime] = []
 
-    def run(self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost) -> Iterator[Any]:
-        """Yield what the last stage gives for each item, in order; `lost` is not called.
+    def run(
+        self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost
+    ) -> Generator[Any, None, None]:
+        """Yield the result of the last stage for each item, in order. `lost` is never called.
 
-        Raises what a stage raises: one whose items can fail turns that into an item itself.
+        Exceptions of a stage are not caught here. A stage whose items can fail must catch the
+        exception and return an item that describes the failure.
         """
         if not stages:
             yield from items
@@ -66,10 +82,10 @@ class LocalEngine:
                 yield from group
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: this engine holds no resources."""
 
 
 def timed_call(call: Callable[[], T]) -> tuple[T, float]:
-    """Return what a call gives, and how long it took."""
+    """Return the result of a call, and how many seconds it took."""
     started_s = time.monotonic()
     return call(), time.monotonic() - started_s

@@ -1,7 +1,8 @@
-"""Durable results of every stage for every input: what a killed build does not do again.
+"""Stored results of every stage for every input, so that a killed build can continue.
 
-A result's key is the hash of (input content, stage, configuration, weights). A changed setting
-changes the keys of what it touches and of nothing else. Results appear by rename: whole or not.
+The key of a result is the hash of (input content, stage, configuration, weights). A changed setting
+changes only the keys of the results that depend on it. A result is written to a temporary file and
+then renamed, so a stored result is always complete.
 """
 
 from __future__ import annotations
@@ -35,17 +36,19 @@ STAGE_VERSIONS = {
     "curate": 2,
     "people": 1,
 }
-"""Raise a stage's number when its code gives other results: the older ones are made again."""
+"""Raise a stage's number when its code gives other results: older results are computed again."""
 JUDGED_BY = 2
-"""Raise it when files that failed may pass now: failures stored before are tried again."""
-DAMAGED = (ValueError, LookupError, TypeError, EOFError, OSError, RuntimeError, MemoryError)
-DAMAGED += (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, SyntaxError, TokenError)
-"""What reading a stored result raises where its bytes are no longer what was written."""
+"""Raise it when inputs that failed may now pass: stored failures are then tried again."""
+DAMAGED = (
+    *(ValueError, LookupError, TypeError, EOFError, OSError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, SyntaxError, TokenError),
+)
+"""Exceptions that reading a stored result can raise if the file is damaged."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """Arrays and facts that a stage made of an input; or, instead, its final outcome."""
+    """What a stage computed for an input (arrays and facts), or the input's final outcome."""
 
     arrays: dict[str, np.ndarray]
     facts: dict[str, Any]
@@ -72,28 +75,30 @@ class Ledger:
         facts: Mapping[str, Any],
         outcome: Outcome | None = None,
     ) -> None:
-        """Store a result. A retryable outcome is not kept: the next run tries again."""
+        """Store a result. A retryable outcome is not stored: the next run tries the input again."""
         if outcome is not None and outcome.retryable:
             return
-        note = {"facts": dict(facts), "outcome": outcome and asdict(outcome)}
+        note: dict[str, Any] = {"facts": dict(facts), "outcome": outcome and asdict(outcome)}
         note |= {"judged_by": JUDGED_BY} if outcome else {}
         buffer = io.BytesIO()
         text = np.frombuffer(json.dumps(note, sort_keys=True).encode(), dtype=np.uint8)
-        np.savez(buffer, _note=text, **arrays)
+        members: dict[str, Any] = {"_note": text, **arrays}  # Any: savez has an option beside them
+        np.savez(buffer, **members)
         write_atomic(self.path(stage, key), buffer.getvalue())
 
     def read(self, stage: str, key: str) -> Result | None:
-        """Return the stored result, None where there is none, or a failure judged by older rules.
+        """Return the stored result. Return None if it is missing, or a failure under older rules.
 
-        A damaged one is thrown away.
+        The rules are older if JUDGED_BY had another number. A damaged result is reported and
+        deleted.
         """
         return self._read(stage, key, with_arrays=True)
 
     def facts(self, stage: str, key: str) -> Result | None:
-        """Return what `read` does, its arrays left out and not looked at.
+        """Return the same as `read`, but do not read the arrays; `arrays` is empty.
 
-        Damage of the file's structure or of the facts is found here; damage of an array's bytes is
-        found by `read`.
+        This finds damage to the file's structure or to the facts. Only `read` finds damage to an
+        array.
         """
         return self._read(stage, key, with_arrays=False)
 
@@ -112,14 +117,14 @@ class Ledger:
             facts = dict(note["facts"])
         except DAMAGED as error:
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
-                raise  # the disk's; a place beyond the file is EINVAL
-            print(f"{path}: damaged ({error}); made again", file=sys.stderr)
+                raise  # a disk error; seeking beyond the end of the file gives EINVAL
+            print(f"{path}: damaged ({error}); it will be computed again", file=sys.stderr)
             path.unlink(missing_ok=True)
             return None
         return Result(arrays, facts, outcome)
 
 
 def result_key(inputs: str, stage: str, config: Mapping[str, Any], weights: str = "") -> str:
-    """Return the key of a result: 32 hex digits over input hash, stage, configuration, weights."""
+    """Return a result's key: 32 hex digits, hashed from input, stage, configuration and weights."""
     text = json.dumps([STAGE_VERSIONS[stage], inputs, stage, dict(config), weights], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,7 +1,7 @@
-"""What became of an input: ok, filtered(code) or failed(stage, code, message).
+"""The outcome of an input: ok, filtered(code) or failed(stage, code, message).
 
-The codes are a closed list. A retryable failure is tried again by the next run of the same
-command; a permanent one is remembered with the input's content hash and is not.
+The codes are a closed list. When the same command runs again, it tries a retryable failure again. A
+permanent failure is stored with the hash of the input's content and is not tried again.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ REASONS = {
     "too_short": "shorter than min_clip_s",
     "too_long": "longer than max_clip_s",
     "silent": "too quiet, or silent for too long",
-    "speech": "neither bass nor pulse: a voice alone",
+    "speech": "only a voice: neither bass nor a regular pulse",
     "still": "the picture does not move",
     "small_picture": "the active picture takes too little of the frame",
     "no_dancer": "a detector counted fewer than min_dancers",
     "crowd": "a detector counted more than max_dancers",
-    "cut_off": "the main dancer's whole body is seldom in the picture: a talking head, or too near",
+    "cut_off": "the main dancer is rarely fully in the picture: a talking head, or too near",
     "idle": "the main dancer hardly moves",
-    "duplicate": "shows and plays the same as a longer clip, or an earlier one",
-    "by_hand": "rejected in the overrides",
+    "duplicate": "the same picture and sound as a longer clip, or an earlier one",
+    "by_hand": "rejected by hand, in the overrides file",
 }
-"""Why curation rejects a clip; as an input of a build such a clip ends `rejected_<reason>`."""
+"""Why curation rejects a clip. In a build, such a clip has the code `rejected_<reason>`."""
 
 FILTERED = {
     "too_short": "picture and sound cover less than one window",
-    "not_in_split": "the data set's official split does not list it",
-    "same_name": "another file of the same name is taken for the listed video",
-    "ignored": "its dance is on the list of --ignore-list",
+    "not_in_split": "not in the data set's official split",
+    "same_name": "another file with the same name is used for the listed video",
+    "ignored": "the list given by --ignore-list contains its dance",
     "no_clip": "curation kept none of its clips",
-    "not_curated": "curation has not seen it",
+    "not_curated": "curation has not processed it",
     "silent": "none of its segments has sound (--drop-silent)",
-} | {f"rejected_{reason}": words for reason, words in REASONS.items()}
+} | {f"rejected_{reason}": meaning for reason, meaning in REASONS.items()}
 PERMANENT = {
-    "missing_file": "the official list names it, the source folder lacks it",
-    "changed": "not the file that was curated",
-    "bad_name": "a file name that is not UTF-8",
-    "outside_root": "a path that leaves the source folder",
-    "undecodable": "the decoder refused it",
-    "no_video": "no picture stream",
-    "no_audio": "no sound stream, or not the track that was asked for",
-    "empty": "a stream without a single frame, or a file without a byte",
+    "missing_file": "in the official list or curated table, but not in the source folder",
+    "changed": "the file has changed since curation",
+    "bad_name": "its file name is not UTF-8",
+    "outside_root": "its path points outside the source folder",
+    "undecodable": "the decoder cannot read it",
+    "no_video": "no video stream",
+    "no_audio": "no sound stream, or the requested sound track is missing",
+    "empty": "a stream has no frames, or the file has no bytes",
     "too_large": "more pixels than the limit",
     "too_long": "longer than the limit",
-    "missing_motion": "no annotation for the motion asked for",
-    "bad_motion": "an annotation that cannot be read or does not fit the video",
+    "missing_motion": "no annotation found for the requested motion",
+    "bad_motion": "the annotation cannot be read, or does not fit the video",
 }
 RETRYABLE = {
     "out_of_memory": "the worker ran out of memory",
@@ -59,11 +59,11 @@ RETRYABLE = {
     "timeout": "one stage worked on it for longer than --item-limit-s",
     "no_room": "results cannot be written: disk full, quota reached, or read-only",
     "io": "reading or writing failed: permissions, network, a broken disk",
-    "internal": "an error this program did not foresee; please report it",
+    "internal": "an unexpected error in this program; please report it",
 }
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors that no other input would escape: a build stops at the first of them."""
+"""Errors that every further input would meet too: a build stops at the first of them."""
 
 Status = Literal["ok", "filtered", "failed"]
 T = TypeVar("T")
@@ -71,10 +71,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of one input. `segments` counts what it gave; `dropped_s` is the tail left over.
+    """The outcome of one input.
 
-    `silent_segments` numbers, from 1 on, the segments without sound; `segments` counts them unless
-    they were dropped. `audio_tracks` is how many sound tracks the file has.
+    `segments` is how many segments it gave. `dropped_s` is the length of the remainder at its end,
+    in seconds, which is shorter than a segment. `silent_segments` lists the numbers (from 1) of the
+    segments without sound; `segments` includes them unless they were dropped. `audio_tracks` is how
+    many sound tracks the file has.
     """
 
     status: Status
@@ -87,7 +89,7 @@ class Outcome:
     audio_tracks: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "silent_segments", tuple(self.silent_segments))  # JSON has lists
+        object.__setattr__(self, "silent_segments", tuple(self.silent_segments))  # JSON gives lists
         known = {"ok": {"": ""}, "filtered": FILTERED, "failed": PERMANENT | RETRYABLE}
         if self.code not in known[self.status]:
             raise ValueError(f"{self.status} with code {self.code!r}: not in the closed list")
@@ -98,7 +100,7 @@ class Outcome:
 
 
 class StageError(ValueError):
-    """A foreseen end of one input inside a stage; `code` is one of the closed list."""
+    """An expected failure of one input inside a stage; `code` is one of the closed list."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -106,12 +108,12 @@ class StageError(ValueError):
 
 
 def attempt(stage: str, call: Callable[[], T], limit_s: float = 0.0) -> T | Outcome:
-    """Run `call` for one input: its result, or the outcome that an error of it stands for.
+    """Run `call` for one input. Return its result, or an outcome that describes its exception.
 
-    It may take `limit_s` seconds; 0 is no limit.
+    `call` may take `limit_s` seconds; 0 means no limit.
 
-    The per-item boundary: the one place that catches everything, so that one input's error ends
-    that input and no other.
+    This is the only place that catches every exception, so that an error in one input does not stop
+    the other inputs.
     """
     try:
         with time_limit(limit_s):
@@ -119,27 +121,27 @@ def attempt(stage: str, call: Callable[[], T], limit_s: float = 0.0) -> T | Outc
     except TimeLimit:
         return Outcome("failed", stage, "timeout", timeout_words(limit_s))
     except MemoryError as error:
-        return Outcome("failed", stage, "out_of_memory", _words(error))
+        return Outcome("failed", stage, "out_of_memory", _with_type(error))
     except OSError as error:
         code = "no_room" if error.errno in NO_ROOM else "io"
-        return Outcome("failed", stage, code, _words(error))
+        return Outcome("failed", stage, code, _with_type(error))
     except Exception as error:
-        code = getattr(error, "code", None)
-        if code in FILTERED:
-            return Outcome("filtered", stage, code, str(error))
-        if code in PERMANENT:
-            return Outcome("failed", stage, code, str(error))
+        named = getattr(error, "code", "")
+        if named in FILTERED:
+            return Outcome("filtered", stage, named, str(error))
+        if named in PERMANENT:
+            return Outcome("failed", stage, named, str(error))
         if "out of memory" in str(error):
-            return Outcome("failed", stage, "out_of_memory", _words(error))
+            return Outcome("failed", stage, "out_of_memory", _with_type(error))
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
-        return Outcome("failed", stage, "internal", f"{_words(error)} (at {place})")
+        return Outcome("failed", stage, "internal", f"{_with_type(error)} (at {place})")
 
 
 def timeout_words(limit_s: float) -> str:
-    """Return the message of an input whose time was over."""
-    return f"took longer than {limit_s:g} s; for a slow machine pipeline build has --item-limit-s"
+    """Return the message for an input that exceeded the time limit."""
+    return f"took longer than {limit_s:g} s; on a slow machine, raise pipeline build --item-limit-s"
 
 
-def _words(error: BaseException) -> str:
+def _with_type(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

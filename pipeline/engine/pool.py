@@ -1,4 +1,4 @@
-"""The Ray actors of one stage, and the items that wait for them. Ray itself is handed in."""
+"""The Ray actors of one stage, and the queue of items for them. The caller passes in Ray itself."""
 
 from __future__ import annotations
 
@@ -15,26 +15,34 @@ from pipeline.engine.base import Stage, timed_call
 from pipeline.engine.timing import StageTime
 
 GRACE_S = 60.0
-"""A worker stops an item by itself when its time is over; so much later it is killed."""
+"""Seconds after an item's time limit until its worker is killed.
+
+Before that, the worker can stop the item itself.
+"""
 
 
 @dataclass(eq=False)
 class Worker:
-    """An actor with its calls, the one it works on first, and since when it has been on that."""
+    """An actor and its calls.
+
+    The actor works on the first call; `since_s` is when it started that call.
+    """
 
     actor: Any
-    ready: Any  # the ref that says it is set up
+    ready: Any  # Ray reference; available when the actor is set up
     calls: deque[Call]
-    node_id: str | None  # the node it was meant for
+    node_id: str | None  # the node that it was started for
     since_s: float = 0.0
 
 
 @dataclass(eq=False)
 class Call:
-    """One call under way: its items with the refs it was given, and the refs of what it gives.
+    """A call that is running or queued.
 
-    `is_retry` says that its one item was in a call that failed before, `hung` that its worker was
-    killed for it.
+    `pairs` holds its items, each with the Ray reference that was passed to the actor. `results`
+    holds the references to its results. `is_retry` is True for the second try of an item whose
+    first call failed; such a call has only this item. `hung` is True if the worker was killed
+    because this call took too long.
     """
 
     worker: Worker
@@ -46,16 +54,20 @@ class Call:
 
 
 class Pool:
-    """The actors of one stage, and the items that wait for them."""
+    """The actors of one stage, and the queue of items for them."""
 
     def __init__(self, ray: Any, stage: Stage, users: int) -> None:
-        """`users` stages want a GPU: each gets its part of all, or the last pool would get none."""
+        """`users` is the number of stages that want a GPU.
+
+        Each of these stages gets an equal share of the GPUs. Otherwise the last pool would get
+        none.
+        """
         self._ray, self.stage = ray, stage
         resources = ray.cluster_resources()
         gpus = stage.gpus if resources.get("GPU", 0) else 0
         self._options = {
-            # Pools share the cores: whole ones for each would leave the last pool without any.
-            # A worker with a GPU asks for nothing else, so that no other keeps it out.
+            # All pools share the cores. If each actor took a complete core, the last pool would get
+            # none. A worker with a GPU asks for no core, so that no other worker can block it.
             "num_cpus": 0 if gpus else 0.25,
             "num_gpus": gpus / users,
             "max_restarts": -1,
@@ -65,19 +77,22 @@ class Pool:
         self.workers = [self._start_worker(node_id) for node_id in node_ids]
         self.free = deque(self.workers * 2)  # one call running and one queued per actor
         self.capacity = len(node_ids) * stage.batch
-        self.waiting: deque[tuple[Any, Any]] = deque()  # item as it came in, its latest ref
-        self.retries: deque[tuple[Any, Any]] = deque()  # the same, for a second chance alone
+        self.waiting: deque[tuple[Any, Any]] = deque()  # (item, reference to its latest result)
+        self.retries: deque[tuple[Any, Any]] = deque()  # the same, for a second try of one item
         self.running = 0
         self.retrying = False
         self.time = StageTime(stage.name, len(self.workers))
 
     def submit(self, wait_for_more: bool) -> Call | None:
-        """Start a call on a full batch, or on what there is if no more will come."""
+        """Start a call and return it, or return None if there is nothing to start yet.
+
+        A call gets a full batch. If `wait_for_more` is False, it gets whatever is in the queue.
+        """
         if self.retries and not self.retrying:
             worker = next((worker for worker in self.free if self.free.count(worker) == 2), None)
             if worker is None:
-                return None  # one actor becomes free first
-            self.retrying = True  # one at a time, on an actor of its own: none pays for another
+                return None  # wait until one actor is completely free
+            self.retrying = True  # one retry at a time, alone on its actor: it harms no other item
             self.free.remove(worker)
             pairs, is_retry = [self.retries.popleft()], True
         elif not self.waiting or (wait_for_more and len(self.waiting) < self.stage.batch):
@@ -97,7 +112,7 @@ class Pool:
         return call
 
     def finish(self, call: Call) -> str:
-        """Take the actor back; return why the call failed, "" if it did not."""
+        """Make the actor free again; return why the call failed, or "" if it succeeded."""
         worker = call.worker
         worker.calls.remove(call)
         worker.since_s = time.monotonic()
@@ -109,27 +124,27 @@ class Pool:
             self.time.add(len(call.pairs), *self._ray.get(call.ended))
         except self._ray.exceptions.RayError as error:
             if isinstance(error, self._ray.exceptions.RayActorError) and worker in self.workers:
-                # Where its node has died Ray may not know yet; a new actor waits until it does.
+                # If the node died, Ray may not know it yet. The new actor waits until Ray does.
                 self._replace(worker)
             return last_words(error)
         return ""
 
     def _replace(self, worker: Worker) -> None:
-        """Kill an actor and start another in its place."""
+        """Kill an actor and start another one in its place."""
         self._ray.kill(worker.actor)
         new = self._start_worker(worker.node_id)
         self.workers[self.workers.index(worker)] = new
-        self.free = deque(s for s in self.free if s is not worker)
+        self.free = deque(other for other in self.free if other is not worker)
         self.free.extend([new] * 2)
 
     def kill_hung(self) -> None:
-        """Kill, and replace, the workers that are long past their item's limit."""
+        """Kill and replace the workers that exceeded their item's time limit by GRACE_S."""
         if not self.stage.limit_s:
             return
         now_s = time.monotonic()
         for worker in list(self.workers):
             if worker.calls and not self._ray.wait([worker.ready], timeout=0)[0]:
-                worker.since_s = now_s  # it waits for a place in the cluster, or loads a model
+                worker.since_s = now_s  # still waits for a free core or GPU, or loads a model
             limit_s = self.stage.limit_s * len(worker.calls[0].pairs) if worker.calls else 0.0
             if not worker.calls or now_s - worker.since_s < limit_s + GRACE_S:
                 continue
@@ -137,12 +152,15 @@ class Pool:
             self._replace(worker)
 
     def close(self) -> None:
-        if self._ray.is_initialized():  # not where its node has died
+        if self._ray.is_initialized():  # False if Ray's node died
             for worker in self.workers:
                 self._ray.kill(worker.actor)
 
     def _start_worker(self, node_id: str | None) -> Worker:
-        """Start an actor on a node, on another where that one has died; None: wherever fits."""
+        """Start an actor on the given node, or on another node if that one died.
+
+        If `node_id` is None, Ray chooses the node.
+        """
         where = "DEFAULT"
         if node_id is not None:
             strategies = self._ray.util.scheduling_strategies
@@ -153,7 +171,7 @@ class Pool:
 
 
 class Runner:
-    """An actor's body: one thread per worker, one set-up, then calls."""
+    """The code inside an actor: it uses one thread, sets the stage up once, then handles calls."""
 
     def __init__(self, stage: Stage) -> None:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -163,12 +181,13 @@ class Runner:
         self._setup_s = timed_call(stage.setup)[1]
 
     def ready(self) -> None:
-        """Return once the worker is set up."""
+        """Return when the worker is set up: an actor handles its calls in order."""
 
     def call(self, *items: Any) -> Any:
-        """Return a mark that the call ended well, small enough to look at, and the results.
+        """Return a small value that shows that the call succeeded, then the results.
 
-        The mark is what the call took: seconds of set-up (in the first call), and of work.
+        This value holds two times in seconds: of the set-up (0 after the first call), and of the
+        work.
         """
         results, busy_s = timed_call(partial(self._stage, list(items)))
         if len(results) != len(items):
@@ -178,12 +197,13 @@ class Runner:
 
 
 def cores_of(ray: Any) -> list[str | None]:
-    """Return the node of each core, node by node in turn.
+    """Return the node id of each CPU core, taking the nodes in turn.
 
-    So many small actors Ray would all put on one node, and start with the next at its half.
+    Ray itself would put so many small actors on one node, and use the next node only when the first
+    is half full.
     """
-    ends = [node for node in ray.nodes() if node["Alive"]]
-    cores = [[node["NodeID"]] * int(node["Resources"].get("CPU", 0)) for node in ends]
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    cores = [[node["NodeID"]] * int(node["Resources"].get("CPU", 0)) for node in nodes]
     return [node_id for turn in zip_longest(*cores) for node_id in turn if node_id] or [None]
 
 

@@ -1,4 +1,4 @@
-"""One line that shows how far a long work is: count, rate, time left."""
+"""One line on the terminal that shows progress: count, rate and remaining time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], what: str, total: int, unit: str) -> Iterator[T]:
-    """Yield the items and draw a line on stderr; a plain line every ten seconds without a tty."""
+    """Yield the items and show the progress on stderr.
+
+    If stderr is not a terminal, a plain line appears at most every ten seconds.
+    """
     with _line(what, total, unit) as line:
         for item in items:
             yield item
@@ -20,7 +23,10 @@ def progress(items: Iterable[T], what: str, total: int, unit: str) -> Iterator[T
 def byte_progress(
     chunks: Iterable[bytes], what: str, total_bytes: int | None, start_bytes: int
 ) -> Iterator[bytes]:
-    """Yield chunks of a download and draw its line; `start_bytes` were there before."""
+    """Yield the chunks of a download and show the progress on stderr.
+
+    `start_bytes` is how many bytes an earlier run had already downloaded.
+    """
     with _line(what, total_bytes, "B", start_bytes, scale=True) as line:
         for chunk in chunks:
             yield chunk

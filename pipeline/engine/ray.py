@@ -1,9 +1,10 @@
-"""Run stages over items, in this process or on Ray. The one file that knows Ray.
+"""Run stages over items, in this process or on Ray. Only this file imports Ray.
 
-A stage is a callable on a list of items that returns as many, with `setup()` called once per
-worker, and four attributes: `name`, `batch` (items per call), `gpus` (wanted per worker where there
-are any) and `limit_s` (seconds for one item, after which its worker is taken for hung; 0: never).
-Items flow through the stages one way, in no promised order; nothing here depends on what they are.
+A stage is a callable that takes a list of items and returns a list of the same length. Its
+`setup()` is called once per worker. It has four attributes: `name`; `batch` (items per call);
+`gpus` (GPUs per worker, if the machine has any); and `limit_s` (seconds for one item, after which
+the worker counts as hung; 0: no limit). Items pass through the stages in one direction, in any
+order. This code does not depend on what the items are.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -30,25 +31,28 @@ ADDRESS = re.compile(r"auto|local|(ray://)?[^/\s]+:\d+")
 
 
 class RayEngine:
-    """Every stage as a pool of Ray actors, one load of its model per actor.
+    """Runs every stage as a pool of Ray actors. Each actor loads its model once.
 
-    Results of one stage stay in Ray's object store until the next takes them; a stage does not
-    start work that the next has no room for, so memory is bounded by what is in flight. A worker
-    that dies is started again and its call repeated; when that fails too, each item of the call has
-    a last try alone, and one that kills its worker again ends as lost. A worker long past the limit
-    of its item is killed: that item ends as lost, those that waited behind it go to another.
+    The results of a stage stay in Ray's object store until the next stage takes them. A stage
+    starts no work if the queue of the next stage is full, so memory use is bounded.
+
+    If a worker dies, it is started again and its call is repeated. If that fails too, each item of
+    the call is tried once more, alone. An item that kills its worker again is lost. A worker that
+    exceeds the time limit of its item by GRACE_S is killed: that item is lost, and items queued
+    behind it go to another worker.
     """
 
     def __init__(self, address: str | None = None) -> None:
-        self._address, self._ray, self._owned = address, None, False
-        self._folder: str | None = None  # made for Ray's sockets, and to be removed
-        self.times: list[StageTime] = []  # of the runs so far
+        self._address, self._owned = address, False
+        self._ray: Any = None  # the module, once Ray was started or joined
+        self._folder: str | None = None  # a folder created for Ray's sockets, removed at the end
+        self.times: list[StageTime] = []  # of all runs so far
 
     def _connect(self) -> Any:
-        """Return Ray, started or joined at the first work there is."""
+        """Return Ray. The first call starts it or connects to a running one."""
         if self._ray is None:
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-            # Where its node has died, Ray would join whatever other Ray it finds on the machine.
+            # If Ray's node died, Ray would otherwise connect to any other Ray on this machine.
             os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
             import ray
 
@@ -58,10 +62,10 @@ class RayEngine:
         return self._ray
 
     def _start(self) -> None:
-        """Start or join Ray; raise OSError where that fails: Ray itself raises anything."""
+        """Start Ray or connect to it; raise OSError for any exception that Ray raises."""
         local = self._address is None
         if local:
-            # Else Ray keeps its password in the home folder: it may be full, read-only, or not be.
+            # Else Ray writes a token to the home folder, which may be full, read-only or missing.
             if not os.environ.get("RAY_AUTH_TOKEN_PATH"):
                 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             self._folder = folder_for_sockets()
@@ -82,10 +86,13 @@ class RayEngine:
             how = "run the same command again, or use --engine local"
             raise OSError(f"Ray did not {'start' if local else 'answer'}: {failed.message}; {how}")
 
-    def run(self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost) -> Iterator[Any]:
-        """Yield, as it is ready, what the last stage gives for each item, or `lost` of the item.
+    def run(
+        self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost
+    ) -> Generator[Any, None, None]:
+        """Yield the result of the last stage for each item, or `lost(...)` for a lost item.
 
-        Raises OSError where Ray does not start or answer, or its node dies.
+        The order is the order in which items are done. Raises OSError if Ray does not start or
+        answer, or if its node dies.
         """
         source = iter(items)
         first = list(islice(source, 1))
@@ -104,7 +111,7 @@ class RayEngine:
 
     def _flow(self, pools: list[Pool], source: Iterator[Any], lost: Lost) -> Iterator[Any]:
         ray = self._ray
-        running: dict[Any, tuple[Pool, Call]] = {}  # by the ref that says a call has ended
+        running: dict[Any, tuple[Pool, Call]] = {}  # key: the call's `ended`
         exhausted, checked_s = False, time.monotonic()
         while True:
             for i in reversed(range(len(pools))):
@@ -137,16 +144,16 @@ class RayEngine:
             if not done:
                 continue
             pool, call = running.pop(done[0])
-            words = pool.finish(call)
-            if words and call.hung and len(call.pairs) == 1:
+            failure = pool.finish(call)
+            if failure and call.hung and len(call.pairs) == 1:
                 message = timeout_words(pool.stage.limit_s)
                 yield lost(call.pairs[0][0], pool.stage.name, "timeout", message)
                 continue
-            if words and not call.is_retry:
-                pool.retries.extend(call.pairs)  # a neighbour may be to blame: each alone, once
+            if failure and not call.is_retry:
+                pool.retries.extend(call.pairs)  # one bad item may be the cause: try each alone
                 continue
-            if words:
-                yield lost(call.pairs[0][0], pool.stage.name, "worker_lost", words)
+            if failure:
+                yield lost(call.pairs[0][0], pool.stage.name, "worker_lost", failure)
                 continue
             following = pools[pools.index(pool) + 1 :]
             results = zip(call.pairs, call.results, strict=True)
@@ -172,9 +179,10 @@ class RayEngine:
 
 
 def _environment() -> dict[str, Any]:
-    """Return what a joined cluster's workers get from here: this code, and where weights lie.
+    """Return what the workers of a running cluster get from here: this code and D2M_CACHE.
 
-    What the code imports must be installed there; a copy of the code that is there is not used.
+    The packages that the code imports must be installed there. If this project is installed there
+    too, that copy is not used.
     """
     here = Path(__file__).resolve().parents[2]
     packages = [str(here / name) for name in ("pipeline", "model", "manifests")]
@@ -183,7 +191,7 @@ def _environment() -> dict[str, Any]:
 
 
 def check_engine(name: str, address: str | None = None) -> None:
-    """Raise UsageError for an address that is none, or of no use to the engine asked for."""
+    """Raise UsageError for an invalid address, or an address with the local engine."""
     if name == "local" and address:
         raise UsageError(f"--address {address} goes with --engine ray")
     if address and not ADDRESS.fullmatch(address):
@@ -191,6 +199,6 @@ def check_engine(name: str, address: str | None = None) -> None:
 
 
 def make_engine(name: str, address: str | None = None) -> LocalEngine | RayEngine:
-    """Return the engine by name: `local` or `ray` (a local Ray unless `address` names another)."""
+    """Return the engine: `local`, or `ray` (started on this machine unless `address` is given)."""
     check_engine(name, address)
     return LocalEngine() if name == "local" else RayEngine(address)

@@ -1,4 +1,4 @@
-"""Where Ray's sockets fit: a folder with a short path, on a disk that can hold them."""
+"""Find a folder for Ray's sockets: its path must be short, and its disk must allow sockets."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import socket
 import tempfile
 
 SOCKET = "session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-"""The longest name of a socket in Ray's folder: a path has room for about 100 bytes."""
+"""The longest socket name inside Ray's folder. A socket's path is limited to about 100 bytes."""
 FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
-"""Short ones, for a folder of Ray's in place of one that cannot hold its sockets."""
+"""Folders with short paths, used if Ray's usual folder cannot hold sockets."""
 
 
 def folder_for_sockets() -> str | None:
-    """Return a new, private folder where Ray's own cannot hold its sockets, None where it can.
+    """Return a new private folder for Ray, or None if Ray's usual folder can hold its sockets.
 
-    Ray puts them where RAY_TMPDIR or TMPDIR says: too long a path on some clusters, not there or
-    not writable on others, or on a disk without sockets.
+    Ray uses the folder in RAY_TMPDIR or TMPDIR. On some clusters that path is too long, does not
+    exist, is not writable, or is on a disk that does not allow sockets.
 
-    Raises OSError, saying what to do, where no folder can hold them.
+    Raises OSError, with advice, if no folder can hold the sockets.
     """
     usual = os.environ.get("RAY_TMPDIR", os.environ.get("TMPDIR", "/tmp"))
     if os.path.isabs(usual) and holds_sockets(os.path.join(usual, "ray")):
@@ -33,17 +33,17 @@ def folder_for_sockets() -> str | None:
         os.rmdir(made)
     raise OSError(
         f"Ray did not start: neither TMPDIR ({usual}) nor {', '.join(FOLDERS)} can hold its "
-        "sockets; set TMPDIR to a folder with a short path (30 letters) on a disk of this machine "
-        "that you can write to, or use --engine local"
+        "sockets; set TMPDIR to a folder with a short path (at most 30 letters) on a disk of this "
+        "machine that you can write to, or use --engine local"
     )
 
 
 def holds_sockets(folder: str) -> bool:
-    """Return whether Ray, with this as its folder, which may not be there yet, has its sockets."""
-    there = folder if os.path.isdir(folder) else os.path.dirname(folder)
+    """Return whether sockets can be created in `folder`, which need not exist yet."""
+    existing = folder if os.path.isdir(folder) else os.path.dirname(folder)
     try:
         with (
-            tempfile.TemporaryDirectory(dir=there) as made,
+            tempfile.TemporaryDirectory(dir=existing) as made,
             socket.socket(socket.AF_UNIX) as probe,
         ):
             longer = len(os.fsencode(os.path.join(folder, SOCKET))) - len(os.fsencode(made)) - 1

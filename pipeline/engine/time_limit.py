@@ -1,4 +1,4 @@
-"""A time limit for the work on one item: what hangs is stopped, and the others go on."""
+"""A time limit for the work on one item: an item that hangs is stopped, and the others continue."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from contextlib import contextmanager
 from types import FrameType
 
 ITEM_LIMIT_S = 3600.0
-"""How long one stage may work on one input, unless `--item-limit-s` says otherwise."""
+"""Seconds that one stage may work on one input, unless `--item-limit-s` sets another limit."""
 REPEAT_S = 1.0
 
 
 class TimeLimit(BaseException):
-    """Raised within the work whose time is over.
+    """Raised inside a block that exceeds its time limit.
 
-    No Exception: nobody's `except Exception` may take it for an error of the file.
+    It is not a subclass of Exception, so that `except Exception` in a library does not catch it and
+    report an invalid file.
     """
 
 
 @contextmanager
 def time_limit(limit_s: float) -> Iterator[None]:
-    """Raise TimeLimit in a block that runs longer than `limit_s` seconds; 0 is no limit.
+    """Raise TimeLimit in a block that runs longer than `limit_s` seconds; 0 means no limit.
 
-    An alarm signal does it, so waits and system calls end too. Python hands signals to the main
-    thread alone: in another thread there is no limit. A library that never returns to Python is
-    not stopped by this; under Ray the engine then kills its process.
+    It uses an alarm signal, which also interrupts waits and system calls. Python delivers signals
+    only to the main thread, so there is no limit in other threads. The signal cannot stop a library
+    that never returns to Python; in that case the Ray engine kills the process.
     """
     if not limit_s or threading.current_thread() is not threading.main_thread():
         yield
@@ -38,7 +39,7 @@ def time_limit(limit_s: float) -> Iterator[None]:
     before = signal.signal(signal.SIGALRM, over)
     try:
         try:
-            # Again and again: the first may come where Python can only print it (a destructor).
+            # Repeat the signal: an exception inside a destructor is only printed, and is lost.
             signal.setitimer(signal.ITIMER_REAL, limit_s, REPEAT_S)
             yield
         finally:

@@ -11,10 +11,10 @@ from typing import Any
 
 @dataclass
 class StageTime:
-    """One stage in one run: its workers, what went through them, and where their time went.
+    """The times of one stage in one run, with its numbers of workers, items and calls.
 
     `wall_s` is how long the run took. `setup_s` (loading models) and `busy_s` (working) are sums
-    over the workers; what a worker did that did not live to tell is in neither.
+    over all workers. They do not include calls whose worker died.
     """
 
     stage: str
@@ -27,11 +27,13 @@ class StageTime:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> StageTime:
-        """Read what `as_dict` gave; LookupError, TypeError or ValueError for anything else."""
+        """Read the result of `as_dict`; raise LookupError, TypeError or ValueError if it is
+        invalid.
+        """
         values = {one.name: raw[one.name] for one in fields(cls)}
         numbers = [value for name, value in values.items() if name != "stage"]
         if not isinstance(raw["stage"], str) or not all(0 <= n < float("inf") for n in numbers):
-            raise ValueError(f"no times of a stage: {raw!r:.80}")
+            raise ValueError(f"not the times of a stage: {raw!r:.80}")
         return cls(**values)
 
     def add(self, items: int, setup_s: float, busy_s: float) -> None:
@@ -42,11 +44,16 @@ class StageTime:
 
     @property
     def idle_s(self) -> float:
-        """Seconds in which a worker waited: to start, for an item, or for room in what follows."""
+        """Seconds that workers waited: to start, for an item, or for a free place in the next
+        stage.
+        """
         return max(0.0, self.workers * self.wall_s - self.setup_s - self.busy_s)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what report.json says of it: seconds to a millisecond, the rest from these."""
+        """Return the entry for report.json.
+
+        Times are rounded to a millisecond; the other values are computed from the rounded ones.
+        """
         seconds = {name: round(getattr(self, name), 3) for name in ("setup_s", "busy_s", "wall_s")}
         rounded = replace(self, **seconds)
         counted = {"workers": self.workers, "items": self.items, "calls": self.calls}
@@ -58,7 +65,7 @@ class StageTime:
 
 @contextmanager
 def timed(times: list[StageTime]) -> Iterator[None]:
-    """Give every stage of a run the time that the block took, however it ended."""
+    """Set `wall_s` of every stage to the duration of the block, even if the block raises."""
     started_s = time.monotonic()
     try:
         yield

@@ -1,1 +1,1 @@
-"""What is computed of a segment: sound, picture, motion, codes."""
+"""The data computed for each segment: sound, visual features, motion, codes."""

@@ -1,9 +1,9 @@
-"""What a feature of a segment is: everything that a build asks of one, in one class.
+"""The interface of a feature of a segment: one class has everything that a build needs of it.
 
-A feature is a frozen dataclass. Fields made by `option` are its options, for users of Python and,
-as flags, of `pipeline build`; all other fields are filled in by `ready`. The two that the
-project has are always at hand. One of another package is registered under `dance2music.features`
-and named by `--feature NAME`; `SegmentArray` is the short way to write one.
+A feature is a frozen dataclass. Fields made by `option` are its options: arguments in Python, and
+flags of `pipeline build`. All other fields are set by `ready`. The two features of this project
+are always available. A feature of another package is registered under `dance2music.features` and
+selected by `--feature NAME`; the easiest way to write one is a subclass of `SegmentArray`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pipeline.engine.base import Stage
-    from pipeline.engine.ledger import Result
-    from pipeline.features.plan import Settings
+    from pipeline.engine.ledger import Ledger, Result
+    from pipeline.engine.outcome import Outcome
     from pipeline.media.reader import FrameRequest, Video
     from pipeline.sources.base import Source
     from pipeline.sources.listing import AnnotationFiles
@@ -40,93 +40,134 @@ FEATURES = Registry(
         "visual": "pipeline.features.visual.base:Visual",
     },
 )
-"""In the order in which they are worked on: a stage of the first may decode for the second."""
+"""In the order of processing: a stage of the first feature may also decode for the second one."""
 RESERVED = ("cut", "pose", "codes", "curate", "people")
-"""Names under which results of other kinds are stored."""
+"""Names that other kinds of stored results use; a feature cannot have them."""
 
 Arrays = Mapping[str, "np.ndarray"]
 Maker = Callable[["Row", "Result", "Video"], tuple[Arrays, Mapping[str, Any]]]
-"""Make a feature of one input whose windows are known: arrays and facts, to be stored."""
+"""Computes a feature of one input with known windows; returns the arrays and facts to store."""
 
 
 def precision() -> Any:
-    """Return the option that all features with networks share: one flag sets it for all."""
+    """Return the option `precision`, which all features with networks share."""
     return option(
-        "float32", "arithmetic of the networks (default float32)", choices=["float32", "bf16"]
+        "float32", "number format of the networks (default float32)", choices=["float32", "bf16"]
     )
 
 
-class Clips(Protocol):
-    """How frames are read for a stage that looks at clips; a video is decoded once for all stages.
+class BuildSettings(Protocol):
+    """What a feature may know of the build that it is part of (`pipeline.features.plan.Settings`).
 
-    `cut` is the stored result that has the windows.
+    `root` is the folder of the videos, `motion_root` that of the annotations, `window_s` the length
+    of a segment as a fraction in text, `item_limit_s` how long a stage may work on one video.
+    """
+
+    @property
+    def root(self) -> Path: ...
+    @property
+    def motion_root(self) -> Path: ...
+    @property
+    def window_s(self) -> str: ...
+    @property
+    def item_limit_s(self) -> float: ...
+    @property
+    def ledger(self) -> Ledger: ...
+
+    def feature(self, name: str) -> Any:
+        """Return the feature of a name."""
+        ...
+
+    def key(self, result: str, row: Row) -> str:
+        """Return the key under which a result of an input is stored."""
+        ...
+
+    def has(self, result: str, row: Row) -> bool:
+        """Return whether a result is stored."""
+        ...
+
+    def clips(self, row: Row) -> Clips | None:
+        """Return how the frames of an input are read that a later stage still waits for."""
+        ...
+
+    def end(self, stage: str, row: Row, outcome: Outcome) -> Outcome:
+        """Store how a stage ended for an input, and return it as the report has it."""
+        ...
+
+
+class Clips(Protocol):
+    """How to read the frames for a stage that uses clips; a video is decoded once for all stages.
+
+    `cut` is the stored result that contains the windows.
     """
 
     NAME: str
-    """The feature's."""
+    """The name of the feature."""
 
-    def clip_request(self, settings: Settings, row: Row, cut: Result) -> FrameRequest:
-        """Return which frames the stage looks at, and how large."""
+    def clip_request(self, settings: BuildSettings, row: Row, cut: Result) -> FrameRequest:
+        """Return which frames the stage needs, and in which size."""
         ...
 
-    def clip_parts(self, settings: Settings, cut: Result) -> int:
-        """Return in how many parts they are read: the stage itself reads more than one."""
+    def clip_parts(self, settings: BuildSettings, cut: Result) -> int:
+        """Return the number of parts to read; if there are several, the stage reads them itself."""
         ...
 
-    def as_clips(self, settings: Settings, frames: np.ndarray) -> np.ndarray:
-        """Return the frames that were asked for as what travels to the stage, in `Work.clips`."""
+    def as_clips(self, settings: BuildSettings, frames: np.ndarray) -> np.ndarray:
+        """Convert the requested frames to the array that is sent to the stage, in `Work.clips`."""
         ...
 
-    def read_clips(self, settings: Settings, row: Row, cut: Result, video: Video) -> np.ndarray:
-        """Decode them, and nothing else, and return what travels."""
+    def read_clips(
+        self, settings: BuildSettings, row: Row, cut: Result, video: Video
+    ) -> np.ndarray:
+        """Decode only these frames, and return the array that is sent to the stage."""
         ...
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One array of every segment. What is not overridden does nothing.
+    """One array for every segment. Methods that are not overridden do nothing.
 
-    `name` is that of its results in the ledger, whose array has the name too, (n, …) for n windows;
-    `suffix` is that of its member in a tar.
+    `name` is the name of its results in the ledger and of their array, which is (n, …) for n
+    windows. `suffix` is the suffix of its file in a tar.
     """
 
     name: ClassVar[str] = ""
     suffix: ClassVar[str] = ""
     VERSION: ClassVar[int] = 1
-    """Raise it when the code gives other results: the older ones are made again."""
+    """Increase it when the code gives other results: older results are then computed again."""
 
     @classmethod
     def off(cls) -> Feature:
-        """Return the feature switched off; for those that are always at hand."""
+        """Return the feature switched off; only for features that are always available."""
         raise ValueError(f"{cls.name}: cannot be switched off; leave it out")
 
     @property
     def on(self) -> bool:
-        """Whether it is made at all."""
+        """Whether the feature is computed."""
         return True
 
     @property
     def results(self) -> tuple[str, ...]:
-        """Names of the results that it stores for an input; the last is the feature itself."""
+        """Names of the results that it stores for an input; the last one is the feature itself."""
         return (self.name,)
 
     @property
     def annotations(self) -> AnnotationFiles | None:
-        """How the files that it reads beside the videos are called, None where it reads none."""
+        """The names of the annotation files that it reads; None if it reads none."""
         return None
 
     @property
     def annotations_dir(self) -> Path | None:
-        """Where the user says that they lie, None for the source's usual places."""
+        """The folder of these files; None for the default folder of the source."""
         return None
 
     @property
     def decodes(self) -> bool:
-        """Whether one of its stages decodes the picture, for the features after it too."""
+        """Whether one of its stages decodes the video, also for the features after it."""
         return False
 
     def for_source(self, source: Source) -> Self:
-        """Return the feature with what it leaves to the source filled in."""
+        """Return the feature with the defaults of the source filled in."""
         return self
 
     def choices(self) -> list[str]:
@@ -134,24 +175,24 @@ class Feature:
         return []
 
     def check(self, window_s: Fraction) -> None:
-        """Raise ValueError or FileNotFoundError, saying what to do, for options that are no use.
+        """Raise ValueError or FileNotFoundError, with advice, if the options are unusable.
 
-        It is called before any work, and may load the networks to see that their files are right.
+        It is called before any work. It may load the networks to check their files.
         """
 
     def ready(self, window_s: Fraction) -> Self:
-        """Check the feature, and return it with what identifies its weights filled in.
+        """Check the feature, and return it with the ids of its weights filled in.
 
-        Raises what `check` raises. It is called for a feature that is off too.
+        Raises the same errors as `check`. It is also called for a feature that is off.
         """
         if self.on:
             self.check(window_s)
         return self
 
     def key(self, row: Row, cut: Mapping[str, Any], result: str) -> str:
-        """Return the key under which one of its results is stored: of all that decides it.
+        """Return the key of one of its results: a hash of everything that affects the result.
 
-        `cut` is the configuration that decides the windows.
+        `cut` is the configuration that determines the windows.
         """
         text = json.dumps(
             [self.VERSION, row.sha256, self.name, {**cut, **self.record()}, self.weights_name()],
@@ -160,42 +201,42 @@ class Feature:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def weights_name(self) -> str:
-        """Return what identifies the weights, for the key: a hash of their file; "" without."""
+        """Return the id of the weights for the key: a hash of their file; "" without weights."""
         return ""
 
     def spec(self, window_s: Fraction) -> dict[str, Any]:
-        """Return the member's entry in dataset.json: `dtype`, `shape`, and what made it."""
+        """Return the feature's entry in dataset.json: `dtype`, `shape`, and how it was computed."""
         raise NotImplementedError
 
     def notes(self) -> list[str]:
-        """Return what of it is made with untrained weights, in words."""
+        """Return sentences that name the parts computed with untrained weights."""
         return []
 
     def record(self) -> dict[str, Any]:
-        """Return its options for dataset.json's `build`, by the names of their flags."""
+        """Return its options for `build` in dataset.json, by the names of their flags."""
         return recorded(self)
 
-    def maker(self, settings: Settings) -> Maker | None:
-        """Return what makes it in the extract stage, its models loaded; None where no such does.
+    def maker(self, settings: BuildSettings) -> Maker | None:
+        """Return the function that computes it in the extract stage, with its models loaded.
 
-        It is called once in each worker.
+        None if the extract stage does not compute it. It is called once in each worker.
         """
         return None
 
     def clips(self) -> Clips | None:
-        """Return how frames are read for its stages, None where these ask for none."""
+        """Return how to read the frames for its stages; None if they need no frames."""
         return None
 
-    def stages(self, settings: Settings) -> list[Stage]:
-        """Return the stages that make it, after the extract stage."""
+    def stages(self, settings: BuildSettings) -> list[Stage]:
+        """Return the stages after the extract stage that compute it."""
         return []
 
 
 @dataclass(frozen=True)
 class SegmentArray(Feature):
-    """A feature that a function makes of a video and its windows: one float32 array a segment.
+    """A feature computed by one function from a video and its windows: one float32 array a segment.
 
-    A subclass sets `name` and `shape`, has its options as fields, and writes `compute`.
+    A subclass sets `name` and `shape`, has its options as fields, and defines `compute`.
     """
 
     shape: ClassVar[tuple[int, ...]] = ()
@@ -205,22 +246,22 @@ class SegmentArray(Feature):
         cls.suffix = cls.__dict__.get("suffix") or f"{cls.name}.npy"
 
     def load(self) -> Any:
-        """Return what `compute` needs and what takes long to make; called once in each worker."""
+        """Return objects for `compute` that are slow to load; called once in each worker."""
 
     def compute(
         self, video: Path, windows: Sequence[tuple[Fraction, Fraction]], loaded: Any
     ) -> np.ndarray:
         """Return (n, *shape) for n windows: (start, stop) in seconds on the video's clock.
 
-        `loaded` is what `load` gave. Raise StageError (pipeline/engine/outcome.py) with a code of
-        the closed list where the file is at fault: its input then ends with that code.
+        `loaded` is the result of `load`. If the file is the problem, raise StageError
+        (pipeline/engine/outcome.py) with a code of its closed list: the input gets that outcome.
         """
         raise NotImplementedError
 
     def spec(self, window_s: Fraction) -> dict[str, Any]:
         return {"dtype": "float32", "shape": list(self.shape)}
 
-    def maker(self, settings: Settings) -> Maker:
+    def maker(self, settings: BuildSettings) -> Maker:
         import numpy as np
 
         loaded, window_s = self.load(), Fraction(settings.window_s)
@@ -231,8 +272,8 @@ class SegmentArray(Feature):
             made = np.asarray(self.compute(video.path, windows, loaded), np.float32)
             if made.shape != (len(windows), *self.shape) or not np.isfinite(made).all():
                 raise ValueError(
-                    f"{self.name} gave an array {made.shape}, expected ({len(windows)}, "
-                    f"{', '.join(map(str, self.shape))}) of finite numbers; mend that feature"
+                    f"{self.name} returned an array {made.shape}, expected ({len(windows)}, "
+                    f"{', '.join(map(str, self.shape))}) of finite numbers; fix that feature"
                 )
             return {self.name: made}, {}
 
@@ -242,24 +283,25 @@ class SegmentArray(Feature):
 def feature_class(name: str) -> type[Feature]:
     """Return the class registered under a name.
 
-    Raises ValueError for an unknown name, a package that cannot be imported, and a class that
-    cannot stand beside the others in a data set.
+    Raises ValueError for an unknown name, a package that cannot be imported, and a class whose
+    names conflict with those of another feature.
     """
     found = FEATURES.get(name)
     if not (isinstance(found, type) and issubclass(found, Feature)):
-        raise ValueError(f"feature {name!r}: {found!r:.80} is no subclass of Feature; mend it")
+        raise ValueError(f"feature {name!r}: {found!r:.80} is no subclass of Feature; fix it")
     if found.name != name or name in RESERVED or found.suffix in ("", "wav", "json"):
         raise ValueError(
-            f"feature {name!r}: its class is named {found.name!r}, its member {found.suffix!r}; "
-            f"both must be its own, the name the registered one and none of {', '.join(RESERVED)}"
+            f"feature {name!r}: its class has name = {found.name!r}, suffix = {found.suffix!r}; "
+            f"the name must be {name!r} and none of {', '.join(RESERVED)}; the suffix must be its "
+            "own, not wav or json"
         )
     return found
 
 
 def recorded_weights(weights: str) -> str:
-    """Return how dataset.json names weights: by their name, or by a path that holds anywhere.
+    """Return how dataset.json records weights: a name as it is, a path as an absolute path.
 
-    Names are those of the published weights, and any word that is no file's.
+    Names are those of the published weights, and any word that does not name a file.
     """
     from pathlib import Path
 

@@ -1,7 +1,8 @@
-"""`pipeline extract-codes`: a codec's codes of every segment, in tars beside the features' tars.
+"""`pipeline extract-codes`: compute codec codes of every segment and write them to separate tars.
 
-The unit of work is one video's segments. Its codes are stored under the hash of its sound, so a
-killed run goes on where it was and a shard that was cut differently costs nothing.
+The unit of work is all segments of one video. Its codes are stored under the hash of its sound.
+Therefore a stopped run continues where it was, and a different division into shards needs no new
+computation.
 """
 
 from __future__ import annotations
@@ -28,19 +29,20 @@ from pipeline.engine.ray import RayEngine
 from pipeline.engine.time_limit import ITEM_LIMIT_S
 
 EXAMPLES = 3
-"""Failed videos that the error names."""
+"""How many failed videos the error message names."""
 
 
 @dataclass(frozen=True)
 class VideoCodes:
-    """One video's segments in one tar: keys, and where their sound lies in the file.
+    """One video's segments in one tar: their keys, and the position of their sound in the file.
 
-    `result` is the ledger's key once the codes are there; `outcome` says why they are not.
+    `result` is the ledger key of the codes once they are stored; `outcome` is the reason if this
+    failed.
     """
 
     shard: Path
     keys: tuple[str, ...]
-    spans: tuple[tuple[int, int], ...]  # offset and bytes of each wav
+    spans: tuple[tuple[int, int], ...]  # offset and length of each wav, in bytes
     result: str = ""
     outcome: Outcome | None = None
 
@@ -59,26 +61,28 @@ def extract_codes(
 ) -> str:
     """Write `codes/<codec id>/*.tar` for every shard, list them in dataset.json, return the id.
 
-    Without `levels` those are taken that the codec gives by default. One video may take `limit_s`
-    seconds (0: no limit). A data set has the codes of all its segments
-    or none: where videos fail, the codes of the others are stored and no tar is written.
+    The default of `levels` is that of the codec. One video may take `limit_s` seconds (0: no
+    limit). A data set has codes for all its segments or for none: if some videos fail, the codes of
+    the others are stored in the ledger and no tar is written.
 
-    Raises FileNotFoundError or ValueError for what the user must change, OSError, once all videos
-    had their turn, if some could not be encoded, and at once where nothing can be written.
+    Raises FileNotFoundError or ValueError if the user must change something. Raises OSError after
+    all videos were tried if some failed, and at once if nothing can be written.
     """
     from model.codecs.base import load_codec, recorded_source, streams_of
 
     dataset = load_dataset(root)
     if WAV not in dataset.fields:
-        raise ValueError(f"{root}: built with --no-sound: no sound to encode; build it without")
+        raise ValueError(
+            f"{root}: built with --no-sound: no sound to encode; build it again without --no-sound"
+        )
     codec = load_codec(source, levels=levels)
     before = dataset.codecs.get(codec.codes_id)
     known = {*codec.levels, *(before.levels if before else ())}
-    if known != set(codec.levels):  # codes of other levels stay beside the new ones
+    if known != set(codec.levels):  # codes of other levels are kept
         codec = load_codec(source, levels=sorted(known))
     levels = [*codec.levels]
-    results = root.resolve() / ".work" / "results"
-    stage = Encode(str(source), codec.codes_id, tuple(levels), results, limit_s=limit_s)
+    ledger = root.resolve() / ".work" / "results"
+    stage = Encode(str(source), codec.codes_id, tuple(levels), ledger, limit_s=limit_s)
     streams = streams_of(codec, levels, dataset.samples)
     entry = Codes(levels, recorded_source(source), codec.note, {}, codec.sample_rate_hz, streams)
     jobs = {}
@@ -114,25 +118,26 @@ def extract_codes(
 
 
 def _failures(failed: Sequence[VideoCodes], total: int) -> str:
-    """Return how many of `total` videos failed, the first few with their reasons, and what to do.
+    """Return a message: how many of `total` videos failed, some of the reasons, and what to do.
 
-    The order is that of their keys, whatever the order in which they ended.
+    The videos are sorted by their keys, so the order in which they failed does not matter.
     """
-    first = sorted(failed, key=lambda video: video.keys)[:EXAMPLES]
-    message = "; ".join(f"{v.keys[0]}: {v.outcome.code}: {v.outcome.message}" for v in first)
+    ends = [(video.keys, video.outcome) for video in failed if video.outcome]
+    first = sorted(ends, key=lambda end: end[0])[:EXAMPLES]
+    message = "; ".join(f"{keys[0]}: {end.code}: {end.message}" for keys, end in first)
     more = f"; and {len(failed) - len(first)} more" if len(failed) > len(first) else ""
-    advice = "run the same command again: what is done is not done again"
-    if any(video.outcome.code == "no_room" for video in failed):
-        advice = "make room where --shards lies and run the same command again"
-    if not all(video.outcome.retryable for video in failed):
-        advice = "some will fail again: mend those inputs or take them away, and build again"
+    advice = "run the same command again: it continues with the missing videos"
+    if any(end.code == "no_room" for _, end in ends):
+        advice = "free disk space at --shards and run the same command again"
+    if not all(end.retryable for _, end in ends):
+        advice = "some will fail again: fix or remove those inputs, and build again"
     return f"no codes of {len(failed)} of {total} videos: {message}{more}; {advice}"
 
 
 def video_spans(path: Path) -> list[VideoCodes]:
-    """Return the videos of a tar in order, each with the places of its segments' sound.
+    """Return the videos of a tar in order, each with the positions of its segments' sound.
 
-    Raises ValueError, naming the file, where it is no whole tar.
+    Raises ValueError, which names the file, for a truncated or invalid tar.
     """
     videos: dict[str, list[tuple[str, tuple[int, int]]]] = {}
     try:
@@ -140,7 +145,7 @@ def video_spans(path: Path) -> list[VideoCodes]:
             for info in tar:
                 key, _, suffix = info.name.partition(".")
                 if not info.isreg() or info.issparse() or info.size < 0:
-                    raise ValueError(f"member {info.name!r:.80} is no plain file")
+                    raise ValueError(f"member {info.name!r:.80} is not a regular file")
                 if suffix == WAV:
                     span = (key, (info.offset_data, info.size))
                     videos.setdefault(split_key(key)[0], []).append(span)
@@ -156,7 +161,7 @@ def video_spans(path: Path) -> list[VideoCodes]:
 
 @dataclass
 class Encode:
-    """Encode the segments of several videos with one codec; only the levels asked for run."""
+    """Encodes the segments of several videos with one codec; only the requested levels run."""
 
     source: str
     codec_id: str
@@ -186,7 +191,7 @@ class Encode:
         return VideoCodes(video.shard, video.keys, video.spans, result, outcome)
 
     def _encode(self, video: VideoCodes) -> str:
-        """Store what is missing of a video's codes, uint16 (n, …, L) a level; return their key."""
+        """Compute and store a video's missing codes, uint16 (n, …, L) per level; return the key."""
         sound = video.sound()
         key = hashlib.sha256(b"".join(hashlib.sha256(wav).digest() for wav in sound)).hexdigest()
         missing = [n for n in self.levels if not self.ledger.read("codes", self.key(key, n))]
@@ -208,7 +213,7 @@ class Encode:
         return codec.encode(torch.from_numpy(audio), level).cpu().numpy().astype(np.uint16)
 
     def _loaded(self) -> Any:
-        """Return the codec, loaded at the first video that needs it."""
+        """Return the codec; it is loaded for the first video that needs it."""
         if self._codec is None:
             import torch
 
@@ -218,8 +223,8 @@ class Encode:
             codec = load_codec(self.source, levels=self.levels, device=device)
             if codec.codes_id != self.codec_id:
                 raise ValueError(
-                    f"{self.source} is codec {codec.codes_id} here and {self.codec_id} where the "
-                    "command started: give every node the same file"
+                    f"{self.source} is codec {codec.codes_id} on this node and {self.codec_id} on "
+                    "the node of the command: give every node the same file"
                 )
             self._codec = codec
         return self._codec
@@ -233,15 +238,22 @@ def _members(
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     for video in videos:
         sound = results[video.shard.name, video.keys]
-        codes = [stage.ledger.read("codes", stage.key(sound, level)) for level in streams]
+        codes = [_stored(stage, video, sound, level) for level in streams]
         for i, key in enumerate(video.keys):
             yield (
                 key,
                 {
-                    stream.suffix: npy_bytes(found.arrays["codes"][i])
+                    stream.suffix: npy_bytes(found[i])
                     for stream, found in zip(streams.values(), codes, strict=True)
                 },
             )
+
+
+def _stored(stage: Encode, video: VideoCodes, sound: str, level: str) -> np.ndarray:
+    found = stage.ledger.read("codes", stage.key(sound, level))
+    if found is None:  # damaged on the disk, or taken away
+        raise OSError(f"{video.keys[0]}: its stored codes are gone; run the same command again")
+    return found.arrays["codes"]
 
 
 def _lost(video: VideoCodes, stage: str, code: str, words: str) -> VideoCodes:

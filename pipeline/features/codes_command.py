@@ -1,4 +1,4 @@
-"""`pipeline extract-codes`: a codec's codes of every segment of a data set."""
+"""`pipeline extract-codes`: compute codec codes of every segment of a data set."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipeline.arguments import add_engine, add_limit, add_shards, shard_folder
 
 def add_extract_codes(commands: argparse._SubParsersAction) -> None:
     """Add `pipeline extract-codes`."""
-    sub = commands.add_parser("extract-codes", help="a codec's codes of every segment")
+    sub = commands.add_parser("extract-codes", help="compute codec codes of every segment")
     add_shards(sub)
     names = ", ".join(CODECS.names())
     sub.add_argument("--codec", default="jukebox-5b", help=f"{names} or PATH (default jukebox-5b)")
     sub.add_argument(
-        "--levels", nargs="+", metavar="LEVEL", help="of the codec (default of JukeBox: high low)"
+        "--levels", nargs="+", metavar="LEVEL", help="levels (default of JukeBox: high low)"
     )
     add_limit(sub)
     add_engine(sub)
@@ -30,7 +30,7 @@ def _extract_codes(arguments: argparse.Namespace) -> int:
     from pipeline.output.folder import locked
 
     if arguments.codec == "none":
-        raise UsageError("--codec none: no codes to extract; name jukebox-5b, demo or a file")
+        raise UsageError("--codec none: no codes to extract; use jukebox-5b, demo or a file")
     root = shard_folder(arguments.shards)
     load_dataset(root)
     with locked(root):

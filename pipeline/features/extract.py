@@ -1,18 +1,21 @@
-"""Everything a CPU worker does for one video: sound, windows, features that need no network of
-their own stage, frames for those that do."""
+"""The work of a CPU worker on one video: sound, windows, and features without a separate stage.
+
+For features with a separate stage it reads the frames.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.engine.ledger import Result
 from pipeline.engine.outcome import Outcome, attempt
-from pipeline.features.base import Maker
+from pipeline.features.base import Arrays, Maker
 from pipeline.features.plan import Settings, Work
 from pipeline.features.sound import cut_sound
 from pipeline.sources.manifest import Row
@@ -23,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Extract:
-    """Decode one video once: cut its sound, make what features make here, pick frames.
+    """Decodes one video once: cuts its sound, computes features, selects frames.
 
-    The sound of a video with several clips is decoded as a whole and kept for the next of them.
+    The sound of a video with several clips is decoded once and kept in memory for the next clip.
     """
 
     settings: Settings
@@ -37,11 +40,11 @@ class Extract:
 
     @property
     def limit_s(self) -> float:
-        """Sound, frames and each feature that may be made here have the whole limit each."""
+        """Sound, frames and each feature computed here have the full time limit each."""
         return max(3, 2 + len(self.settings.made)) * self.settings.item_limit_s
 
     def setup(self) -> None:
-        """Load what the features that are made here need."""
+        """Load the models of the features that are computed here."""
         made = {feature.name: feature.maker(self.settings) for feature in self.settings.made}
         self._makers = {name: maker for name, maker in made.items() if maker}
 
@@ -59,11 +62,11 @@ class Extract:
         if (outcome := self.settings.cut_outcome(work.row, cut.facts)).status == "filtered":
             return replace(work, outcome=outcome)
         for name, make in self._makers.items():
-            made = self._result(name, work.row, lambda m=make: m(work.row, cut, video))
+            made = self._result(name, work.row, partial(make, work.row, cut, video))
             if isinstance(made, Outcome):
                 return replace(work, outcome=made)
         if any(feature.decodes for feature in self.settings.made):
-            return work  # a later stage decodes the picture, for the others too
+            return work  # a later stage decodes the video, also for the other features
         if not (clips := self.settings.clips(work.row)):
             return work
         if clips.clip_parts(self.settings, cut) > 1:
@@ -89,9 +92,9 @@ class Extract:
         return cut_sound(row, seen, sound, window_s)
 
     def _result(
-        self, stage: str, row: Row, make: Callable[[], tuple[dict[str, np.ndarray], dict]]
+        self, stage: str, row: Row, make: Callable[[], tuple[Arrays, Mapping[str, Any]]]
     ) -> Result | Outcome:
-        """Return a stage's stored facts, or make and store its result."""
+        """Return the stored facts of a stage, or compute and store its result."""
         ledger, key = self.settings.ledger, self.settings.key(stage, row)
 
         def made() -> Result:
@@ -99,7 +102,7 @@ class Extract:
             if stored is None:
                 arrays, facts = make()
                 ledger.write(stage, key, arrays, facts)
-                stored = Result(arrays, facts)
+                stored = Result(dict(arrays), dict(facts))
             return stored
 
         result = attempt(stage, made, self.settings.item_limit_s)

@@ -1,4 +1,4 @@
-"""What a build does to every video, and the keys of its results."""
+"""The settings of a build, the keys of its results, and the outcome of each input."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ INPUT = "<input>"
 
 
 def arranged(given: Iterable[Feature], source: Source) -> tuple[Feature, ...]:
-    """Return the features of a build in the order of work, those at hand and not given as off.
+    """Return all features of a build in the order of work; missing ones are switched off.
 
-    Raises ValueError where one is given twice, or two set a flag that they share to two values.
+    Raises ValueError if a feature is given twice, or if two features set a shared flag to
+    different values.
     """
     by_name: dict[str, Feature] = {}
     for feature in (feature.for_source(source) for feature in given):
@@ -46,16 +47,16 @@ def arranged(given: Iterable[Feature], source: Source) -> tuple[Feature, ...]:
             if record.setdefault(key, value) != value:
                 raise ValueError(
                     f"{flag_of(key)} is {record[key]} for one feature and {value} for "
-                    f"{feature.name!r}: one data set has one; give both the same"
+                    f"{feature.name!r}: a data set has one value; give both the same"
                 )
     return found
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a build does to every video; each result's key holds the part that decides it.
+    """What a build does to every video. The key of a result contains the settings that affect it.
 
-    `features` are in the order of work, ready, those that are off among them.
+    `features` are in the order of work and checked by `ready`; features that are off are included.
     """
 
     root: Path
@@ -78,11 +79,11 @@ class Settings:
         return [feature for feature in self.features if feature.on]
 
     def feature(self, name: str) -> Any:
-        """Return the feature of a name."""
+        """Return the feature with this name."""
         return next(feature for feature in self.features if feature.name == name)
 
     def key(self, result: str, row: Row) -> str:
-        """Return the key of one result for one input: `cut`, or one of a feature's."""
+        """Return the key of one result (`cut`, or a result of a feature) for one input."""
         cut = {"window_s": self.window_s, "rate_hz": SAMPLE_RATE_HZ, "peak": PEAK, "gain": MAX_GAIN}
         cut |= row.clip_key
         cut |= {"audio_track": self.audio_track} if self.audio_track else {}
@@ -97,42 +98,42 @@ class Settings:
         return self.ledger.has(result, self.key(result, row))
 
     def clips(self, row: Row) -> Clips | None:
-        """Return how the frames of an input are read that a later stage still waits for."""
+        """Return how to read the frames that a later stage still needs; None if none are needed."""
         for feature in self.made:
             if (clips := feature.clips()) and not self.has(feature.name, row):
                 return clips
         return None
 
     def stages(self) -> list[str]:
-        """Return the results that every video has."""
+        """Return the names of the results that every video has."""
         return ["cut", *(feature.name for feature in self.made)]
 
     def untrained(self) -> list[str]:
-        """Return what this build makes with random weights, in words, the last feature first."""
+        """Return sentences on results computed with random weights, the last feature first."""
         return [note for feature in reversed(self.made) for note in feature.notes()]
 
     def strip_path(self, row: Row, outcome: Outcome) -> Outcome:
-        """Return an outcome without the input's name: equal content elsewhere ends the same way."""
-        words = outcome.message.replace(str(self.root / row.path), INPUT).replace(row.path, INPUT)
-        return replace(outcome, message=words)
+        """Return an outcome without the input's path: a file with the same content shares it."""
+        message = outcome.message.replace(str(self.root / row.path), INPUT)
+        return replace(outcome, message=message.replace(row.path, INPUT))
 
     def add_path(self, row: Row, outcome: Outcome) -> Outcome:
-        """Return a stored outcome with the name that its input has now."""
+        """Return a stored outcome with the current path of its input."""
         return replace(outcome, message=outcome.message.replace(INPUT, row.path))
 
     def end(self, stage: str, row: Row, outcome: Outcome) -> Outcome:
-        """Store how a stage ended for an input and return it as the report tells it."""
+        """Store the outcome of a stage for an input, and return it with the input's path."""
         outcome = self.strip_path(row, outcome)
         key = self.key(stage, row)
         error = attempt("ledger", lambda: self.ledger.write(stage, key, {}, {}, outcome))
         return self.add_path(row, error or outcome)
 
     def results(self, row: Row) -> dict[str, Result | None]:
-        """Return what the ledger holds for one input, by result."""
+        """Return the stored results of one input by name; None for missing ones."""
         return {stage: self.ledger.read(stage, self.key(stage, row)) for stage in self.stages()}
 
     def outcome(self, row: Row) -> Outcome | None:
-        """Return the end of one input as the ledger has it, None while something is missing."""
+        """Return the outcome of one input from the ledger; None if a result is missing."""
         results = {stage: self.ledger.facts(stage, self.key(stage, row)) for stage in self.stages()}
         cut = results["cut"]
         end = self.cut_outcome(row, cut.facts) if cut and not cut.outcome else None
@@ -144,22 +145,22 @@ class Settings:
         return None if None in results.values() else end
 
     def cut_outcome(self, row: Row, facts: dict[str, Any]) -> Outcome:
-        """Return how an input ends if no stage fails: `ok`, or `silent` where all is dropped."""
+        """Return the outcome if no stage fails: `ok`, or `silent` if all segments are dropped."""
         silent = tuple(facts["silent_segments"])
         known = {"silent_segments": silent, "audio_tracks": facts["audio_tracks"]}
         segments = len(facts["starts_s"]) - (len(silent) if self.drop_silent else 0)
         if not segments:
-            words = f"{row.path}: all its {len(silent)} segments are silent"
-            return Outcome("filtered", "cut", "silent", words, **known)
+            message = f"{row.path}: all its {len(silent)} segments are silent"
+            return Outcome("filtered", "cut", "silent", message, **known)
         return Outcome("ok", segments=segments, dropped_s=facts["dropped_s"], **known)
 
 
 @dataclass(frozen=True)
 class Work:
-    """A row on its way through the stages.
+    """An input row on its way through the stages.
 
-    `clips` are frames that wait for a later stage, as `Clips.as_clips` made them. `deferred` says
-    that they are too many to travel: that stage reads them itself.
+    `clips` are the frames for a later stage, from `Clips.as_clips`. `deferred` means that there are
+    too many frames to send: the later stage reads them itself.
     """
 
     row: Row
@@ -169,9 +170,9 @@ class Work:
 
 
 def settings_record(settings: Settings) -> dict[str, Any]:
-    """Return the options that make the same features of another video again, by flag.
+    """Return the options, by flag, that compute the same features from another video.
 
-    Of a flag that two features share the one that is on has the say.
+    If two features share a flag, the value of the feature that is on is used.
     """
     record: dict[str, Any] = {}
     for feature in sorted(settings.features, key=lambda feature: feature.on):
@@ -184,7 +185,7 @@ def settings_record(settings: Settings) -> dict[str, Any]:
 
 
 def describe(name: str, settings: Settings, shards: dict[str, list[Shard]]) -> Dataset:
-    """Return dataset.json's content, without codes."""
+    """Return the content of dataset.json, without codes."""
     window_s = Fraction(settings.window_s)
     fields = {feature.suffix: feature.spec(window_s) for feature in settings.made}
     if not settings.no_sound:

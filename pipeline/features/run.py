@@ -1,4 +1,4 @@
-"""Bring every input of a build to its end: from stored results, or by working on it."""
+"""Find the outcome of every input of a build: from stored results, or by computing them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from pipeline.sources import manifest
 from pipeline.sources.manifest import Row
 
 STOP_AFTER = 50
-"""A build stops early, for too many failures, only after so many inputs: fewer say little."""
+"""A build stops early because of failures only after this many inputs: fewer are not reliable."""
 
 
 def extract(
     settings: Settings, rows: Sequence[Row], engine: LocalEngine | RayEngine, max_failed: float
 ) -> dict[str, Outcome | None]:
-    """Bring every row to its end: from the ledger where it is there, else by working on it.
+    """Return the outcome of every row: from the ledger if it is stored, else computed now.
 
-    Stops, leaving None for rows not reached, once more inputs have failed than `max_failed` of
-    those that there is work for: whatever the others did, it would be too many. Raises OSError
-    where results cannot be written.
+    It stops early if the number of failed inputs exceeds the share `max_failed` of all inputs that
+    need work, because the build can no longer succeed. Rows that were not reached are then None.
+    Raises OSError if results cannot be written.
     """
     early = {row.video_id: manifest.ended_early(row) for row in rows}
     outcomes = {row.video_id: early[row.video_id] or stored_outcome(settings, row) for row in rows}
     todo = [Work(row) for row in rows if outcomes[row.video_id] is None]
     kept = len(rows) - len(todo) - sum(outcome is not None for outcome in early.values())
     if kept:
-        print(f"{kept} of {len(rows)} inputs are done already")
+        print(f"{kept} of {len(rows)} inputs are already done")
     worked = [outcomes[row.video_id] for row in rows if early[row.video_id] is None]
     seen = sum(outcome is not None for outcome in worked)
     failed = sum(outcome is not None and outcome.status == "failed" for outcome in worked)
@@ -46,7 +46,7 @@ def extract(
                 outcome = work.outcome or _found_outcome(settings, work.row)
                 if outcome.code == "no_room":
                     raise OSError(
-                        f"{work.row.path}: {outcome.message}; make room where --out lies and run "
+                        f"{work.row.path}: {outcome.message}; free disk space at --out and run "
                         "the same command again"
                     )
                 outcomes[work.row.video_id] = outcome
@@ -58,13 +58,13 @@ def extract(
 
 
 def stored_outcome(settings: Settings, row: Row) -> Outcome | None:
-    """Return what the ledger says of a row; a ledger that cannot be read is a failure of it."""
+    """Return the stored outcome of a row; an unreadable ledger gives a failed outcome."""
     return attempt("ledger", lambda: settings.outcome(row))
 
 
 def _found_outcome(settings: Settings, row: Row) -> Outcome:
-    words = f"{row.path}: its result is not there; --out must be on storage that all nodes share"
-    return stored_outcome(settings, row) or Outcome("failed", "ledger", "io", words)
+    message = f"{row.path}: its result is missing; --out must be on storage that all nodes share"
+    return stored_outcome(settings, row) or Outcome("failed", "ledger", "io", message)
 
 
 def _lost(work: Work, stage: str, code: str, words: str) -> Work:

@@ -1,4 +1,4 @@
-"""Cut the sound of a video, or of a clip of one, into the windows that become segments."""
+"""Cut the sound of a video, or of one of its clips, into the windows that become segments."""
 
 from __future__ import annotations
 
@@ -17,37 +17,40 @@ if TYPE_CHECKING:
     from pipeline.media.reader import Audio, Probe
 
 PEAK = 0.95
-"""Every segment is peak-normalised to this, as the reference code does."""
+"""Every segment is peak-normalised to this value, as in the reference code of the paper."""
 MAX_GAIN = 32.0
-"""30 dB: silence stays silence."""
+"""30 dB at most, so that silence is not amplified to noise."""
 SILENT_PEAK = 1e-3
-"""-60 dB of full scale: a segment whose every sample is below it is silent, as of a muted track."""
+"""-60 dB of full scale: a segment is silent (for example muted) if all samples are below this."""
 
 
 def cut_sound(
     row: Row, seen: Probe, sound: Audio | None, window_s: Fraction
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Cut the sound: int16 (n, N) segments and, as facts, where and how they were cut.
+    """Cut the sound: int16 (n, N) segments, and facts on where and how they were cut.
 
-    Nothing of a clip's segments is from before or after the clip; what its last window lacks is
-    silence, as at the end of a video. Without `sound` the picture alone decides where the windows
-    are, and there are no segments of sound.
+    The segments of a clip contain no sound from before or after the clip. If the last window is too
+    short, it is padded with silence, as at the end of a video. Without `sound` the windows come
+    from the picture alone, and there are no sound segments.
 
-    Raises StageError `too_short` where there is not one window.
+    Raises StageError `too_short` if there is no complete window.
     """
-    picture, size_px = (seen.video_start_s, seen.video_stop_s), (seen.width, seen.height)
+    picture = (seen.video_start_s, seen.video_stop_s)
+    size_px: tuple[int, ...] = (seen.width, seen.height)
     if row.span_s:
         picture = (max(picture[0], row.span_s[0]), min(picture[1], row.span_s[1]))
         sound = sound and until(sound, row.span_s[1])
         size_px = row.box[2:]
-    heard = (sound.start_s, sound.stop_s) if sound else picture
-    windows, dropped_s = cut(picture, heard, window_s)
+    audio = (sound.start_s, sound.stop_s) if sound else picture
+    windows, dropped_s = cut(picture, audio, window_s)
     if not windows:
         raise StageError(
             "too_short", f"{row.path}: got {float(dropped_s):.2f} s, window {float(window_s):.2f} s"
         )
     pcm, gains, silent = [], [], []
-    for window in windows if sound else ():
+    for window in windows:
+        if sound is None:
+            break
         samples = cut_audio(sound, window)
         peak = float(np.abs(samples).max())
         gain = min(PEAK / max(peak, 1e-9), MAX_GAIN)

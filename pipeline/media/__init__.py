@@ -1,1 +1,1 @@
-"""Read strangers' video files on one clock, and write mp4 files."""
+"""Read untrusted video files on one common clock, and write mp4 files."""

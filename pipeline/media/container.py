@@ -1,7 +1,7 @@
-"""Open strangers' files, and pass on their packets and frames with nothing skipped silently.
+"""Open untrusted media files and check their packets. Nothing is skipped silently.
 
-Only plain files, and only formats that cannot name another file: a playlist that calls itself a
-video cannot make this machine read another file or open a socket.
+Only regular files are opened, and only in formats that cannot refer to other files. A playlist that
+is named like a video can therefore not make this machine read another file or open a socket.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 
 from pipeline.media.encryption import is_encrypted
 from pipeline.media.formats import FORMATS
@@ -26,7 +26,7 @@ Code = Literal["undecodable", "no_video", "no_audio", "empty", "too_large", "too
 
 
 class MediaError(ValueError):
-    """A file that cannot be used; `code` is one of a closed set, the text names the file."""
+    """A file cannot be used. `code` is one of the values of `Code`; the message names the file."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(code, message)
@@ -41,10 +41,10 @@ class MediaError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a stranger's file may ask of this machine: pixels of a frame, seconds, frames."""
+    """Upper limits for an untrusted file: pixels per frame, duration in seconds, frames."""
 
     max_pixels: int = 8192 * 4320
-    max_duration_s: int = 3 * 3600
+    max_duration_s: float = 3 * 3600
     max_frames: int = 3 * 3600 * 240
 
 
@@ -52,48 +52,52 @@ DEFAULTS = Limits()
 
 
 def check_file(path: Path) -> None:
-    """Raise for what no demuxer is to see: what a file's boxes say of it before it is opened.
+    """Check a file before any demuxer reads it; only its headers are read.
 
-    FileNotFoundError where there is no plain file, and MediaError: `empty`, or `undecodable` for
-    one that is cut short, encrypted, or has a compressed header or edits that nothing plays.
+    Raises FileNotFoundError if `path` is not a regular file. Raises MediaError with the code
+    `empty` for 0 bytes, and `undecodable` if the file is truncated or encrypted, has a compressed
+    header, or has an edit list that cannot be played exactly.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file, or not a plain one")
+        raise FileNotFoundError(f"{path}: no such file, or not a regular file")
     if not path.stat().st_size:
         raise MediaError("empty", f"{path}: the file has 0 bytes")
     with open(path, "rb") as file:
         lost = truncation(file)
         if lost:
-            raise MediaError("undecodable", f"{path}: cut short: {lost}; fetch it again")
+            raise MediaError(
+                "undecodable", f"{path}: cut short: {lost}; download or copy the file again"
+            )
         if compressed_header(file):
             raise MediaError(
                 "undecodable",
-                f"{path}: its header is compressed, which could unpack to any size; remux it as "
-                "mp4",
+                f"{path}: the file header is compressed. It is not read, because it could expand "
+                "to any size; rewrite the file: ffmpeg -i FILE -c copy NEW.mp4",
             )
         if is_encrypted(file):
             raise MediaError(
                 "undecodable",
-                f"{path}: it is encrypted (copy protection), and nothing can show it without its "
-                "key; get a copy that is not",
+                f"{path}: it is encrypted (copy protection) and cannot be decoded without its key; "
+                "use a copy that is not encrypted",
             )
         edits = unplayable_edits(file)
         if edits:
             raise MediaError(
                 "undecodable",
-                f"{path}: its edit list {edits}, which would put sound and picture apart; "
-                "export it again without edits",
+                f"{path}: its edit list {edits}. Sound and picture would not stay in sync; in "
+                "your video editor, export the video again as one new file",
             )
 
 
 @contextmanager
 def opened(path: Path, limits: Limits, checked: bool = False) -> Iterator[InputContainer]:
-    """Open a plain file by one of the formats that cannot name another file.
+    """Open a regular file in one of the formats that cannot refer to other files.
 
-    `checked` says that `check_file` has passed it.
+    With `checked=True` the caller has already run `check_file`.
 
-    Raises FileNotFoundError where there is no plain file, and MediaError (`empty`, `undecodable`)
-    for one that is cut short, of another format or damaged, also while it is read.
+    Raises FileNotFoundError if `path` is not a regular file. Raises MediaError (`empty`,
+    `undecodable`) if the file is truncated, damaged or has another format. Errors that appear
+    while the file is read are raised in the same way.
     """
     if not checked:
         check_file(path)
@@ -101,7 +105,7 @@ def opened(path: Path, limits: Limits, checked: bool = False) -> Iterator[InputC
         with _av_open(path, limits) as file:
             for stream in file.streams:
                 if stream.type in ("video", "audio") and stream.codec_context is not None:
-                    # Without "explode" damaged frames are patched up or dropped without a word.
+                    # Without "explode" FFmpeg repairs or drops damaged frames without an error.
                     stream.codec_context.options = {
                         "err_detect": "explode",
                         "max_pixels": str(limits.max_pixels),
@@ -123,26 +127,27 @@ def _av_open(path: Path, limits: Limits, **more: str) -> InputContainer:
     url = f"file:{path.absolute()}"
     try:
         return av.open(url, options=options | more, metadata_errors="replace")
-    except av.error.ArgumentError:  # how libavformat refuses a format that is not on the list
+    except av.error.ArgumentError:  # FFmpeg's error for a format outside format_whitelist
         raise MediaError(
             "undecodable",
-            f"{path}: not an mp4, mov, mkv, webm or gif, whatever its name; other containers are "
-            "not read: convert it, as by ffmpeg -i FILE FILE.mp4",
+            f"{path}: the content is not an mp4, mov, mkv, webm or gif, even if the file name "
+            "says so; other containers are not read: convert it, as by "
+            "ffmpeg -i FILE NEW.mp4",
         ) from None
 
 
 def video_stream(path: Path, container: InputContainer, limits: Limits) -> av.VideoStream:
-    """Return the first video stream that is no cover picture.
+    """Return the first video stream that is not a cover picture.
 
     Raises MediaError: `no_video`, `too_large` (more pixels than the limit) or `undecodable`.
     """
     for stream in container.streams.video:
         if stream.disposition & Disposition.attached_pic:
             continue
-        if stream.codec_context is None:  # it then has no size to ask for either
+        if stream.codec_context is None:  # then its size is unknown, too
             raise MediaError(
                 "undecodable",
-                f"{path}: no decoder for the video stream; convert it to H.264, or fetch it again",
+                f"{path}: no decoder for the video stream; convert or download it again",
             )
         pixels = stream.width * stream.height
         if pixels > limits.max_pixels:
@@ -154,7 +159,7 @@ def video_stream(path: Path, container: InputContainer, limits: Limits) -> av.Vi
         if not pixels:
             raise MediaError(
                 "undecodable",
-                f"{path}: no decoder can make out the video stream, or its frames have more than "
+                f"{path}: the video stream cannot be decoded, or its frames have more than "
                 f"{limits.max_pixels} pixels",
             )
         return stream
@@ -162,32 +167,39 @@ def video_stream(path: Path, container: InputContainer, limits: Limits) -> av.Vi
 
 
 def audio_stream(path: Path, container: InputContainer, track: int = 0) -> av.AudioStream | None:
-    """Return a sound stream: the `track`-th, from 1 on, or the default one for 0.
+    """Return sound stream number `track`, counted from 1; 0 means the default stream.
 
-    The default is the first that the file marks so and a decoder is there for, else the first with
-    a decoder; None where there is none.
+    The default is the first stream that the file marks as default and that has a decoder. If no
+    stream is marked, it is the first one with a decoder. Returns None if no stream has a decoder.
 
-    Raises MediaError `no_audio` for a track that is not there, `undecodable` without a decoder.
+    Raises MediaError: `no_audio` if `track` does not exist, `undecodable` if it has no decoder.
     """
     tracks = container.streams.audio
     if track:
         if track > len(tracks):
-            words = f"{path}: it has {len(tracks)} sound tracks, expected track {track}"
-            raise MediaError("no_audio", f"{words} (--audio-track); ask for another")
+            message = f"{path}: it has {len(tracks)} sound tracks, expected track {track}"
+            raise MediaError("no_audio", f"{message} (--audio-track); choose another track")
         if tracks[track - 1].codec_context is None:
             raise MediaError("undecodable", f"{path}: no decoder for sound track {track}")
         return tracks[track - 1]
-    good = [stream for stream in tracks if stream.codec_context is not None]
-    marked = [stream for stream in good if stream.disposition & Disposition.default]
-    return next(iter(marked or good), None)
+    decodable = [stream for stream in tracks if stream.codec_context is not None]
+    marked = [stream for stream in decodable if stream.disposition & Disposition.default]
+    return next(iter(marked or decodable), None)
+
+
+def tick_s(stream: Stream) -> Fraction:
+    """Return how long a tick of the stream's clock is, in seconds."""
+    assert stream.time_base is not None, "libavformat gives every stream of a file a clock"
+    return stream.time_base
 
 
 def early_ticks(path: Path, container: InputContainer, stream: av.VideoStream) -> int:
-    """Return by how much of the stream's time base the demuxer gives pictures too early.
+    """Return by how many ticks of the stream's time base the demuxer reports frames too early.
 
-    Where an edit list begins between two frames, libavformat moves the picture, by up to a frame,
-    so that the first one shown lies at the edit's beginning, and leaves the sound where it is. Read
-    again with nothing but the edit's offset applied, the frames have the times the file gives them.
+    If an edit list starts between two frames, libavformat moves the picture by up to one frame:
+    the first shown frame gets the start time of the edit. The sound is not moved. To measure this,
+    the file is read again with `advanced_editlist=0`: then only the offset of the edit is applied,
+    and the frames keep the times of the file.
     """
     begin = stream.start_time
     if "mov" not in container.format.name or begin is None:
@@ -202,12 +214,12 @@ def early_ticks(path: Path, container: InputContainer, stream: av.VideoStream) -
             elif after is None or packet.pts < after:
                 after = packet.pts
             if after is not None and packet.dts >= after:
-                break  # a frame is shown no earlier than it is decoded
+                break  # a frame is never shown before it is decoded
     return after - begin if before and after is not None else 0
 
 
 def on_time(packets: Iterable[av.Packet], early: int) -> Iterator[av.Packet]:
-    """Yield packets, those of the picture moved by what `early_ticks` found."""
+    """Yield packets; video packets are moved later by `early` ticks (from `early_ticks`)."""
     for packet in packets:
         if early and packet.stream.type == "video" and packet.pts is not None:
             packet.pts += early
@@ -216,28 +228,36 @@ def on_time(packets: Iterable[av.Packet], early: int) -> Iterator[av.Packet]:
 
 
 def is_end(packet: av.Packet) -> bool:
-    """Return whether a packet holds nothing, and stands for the end of the file."""
+    """Return whether this is the empty packet that the demuxer sends at the end of the file."""
     return not packet.size and packet.dts is None
 
 
-def check_packet(path: Path, packet: av.Packet) -> None:
-    """Raise for a packet cut short by the end of the file, or one without a timestamp."""
+def check_packet(path: Path, packet: av.Packet) -> int:
+    """Return a packet's timestamp, in ticks.
+
+    Raises MediaError if it has no timestamp, or is cut off by the end of the file.
+    """
     if packet.pts is None:
         raise MediaError(
             "undecodable",
-            f"{path}: {packet.stream.type} packets without timestamps; remux the file as mp4",
+            f"{path}: {packet.stream.type} packets without timestamps; rewrite the file: "
+            "ffmpeg -fflags +genpts -i FILE -c copy NEW.mp4",
         )
     if packet.is_corrupt:
         at_s = float(packet.pts * packet.time_base)
         raise MediaError(
             "undecodable",
-            f"{path}: the {packet.stream.type} packet at {at_s:.3f} s is not whole: the file is "
+            f"{path}: the {packet.stream.type} packet at {at_s:.3f} s is incomplete: the file is "
             "cut short or damaged",
         )
+    return packet.pts
 
 
 def check_duration(path: Path, ticks: int, tick_s: Fraction, limits: Limits) -> None:
-    """Raise where so many ticks are too long; in integers, as every packet is asked."""
+    """Raise MediaError `too_long` if `ticks` exceed the duration limit.
+
+    This runs for every packet, so it compares integers only.
+    """
     if ticks * tick_s.numerator > limits.max_duration_s * tick_s.denominator:
         raise MediaError(
             "too_long",

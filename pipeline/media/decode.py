@@ -1,11 +1,12 @@
-"""Decode one stream of an opened file: every shown frame, or an error that says what is lost."""
+"""Decode one stream of an opened file: every shown frame, or an error that names the loss."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
+from typing import overload
 
 import av
 import av.logging
@@ -19,34 +20,55 @@ from pipeline.media.container import (
     is_end,
     on_time,
     opened,
+    tick_s,
 )
 from pipeline.media.shown import ShownPackets
 
 LOST_REFERENCES = ("mmco: unref short failure", "Missing reference picture", "reference picture")
-"""How ffmpeg's H.264 decoder begins to say that a frame refers to one that it was not given."""
+"""Start of the messages by which ffmpeg's H.264 decoder reports a missing reference frame."""
 
 SEEK_MARGINS_S = (2, 10)
-"""How long before the wanted time to look for a key frame, and again if that led behind it."""
+"""Seconds before the wanted time at which to look for a key frame: first try, second try.
+
+The second is used if the first seek ends after the wanted time."""
 
 
 def seek_before(container: InputContainer, stream: av.VideoStream, start_s: Fraction) -> bool:
-    """Go to a key frame from which the picture at `start_s` and all after it can be decoded.
+    """Seek to a key frame from which the picture at `start_s` and all later ones can be decoded.
 
-    Containers look for it by decoding time, which is earlier than the time a frame is shown: hence
-    the margin, and the look at where it led. Return False where only the file's beginning does.
+    Containers seek by decoding time, which is earlier than the time at which a frame is shown.
+    Therefore the seek uses a margin, and its result is checked. Returns False if no such key frame
+    was found; the container is then at the start of the stream.
     """
     for margin_s in SEEK_MARGINS_S:
-        at = math.floor((start_s - margin_s) / stream.time_base)
+        at = math.floor((start_s - margin_s) / tick_s(stream))
         if at <= (stream.start_time or 0):
             break
         container.seek(at, stream=stream)
         packet = next(iter(container.demux(stream)), None)
-        found = packet is not None and packet.pts is not None and packet.is_keyframe
-        if found and packet.pts * packet.time_base <= start_s:
+        if packet is None or packet.pts is None or not packet.is_keyframe:
+            continue
+        if packet.pts * packet.time_base <= start_s:
             container.seek(at, stream=stream)
             return True
     container.seek(stream.start_time or 0, stream=stream)
     return False
+
+
+@overload
+def decoded(
+    path: Path, container: InputContainer, stream: av.AudioStream
+) -> Generator[av.AudioFrame, None, None]: ...
+
+
+@overload
+def decoded(
+    path: Path,
+    container: InputContainer,
+    stream: av.VideoStream,
+    start_s: Fraction | None = None,
+    early: int | None = None,
+) -> Generator[av.VideoFrame, None, None]: ...
 
 
 def decoded(
@@ -55,16 +77,21 @@ def decoded(
     stream: av.VideoStream | av.AudioStream,
     start_s: Fraction | None = None,
     early: int | None = None,
-) -> Iterator[av.VideoFrame | av.AudioFrame]:
-    """Yield the shown frames of one stream; raise if the decoder fails, patches or drops one.
+) -> Generator[av.VideoFrame | av.AudioFrame, None, None]:
+    """Yield the shown frames of one stream.
 
-    `early` is what `early_ticks` found, None where it was not asked yet.
+    Raises MediaError if the decoder fails, or repairs or drops a frame.
 
-    With `start_s`, a picture stream is read from a key frame before it, or from its beginning where
-    nothing can be decoded from there (streams that refresh the picture bit by bit).
+    `early` is the result of `early_ticks`, or None if it is not known yet.
+
+    With `start_s`, a video stream is read from a key frame before that time. If decoding from there
+    fails, as for streams that refresh the picture step by step, it is read from the beginning.
     """
+    if isinstance(stream, av.AudioStream):
+        yield from _frames(path, container, stream, 0, sought=False)
+        return
     if early is None:
-        early = early_ticks(path, container, stream) if stream.type == "video" else 0
+        early = early_ticks(path, container, stream)
     if start_s is not None and seek_before(container, stream, start_s):
         arrived = False
         try:
@@ -85,33 +112,33 @@ def _frames(
     stream: av.VideoStream | av.AudioStream,
     early: int,
     sought: bool,
-) -> Iterator[av.VideoFrame | av.AudioFrame]:
-    """Yield the frames from where the container is.
+) -> Generator[av.VideoFrame | av.AudioFrame, None, None]:
+    """Yield the frames from the current position of the container.
 
-    Where that was sought, frames that are shown before the first key frame but follow it in the
-    file are left out: what they are predicted from was not read.
+    After a seek (`sought`), frames that follow the first key frame in the file but are shown before
+    it are left out: the frames that they are predicted from were not read.
     """
     owed, given, at = 0, 0, 0
-    first_pts: int | None = None  # of the packets
+    first_pts: int | None = None  # of the packets; first_given is that of the frames
     first_given: int | None = None
-    picture = ShownPackets(stream) if stream.type == "video" else None
+    picture = ShownPackets(stream) if isinstance(stream, av.VideoStream) else None
+    clock_s = tick_s(stream)
     try:
         for packet in on_time(container.demux(stream), early):
             if not is_end(packet):
-                check_packet(path, packet)
-                at = packet.pts
-                first_pts = packet.pts if first_pts is None else first_pts
+                at = check_packet(path, packet)
+                first_pts = at if first_pts is None else first_pts
                 if picture and picture.gives(packet) in ("frame", "leading frame"):
-                    owed += not (sought and packet.pts < first_pts)
+                    owed += not (sought and at < first_pts)
             for frame in decode(path, packet, picture):
-                if sought and frame.pts is not None and frame.pts < first_pts:
-                    continue
+                if sought and frame.pts is not None and first_pts is not None:
+                    if frame.pts < first_pts:
+                        continue
                 if frame.pts is None or frame.is_corrupt:
                     what = "without a timestamp" if frame.pts is None else "damaged"
                     raise MediaError(
                         "undecodable",
-                        f"{path}: a {stream.type} frame near {float(at * stream.time_base):.3f} s "
-                        f"is {what}",
+                        f"{path}: a {stream.type} frame near {float(at * clock_s):.3f} s is {what}",
                     )
                 given += 1
                 first_given = frame.pts if first_given is None else min(frame.pts, first_given)
@@ -120,24 +147,37 @@ def _frames(
         raise MediaError(
             "undecodable",
             f"{path}: the {stream.codec_context.name} decoder stopped at "
-            f"{float(at * stream.time_base):.3f} s: {error.strerror}",
+            f"{float(at * clock_s):.3f} s: {error.strerror}",
         ) from None
     if picture and not sought:
         owed -= picture.undecodable(first_given)
     if given < owed:
         raise MediaError(
             "undecodable",
-            f"{path}: the decoder gave {given} frames, expected {owed}: some are damaged",
+            f"{path}: the decoder returned {given} frames, expected {owed}: some are damaged",
         )
+
+
+@overload
+def decode(path: Path, packet: av.Packet, picture: ShownPackets) -> list[av.VideoFrame]: ...
+
+
+@overload
+def decode(
+    path: Path, packet: av.Packet, picture: ShownPackets | None
+) -> list[av.VideoFrame] | list[av.AudioFrame]: ...
 
 
 def decode(
     path: Path, packet: av.Packet, picture: ShownPackets | None
 ) -> list[av.VideoFrame] | list[av.AudioFrame]:
-    """Decode one packet; `picture` has judged it and those before it, None is for sound.
+    """Decode one packet.
 
-    Where a file was cut without encoding it anew, H.264 decoders report missing references to the
-    pictures that the cut removed, even where they show every frame whole. That is no damage.
+    `picture` has already classified this packet and those before it; it is None for sound.
+
+    If a file was cut without encoding it again, H.264 decoders report missing references to the
+    frames that the cut removed, even if every shown frame is complete. That is not damage, and such
+    an error gives no frames.
 
     Raises av.error.FFmpegError for damage.
     """
@@ -150,12 +190,12 @@ def decode(
 
 
 def _lacks_references(path: Path, packet: av.Packet) -> bool:
-    """Return whether all that a decoder says against a file's first group is a lost reference.
+    """Return whether every decoder error in the first group of frames is a missing reference.
 
-    The group, up to the second key frame, is decoded anew with ffmpeg's messages read.
+    The group (up to the second key frame) is decoded again, and ffmpeg's messages are read.
     """
     level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)  # only then does an error carry its message
+    av.logging.set_level(av.logging.ERROR)  # only then does an error contain its message
     try:
         with av.logging.Capture(), opened(path, DEFAULTS, checked=True) as container:
             keys = 0
@@ -166,7 +206,9 @@ def _lacks_references(path: Path, packet: av.Packet) -> bool:
                 try:
                     other.decode()
                 except av.error.FFmpegError as error:
-                    if not error.log or not error.log[2].startswith(LOST_REFERENCES):
+                    log: tuple[int, str, str] | None
+                    log = error.log  # type: ignore[assignment]  # the stub nests what is flat
+                    if not log or not log[2].startswith(LOST_REFERENCES):
                         return False
     finally:
         av.logging.set_level(level)
@@ -175,4 +217,5 @@ def _lacks_references(path: Path, packet: av.Packet) -> bool:
 
 def time_s(frame: av.VideoFrame | av.AudioFrame) -> Fraction:
     """Return a frame's presentation timestamp in seconds of its stream's clock."""
+    assert frame.pts is not None and frame.time_base, "`decoded` raises for one without a time"
     return frame.pts * frame.time_base

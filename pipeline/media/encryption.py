@@ -1,7 +1,7 @@
-"""Tell whether a video is encrypted, which its decoder's own words never say.
+"""Detect encrypted videos. The errors of a decoder never say that a video is encrypted.
 
-Common Encryption (ISO/IEC 23001-7) and FairPlay name an mp4's sample entries `encv`, `drmi` and the
-like; Matroska and WebM list a ContentEncryption among a track's encodings (RFC 9559).
+Common Encryption (ISO/IEC 23001-7) and FairPlay use sample entries with names such as `encv` and
+`drmi` in an mp4. Matroska and WebM have a ContentEncryption element in the track (RFC 9559).
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from pipeline.media.mp4_boxes import (
 )
 
 ENTRIES = (b"encv", b"enca", b"drmi", b"drms")
-"""Sample entries of encrypted picture and sound."""
+"""Names of the mp4 sample entries of encrypted video and audio."""
 TRACKS, TRACK, ENCODINGS, ENCODING, ENCRYPTION = 0x1654AE6B, 0xAE, 0x6D80, 0x6240, 0x5035
+"""Matroska element ids (RFC 9559)."""
 MAX_ELEMENTS = 1024
-"""Elements looked at on each level of a Matroska file."""
+"""At most this many elements are read on each level of a Matroska file."""
 
 
 def is_encrypted(file: BinaryIO) -> bool:
@@ -36,7 +37,7 @@ def is_encrypted(file: BinaryIO) -> bool:
         return any(
             True
             for start, stop in boxes_at(file, (*TABLES, b"stsd"), 0, size_bytes)
-            for name in ENTRIES  # version, flags and count come before them
+            for name in ENTRIES  # after 8 bytes: version, flags and count
             for _ in boxes_named(file, name, start + 8, stop)
         )
     if int.from_bytes(head[:4], "big") == EBML:
@@ -51,7 +52,7 @@ def is_encrypted(file: BinaryIO) -> bool:
 
 
 def _elements(file: BinaryIO, name: int, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield where the bodies of a Matroska file's elements of one name begin and end, in a span."""
+    """Yield (start, stop) in bytes of the content of each Matroska element with the id `name`."""
     for _ in range(MAX_ELEMENTS):
         file.seek(start)
         first = file.read(1)

@@ -1,7 +1,7 @@
-"""Write mp4 files with the ffmpeg program: encode frames and sound, or put new sound on a video.
+"""Write mp4 files with the ffmpeg program: encode frames and sound, or replace a video's sound.
 
-ffmpeg opens plain files and pipes only, and only the formats named here: a playlist that calls
-itself a video cannot make it read another file or open a socket.
+ffmpeg may open regular files and pipes only, and only the formats in `LIMITS`. A playlist that is
+named like a video can therefore not make it read another file or open a socket.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 COPIED = frozenset("h264 hevc av1 vp9 mpeg4 mpeg2video mpeg1video".split())
-"""The codecs whose packets go into an mp4 as they are: players look for no others there, whatever
-ffmpeg can write (ProRes, VVC) or cannot (VP8, H.263)."""
+"""Codecs whose packets are copied into an mp4 unchanged. Players expect no others there, although
+ffmpeg can write some of them (ProRes, VVC); it cannot write VP8 or H.263."""
 
 
 def encode(
@@ -53,16 +53,18 @@ def encode(
     `frames` are (H, W, 3) uint8 RGB, streamed one by one; `size_px` is (W, H), both even, as
     4:2:0 needs. `audio` is float32 (N,) or (N, C), or None for a silent file without a sound
     stream. `options` are further output options by ffmpeg's names (`{"bf": 0}`). The same input
-    and program give the same bytes (one encoder thread, no dates). `out` appears whole or not at
-    all. Neither stream is cut to the other's length.
+    and program give the same bytes (one encoder thread, no dates). `out` is written completely or
+    not at all. Neither stream is cut to the length of the other.
 
-    Raises ValueError for frames or sound of another shape, and FfmpegError where ffmpeg fails.
+    Raises ValueError for frames or sound of another shape, and FfmpegError if ffmpeg fails.
     """
     import ffmpeg
 
     width, height = size_px
     if width < 2 or height < 2 or width % 2 or height % 2:
-        raise ValueError(f"{out}: frames of {width}x{height}; H.264 4:2:0 needs even sizes: crop")
+        raise ValueError(
+            f"{out}: frames of {width}x{height}; H.264 4:2:0 needs even sizes; crop them"
+        )
     rate = Fraction(fps)
     if rate <= 0:
         raise ValueError(f"{out}: fps is {fps}, expected more than 0")
@@ -99,17 +101,18 @@ def encode(
 def mux(
     video: Path, audio: Path, start_s: Fraction | float, out: Path, audio_bit_rate: str = "192k"
 ) -> str:
-    """Write an mp4 of `video`'s picture and `audio`'s sound; return the codec it had to change.
+    """Write an mp4 with the picture of `video` and the sound of `audio`.
 
-    The video stream is copied: the same packets at the same timestamps. That returns "". Of a codec
-    that has no place in an mp4 (`COPIED`) each frame is encoded anew as H.264 (8 bits, 4:2:0) at
-    its own timestamp, upright; even sizes are made by leaving a line out. The sound (a wav file)
-    becomes AAC that starts at `start_s` seconds of the video's own clock and lasts as long as the
-    wav; whatever sound `video` had is dropped, and neither stream is cut to the other's length.
-    AAC starts with 1024 samples of run-in, which come before `start_s`.
+    Returns "" if the video stream was copied (same packets, same timestamps), else the name of the
+    original codec. Codecs in `COPIED` are copied. For any other codec each frame is encoded again
+    as H.264 (8 bits, 4:2:0), upright, at its own timestamp; an odd width or height loses one line.
 
-    Raises ValueError for a start before 0 or a sound that is no wav file, OSError where a file is
-    not there or `out` cannot be written, and FfmpegError where ffmpeg fails.
+    The sound (a wav file) becomes AAC. It starts at `start_s` seconds of the video's own clock and
+    is as long as the wav. The original sound of `video` is dropped. Neither stream is cut to the
+    length of the other. AAC starts with 1024 priming samples, which are before `start_s`.
+
+    Raises ValueError for a start before 0 or a sound that is not a wav file, OSError if a file is
+    missing or `out` cannot be written, and FfmpegError if ffmpeg fails.
     """
     import ffmpeg
 
@@ -120,14 +123,14 @@ def mux(
         "c:a": "aac",
         "b:a": audio_bit_rate,
         "threads": 1,
-        # Without this ffmpeg moves every input's first timestamp to 0.
+        # Without this ffmpeg shifts each input so that it starts at 0.
         "copyts": None,
         **BITEXACT,
         **MP4,
     }
     _check_wav(audio)
     codec, tick_s, early_s = _picture(video)
-    # V is a video stream that is no cover picture.
+    # "V" selects a video stream that is not a cover picture.
     picture = _input(video, **({"itsoffset": f"{early_s:.6f}"} if early_s else {}))["V:0"]
     sound = _input(audio, f="wav", itsoffset=f"{float(start_s):.6f}")["a:0"]
     changed = codec and codec not in COPIED
@@ -137,8 +140,8 @@ def mux(
         coding |= {**H264, "crf": 18, "preset": "veryfast", **same_times(tick_s)}
     with _appearing(out) as part:
         node = ffmpeg.output(picture, sound, _url(part), **coding)
-        what = "the picture, encoded anew" if changed else "a copy of the picture"
-        with _running(node, f"{video}: putting the sound {audio} on {what}"):
+        what = "encoding its picture again" if changed else "copying its picture"
+        with _running(node, f"{video}: {what} and adding the sound {audio}"):
             pass
     return codec if changed else ""
 
@@ -152,15 +155,15 @@ def mux_clip(
     crf: int = 18,
     audio_bit_rate: str = "192k",
 ) -> None:
-    """Write an mp4 of a part of `video`'s picture and `audio`'s sound, both from 0 s on.
+    """Write an mp4 with a part of `video` and the sound of `audio`, both starting at 0 s.
 
-    The part is what is shown in the half-open `span_s`, on the video's own clock, within `box` (x,
-    y, width, height in px of the upright picture; even sizes are made by leaving a line out). As no
-    copy of packets can begin at any frame or be cropped, it is encoded anew. The sound is the wav,
-    whole; neither stream is cut to the other's length.
+    The part is the half-open time span `span_s` on the video's own clock, cropped to `box` (x, y,
+    width, height in px of the upright picture). An odd width or height loses one line. The part is
+    encoded again, because copied packets can only start at key frames and cannot be cropped. The
+    sound is the complete wav; neither stream is cut to the length of the other.
 
-    Raises ValueError for an empty span or box or a sound that is no wav file, OSError where a file
-    is not there or `out` cannot be written, and FfmpegError where ffmpeg fails.
+    Raises ValueError for an empty span or box or a sound that is not a wav file, OSError if a file
+    is missing or `out` cannot be written, and FfmpegError if ffmpeg fails.
     """
     import ffmpeg
 
@@ -168,7 +171,7 @@ def mux_clip(
     if not 0 <= start_s < stop_s < math.inf:
         raise ValueError(f"{out}: a clip from {start_s} to {stop_s} s, expected 0 <= start < stop")
     if min(x, y) < 0 or min(width, height) < 2:
-        raise ValueError(f"{out}: the box {box}, expected x, y, width, height of a picture's part")
+        raise ValueError(f"{out}: invalid box {box}; expected x, y >= 0 and width, height >= 2 px")
     coding: dict[str, Any] = {
         **H264,
         "crf": crf,
@@ -180,57 +183,68 @@ def mux_clip(
         **MP4,
     }
     _check_wav(audio)
-    # Half a microsecond earlier: a frame's own time must not be rounded to after it.
+    # Half a microsecond earlier, so that rounding cannot move the start after the frame's time.
     seek_s = max(0.0, start_s - _picture(video)[2] - 5e-7)
     picture = _input(video, seek_timestamp="1", ss=f"{seek_s:.7f}", t=f"{stop_s - start_s:.6f}")
     part_of = picture["V:0"].filter("crop", width // 2 * 2, height // 2 * 2, x, y, exact=1)
     with _appearing(out) as part:
         node = ffmpeg.output(part_of, _input(audio, f="wav")["a:0"], _url(part), **coding)
-        with _running(node, f"{video}: putting the sound {audio} under a part of the picture"):
+        with _running(
+            node, f"{video}: encoding a part of its picture and adding the sound {audio}"
+        ):
             pass
 
 
 def _picture(video: Path) -> tuple[str, Fraction, float]:
-    """Return the picture's codec by libavcodec's name, its clock's tick and `early_ticks`, in s.
+    """Return the codec name (libavcodec's), the time base in s, and `early_ticks` in s.
 
-    Of what cannot be read they are "", 1 and 0: ffmpeg then says itself what is wrong with it.
+    For an unreadable video these are "", 1 and 0; then ffmpeg reports the error.
     """
-    from pipeline.media.container import DEFAULTS, MediaError, early_ticks, opened, video_stream
+    from pipeline.media.container import (
+        DEFAULTS,
+        MediaError,
+        early_ticks,
+        opened,
+        tick_s,
+        video_stream,
+    )
 
-    path, found = Path(video), ("", Fraction(1), 0.0)
+    path, codec, clock_s = Path(video), "", Fraction(1)
     try:
         with opened(path, DEFAULTS) as container:
             stream = video_stream(path, container, DEFAULTS)
-            found = (stream.codec_context.codec.canonical_name, stream.time_base, 0.0)
-            early_s = early_ticks(path, container, stream) * stream.time_base
-            return *found[:2], float(early_s)
+            codec, clock_s = stream.codec_context.codec.canonical_name, tick_s(stream)
+            return codec, clock_s, float(early_ticks(path, container, stream) * clock_s)
     except MediaError:
-        return found
+        return codec, clock_s, 0.0
 
 
 def _input(path: Path, **options: str) -> Any:
     import ffmpeg
 
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file, or not a plain one")
+        raise FileNotFoundError(f"{path}: no such file, or not a regular file")
     return ffmpeg.input(_url(path), **LIMITS, **options)
 
 
 def _check_wav(path: Path) -> None:
-    """Raise ValueError where a file is no wav, before its picture is blamed for it."""
+    """Raise ValueError if a file is not a wav.
+
+    Without this check ffmpeg would report the error as if it came from the video.
+    """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file, or not a plain one")
+        raise FileNotFoundError(f"{path}: no such file, or not a regular file")
     with open(path, "rb") as file:
         head = file.read(12)
     if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
-        raise ValueError(f"{path}: no wav file; convert it, as by ffmpeg -i {path} music.wav")
+        raise ValueError(f"{path}: not a wav file; convert it: ffmpeg -i {path} music.wav")
 
 
 def _url(path: Path) -> str:
-    """Return a name that ffmpeg takes for a file, whatever characters it starts with.
+    """Return `path` as a URL that ffmpeg reads as a file, whatever characters it starts with.
 
-    A character stands for a byte of the name (`_running`): not every name is text, in UTF-8 or as
-    this process reads names, and ffmpeg-python takes text alone.
+    Each character of the URL is one byte of the file name (Latin-1); `_running` turns it back into
+    bytes. File names need not be valid UTF-8, and ffmpeg-python accepts only text.
     """
     return "file:" + os.fsencode(Path(path).absolute()).decode("latin-1")
 
@@ -261,18 +275,18 @@ def _raw(frames: Iterable[np.ndarray], shape: tuple[int, ...], out: Path) -> Ite
 
 @contextmanager
 def _appearing(out: Path) -> Iterator[Path]:
-    """Give the path to write to; put it in `out`'s place at the end, or remove it on an error.
+    """Yield a temporary path; rename it to `out` at the end, or remove it after an error.
 
-    Raises OSError, before anything is made, where nothing can be written there.
+    Raises OSError at once if nothing can be written there.
     """
     part = out.with_name(f"{out.name}.{os.getpid()}.part")
     if out.is_dir():
-        raise OSError(f"{out}: is a folder; name a file")
+        raise OSError(f"{out}: is a folder, expected a file name")
     try:
         part.touch()
     except OSError as error:
-        words = f"{out}: cannot be written ({error.strerror}); choose another place"
-        raise OSError(words) from None
+        message = f"{out}: cannot be written ({error.strerror}); choose another place"
+        raise OSError(message) from None
     try:
         yield part
         os.replace(part, out)
@@ -282,10 +296,10 @@ def _appearing(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _running(node: Any, what: str) -> Iterator[IO[bytes]]:
-    """Run ffmpeg, giving its standard input; raise FfmpegError, naming `what`, if it fails."""
-    words = node.compile(cmd="ffmpeg", overwrite_output=True)[1:]
+    """Run ffmpeg and yield its standard input; raise FfmpegError (it names `what`) on failure."""
+    arguments = node.compile(cmd="ffmpeg", overwrite_output=True)[1:]
     command = [binary(), "-hide_banner", "-loglevel", "error"]
-    command += [word.encode("latin-1") for word in words]
+    command += [argument.encode("latin-1") for argument in arguments]
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr
@@ -305,4 +319,4 @@ def _running(node: Any, what: str) -> Iterator[IO[bytes]]:
         if code or broken:
             stderr.seek(0)
             message = said(stderr.read())
-            raise FfmpegError(f"{what}: ffmpeg stopped with code {code} and said: {message}")
+            raise FfmpegError(f"{what}: ffmpeg stopped with exit code {code}: {message}")

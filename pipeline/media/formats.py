@@ -1,4 +1,4 @@
-"""Which files are taken for videos, and which containers are opened at all."""
+"""Which file names count as videos, and which container formats are opened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ VIDEO_SUFFIXES = frozenset(
         ".mpg .mpeg .mpe .mpv .m1v .m2v .vob .ts .m2t .mts .m2ts .ogv .ogm .mxf .dv .rm .rmvb .y4m"
     ).split()
 )
-"""Names of inputs: also of containers that are not read, so that their end is told."""
+"""Suffixes of input files. Containers that are not read are listed too, so that such a file gets a
+reported outcome."""
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif,wav"
-"""The containers that are read (those of no hls, dash or concat): none can name another file."""
+"""The containers that are read. They cannot refer to other files, as hls, dash and concat can."""

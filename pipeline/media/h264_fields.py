@@ -1,9 +1,9 @@
-"""Tell which packets of an H.264 stream hold the second field of a frame.
+"""Find the packets of an H.264 stream that hold the second field of a frame.
 
-Interlaced H.264 may code a frame as two field pictures (AVCHD camcorders and broadcast do). Each
-field is then an access unit of its own, hence a packet of its own, and two packets give one frame.
-Only the headers are read, by Rec. ITU-T H.264, sections 7.3.2.1.1 (sequence parameter set) and
-7.3.3 (slice header).
+Interlaced H.264 may code a frame as two field pictures (AVCHD camcorders and broadcasts do). Each
+field is then a separate access unit and a separate packet, so two packets give one frame.
+Only the headers are read, as defined in Rec. ITU-T H.264, sections 7.3.2.1.1 (sequence parameter
+set) and 7.3.3 (slice header).
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 SLICES, IDR, SPS = (1, 2, 5), 5, 7
-"""NAL unit types: slices of a picture, of those one that needs no other picture, parameter set."""
+"""NAL unit types: slices of a picture; a slice of an IDR picture, which refers to no earlier
+picture; a sequence parameter set."""
 HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 """Profiles whose parameter sets hold the chroma format and scaling lists."""
 HEAD_BYTES = 64
-"""Of a slice: its header's first fields take far less."""
+"""How much of a slice is read: the header fields that are used take far less."""
 SPS_BYTES = 4096
+"""How much of a sequence parameter set is read."""
 
 
 class Bits:
-    """Reads a NAL unit's payload bit by bit; reading beyond its end gives zeros."""
+    """Reads a NAL unit's payload bit by bit; reads beyond the end give zeros."""
 
     def __init__(self, payload: bytes) -> None:
-        self._data = payload.replace(b"\0\0\3", b"\0\0")  # without emulation prevention
+        self._data = payload.replace(b"\0\0\3", b"\0\0")  # remove emulation prevention bytes
         self._at = 0
 
     def u(self, count: int) -> int:
@@ -37,7 +39,7 @@ class Bits:
         return value
 
     def ue(self) -> int:
-        """Return the next unsigned Exp-Golomb number; one of over 32 bits is damage, given as 0."""
+        """Return the next unsigned Exp-Golomb number; 0 if it is damaged (more than 32 bits)."""
         zeros = 0
         while not self.u(1):
             zeros += 1
@@ -53,7 +55,7 @@ class Bits:
 
 @dataclass(frozen=True)
 class Sequence:
-    """What a sequence parameter set says that a slice header's reader must know."""
+    """The fields of a sequence parameter set that are needed to read a slice header."""
 
     frame_num_bits: int
     colour_planes: bool
@@ -81,7 +83,7 @@ class Sequence:
             bits.u(1), bits.se(), bits.se()
             for _ in range(min(bits.ue(), 255)):
                 bits.se()
-        bits.ue(), bits.u(1), bits.ue(), bits.ue()  # references, gaps, width, height
+        bits.ue(), bits.u(1), bits.ue(), bits.ue()  # reference frames, gaps allowed, width, height
         return cls(frame_num_bits, colour_planes, bool(bits.u(1)))
 
 
@@ -95,9 +97,10 @@ def _skip_scaling_list(bits: Bits, size: int) -> None:
 
 @dataclass
 class FieldPairs:
-    """Follows a stream's packets in the file's order and knows which complete a frame.
+    """Reads the packets of a stream in file order and finds those that complete a frame.
 
-    `extradata` is the stream's: an avcC box (mp4, Matroska), or parameter sets between start codes.
+    `extradata` comes from the stream: an avcC box (mp4, Matroska), or parameter sets between start
+    codes.
     """
 
     extradata: bytes
@@ -120,21 +123,21 @@ class FieldPairs:
 
     @property
     def only_frames(self) -> bool:
-        """Whether no picture is a field, by parameter sets that packets do not change."""
+        """Whether no packet is a single field; packets cannot change the parameter sets."""
         known = self._sequence is not None and self._sequence.frames_only
         return known and bool(self._length_bytes)
 
     def refreshes(self, packet: bytes) -> bool:
-        """Return whether nothing from a packet on refers to what came before it (IDR)."""
+        """Return whether this is an IDR picture: no later picture refers to an earlier one."""
         return any(unit[:1] and unit[0] & 31 == IDR for unit in self._units(packet))
 
     def is_second(self, packet: bytes) -> bool:
-        """Return whether a packet is the second field of the frame that the one before began."""
+        """Return whether a packet is the second field of the frame of the previous packet."""
         units = list(self._units(packet))
         self._read_parameters(units)
         fields = {found for unit in units if (found := self._field(unit))}
         first, self._first = self._first, None
-        if len(fields) != 1:  # a frame, or both fields of one
+        if len(fields) != 1:  # a full frame, or both fields of one
             return False
         ((number, bottom),) = fields
         if first == (number, 1 - bottom):
@@ -143,7 +146,7 @@ class FieldPairs:
         return False
 
     def _field(self, unit: bytes) -> tuple[int, int] | None:
-        """Return a slice's frame number and parity (1: bottom); None where it is of no field."""
+        """Return a slice's frame number and parity (1: bottom field); None outside a field."""
         sequence = self._sequence
         if not unit or unit[0] & 31 not in SLICES or sequence is None or sequence.frames_only:
             return None
@@ -155,14 +158,14 @@ class FieldPairs:
         return (number, bits.u(1)) if bits.u(1) else None
 
     def _read_parameters(self, units: Iterable[bytes]) -> None:
-        """Read the last parameter set of a packet: once, however often a stream repeats it."""
+        """Read the last parameter set of a packet; a repeated one is not read again."""
         found = [unit for unit in units if unit and unit[0] & 31 == SPS]
         if found and found[-1] != self._parameters:
             self._parameters = found[-1]
             self._sequence = Sequence.read(found[-1])
 
     def _units(self, data: bytes) -> Iterator[bytes]:
-        """Yield the NAL units of a packet, behind their lengths or between start codes."""
+        """Yield the NAL units of a packet; each follows its length or a start code."""
         if not self._length_bytes:
             yield from data.split(b"\0\0\1")[1:]
             return

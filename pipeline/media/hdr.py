@@ -1,8 +1,8 @@
-"""Bring decoded pictures to 8-bit RGB as an ordinary screen shows them, those of HDR too.
+"""Convert decoded frames to 8-bit RGB for a standard (SDR) screen, HDR frames too.
 
-Taken as they are, HDR pictures are dim and grey (PQ) or pale (HLG), unlike anything that networks
-were trained on. What is lighter than diffuse white is clipped; colours outside BT.709 too.
-Source: ITU-R BT.2100 (PQ, HLG), BT.2408 (diffuse white), BT.1886 (an ordinary screen).
+Without conversion HDR pictures look dim and grey (PQ) or pale (HLG), unlike the training data of
+networks. Light above diffuse white and colours outside BT.709 are clipped.
+Source: ITU-R BT.2100 (PQ, HLG), BT.2408 (diffuse white), BT.1886 (standard screen).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation
 
 WHITE_NITS = 203
-"""Diffuse white of an HDR picture: what an ordinary screen shows as white."""
+"""Diffuse white of an HDR picture, in cd/m²: a standard screen shows it as white."""
 PQ_NITS, HLG_NITS = 10_000, 1000
 HLG_GAMMA = 1.2
 SCREEN_GAMMA = 2.4
@@ -21,7 +21,7 @@ TO_709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]],
     np.float32,
 )
-"""Linear light of BT.2020's primaries as that of BT.709's."""
+"""Converts linear light from BT.2020 to BT.709 primaries."""
 
 
 def to_rgb(
@@ -30,7 +30,7 @@ def to_rgb(
     height: int,
     interpolation: Interpolation = Interpolation.BILINEAR,
 ) -> np.ndarray:
-    """Return a frame scaled to `width` x `height`: uint8 (H, W, 3)."""
+    """Return a frame as RGB, scaled to `width` x `height`: uint8 (H, W, 3)."""
     hdr = frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
     image = frame.reformat(
         width, height, "rgb48le" if hdr else "rgb24", interpolation=interpolation, threads=1

@@ -1,9 +1,10 @@
-"""What a file's boxes tell before a demuxer sees them: whether it was cut short, or is a bomb.
+"""Check the structure of a media file before a demuxer opens it: truncation, compressed header.
 
-A file that was cut short is told from a shorter one by the sizes its own containers declare.
-Demuxers take a cut at the edge of a packet for the end of the file, and say nothing. A fragmented
-mp4 cut exactly between two fragments cannot be told from a whole one. Bytes behind the last sample
-(a tag, a camera maker's notes) are no part of the video, and harmless.
+Containers consist of nested parts (in mp4: boxes) that declare their own sizes. A truncated file is
+recognised by these sizes. Demuxers do not report a cut between two packets: for them it is the end
+of the file. A fragmented mp4 that is cut exactly between two fragments looks like a complete one
+and is not recognised. Bytes after the last sample (a tag, notes of a camera maker) are not part of
+the video and are harmless.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ MP4_BOXES = frozenset(
     b" bloc".split()
 )
 COMPRESSED = b"dcomzlib"
-"""What QuickTime's compressed header (`cmov`) holds before the size it claims to unpack to."""
+"""The bytes in QuickTime's compressed header (`cmov`) before the unpacked size that it declares."""
 SEARCHED_BYTES = 1 << 20
+"""Size of the blocks in which a file is searched."""
 BIG = b"\x08"
-"""The first byte of the size of a box of 128 MB: no fragment is as large, so bytes from this one on
-begin no box but something that was appended, such as a text."""
+"""The first byte of the size field of a box of 128 MB or more. No fragment is that large, so bytes
+that start with this value or a higher one are not a box but appended data, such as text."""
 TABLES = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
-"""The boxes that lead to a track's tables of samples."""
+"""The path of boxes to the sample tables of a track."""
 MAX_NAMED = 1024
-"""Boxes looked at on each level of a file's header."""
+"""At most this many boxes are read on each level of a file's header."""
 MAX_BOXES = 4_000_000
-"""A three-hour stream with a fragment for each frame has 1.3 million; more is an attack."""
+"""A three-hour stream with one fragment per frame has 1.3 million boxes; more is an attack."""
 
 
 def size_of(file: BinaryIO) -> int:
@@ -39,9 +41,9 @@ def size_of(file: BinaryIO) -> int:
 
 
 def truncation(file: BinaryIO) -> str | None:
-    """Return how a file is shorter than it says, or None where nothing tells of it.
+    """Return a message that says how a file is truncated, or None if no truncation was found.
 
-    Knows mp4 and mov (top-level boxes), Matroska and WebM (the segment), and RIFF.
+    Supports mp4 and mov (top-level boxes), Matroska and WebM (the segment), and RIFF.
     """
     size_bytes = size_of(file)
     file.seek(0)
@@ -55,15 +57,19 @@ def truncation(file: BinaryIO) -> str | None:
         end = _matroska_end(file) or size_bytes
     elif head[:4] == b"RIFF":
         declared = int.from_bytes(head[4:8], "little")
-        # 0 and all ones are what a program that could not seek back leaves.
+        # A program that cannot seek back leaves 0 or all ones here.
         end = 8 + declared if declared not in (0, 0xFFFFFFFF) else size_bytes
-    return f"{size_bytes} bytes, its header says {end}" if end > size_bytes else None
+    return (
+        f"the file has {size_bytes} bytes, expected {end} (from its header)"
+        if end > size_bytes
+        else None
+    )
 
 
 def compressed_header(file: BinaryIO) -> bool:
-    """Return whether an mp4 or mov has a zlib-packed header: 2 MB of it can ask for 2 GB.
+    """Return whether an mp4 or mov has a zlib-compressed header: 2 MB of it can expand to 2 GB.
 
-    What no demuxer takes for boxes (the samples, in `mdat`) is not searched.
+    The samples (in `mdat`) are not searched, because no demuxer reads boxes there.
     """
     size_bytes, at = size_of(file), 0
     for _ in range(MAX_BOXES):
@@ -84,7 +90,7 @@ def compressed_header(file: BinaryIO) -> bool:
 
 
 def _holds(file: BinaryIO, at: int, length: int) -> bool:
-    """Return whether `length` bytes from `at` on (all, for -1) hold a compressed header."""
+    """Return whether `length` bytes from `at` on hold a compressed header (-1: up to the end)."""
     file.seek(at)
     before = b""
     while length and (
@@ -98,10 +104,11 @@ def _holds(file: BinaryIO, at: int, length: int) -> bool:
 
 
 def _mp4(file: BinaryIO, size_bytes: int) -> str | None:
-    """Walk the top-level boxes: each is a size (4 bytes, or 8 more), a name and a body.
+    """Return how an mp4 or mov is truncated, or None.
 
-    What follows the last sample is no part of the video: bytes that some program appended may look
-    like half a box.
+    This walks the top-level boxes. Each is a size (4 bytes, or 8 further ones), a name and a body.
+    Bytes after the last sample are not part of the video: bytes that some program appended may look
+    like an incomplete box.
     """
     at, name, header_span, seen = 0, b"", None, set()
     for _ in range(MAX_BOXES):
@@ -114,39 +121,39 @@ def _mp4(file: BinaryIO, size_bytes: int) -> str | None:
         if not short and length == 1:
             length = int.from_bytes(head[8:16], "big")
         if not short and (length == 0 or name not in MP4_BOXES):
-            # A box up to the end of the file, one that is not known here, or something appended.
-            whole = header_span is None or b"moof" in seen
-            if whole or _all_before(file, header_span, size_bytes):
+            # A box up to the end of the file, an unknown box, or appended data.
+            unlisted = header_span is None or b"moof" in seen
+            if unlisted or _all_before(file, header_span, size_bytes):
                 return None
-            return f"its header lists samples behind its {size_bytes} bytes"
+            return f"the file has {size_bytes} bytes, but its header lists samples after them"
         if short or length < 8 or at + length > size_bytes:
-            if b"moof" in seen:  # in pieces; `mfra`, where there is one, lies behind the last
+            if b"moof" in seen:  # fragmented; an optional `mfra` box follows the last fragment
                 appended = b"mfra" in seen or (short and head[:1] >= BIG)
             else:
                 appended = _all_before(file, header_span, at)
-            return None if appended else _cut_words(size_bytes, at, length, name)
+            return None if appended else _cut_message(size_bytes, at, length, name)
         seen.add(name)
         header_span = (at, at + length) if name == b"moov" else header_span
         at += length
     return f"more than {MAX_BOXES} boxes"
 
 
-def _cut_words(size_bytes: int, at: int, length: int, name: bytes) -> str:
+def _cut_message(size_bytes: int, at: int, length: int, name: bytes) -> str:
     if len(name) < 4:
-        return f"it ends after {size_bytes} bytes, where another box begins"
+        return f"the file has {size_bytes} bytes and ends inside the header of a box"
     if length < 8:
-        return f"the box at byte {at} says it has {length} bytes, fewer than its header"
-    return f"{size_bytes} bytes, its {name.decode()} box ends at {at + length}"
+        return f"the box at byte {at} declares {length} bytes, fewer than its own header has"
+    return f"the file has {size_bytes} bytes, expected {at + length} (box {name.decode()})"
 
 
 def _all_before(file: BinaryIO, header: tuple[int, int] | None, at: int) -> bool:
-    """Return whether every chunk of samples that a header (`moov`) lists begins before `at`."""
+    """Return whether every chunk of samples in the header (`moov`) starts before byte `at`."""
     if header is None:
         return False
     last = -1
     for name, width in ((b"stco", 4), (b"co64", 8)):
         for start, stop in boxes_at(file, (*TABLES, name), *header):
-            file.seek(start + 8)  # behind version, flags and count
+            file.seek(start + 8)  # after version, flags and count
             offsets = file.read(max(0, stop - start - 8))
             starts = np.frombuffer(offsets[: len(offsets) // width * width], f">u{width}")
             last = max(last, int(starts.max(initial=0)) if len(starts) else -1)
@@ -156,7 +163,7 @@ def _all_before(file: BinaryIO, header: tuple[int, int] | None, at: int) -> bool
 def boxes_at(
     file: BinaryIO, names: Sequence[bytes], start: int, stop: int
 ) -> list[tuple[int, int]]:
-    """Return where the bodies of all boxes begin and end that a path of names leads to."""
+    """Return (start, stop) of the body of every box that the path `names` leads to, in bytes."""
     spans = [(start, stop)]
     for name in names:
         spans = [inner for outer in spans for inner in boxes_named(file, name, *outer)]
@@ -164,7 +171,7 @@ def boxes_at(
 
 
 def boxes_named(file: BinaryIO, name: bytes, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield where the bodies of the boxes called `name` begin and end, of those in a span."""
+    """Yield (start, stop) of the body of each box called `name` in the span, in bytes."""
     for _ in range(MAX_NAMED):
         file.seek(start)
         header = file.read(16)
@@ -180,7 +187,7 @@ def boxes_named(file: BinaryIO, name: bytes, start: int, stop: int) -> Iterator[
 
 
 def _matroska_end(file: BinaryIO) -> int | None:
-    """Return where the segment ends; None where the file does not say (a live recording)."""
+    """Return the byte at which the segment ends; None if it is not declared (a live recording)."""
     file.seek(4)
     header_bytes = ebml_size(file)
     if header_bytes is None:
@@ -193,7 +200,10 @@ def _matroska_end(file: BinaryIO) -> int | None:
 
 
 def ebml_size(file: BinaryIO) -> int | None:
-    """Read an element's variable-length size: leading zeros tell its bytes, all ones "unknown"."""
+    """Read the variable-length size of an element; None if it is invalid or unknown (all ones).
+
+    The number of leading zero bits gives the number of bytes.
+    """
     first = file.read(1)
     if not first or not first[0]:
         return None

@@ -1,8 +1,8 @@
-"""Pick the wanted frames out of a decoded stream, and bring them upright, to size, to RGB."""
+"""Select requested frames from a decoded stream; turn them upright, scale and crop them, as RGB."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -18,11 +18,14 @@ from pipeline.media.hdr import to_rgb
 
 @dataclass(frozen=True)
 class FrameRequest:
-    """Frames wanted at sorted times; scaled by the short side, then cropped to a centred square.
+    """A request for frames at sorted times (seconds).
 
-    With `box` (x, y, width, height in px of the upright picture) that part of it is the picture.
+    Frames are scaled so that the shorter side has `short_side_px`, then cropped to a centred square
+    of `crop_px`. With `box` (x, y, width, height in px of the upright picture) only that part of
+    the picture is used; it is cut out first.
 
-    Raises ValueError for no times, unsorted ones, or a crop larger than the short side.
+    Raises ValueError if there are no times, if they are unsorted, or if the crop is larger than the
+    short side.
     """
 
     times_s: Sequence[Fraction]
@@ -32,9 +35,9 @@ class FrameRequest:
 
     def __post_init__(self) -> None:
         if not self.times_s:
-            raise ValueError("no times asked for; expected at least one")
+            raise ValueError("no times requested; expected at least one")
         if any(a > b for a, b in pairwise(self.times_s)):
-            raise ValueError("the times asked for are not sorted; sort them")
+            raise ValueError("the requested times are not sorted; sort them")
         short = self.short_side_px
         if self.crop_px is not None and short is not None and self.crop_px > short:
             raise ValueError(f"a crop of {self.crop_px} px does not fit a short side of {short} px")
@@ -42,7 +45,10 @@ class FrameRequest:
 
 @dataclass(frozen=True)
 class Turn:
-    """How a decoded picture becomes upright: swap its axes, then reverse rows and columns."""
+    """How to turn a decoded picture upright: swap its axes, then reverse rows and columns.
+
+    `rows` and `columns` are 1, or -1 to reverse.
+    """
 
     swap: bool
     rows: int
@@ -51,7 +57,8 @@ class Turn:
     @classmethod
     def of(cls, path: Path, frame: av.VideoFrame) -> Turn:
         """Read a frame's display matrix, (a b u, c d v, x y w): x' = ax + cy, y' = bx + dy."""
-        data = frame.side_data.get(SideData.DISPLAYMATRIX)
+        found: Mapping = frame.side_data  # PyAV's stub knows but one of its kinds
+        data = found.get(SideData.DISPLAYMATRIX)
         if data is None:
             return cls(False, 1, 1)
         a, b, _, c, d = np.sign(np.frombuffer(bytes(data), np.int32)[:5]).tolist()
@@ -61,12 +68,13 @@ class Turn:
             return cls(True, b, c)
         raise MediaError(
             "undecodable",
-            f"{path}: turned by {frame.rotation} degrees, expected a multiple of 90; re-encode it",
+            f"{path}: the picture is rotated by {frame.rotation} degrees, expected a multiple of "
+            "90; encode it again: ffmpeg -i FILE NEW.mp4",
         )
 
     @property
     def clockwise_deg(self) -> int:
-        """The turn in degrees; that of a mirrored picture is the turn after mirroring columns."""
+        """The turn in degrees. For a mirrored picture: the turn after its columns are mirrored."""
         if self.swap:
             return 90 if self.rows > 0 else 270
         return 0 if self.rows > 0 else 180
@@ -76,14 +84,14 @@ class Turn:
         return (height, width) if self.swap else (width, height)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Return the picture (H, W, C) upright: (W, H, C) after a quarter turn; a view of it."""
+        """Return a view of the picture (H, W, C), upright: (W, H, C) after a quarter turn."""
         image = image.transpose(1, 0, 2) if self.swap else image
         return image[:: self.rows, :: self.columns]
 
 
 @dataclass
 class Sink:
-    """Collects the frames of one request as the decoder passes them, or hands them to `give`."""
+    """Collects the frames of one request from the decoder, or passes each one to `give`."""
 
     path: Path
     request: FrameRequest
@@ -94,19 +102,19 @@ class Sink:
 
     @property
     def full(self) -> bool:
-        """Whether there is a frame for each of the wanted times."""
+        """Whether every requested time has a frame."""
         return self.count == len(self.request.times_s)
 
     @property
     def frames(self) -> np.ndarray:
-        """What was taken, uint8 RGB (n, H, W, 3); ValueError where nothing was."""
+        """The collected frames, uint8 RGB (n, H, W, 3); ValueError if there are none."""
         return np.stack(self.taken)
 
     def take(self, frame: av.VideoFrame, until_s: Fraction | None) -> None:
-        """Use `frame` for the wanted times up to `until_s`, or for all that are left.
+        """Use `frame` for the requested times up to `until_s`; None: for all remaining times.
 
-        Raises MediaError where the frame, scaled, would be too large, or the box is not inside it,
-        and ValueError where the crop is not.
+        Raises MediaError if the scaled frame would be too large or the box is not inside the frame,
+        and ValueError if the crop is not inside it.
         """
         image = None
         while not self.full:
@@ -148,11 +156,16 @@ class Sink:
 
 
 def _part(path: Path, frame: av.VideoFrame, turn: Turn, box: tuple[int, ...]) -> av.VideoFrame:
-    """Return the part of an upright picture as a frame; raise where it is not all inside."""
+    """Return the part `box` of the upright picture as a frame.
+
+    Raises MediaError if the box is not completely inside the picture.
+    """
     x, y, width, height = box
     wide, high = turn.size(frame.width, frame.height)
     if not (0 <= x < x + width <= wide and 0 <= y < y + height <= high):
-        raise MediaError("undecodable", f"{path}: the box {box} is not in a picture {wide}x{high}")
+        raise MediaError(
+            "undecodable", f"{path}: the box {box} is not inside the {wide}x{high} picture"
+        )
     image = turn(to_rgb(frame, frame.width, frame.height))
     part = np.ascontiguousarray(image[y : y + height, x : x + width])
     return av.VideoFrame.from_ndarray(part, "rgb24")

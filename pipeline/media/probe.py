@@ -1,4 +1,4 @@
-"""What a file's packets say of its picture and sound, counted without decoding them."""
+"""Read times, sizes and counts of picture and sound from the packets, without decoding them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from pipeline.media.picture import Turn
 
 ZERO_S = Fraction(0)
 MIN_FPS, MAX_FPS = 1, 2000
-"""Slower is no moving picture. Twice a phone's fastest slow motion is faster than any: a header
-that lost its clock claims what lies beyond."""
+"""A lower frame rate is not a moving picture. The upper limit is twice the fastest slow motion of a
+phone; a higher rate means that the time stamps in the header are damaged."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What the packets of a file say, without decoding them.
+    """The properties of a file, read from its packets without decoding them.
 
-    `video_start_s` is the first shown frame's timestamp and `video_stop_s` the last one's end;
-    `fps` the inverse of their mean spacing. `width` and `height` are as shown, after turning by
-    `rotation_deg` clockwise. The audio fields are None for a file without sound; `audio_stop_s` is
-    the packets' word, exact only after decoding. `audio_tracks` counts the sound streams.
+    `video_start_s` is the timestamp of the first shown frame and `video_stop_s` the end of the last
+    one. `fps` is the inverse of the mean time between frames. `width` and `height` are those of the
+    shown picture, after a clockwise turn by `rotation_deg`. The audio fields are None for a file
+    without sound. `audio_stop_s` comes from the packets; the exact value is known only after
+    decoding. `audio_tracks` is the number of sound streams.
     """
 
     path: Path
@@ -45,7 +46,7 @@ class Probe:
 
 @dataclass
 class Span:
-    """The shown packets of one stream, seen one by one in decoding order; counted in its ticks."""
+    """Counts the shown packets of one stream, added in decoding order; times are in its ticks."""
 
     path: Path
     limits: Limits
@@ -58,19 +59,19 @@ class Span:
     last_has_no_end: bool = False
 
     def extend(self, packet: av.Packet) -> None:
-        """Count a second field: the frame that the packet before it began ends with it."""
+        """Add a second field: it extends the frame that the previous packet started."""
         if not packet.is_discard:
-            self.stop = max(self.stop, packet.pts + (packet.duration or 0))
+            self.stop = max(self.stop, check_packet(self.path, packet) + (packet.duration or 0))
 
     def add(self, packet: av.Packet, skipped_s: Fraction = ZERO_S) -> None:
         if is_end(packet):
             return
-        check_packet(self.path, packet)
+        at = check_packet(self.path, packet)
         if not packet.is_discard:
-            self.count(packet.pts, packet.duration or 0, skipped_s)
+            self.count(at, packet.duration or 0, skipped_s)
 
     def count(self, at: int, duration: int, skipped_s: Fraction = ZERO_S) -> None:
-        """Count a frame, or a packet of sound, by its time and duration in ticks."""
+        """Count a video frame or an audio packet; time and duration are in ticks."""
         self.frames += 1
         if self.frames == 1:
             self.first = self.last = at
@@ -96,7 +97,7 @@ class Span:
 
 
 def skipped_s(packet: av.Packet) -> Fraction:
-    """Return the run-in from the packet's start on that the decoder will drop."""
+    """Return how many seconds at the start of a packet the decoder will drop (codec priming)."""
     if not packet.has_sidedata("skip_samples") or not packet.stream.codec_context.sample_rate:
         return ZERO_S
     (samples,) = struct.unpack_from("<I", bytes(packet.get_sidedata("skip_samples")))
@@ -111,9 +112,9 @@ def summary(
     sound: av.AudioStream | None,
     audio_tracks: int,
 ) -> Probe:
-    """Return what was counted as a Probe; `first` is the first frame that was decoded.
+    """Return the counts as a Probe; `first` is the first decoded frame.
 
-    Raises MediaError where that is no moving picture, or its clock is damaged.
+    Raises MediaError if the stream is not a moving picture or its timestamps are damaged.
     """
     if first is None or not video.frames:
         raise MediaError("empty", f"{path}: the video stream shows no frame, expected at least one")
@@ -125,25 +126,25 @@ def summary(
         else video.stop_s - video.start_s
     )
     if not gap_s:
-        raise MediaError(
-            "empty", f"{path}: one frame without a duration: a still, no moving picture"
-        )
+        raise MediaError("empty", f"{path}: one frame without a duration: a still, not a video")
     if 1 / gap_s < MIN_FPS:
         raise MediaError(
             "undecodable",
-            f"{path}: it shows {video.frames} in {float(gap_s * video.frames):.3g} s, expected at "
-            f"least {MIN_FPS} frame a second: this is no moving picture but a still or a slide "
-            "show, or the header's clock is damaged; leave it out",
+            f"{path}: {video.frames} frames in {float(gap_s * video.frames):.3g} s, expected at "
+            f"least {MIN_FPS} frame a second: this is a still or a slide show, or the timestamps "
+            "in its header are damaged; leave it out",
         )
     if 1 / gap_s > MAX_FPS:
         raise MediaError(
             "undecodable",
             f"{path}: a frame every {float(gap_s):.6f} s, expected at most {MAX_FPS} a second: "
-            "the header's clock is damaged; remux it",
+            "the timestamps in its header are damaged; encode it again at its true frame rate, "
+            "for example 30: ffmpeg -r 30 -i FILE NEW.mp4",
         )
     turn = Turn.of(path, first)
     width, height = turn.size(first.width, first.height)
-    has_sound = audio is not None and audio.frames > 0
+    heard = audio if audio is not None and audio.frames else None
+    sound = sound if heard else None
     return Probe(
         path=path,
         video_start_s=video.start_s,
@@ -153,9 +154,9 @@ def summary(
         height=height,
         rotation_deg=turn.clockwise_deg,
         frames=video.frames,
-        audio_start_s=audio.start_s if has_sound else None,
-        audio_stop_s=audio.stop_s if has_sound else None,
-        sample_rate_hz=sound.codec_context.sample_rate if has_sound else None,
-        channels=sound.codec_context.channels if has_sound else None,
+        audio_start_s=heard.start_s if heard else None,
+        audio_stop_s=heard.stop_s if heard else None,
+        sample_rate_hz=sound.codec_context.sample_rate if sound else None,
+        channels=sound.codec_context.channels if sound else None,
         audio_tracks=audio_tracks,
     )

@@ -1,7 +1,7 @@
-"""Find the ffmpeg program, and prove by a trial that it takes what is asked of it here.
+"""Find an ffmpeg program, and check by a short trial that it can do what this package needs.
 
-The one that comes with imageio-ffmpeg goes first: a distribution's may be years old. Another is
-used where a variable asks for it, or where that one is missing or fails the trial.
+The program of imageio-ffmpeg is tried first, because that of a Linux distribution may be years old.
+Another one is used if an environment variable names it, or if the first is missing or fails.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any
 from pipeline.media.formats import FORMATS
 
 VARIABLES = ("D2M_FFMPEG", "IMAGEIO_FFMPEG_EXE")
-"""Name another ffmpeg, by its path or its name on PATH; the second is imageio-ffmpeg's own."""
+"""Environment variables that name another ffmpeg: a path, or a name on PATH. The second one is also
+read by imageio-ffmpeg."""
 NEEDED = "one of version 5.1 or newer, with the encoders libx264 and aac"
 TRIAL_LIMIT_S = 60.0
 STDERR_LINES = 12
@@ -39,45 +40,45 @@ MP4: dict[str, Any] = {
 
 
 class FfmpegError(ValueError):
-    """ffmpeg failed, or there is none to use; the message holds what it said."""
+    """ffmpeg failed, or no usable ffmpeg was found. The message contains its output."""
 
 
 def binary() -> str:
     """Return the ffmpeg program to use.
 
-    That is the one D2M_FFMPEG or IMAGEIO_FFMPEG_EXE names; without either, the one of
-    imageio-ffmpeg or, where that lacks something, the first on PATH that lacks nothing.
+    That is the program that D2M_FFMPEG or IMAGEIO_FFMPEG_EXE names. If neither is set, it is that
+    of imageio-ffmpeg, or if that fails the trial, the first on PATH that passes it.
 
-    Raises FfmpegError, which says what each program lacks, where there is none to use.
+    Raises FfmpegError if there is none; the message says why each program failed.
     """
     for variable in VARIABLES:
         if asked := os.environ.get(variable):
             program = shutil.which(asked)
-            words = lack(os.path.abspath(program)) if program else "not found, or no program"
-            if program and not words:
+            problem = lack(os.path.abspath(program)) if program else "not found, or no program"
+            if program and not problem:
                 return os.path.abspath(program)
             raise FfmpegError(
-                f"{variable}={asked}: {words}; unset {variable} to use the ffmpeg that comes with "
-                f"the Python packages, or name {NEEDED}"
+                f"{variable}={asked}: {problem}; unset {variable} to use the ffmpeg of the "
+                f"Python package imageio-ffmpeg, or name {NEEDED}"
             )
     lacks = []
     for program in _found():
-        words = lack(program)
-        if not words:
+        problem = lack(program)
+        if not problem:
             return program
-        lacks.append(f"{program}: {words}")
+        lacks.append(f"{program}: {problem}")
     raise FfmpegError(
-        f"no ffmpeg to use: {'; '.join(lacks) or 'none with imageio-ffmpeg, none on PATH'}; "
-        f"install a newer imageio-ffmpeg, or name in D2M_FFMPEG {NEEDED}"
+        f"no ffmpeg to use: {'; '.join(lacks) or 'none in imageio-ffmpeg, none on PATH'}; "
+        f"install a newer imageio-ffmpeg, or set D2M_FFMPEG to {NEEDED}"
     )
 
 
 def _found() -> Iterator[str]:
-    """Yield the programs nobody asked for: that of imageio-ffmpeg, then those on PATH."""
+    """Yield the programs to try if no variable is set: that of imageio-ffmpeg, then PATH."""
     import imageio_ffmpeg
 
     try:
-        found = [imageio_ffmpeg.get_ffmpeg_exe()]  # may be one on PATH too
+        found = [imageio_ffmpeg.get_ffmpeg_exe()]  # this may also be one on PATH
     except RuntimeError:
         found = []
     found += [os.path.join(folder, "ffmpeg") for folder in os.get_exec_path()]
@@ -86,15 +87,15 @@ def _found() -> Iterator[str]:
 
 
 def same_times(time_base: Fraction) -> dict[str, str]:
-    """Return the options by which every frame is encoded at the time it has in `time_base`."""
+    """Return the ffmpeg options that keep every frame's timestamp, in units of `time_base`."""
     return {"fps_mode": "passthrough", "enc_time_base:v": str(time_base)}
 
 
 @cache
 def lack(program: str) -> str:
-    """Return what a program cannot do, with its version; "" where the trial succeeds.
+    """Return why a program fails the trial, with its version; "" if the trial succeeds.
 
-    The trial makes an mp4 of a few frames and samples with every option that is used elsewhere.
+    The trial writes an mp4 of a few frames and samples, with every option that this package uses.
     """
     from model.contract.wav import wav_head
 
@@ -105,23 +106,23 @@ def lack(program: str) -> str:
     filters = "crop=16:16:0:0:exact=1,scale=out_range=tv"
     with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
         command = [program, "-hide_banner", "-loglevel", "error", "-y"]
-        command += [*_words(given), "-i", "pipe:0"]
+        command += [*_arguments(given), "-i", "pipe:0"]
         command += ["-filter_complex", f"color=size=18x18:duration=0.2,{filters}[v]"]
         command += ["-map", "[v]", "-map", "0:a:0"]
-        command += [*_words(made), str(Path(folder) / "trial.mp4")]
+        command += [*_arguments(made), str(Path(folder) / "trial.mp4")]
         try:
             done = subprocess.run(command, input=sound, capture_output=True, timeout=TRIAL_LIMIT_S)
         except OSError as error:
             return f"cannot be run ({error.strerror})"
         except subprocess.TimeoutExpired:
-            return f"no end of a trial in {TRIAL_LIMIT_S:.0f} s"
+            return f"the trial did not finish in {TRIAL_LIMIT_S:.0f} s"
     if not done.returncode:
         return ""
-    return f"version {version(program)} fails a trial of what is needed: {said(done.stderr)}"
+    return f"version {version(program)} fails a trial of the needed options: {said(done.stderr)}"
 
 
 def version(program: str) -> str:
-    """Return the version that an ffmpeg program tells, as "7.0.2-static"."""
+    """Return the version that an ffmpeg program reports, for example "7.0.2-static"."""
     try:
         done = subprocess.run(
             [program, "-version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60
@@ -133,11 +134,11 @@ def version(program: str) -> str:
 
 
 def said(stderr: bytes) -> str:
-    """Return the last lines a program wrote, as one."""
+    """Return the last lines of a program's error output, joined to one line."""
     lines = stderr.decode(errors="replace").strip().splitlines()
     return " | ".join(lines[-STDERR_LINES:]) or "nothing"
 
 
-def _words(options: dict[str, Any]) -> list[str]:
+def _arguments(options: dict[str, Any]) -> list[str]:
     pairs = ((f"-{name}", value) for name, value in options.items())
     return [str(word) for pair in pairs for word in pair if word is not None]

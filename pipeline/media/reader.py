@@ -1,15 +1,15 @@
-"""Read a video's picture and sound on one clock, the presentation timestamps of its streams.
+"""Read a video's picture and sound on one clock: the presentation timestamps of its streams.
 
-Times are seconds of that clock, as Fractions; nothing is shifted to zero. Edit lists, codec run-in
-and packets marked as not to be shown are honoured. Pixels are taken as square. Nothing is skipped
-silently: what cannot be read raises MediaError.
+Times are seconds of that clock, as Fractions; they are not shifted to zero. Edit lists, codec
+priming and packets marked as hidden are respected. Pixels are assumed to be square. Nothing is
+skipped silently: anything that cannot be read raises MediaError.
 
 Legend: n frames, H height, W width, N samples, C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -32,6 +32,7 @@ from pipeline.media.container import (
     is_end,
     on_time,
     opened,
+    tick_s,
     video_stream,
 )
 from pipeline.media.decode import decode, decoded, seek_before, time_s
@@ -71,10 +72,10 @@ class Audio:
 
 @dataclass
 class Video:
-    """A video file: checked before it is first opened, and opened once for each pass over it.
+    """A video file. It is checked before it is first opened, and opened once for each pass over it.
 
-    Nothing stays open between two passes. A handle serves the work on a file in one place: it does
-    not check again that the file is still the one that it checked.
+    Nothing stays open between two passes. Use one handle for one piece of work: it does not notice
+    if the file is replaced later.
     """
 
     path: Path
@@ -85,7 +86,7 @@ class Video:
 
     @contextmanager
     def opened(self) -> Iterator[InputContainer]:
-        """Open the file for one pass; raises what `container.opened` raises."""
+        """Open the file for one pass. Raises the same errors as `container.opened`."""
         if not self._checked:
             check_file(self.path)
             self._checked = True
@@ -98,13 +99,13 @@ class Video:
         return self._early_ticks
 
     def probe(self, audio_track: int = 0, with_sound: bool = True) -> Probe:
-        """Read the timestamps of every packet of the picture and one sound stream, and one frame.
+        """Read all packet timestamps of the picture and one sound stream, and decode one frame.
 
-        `audio_track` chooses the sound as `container.audio_stream` does; without `with_sound` it is
-        not read. Asked again, the answer is there already.
+        `audio_track` is that of `container.audio_stream`. With `with_sound=False` no sound is read.
+        The result is cached.
 
-        Raises MediaError (no_audio only for a track that is not there; without any sound the audio
-        fields are None).
+        Raises MediaError. The code is `no_audio` only if `audio_track` does not exist; for a file
+        without sound the audio fields are None.
         """
         asked = (audio_track, with_sound)
         if asked not in self._probes:
@@ -117,8 +118,8 @@ class Video:
             picture = video_stream(path, container, limits)
             sound = audio_stream(path, container, audio_track) if with_sound else None
             tracks = len(container.streams.audio)
-            video = Span(path, limits, picture.time_base)
-            audio = Span(path, limits, sound.time_base) if sound else None
+            video = Span(path, limits, tick_s(picture))
+            audio = Span(path, limits, tick_s(sound)) if sound else None
             first: av.VideoFrame | None = None
             shown = ShownPackets(picture)
             # Times and durations of leading frames, until the first frame is known.
@@ -126,7 +127,7 @@ class Video:
             early, run_in_s = self._early(container, picture), ZERO_S
             streams = [stream for stream in (picture, sound) if stream is not None]
             for packet in on_time(container.demux(streams), early):
-                if packet.stream is sound:
+                if audio is not None and packet.stream is sound:
                     run_in_s, left_out_s = skipped_s(packet) or run_in_s, ZERO_S
                     if run_in_s:
                         left_out_s = min(run_in_s, (packet.duration or 0) * packet.time_base)
@@ -134,14 +135,14 @@ class Video:
                     audio.add(packet, left_out_s)
                     continue
                 if not is_end(packet):
-                    check_packet(path, packet)
+                    at = check_packet(path, packet)
                     gives = shown.gives(packet)
                     if gives == "frame":
                         video.add(packet)
                     elif gives == "second field":
                         video.extend(packet)
                     elif gives == "leading frame":
-                        leading.append((packet.pts, packet.duration or 0))
+                        leading.append((at, packet.duration or 0))
                 if first is None:
                     first = next(iter(decode(path, packet, shown)), None)
                 if first is not None:
@@ -152,26 +153,26 @@ class Video:
         return summary(path, video, audio, first, sound, tracks)
 
     def frame_times(self, span_s: tuple[Fraction, Fraction] | None = None) -> list[Fraction]:
-        """Return the timestamps of the shown frames in seconds, in order, without decoding them.
+        """Return the sorted timestamps of the shown frames in seconds, without decoding them.
 
-        Of all frames, or of those in the half-open `span_s`.
+        With `span_s` only those in that half-open span are returned.
         """
         path, limits = self.path, self.limits
         with self.opened() as container:
-            times_s = []
+            times_s: list[Fraction] = []
             stream = video_stream(path, container, limits)
             sought = span_s is not None and seek_before(container, stream, span_s[0])
             shown = ShownPackets(stream)
             for packet in on_time(container.demux(stream), self._early(container, stream)):
                 if not is_end(packet):
-                    check_packet(path, packet)
-                    at_s = None if packet.dts is None else packet.dts * packet.time_base
-                    if span_s and at_s is not None and at_s >= span_s[1]:
-                        break  # a frame is shown no earlier than it is decoded
+                    at = check_packet(path, packet)
+                    read_s = None if packet.dts is None else packet.dts * packet.time_base
+                    if span_s and read_s is not None and read_s >= span_s[1]:
+                        break  # a frame is never shown before it is decoded
                     if shown.gives(packet) == "frame":
-                        times_s.append(packet.pts * packet.time_base)
-            key_s, *leading_s = [at * stream.time_base for at in (shown.key or 0, *shown.leading)]
-        if leading_s and not sought:  # only a decoder knows which of them it can show
+                        times_s.append(at * packet.time_base)
+            key_s, *leading_s = [at * tick_s(stream) for at in (shown.key or 0, *shown.leading)]
+        if leading_s and not sought:  # only decoding shows which of them are decodable
             start_s = self.probe().video_start_s
             times_s += [at_s for at_s in leading_s if start_s <= at_s < key_s]
         return sorted(at_s for at_s in times_s if not span_s or span_s[0] <= at_s < span_s[1])
@@ -181,8 +182,8 @@ class Video:
         with closing(self.frames()) as frames:
             return [time_s(frame) for frame in frames]
 
-    def frames(self) -> Iterator[av.VideoFrame]:
-        """Yield the shown frames as the decoder gives them; raises MediaError."""
+    def frames(self) -> Generator[av.VideoFrame, None, None]:
+        """Yield the shown frames in the order of the decoder. Raises MediaError."""
         with self.opened() as container:
             stream = video_stream(self.path, container, self.limits)
             early = self._early(container, stream)
@@ -192,11 +193,11 @@ class Video:
     def read_audio(self, audio_track: int = 0) -> Audio:
         """Decode one sound stream: mono by the mean of the channels, 22 050 Hz, float32 (N,).
 
-        `audio_track` chooses it as `container.audio_stream` does.
+        `audio_track` is that of `container.audio_stream`.
 
-        Decoded frames are placed by their timestamps at the stream's own rate (a gap becomes
-        silence, an overlap is dropped), then resampled as one signal by a linear-phase filter, so
-        sample k lies at `start_s + k / 22 050`. Values above 1 stay.
+        Decoded frames are placed by their timestamps at the stream's own rate: a gap becomes
+        silence, an overlap is dropped. Then they are resampled as one signal by a linear-phase
+        filter, so sample k is at `start_s + k / 22 050` seconds. Values above 1 are not clipped.
 
         Raises MediaError.
         """
@@ -211,7 +212,7 @@ class Video:
                     "undecodable",
                     f"{path}: sound at {rate_hz} Hz, expected 1 to {MAX_SAMPLE_RATE_HZ} Hz",
                 )
-            placed = Placed(path, rate_hz, stream.time_base, limits)
+            placed = Placed(path, rate_hz, tick_s(stream), limits)
             resampler = soxr.ResampleStream(
                 rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ"
             )
@@ -233,11 +234,11 @@ class Video:
     ) -> dict[str, np.ndarray]:
         """Decode the picture once for all `requests`: uint8 (n, H, W, 3) RGB for each, as shown.
 
-        Each time gets the frame nearest to it (the earlier of two equally near; the first or last
-        one beyond the ends). Only those are scaled and turned upright. Decoding stops when all are
-        found. A request that `each` has a function for is not kept: the function gets its frames
-        one by one. With `span_s` only frames in that half-open span are decoded, as nearly as key
-        frames allow, and only they are given.
+        Each requested time gets the nearest frame: the earlier one if two are equally near, the
+        first or last one if the time is outside the video. Only these frames are scaled and turned
+        upright. Decoding stops when all are found. If `each` has a function for a request, its
+        frames are passed to the function one by one and not returned. With `span_s` only frames in
+        that half-open span are used; decoding starts at the nearest usable key frame before it.
 
         Raises MediaError, and ValueError for a crop larger than the picture.
         """
@@ -288,19 +289,19 @@ class Video:
 def probe(
     path: Path, limits: Limits = DEFAULTS, audio_track: int = 0, with_sound: bool = True
 ) -> Probe:
-    """Return `Video.probe` of a file that is read this once."""
+    """Return `Video.probe` of a file that is not read again."""
     return Video(path, limits).probe(audio_track, with_sound)
 
 
 def frame_times(
     path: Path, limits: Limits = DEFAULTS, span_s: tuple[Fraction, Fraction] | None = None
 ) -> list[Fraction]:
-    """Return `Video.frame_times` of a file that is read this once."""
+    """Return `Video.frame_times` of a file that is not read again."""
     return Video(path, limits).frame_times(span_s)
 
 
 def read_audio(path: Path, limits: Limits = DEFAULTS, audio_track: int = 0) -> Audio:
-    """Return `Video.read_audio` of a file that is read this once."""
+    """Return `Video.read_audio` of a file that is not read again."""
     return Video(path, limits).read_audio(audio_track)
 
 
@@ -312,12 +313,12 @@ def read_frames(
     each: Mapping[str, Callable[[np.ndarray], None]] | None = None,
     span_s: tuple[Fraction, Fraction] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return `Video.read_frames` of a file that is read this once."""
+    """Return `Video.read_frames` of a file that is not read again."""
     return Video(path, limits).read_frames(requests, threads, each, span_s)
 
 
 def _declared_stop_s(container: InputContainer, stream: av.AudioStream) -> Fraction | None:
-    """Return where the edit list ends the sound; only mov and mp4 have one."""
+    """Return the time at which the edit list ends the sound; None except for mov and mp4."""
     if "mov" not in container.format.name or stream.duration is None or stream.start_time is None:
         return None
-    return (stream.start_time + stream.duration) * stream.time_base
+    return (stream.start_time + stream.duration) * tick_s(stream)

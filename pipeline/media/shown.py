@@ -1,9 +1,9 @@
-"""Tell which packets of a picture stream a decoder shows as a frame: not all of them.
+"""Find out which packets of a video stream become shown frames.
 
-A packet may hold the second field of a frame (H.264), a frame that only other frames refer to
-(VP8), or a picture that an edit list leaves out. And where a file was cut without encoding it anew,
-the pictures shown before its first key frame need pictures that the cut removed: decoders leave
-them out.
+Some do not. A packet may hold the second field of a frame (H.264), a hidden frame that only other
+frames refer to (VP8), or a frame that an edit list leaves out. If a file was cut without encoding
+it again, the frames shown before its first key frame may refer to frames that the cut removed;
+decoders leave them out.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Gives = Literal["frame", "leading frame", "second field", "nothing"]
 
 @dataclass
 class ShownPackets:
-    """Judges a stream's packets one by one, in the file's order, from the stream's beginning on.
+    """Classifies the packets of a stream one by one, in file order, from the start of the stream.
 
-    `leading` are the timestamps, in the stream's ticks, of the leading frames: those that lie
-    behind the first key frame in the file, but are shown before it. Only a decoder knows which of
-    them it can show: those from the first frame that it gives on. `key` is that key frame's
-    timestamp, `keys` counts the key frames so far. `open_start` says of H.264 that frames behind
-    the first key frame may refer to what came before it, which a cut took away.
+    `leading` holds the timestamps, in the stream's ticks, of the leading frames: they follow the
+    first key frame in the file, but are shown before it. Only decoding shows which of them are
+    decodable: those from the first decoded frame on. `key` is the timestamp of that key frame;
+    `keys` counts the key frames so far. `open_start` is set for H.264 if frames after the first key
+    frame may refer to earlier frames, which a cut may have removed.
     """
 
     stream: av.VideoStream
@@ -41,10 +41,14 @@ class ShownPackets:
             self._h264 = FieldPairs(bytes(self.stream.codec_context.extradata or b""))
 
     def gives(self, packet: av.Packet) -> Gives:
-        """Return what a packet of an undamaged stream shows; ask in order, once for each."""
+        """Return what a packet shows if the stream is undamaged.
+
+        Call it once for each packet, in file order.
+        """
         if self._h264 and not self._h264.only_frames and self._h264.is_second(bytes(packet)):
             return "second field"
-        leads = self.keys == 1 and packet.pts <= self.key
+        assert packet.pts is not None, "`check_packet` comes first, and raises for it"
+        leads = self.keys == 1 and self.key is not None and packet.pts <= self.key
         self.keys += packet.is_keyframe
         if self.key is None and packet.is_keyframe:
             self.key = packet.pts
@@ -56,11 +60,17 @@ class ShownPackets:
         return "leading frame" if leads else "frame"
 
     def undecodable(self, first: int | None) -> int:
-        """Return how many leading frames a decoder left out; `first` is its first frame's time."""
+        """Return how many leading frames the decoder left out.
+
+        `first` is the timestamp of the first decoded frame.
+        """
         return sum(not self.is_decodable(at, first) for at in self.leading)
 
     def is_decodable(self, leading: int, first: int | None) -> bool:
-        """Return whether a decoder, whose first frame's time is `first`, showed a leading frame."""
+        """Return whether the decoder showed the leading frame with the timestamp `leading`.
+
+        `first` is the timestamp of the first decoded frame.
+        """
         return first is not None and first != self.key and leading >= first
 
     def _is_hidden(self, packet: av.Packet) -> bool:

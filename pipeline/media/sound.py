@@ -1,4 +1,4 @@
-"""Lay decoded sound on the clock: mono, at its own rate, without gaps.
+"""Place decoded sound on the video's clock: mono, at its own sample rate, without gaps.
 
 Legend: N samples, C channels.
 """
@@ -19,11 +19,11 @@ from pipeline.media.decode import time_s
 
 @dataclass
 class Placed:
-    """Lays decoded sound on the clock, at its own rate, from the first sample on.
+    """Places decoded sound on the clock, at its own sample rate, from the first sample on.
 
-    Where the clock ticks more coarsely than the sound (1 ms in Matroska), the start is the first
-    timestamp, or what is nearest to it that those of the other frames allow: each is rounded by
-    itself, so all of them together mostly know it to a sample.
+    Timestamps may be coarser than one sample (1 ms in Matroska). Each is rounded separately, so all
+    of them together usually give the start to within one sample. The start is the time closest to
+    the first timestamp that agrees with the other timestamps.
     """
 
     path: Path
@@ -37,13 +37,13 @@ class Placed:
     joined: bool = True
 
     def __post_init__(self) -> None:
-        self.tick = self.time_base * self.rate_hz  # of the clock, in samples
+        self.tick = self.time_base * self.rate_hz  # length of one tick of the clock, in samples
         self.slack = int(self.tick) + 1
 
     def blocks(
         self, frames: Iterable[av.AudioFrame], declared_stop_s: Fraction | None
     ) -> Iterator[np.ndarray]:
-        """Yield mono float32 blocks that follow each other without gaps."""
+        """Yield mono float32 blocks, one after the other without gaps."""
         held: np.ndarray | None = None
         for frame in frames:
             if frame.sample_rate != self.rate_hz:
@@ -61,9 +61,10 @@ class Placed:
                 silence -= len(second)
         if held is None:
             return
+        assert self.start_s is not None, "what is held was placed"
         if declared_stop_s is not None:
-            # The last frame is as long as the codec's frames are; the edit list says how much of
-            # it is sound. A larger difference is no padding, and is left alone.
+            # The last frame has the full frame length of the codec; the edit list says how much of
+            # it is sound. A difference of a frame or more is not padding, so nothing is removed.
             extra = self.filled - round((declared_stop_s - self.start_s) * self.rate_hz)
             if 0 < extra < len(held):
                 held = held[: len(held) - extra]
@@ -74,15 +75,16 @@ class Placed:
             self.start_s = min(max(self.start_s, earliest_s), latest_s)
 
     def _place(self, frame: av.AudioFrame) -> tuple[int, np.ndarray]:
-        """Return how much silence comes before a frame, and what of the frame is new."""
+        """Return the number of silent samples before a frame, and its non-overlapping samples."""
         block = _mono(self.path, frame)
         if self.start is None:
             self.start, self.start_s = frame.pts, time_s(frame)
+        assert frame.pts is not None and self.start is not None, "`time_s` asks the same"
         ticks = frame.pts - self.start
         check_duration(self.path, ticks, self.time_base, self.limits)
         late = round(ticks * self.tick) - self.filled
-        # Timestamps are rounded to the stream's time base (1 ms in Matroska): within a tick of it
-        # one frame follows the other.
+        # Timestamps are rounded to the stream's time base (1 ms in Matroska). A difference within
+        # one tick is rounding, not a gap.
         if abs(late) <= self.slack:
             late = 0
             if self.filled and self.joined and self.tick > 1:
@@ -95,7 +97,7 @@ class Placed:
         return max(late, 0), block
 
     def _narrow(self, start_s: Fraction) -> None:
-        """Narrow the start down to what one more timestamp allows, until one contradicts."""
+        """Narrow the range of possible starts by one more timestamp, until one contradicts it."""
         earliest_s, latest_s = start_s - self.time_base / 2, start_s + self.time_base / 2
         if self.allowed_s:
             earliest_s = max(self.allowed_s[0], earliest_s)
@@ -106,18 +108,19 @@ class Placed:
 
 
 def _mono(path: Path, frame: av.AudioFrame) -> np.ndarray:
-    """Return the mean of a frame's channels: float32 (N,), full scale 1, not clipped."""
-    data = frame.to_ndarray()
+    """Return the mean of a frame's channels: float32 (N,), full scale is 1, not clipped."""
+    data: np.ndarray = frame.to_ndarray()
     if not frame.format.is_planar:
         data = data.reshape(-1, frame.layout.nb_channels).T
     if data.dtype == np.uint8:
         data = (data.astype(np.float32) - 128) / 128
     elif np.issubdtype(data.dtype, np.integer):
-        data = data / -float(np.iinfo(data.dtype).min)
+        data = data / -float(np.iinfo(data.dtype.type).min)
     mono = data.mean(axis=0, dtype=np.float64).astype(np.float32)
     if not np.isfinite(mono).all():
         raise MediaError(
             "undecodable",
-            f"{path}: sound at {float(time_s(frame)):.3f} s is not finite, expected numbers",
+            f"{path}: sound at {float(time_s(frame)):.3f} s has NaN or infinite samples, "
+            "expected finite numbers; replace or remove the sound",
         )
     return mono

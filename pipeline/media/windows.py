@@ -1,4 +1,4 @@
-"""Cut a video into the windows that become segments, on the span picture and sound both cover."""
+"""Cut a video into windows, which become segments. They cover the time with picture and sound."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pipeline.media.reader import Audio
 
 MAX_PADDED_S = Fraction(50, 1000)
-"""How much of a last window may be missing: real "2 s" clips often lack a few milliseconds."""
+"""How much of the last window may be missing: real "2 s" clips are often a few ms too short."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Half-open span [start_s, stop_s) of the video's clock; `index` counts from 1.
+    """The half-open span [start_s, stop_s) on the video's clock; `index` counts from 1.
 
-    `padded_ms` is how much of it lies beyond the end of picture or sound.
+    `padded_ms` is how much of it is after the end of the picture or the sound.
     """
 
     index: int
@@ -31,20 +31,20 @@ class Window:
 
     @property
     def samples(self) -> int:
-        """Samples of the window at 22 050 Hz."""
+        """The number of samples in the window at 22 050 Hz."""
         return window_samples(str(self.stop_s - self.start_s))
 
 
 def cut(
     video_s: tuple[Fraction, Fraction], audio_s: tuple[Fraction, Fraction], window_s: Fraction
 ) -> tuple[list[Window], Fraction]:
-    """Return the windows, one after the other, and the seconds dropped at the end.
+    """Return consecutive windows and the seconds dropped at the end.
 
-    `video_s` and `audio_s` are (start, stop). Windows start at the later of the two starts; a last
-    window short by at most 50 ms is kept, a shorter tail is dropped. Streams that do not meet give
-    no window and nothing dropped.
+    `video_s` and `audio_s` are (start, stop). The first window starts at the later of the two
+    starts. The last window is kept if it is short by at most 50 ms; otherwise the rest is dropped.
+    Streams that do not overlap give no windows, and 0 s are dropped.
 
-    Raises ValueError for a window that is not 2 to 20 s long.
+    Raises ValueError if `window_s` is not between 2 and 20 s.
     """
     window_s = Fraction(window_s)
     if not WINDOW_MIN_S <= window_s <= WINDOW_MAX_S:
@@ -59,7 +59,7 @@ def cut(
             index=k + 1,
             start_s=start_s + k * window_s,
             stop_s=start_s + (k + 1) * window_s,
-            padded_ms=float(max((k + 1) * window_s - span_s, 0) * 1000),
+            padded_ms=float(max((k + 1) * window_s - span_s, Fraction(0)) * 1000),
         )
         for k in range(count)
     ]
@@ -69,8 +69,8 @@ def cut(
 def cut_audio(audio: Audio, window: Window) -> np.ndarray:
     """Return the sound of one window: float32 (N,), N = 44 100 at 2 s, padded with silence.
 
-    The first sample is the one nearest to the window's start, so the error is at most half a
-    sample. Raises ValueError where more is missing than a window may lack.
+    The first sample is the one nearest to the start of the window, so the error is at most half a
+    sample. Raises ValueError if more than 50 ms of sound are missing.
     """
     first = round((window.start_s - audio.start_s) * SAMPLE_RATE_HZ)
     found = audio.samples[max(first, 0) : max(first + window.samples, 0)]
@@ -79,6 +79,6 @@ def cut_audio(audio: Audio, window: Window) -> np.ndarray:
         raise ValueError(
             f"window {window.index} at {float(window.start_s):.3f} s: the sound lasts from "
             f"{float(audio.start_s):.3f} to {float(audio.stop_s):.3f} s, expected it to cover the "
-            f"window up to {float(MAX_PADDED_S * 1000):g} ms"
+            f"window; at most {float(MAX_PADDED_S * 1000):g} ms may be missing"
         )
     return np.pad(found, (0, missing))

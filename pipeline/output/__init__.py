@@ -1,1 +1,1 @@
-"""Shard folders: write, verify, publish."""
+"""Shard folders: write, verify and publish them."""

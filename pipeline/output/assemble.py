@@ -1,4 +1,4 @@
-"""Assemble shards: plan every tar from the inputs alone, then write the ones that are not there."""
+"""Assemble shards: plan every tar from the inputs alone, then write those that do not exist yet."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ SEGMENTS_PER_SHARD = 256
 
 
 class ResultsGone(OSError):
-    """Stored results that a shard is made of are missing or damaged: they must be made again."""
+    """Stored results that a shard needs are missing or damaged; they must be computed again."""
 
 
 def write_shards(
@@ -44,13 +45,13 @@ def write_shards(
     out: Path,
     engine: LocalEngine | RayEngine,
 ) -> dict[str, list[Shard]]:
-    """Write the tars of every split and return what dataset.json says of them.
+    """Write the tars of every split and return their entries for dataset.json.
 
-    Rows are in order of their ids and segments in order of time, so the bytes depend on the
-    inputs alone: not on workers, their order or the engine.
+    Rows are sorted by id and segments by time, so the bytes depend only on the inputs. They do not
+    depend on the number of workers, the order of their work, or the engine.
 
-    Raises ResultsGone, once the other shards are written, where stored results are missing, and
-    OSError where a shard cannot be written.
+    Raises ResultsGone if stored results are missing, after the other shards are written. Raises
+    OSError if a shard cannot be written.
     """
     plans = []
     for split in SPLITS:
@@ -87,14 +88,14 @@ def write_shards(
 
 
 def kept(settings: Settings, outcome: Outcome) -> list[int]:
-    """Return which segments of an input, counted from 0, become samples."""
+    """Return the indices (from 0) of an input's segments that become samples."""
     dropped = {number - 1 for number in outcome.silent_segments} if settings.drop_silent else set()
     return [index for index in range(outcome.segments + len(dropped)) if index not in dropped]
 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """One tar to be: its name and its (row, 0-based segment) pairs, in order."""
+    """The plan of one tar: its name, and its (row, segment index from 0) pairs in order."""
 
     name: str
     segments: tuple[tuple[Row, int], ...]
@@ -102,7 +103,7 @@ class ShardPlan:
 
 @dataclass
 class WriteShard:
-    """Write one planned tar from the ledger's results."""
+    """Write one planned tar from the stored results."""
 
     settings: Settings
     out: Path
@@ -112,13 +113,13 @@ class WriteShard:
     limit_s: float = 0.0
 
     def setup(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there is nothing to load."""
 
     def __call__(self, items: list[ShardPlan]) -> list[tuple[ShardPlan, Shard | Outcome]]:
-        return [(plan, attempt("shards", lambda p=plan: self._write(p))) for plan in items]
+        return [(plan, attempt("shards", partial(self._write, plan))) for plan in items]
 
     def stored(self, plan: ShardPlan) -> Shard | None:
-        """Return the tar's entry if it lies there as planned, None otherwise."""
+        """Return the entry of a tar that already exists as planned, or None."""
         note, path = self._note(plan), self.out / plan.name
         if not note.is_file() or not path.is_file():
             return None
@@ -127,7 +128,7 @@ class WriteShard:
             shard, plan_digest = Shard(**stored["shard"]), stored["plan"]
             check_whole(path, shard)
         except (ValueError, KeyError, TypeError):
-            return None  # a damaged note or tar: written again
+            return None  # a damaged note or tar: the caller writes it again
         return shard if plan_digest == self._digest(plan) else None
 
     def _write(self, plan: ShardPlan) -> Shard:
@@ -141,7 +142,7 @@ class WriteShard:
         return self.settings.work / "shards" / f"{plan.name}.json"
 
     def _digest(self, plan: ShardPlan) -> str:
-        """Return a hash of everything that decides the tar's bytes."""
+        """Return a hash of everything that determines the tar's bytes."""
         parts = [SCHEMA, self.settings.untrained()]
         for row, index in plan.segments:
             keys = [self.settings.key(stage, row) for stage in self.settings.stages()]
@@ -159,9 +160,9 @@ class WriteShard:
 def members(
     settings: Settings, row: Row, results: Mapping[str, Any], index: int
 ) -> dict[str, bytes]:
-    """Return the tar members of one segment, the last feature first.
+    """Return the tar members of one segment; the features are in reverse order.
 
-    Raises ResultsGone where a result is missing.
+    Raises ResultsGone if a stored result is missing.
     """
     missing = [stage for stage in settings.stages() if results.get(stage) is None]
     if missing:
@@ -193,7 +194,10 @@ def members(
 
 
 def seen_facts(row: Row, results: Mapping[str, Any], index: int) -> dict[str, int]:
-    """Return how many dancers a segment shows: as a feature counted, else as curation did."""
+    """Return `dancers_seen`: how many dancers a segment shows.
+
+    If a feature counted them, return its count, otherwise the count of curation, otherwise nothing.
+    """
     counts = [result.facts["dancers_seen"] for result in results.values() if _counted(result)]
     counted = counts[0][index] if counts else row.dancers_seen
     return {} if counted is None else {"dancers_seen": counted}
@@ -204,7 +208,9 @@ def _counted(result: Any) -> bool:
 
 
 def clip_facts(row: Row) -> dict[str, list]:
-    """Return which span and part of its video's picture a clip is, nothing for a whole video."""
+    """Return a clip's time span (s) and picture box (px) in its video; nothing for a complete
+    video.
+    """
     if not row.span_s:
         return {}
     return {"clip_s": [float(at_s) for at_s in row.span_s], "box_px": list(row.box)}

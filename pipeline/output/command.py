@@ -1,4 +1,4 @@
-"""`pipeline verify` and `pipeline publish`: check a data set, and copy it to a store."""
+"""`pipeline verify` checks a data set; `pipeline publish` copies it to a store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.arguments import add_shards, folder_or_address, shard_folder
 
 def add_verify(commands: argparse._SubParsersAction) -> None:
     """Add `pipeline verify`."""
-    sub = commands.add_parser("verify", help="re-read every shard against dataset.json")
+    sub = commands.add_parser("verify", help="read every shard and compare it with dataset.json")
     sub.add_argument(
         "--shards",
         type=folder_or_address,
@@ -23,17 +23,19 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     for line in verify(shard_folder(arguments.shards)):
         print(line)
-    print("all whole")
+    print("all shards are complete and valid")
     return 0
 
 
 def add_publish(commands: argparse._SubParsersAction) -> None:
     """Add `pipeline publish`."""
     sub = commands.add_parser(
-        "publish", help="copy a data set to s3://… or the like; again to go on"
+        "publish", help="copy a data set to s3://… or similar; run again to continue"
     )
     add_shards(sub)
-    sub.add_argument("--to", required=True, metavar="URL", help="a folder's address, by fsspec")
+    sub.add_argument(
+        "--to", required=True, metavar="URL", help="address of a folder that fsspec supports"
+    )
     sub.set_defaults(run=_publish)
 
 

@@ -1,4 +1,4 @@
-"""The folder a build writes to: one writer at a time, and what it held before."""
+"""The output folder of a build: a lock for its only writer, and its earlier contents."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ if TYPE_CHECKING:
     from model.contract.dataset import Dataset
 
 PARTS = ("*.part", "codes/*/*.part", ".work/shards/*.part", ".work/results/*/*/*.part")
-"""Where a killed writer leaves what it had not finished."""
+"""Where a writer that was killed leaves incomplete files."""
 OUR_PART = re.compile(r".+\.\d+\.part")
-"""As `atomic_file` names it; a browser's or a downloader's own `.part` is none of ours."""
+"""Matches the incomplete files that `atomic_file` names.
+
+It does not match the `.part` files of a browser or another download program.
+"""
 
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold `out` for this process; a second command that writes there is refused.
+    """Lock `out` for this process. Another command that writes there is refused.
 
-    Raises ValueError for that, and OSError where nothing can be written.
+    Raises ValueError if another command holds the lock, and OSError if nothing can be written.
     """
     with ExitStack() as holding:
         try:
@@ -33,11 +36,12 @@ def locked(out: Path) -> Iterator[None]:
         except HeldError as error:
             who = f" ({error})" if str(error) else ""
             raise ValueError(
-                f"{out}: another command is writing there{who}; wait for its end"
+                f"{out}: another command is writing there{who}; wait until it is done"
             ) from None
         except OSError as error:
             raise OSError(
-                f"{out}: cannot be written ({error.strerror}); choose another folder, or make room"
+                f"{out}: cannot be written ({error.strerror}); choose another folder, "
+                f"or free some space"
             ) from None
         for part in (part for pattern in PARTS for part in out.glob(pattern)):
             if OUR_PART.fullmatch(part.name):
@@ -46,7 +50,10 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def dataset_before(out: Path, name: str, source: str) -> Dataset | None:
-    """Return what `out` holds; raises ValueError where that is another data set or source."""
+    """Return the data set that `out` already holds, or None.
+
+    Raises ValueError if it is a different data set, or from a different source.
+    """
     from model.contract.dataset import load_dataset
 
     if not (out / "dataset.json").is_file():
@@ -61,7 +68,7 @@ def dataset_before(out: Path, name: str, source: str) -> Dataset | None:
 
 
 def changes(before: Dataset, dataset: Dataset) -> list[str]:
-    """Return a line for each setting that is not what it was, by its option's name."""
+    """Return a line for each setting that changed, with the name of its option."""
     lines = []
     for name in sorted(before.build.keys() | dataset.build.keys()):
         was, now = (d.build.get(name, "not set") for d in (before, dataset))
@@ -72,20 +79,20 @@ def changes(before: Dataset, dataset: Dataset) -> list[str]:
             was = before.fields.get(suffix, {}).get(fact)
             if was and now and was != now and not lines:
                 lines.append(f"{fact} of {suffix}: the file was {was}, is {now}")
-    return [f"{line}: what depends on it is made again, nothing else" for line in lines]
+    return [f"{line}: only what depends on it is computed again" for line in lines]
 
 
 def _same(was: object, now: object) -> bool:
-    """Return whether two values are one; a path may be told relative to here."""
+    """Return whether two values are equal, or are two forms of the same path."""
     return was == now or Path(str(was)).resolve() == Path(str(now)).resolve()
 
 
 def keep_codes(out: Path, before: Dataset, dataset: Dataset) -> None:
-    """Go on listing codes whose shards stayed; remove, and name, those whose shards did not."""
+    """Keep all codes in dataset.json if no shard changed; otherwise report and delete them."""
     if before.splits == dataset.splits:
         dataset.codecs = before.codecs
         return
     for codec_id, codes in before.codecs.items():
-        again = f"pipeline extract-codes --shards {out} --codec {codes.source}"
-        print(f"codes of {codec_id} no longer fit: {again}")
+        command = f"pipeline extract-codes --shards {out} --codec {codes.source}"
+        print(f"codes of {codec_id} no longer match the shards; extract them again: {command}")
         shutil.rmtree(out / "codes" / codec_id, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Copy a finished data set to another place, so that whoever reads there sees all of it or none.
+"""Copy a finished data set to another place. A reader there sees the complete data set or none.
 
-dataset.json is sent last: without it there is no data set. What a file's bytes were is written
-beside it as `<name>.sha256` once it has arrived, so the same command sends only what is missing.
+dataset.json is sent last; without it there is no data set. After a file has arrived, its SHA-256 is
+written beside it as `<name>.sha256`. The same command therefore sends only what is missing.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ from pipeline.report.report import Report
 
 LAST = "dataset.json"
 BESIDE = ("manifest.parquet", "report.json", "report.html")
-"""What belongs to a data set beside its tars; the page is not in every one."""
+"""Files of a data set besides its tars. Not every data set has report.html."""
 MARK = ".sha256"
 
 
 @dataclass
 class Published:
-    """What `publish` did: names sent, how many were there, tars there that are no part of it."""
+    """What `publish` did.
+
+    `sent` lists the files that were sent. `there` counts the files that were already there.
+    `unlisted` lists tars there that do not belong to the data set.
+    """
 
     sent: list[str] = field(default_factory=list)
     sent_bytes: int = 0
@@ -37,7 +41,8 @@ class Published:
         self.sent_bytes += path.stat().st_size
 
     def lines(self) -> list[str]:
-        lines = [f"sent {len(self.sent)} files, {self.sent_bytes:,} bytes; {self.there} were there"]
+        sent = f"sent {len(self.sent)} files, {self.sent_bytes:,} bytes"
+        lines = [f"{sent}; {self.there} were already there"]
         if self.unlisted:
             names = ", ".join(self.unlisted[:5]) + (" …" if len(self.unlisted) > 5 else "")
             lines.append(f"no longer part of the data set, delete them there: {names}")
@@ -45,13 +50,13 @@ class Published:
 
 
 def publish(root: Path, address: str) -> Published:
-    """Bring the place at `address` to hold what the shard folder `root` holds.
+    """Copy the shard folder `root` to `address`, sending only what is missing there.
 
-    Each tar is compared with dataset.json before it is sent. Where the data set there has to change
-    a file that it lists, its dataset.json is removed first.
+    Each tar is compared with dataset.json before it is sent. If a file that the dataset.json there
+    lists must be replaced, that dataset.json is deleted first.
 
-    Raises ValueError or FileNotFoundError for what is wrong with the data set here, or where there
-    is another one there, and OSError, with what to do, where the place cannot be written.
+    Raises ValueError or FileNotFoundError if the local data set is invalid, or if `address` holds
+    another data set. Raises OSError, with advice, if nothing can be written there.
     """
     dataset = load_dataset(root)
     if not any(dataset.splits.values()):
@@ -67,7 +72,7 @@ def _send(root: Path, dataset: Dataset, store: Store) -> Published:
     tars = _tars(dataset)
     for name, shard in tars.items():
         if not (root / name).is_file() or (root / name).stat().st_size != shard.bytes:
-            check_whole(root / name, shard)  # says what is wrong, before anything is sent
+            check_whole(root / name, shard)  # reports the error before anything is sent
     hashes = {name: shard.sha256 for name, shard in tars.items()}
     hashes |= {name: sha256_of(root / name) for name in BESIDE if (root / name).is_file()}
     sizes = reach(store.address, store.sizes)
@@ -100,7 +105,7 @@ def _send(root: Path, dataset: Dataset, store: Store) -> Published:
 
 
 def _tars(dataset: Dataset) -> dict[str, Shard]:
-    """Return every tar of a data set by its name below the folder."""
+    """Return every tar of a data set by its name relative to the folder."""
     folders = {"": dataset.splits}
     folders |= {f"codes/{name}/": codes.splits for name, codes in dataset.codecs.items()}
     return {
@@ -112,7 +117,7 @@ def _tars(dataset: Dataset) -> dict[str, Shard]:
 
 
 def _listed(store: Store, sizes: dict[str, int], dataset: Dataset) -> dict[str, str]:
-    """Return the SHA-256 of each tar that dataset.json there lists; all of them have arrived."""
+    """Return the SHA-256 of each tar in the dataset.json there; all of these tars have arrived."""
     if LAST not in sizes:
         return {}
     there = load_dataset(store.address)
@@ -125,7 +130,7 @@ def _listed(store: Store, sizes: dict[str, int], dataset: Dataset) -> dict[str, 
 
 
 def _mark(store: Store, sizes: dict[str, int], name: str) -> str:
-    """Return the SHA-256 that was written beside a file there once it had arrived, "" for none."""
+    """Return the SHA-256 in the `.sha256` file beside a file there, or "" if there is none."""
     if name + MARK not in sizes:
         return ""
     return store.read(name + MARK).decode(errors="replace").partition(" ")[0]

@@ -1,8 +1,9 @@
-"""A folder behind an address that fsspec knows (`s3://bucket/aist`), to write a data set to.
+"""A folder at an address that fsspec supports (`s3://bucket/aist`), to write a data set to.
 
-A file stands under its final name with its last byte or not at all. Object stores see to that
-themselves; elsewhere a file is sent as `<name>.part` and renamed. `put_file` is used and no opened
-file, because fsspec completes an opened one even where writing it has failed.
+A file appears under its final name only when it is complete. Object stores guarantee this
+themselves. For other protocols, a file is sent as `<name>.part` and then renamed. This code uses
+`put_file` instead of opened files, because fsspec completes an opened file even if writing to it
+failed.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ CAUSES = {
     "NoCredentialsError": "no credentials; for s3:// set AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
 }
-"""What an error of a store's client most likely means, by its name."""
+"""Error names of the stores' clients, with the most likely cause."""
 
 
 def reach(address: str, call: Callable[[], T]) -> T:
-    """Return what `call` gives; raise OSError with what to do where the store did not do it.
+    """Return the result of `call`. Raise OSError, with advice, if the store fails.
 
-    Every store's client raises errors of its own, so the one boundary that catches all is used.
+    The clients of the stores raise many different exceptions, so `attempt` catches all of them.
     """
     done = attempt("store", call)
     if not isinstance(done, Outcome):
         return done
-    name, _, words = done.message.partition(": ")
+    name, _, detail = done.message.partition(": ")
     cause = CAUSES.get(name, name)
-    raise OSError(f"{address}: {cause} ({words}); then run the same command again")
+    raise OSError(f"{address}: {cause} ({detail}); then run the same command again")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Store:
     base: str
 
     def sizes(self) -> dict[str, int]:
-        """Return the size of every file, by its name below the folder; none where there is none."""
+        """Return the size in bytes of every file by its relative name; {} if there is no folder."""
         self.fs.invalidate_cache()
         try:
             found = self.fs.find(self.base, detail=True)
@@ -63,11 +64,11 @@ class Store:
         return reach(f"{self.address}/{name}", lambda: self.fs.cat_file(self._path(name)))
 
     def put(self, path: Path, name: str) -> None:
-        """Send a file; raise OSError where it did not arrive with all its bytes."""
+        """Send a file; raise OSError if not all its bytes arrived."""
         reach(f"{self.address}/{name}", lambda: self._put(path, name))
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a small file, in one request of an object store."""
+        """Write a small file; on an object store this takes one request."""
         reach(f"{self.address}/{name}", lambda: self.fs.pipe_file(self._path(name), data))
 
     def remove(self, name: str) -> None:
@@ -92,10 +93,10 @@ class Store:
 
 
 def open_store(address: str) -> Store:
-    """Return the folder at an address (or a path); nothing is asked of it yet.
+    """Return the folder at an address (or path). It does not contact the store yet.
 
-    Raises ValueError for an address of an unknown kind, one that cannot be written, or one that
-    needs a package not installed here.
+    Raises ValueError if the address is of an unknown kind, cannot be written to, or needs a package
+    that is not installed here.
     """
     if address.startswith(("http://", "https://")) or "::" in address:
         raise ValueError(f"{address}: cannot be written to; name a folder like s3://BUCKET/NAME")
@@ -105,8 +106,8 @@ def open_store(address: str) -> Store:
         fs, base = fsspec.core.url_to_fs(address)
     except ImportError as error:
         raise ValueError(
-            f"{address}: needs a package that is not installed here ({error}); install it beside "
-            f"this one: {PACKAGES}"
+            f"{address}: needs a package that is not installed here ({error}); install it in "
+            f"the same environment: {PACKAGES}"
         ) from None
     except ValueError as error:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Re-read every shard of a data set against its dataset.json."""
+"""Read every shard of a data set and compare it with dataset.json."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -25,12 +26,12 @@ Location = Path | str
 
 
 def verify(root: Location) -> Iterator[str]:
-    """Yield one line for every shard that is whole; raise ValueError at the first that is not.
+    """Yield one line for every valid shard; raise ValueError at the first invalid one.
 
-    Checked: bytes and SHA-256 of each tar; each member's dtype and shape; finite numbers; keys;
-    that codes have the same keys in the same order; in a folder, that no tar lies there unlisted.
-    From an address one tar after the other is fetched into a temporary file; raises OSError where
-    that fails.
+    It checks the bytes and SHA-256 of each tar; each member's dtype and shape; that numbers are
+    finite; the keys; and that codes have the same keys in the same order. In a local folder it also
+    checks that dataset.json lists every tar. For an address, it downloads each tar in turn to a
+    temporary file, and raises OSError if that fails.
     """
     dataset = load_dataset(root) if isinstance(root, Path) else _load(root)
     if not any(dataset.splits.values()):
@@ -50,12 +51,12 @@ def verify(root: Location) -> Iterator[str]:
 
 
 def _load(address: str) -> Dataset:
-    """Read dataset.json there; raise OSError where the store cannot be asked."""
+    """Read dataset.json at an address; raise OSError if the store cannot be reached."""
 
     def call() -> Dataset | FileNotFoundError | ValueError:
         try:
             return load_dataset(address)
-        except (FileNotFoundError, ValueError) as error:  # these say what to do
+        except (FileNotFoundError, ValueError) as error:  # their messages already say what to do
             return error
 
     found = reach(address, call)
@@ -69,7 +70,7 @@ def _no_others(root: Path, dataset: Dataset) -> None:
     for path in sorted(root.glob("*.tar")):
         if path.name not in listed and is_shard_name(path.name):
             raise ValueError(
-                f"{path.name}: in the folder, not in dataset.json; run the build again"
+                f"{path.name}: in the folder, but not in dataset.json; run the build again"
             )
     for path in sorted(root.glob("codes/*/*.tar")):
         if is_hidden(path.relative_to(root)):
@@ -81,7 +82,10 @@ def _no_others(root: Path, dataset: Dataset) -> None:
 
 @contextmanager
 def _whole(root: Location, name: str, shard: Shard) -> Iterator[Path]:
-    """Check the bytes of a tar and give its file; from an address a copy, gone afterwards."""
+    """Check the bytes of a tar and give the path of its file.
+
+    For an address, this is a temporary copy, which is deleted afterwards.
+    """
     if isinstance(root, Path):
         check_whole(root / name, shard)
         yield root / name
@@ -107,16 +111,16 @@ def _features(root: Location, dataset: Dataset, split: str, shard: Shard) -> lis
 def _feature_keys(path: Path, dataset: Dataset, split: str, shard: Shard) -> list[str]:
     keys = []
     for key, members in read_shard(path):
-        _named(shard.name, lambda k=key: split_key(k))
+        _named(shard.name, partial(split_key, key))
         if members.keys() != dataset.fields.keys() | {META}:
-            raise ValueError(f"{shard.name}: {key} has {sorted(members)}")
+            raise ValueError(f"{shard.name}: {key} has the members {sorted(members)}")
         for suffix, spec in dataset.fields.items():
             read = read_wav if suffix == WAV else read_npy
             name = f"{shard.name}: {key}.{suffix}"
-            _array(name, _named(name, lambda r=read, d=members[suffix]: r(d)), spec)
-        said = _named(f"{shard.name}: {key}.{META}", lambda m=members: _split(m[META]))
-        if said != split:
-            raise ValueError(f"{shard.name}: {key} says split {said}, not {split}")
+            _array(name, _named(name, partial(read, members[suffix])), spec)
+        found = _named(f"{shard.name}: {key}.{META}", partial(_split, members[META]))
+        if found != split:
+            raise ValueError(f"{shard.name}: {key} metadata has split {found}, expected {split}")
         keys.append(key)
     _count(shard, keys)
     return keys
@@ -131,17 +135,16 @@ def _code_keys(path: Path, codes: Codes, shard: Shard, keys: list[str]) -> None:
     found = []
     for key, members in read_shard(path):
         if members.keys() != {stream.suffix for stream in codes.streams.values()}:
-            raise ValueError(f"codes: {shard.name}: {key} has {sorted(members)}")
+            raise ValueError(f"codes: {shard.name}: {key} has the members {sorted(members)}")
         for stream in codes.streams.values():
             spec = {"dtype": "uint16", "shape": stream.shape}
             name = f"codes: {shard.name}: {key}.{stream.suffix}"
-            data = members[stream.suffix]
-            _array(name, _named(name, lambda d=data: read_npy(d)), spec)
+            _array(name, _named(name, partial(read_npy, members[stream.suffix])), spec)
         found.append(key)
     if found != keys:
         odd = next((a or b for a, b in _longest(keys, found) if a != b), "")
         raise ValueError(
-            f"codes: {shard.name}: keys part from the features' at {odd}; extract again"
+            f"codes: {shard.name}: keys differ from the features' keys at {odd}; extract again"
         )
     _count(shard, found)
 
@@ -154,7 +157,7 @@ def _split(meta: bytes) -> str:
 
 
 def _named(name: str, read: Callable[[], T]) -> T:
-    """Read; a ValueError then begins with the name of what was read."""
+    """Call `read`. If it raises ValueError, add the name of the item to the message."""
     try:
         return read()
     except ValueError as error:
@@ -167,12 +170,12 @@ def _array(name: str, array: np.ndarray, spec: Mapping[str, Any]) -> None:
             f"{name}: {array.dtype} {array.shape}, expected {spec['dtype']} {tuple(spec['shape'])}"
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"{name}: holds NaN or infinity")
+        raise ValueError(f"{name}: contains NaN or infinity")
 
 
 def _count(shard: Shard, keys: list[str]) -> None:
     if len(keys) != shard.segments:
-        raise ValueError(f"{shard.name}: {len(keys)} segments, dataset.json says {shard.segments}")
+        raise ValueError(f"{shard.name}: {len(keys)} segments, dataset.json lists {shard.segments}")
 
 
 def _longest(a: list[str], b: list[str]) -> Iterator[tuple[str | None, str | None]]:

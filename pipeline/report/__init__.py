@@ -1,1 +1,1 @@
-"""What became of every input: report.json, the printed table, the page."""
+"""The report on the outcome of every input: report.json, the printed table, and the HTML page."""

@@ -1,4 +1,4 @@
-"""`pipeline report`: what became of every input of a build."""
+"""`pipeline report`: show the outcome of every input of a build."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pipeline.arguments import add_shards, shard_folder
 
 def add_report(commands: argparse._SubParsersAction) -> None:
     """Add `pipeline report`."""
-    sub = commands.add_parser("report", help="what became of every input")
+    sub = commands.add_parser("report", help="show the outcome of every input of a build")
     add_shards(sub)
-    sub.add_argument("--json", action="store_true", help="for machines: report.json on stdout")
+    sub.add_argument("--json", action="store_true", help="print report.json instead of the table")
     sub.add_argument("--html", action="store_true", help="write report.html again")
     sub.set_defaults(run=_report)
 

@@ -1,7 +1,8 @@
-"""Segments to look at: a picture with its dancer, the motion in five poses, sound and onsets.
+"""Example segments for the report: a picture, the motion in five poses, and the sound.
 
-Read from the shards alone, as a trainer reads them; the picture comes from the source video where
-that is there. Everything is bounded: so many segments of a split, whatever its size.
+Everything is read from the shards alone, as a trainer reads them. Only the picture comes from the
+source video, if that still exists. The number of segments per split is limited, so that large data
+sets take no longer.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -30,17 +32,23 @@ from pipeline.sources.synthetic.body import PARENTS, axis_angles, forward_kinema
 
 PER_SPLIT = 4
 LIMIT_S = 20.0
-"""Seconds that one segment's drawing may take; the page then says so in its place."""
+"""Seconds that drawing one segment may take; after that, the page shows a message instead."""
 SHORT_SIDE_PX = 180
 POSES = 5
 
 Points = tuple[np.ndarray, list[tuple[int, int]]]
-"""Joints (T, J, 2) with x right and y down, NaN where not seen, and the pairs that bones join."""
+"""Joints and bones of a motion.
+
+The joints are (T, J, 2), x right and y down, NaN if not visible. A bone is a pair of joints.
+"""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One segment as the shards hold it: facts, and PCM (N,) and motion (T, D) where there are."""
+    """One segment of the shards.
+
+    `facts` is its metadata, `pcm` (N,) its sound and `motion` (T, D) its motion; both may be None.
+    """
 
     key: str
     facts: dict[str, Any]
@@ -49,11 +57,14 @@ class Example:
 
 
 def figures(root: Path, dataset: Dataset) -> dict[str, list[str]]:
-    """Return some segments of every split as HTML; what cannot be drawn says why in its place."""
+    """Return some segments of every split as HTML.
+
+    If a segment cannot be drawn, the page shows the reason in its place.
+    """
     drawn: dict[str, list[str]] = {}
     for split in (split for split in SPLITS if split in dataset.splits):
         shards = dataset.splits[split]
-        found = attempt("page", lambda s=shards: list(pick(root, s)), LIMIT_S)
+        found = attempt("page", partial(list[Example], pick(root, shards)), LIMIT_S)
         if isinstance(found, Outcome):
             drawn[split] = [_note(f"segments cannot be read: {found.message}")]
         else:
@@ -62,9 +73,9 @@ def figures(root: Path, dataset: Dataset) -> dict[str, list[str]]:
 
 
 def pick(root: Path, shards: Sequence[Shard], count: int = PER_SPLIT) -> Iterator[Example]:
-    """Yield up to `count` segments, spread evenly over a split.
+    """Yield up to `count` segments, evenly spaced over a split.
 
-    Raises ValueError or OSError where a shard cannot be read.
+    Raises ValueError or OSError if a shard cannot be read.
     """
     total = sum(shard.segments for shard in shards)
     count = min(count, total)
@@ -86,14 +97,14 @@ def pick(root: Path, shards: Sequence[Shard], count: int = PER_SPLIT) -> Iterato
 
 
 def thumbnail(source: Path, facts: dict[str, Any]) -> np.ndarray:
-    """Return the frame in the middle of a segment: uint8 (H, W, 3), of a clip its own box.
+    """Return the middle frame of a segment, uint8 (H, W, 3); for a clip, only its box.
 
-    Raises what `read_frames` raises, ValueError for a path that leaves the source.
+    Raises the errors of `read_frames`, and ValueError for a path outside the source folder.
     """
     from pipeline.media.reader import FrameRequest, read_frames
 
     if leaves(facts["source"]):
-        raise ValueError(f"{facts['source']}: leaves the source folder")
+        raise ValueError(f"{facts['source']}: is outside the source folder")
     start_s, window_s = Fraction(facts["start_s"]), Fraction(facts["window_s"])
     box = tuple(facts.get("box_px", ()))
     request = FrameRequest([start_s + window_s / 2], SHORT_SIDE_PX, box=box)
@@ -102,18 +113,20 @@ def thumbnail(source: Path, facts: dict[str, Any]) -> np.ndarray:
 
 
 def points_of(motion: np.ndarray) -> Points:
-    """Return a stored motion (T, D) as it looks from the front.
+    """Return the front view of a stored motion (T, D).
 
-    2D joints stay where they are, in heights of the picture from its centre. SMPL's are seen from
-    where its z axis points from, without perspective; rotations move bones of our own lengths.
+    2D joints stay where they are: their unit is the height of the picture, their origin its centre.
+    SMPL joints are viewed along their z axis, without perspective. For rotations, the bone lengths
+    are those of `pipeline.sources.synthetic.body`.
 
-    Raises ValueError for another width.
+    Raises ValueError for any other number of values.
     """
     width = motion.shape[-1]
     if width == 3 * len(BODY_25):
         joints = motion.reshape(len(motion), -1, 3).astype(np.float64)
         points = np.where(joints[..., 2:] >= MIN_CONFIDENCE, joints[..., :2], np.nan)
-        return points, [tuple(map(BODY_25.index, bone.split())) for bone in BONES]
+        ends = (bone.split() for bone in BONES)
+        return points, [(BODY_25.index(start), BODY_25.index(end)) for start, end in ends]
     bones = [(parent, joint) for joint, parent in enumerate(PARENTS) if parent >= 0]
     if width == 3 * len(PARENTS):
         joints = motion.reshape(len(motion), -1, 3)
@@ -122,12 +135,12 @@ def points_of(motion: np.ndarray) -> Points:
         poses = axis_angles(turns).reshape(len(motion), -1)
         joints = forward_kinematics(poses, motion[:, :3])
     else:
-        raise ValueError(f"motion has {width} values a frame: no layout that is known here")
+        raise ValueError(f"motion has {width} values per frame: no layout that is known")
     return joints[..., :2] * (1, -1), bones
 
 
 def lines(points: np.ndarray, bones: Sequence[tuple[int, int]]) -> str:
-    """Return one pose (J, 2) as SVG lines; bones with an end that is not seen are left out."""
+    """Return one pose (J, 2) as SVG lines; bones with an invisible joint are left out."""
     drawn = []
     for a, b in bones:
         (x1, y1), (x2, y2) = points[a], points[b]
@@ -137,7 +150,7 @@ def lines(points: np.ndarray, bones: Sequence[tuple[int, int]]) -> str:
 
 
 def strip(points: np.ndarray, bones: Sequence[tuple[int, int]]) -> str:
-    """Return five poses from the first to the last frame, side by side, in one scale; SVG."""
+    """Return five poses, evenly spaced from the first to the last frame, side by side as SVG."""
     poses = points[np.linspace(0, len(points) - 1, POSES).round().astype(int)]
     seen = [pose[np.isfinite(pose).all(1)] for pose in poses]
     if not any(map(len, seen)):
@@ -147,9 +160,9 @@ def strip(points: np.ndarray, bones: Sequence[tuple[int, int]]) -> str:
     step = 1.05 * max(np.ptp(pose[:, 0]) for pose in seen if len(pose))
     step = max(step, 0.45 * (high - low), 1e-3)
     parts = []
-    for k, (pose, there) in enumerate(zip(poses, seen, strict=True)):
-        if len(there):
-            middle = (there[:, 0].min() + there[:, 0].max()) / 2
+    for k, (pose, visible) in enumerate(zip(poses, seen, strict=True)):
+        if len(visible):
+            middle = (visible[:, 0].min() + visible[:, 0].max()) / 2
             parts.append(f"<g>{lines(pose - (middle - (k + 0.5) * step, 0), bones)}</g>")
     margin = 0.04 * max(high - low, 1e-3)
     box = f"0 {low - margin:.3f} {POSES * step:.3f} {high - low + 2 * margin:.3f}"
@@ -163,9 +176,9 @@ def _figure(dataset: Dataset, example: Example) -> str:
         attempt("page", lambda: _sound(example), LIMIT_S),
     ]
     shown = [_note(p.message) if isinstance(p, Outcome) else p for p in parts]
-    words = attempt("page", lambda: _caption(example))
-    words = words.message if isinstance(words, Outcome) else words
-    caption = f"<b>{escape(example.key)}</b><br>{escape(words)}"
+    text = attempt("page", lambda: _caption(example))
+    text = text.message if isinstance(text, Outcome) else text
+    caption = f"<b>{escape(example.key)}</b><br>{escape(text)}"
     return f'<figure class="segment">{"".join(shown)}<figcaption>{caption}</figcaption></figure>'
 
 
@@ -174,7 +187,7 @@ def _picture(dataset: Dataset, example: Example) -> str:
 
     source = Path(dataset.source)
     if not (source / example.facts["source"]).is_file():
-        return _note("the source video is not here: no picture")
+        return _note("the source video is not here, so there is no picture")
     image = thumbnail(source, example.facts)
     high, wide = image.shape[:2]
     over = ""
@@ -191,10 +204,10 @@ def _motion(dataset: Dataset, example: Example) -> str:
         return ""
     points, bones = points_of(example.motion)
     made = dataset.fields.get(MOTION, {})
-    words = f"motion ({made.get('kind', '?')}), first to last frame"
+    text = f"motion ({made.get('kind', '?')}), first to last frame"
     if any("poses by" in note or "dancers found" in note for note in dataset.untrained):
-        words += ": UNTRAINED, it means nothing"
-    return f'<div class="motion">{strip(points, bones)}<small>{escape(words)}</small></div>'
+        text += ": from UNTRAINED weights, so it means nothing"
+    return f'<div class="motion">{strip(points, bones)}<small>{escape(text)}</small></div>'
 
 
 def _sound(example: Example) -> str:
@@ -204,27 +217,27 @@ def _sound(example: Example) -> str:
         return ""
     sound = example.pcm.astype(np.float32) / 32768
     bands = picture_of(sound)
-    colours = cv2.applyColorMap(np.uint8(bands[::-1] * 255), cv2.COLORMAP_MAGMA)
+    colours = cv2.applyColorMap((bands[::-1] * 255).astype(np.uint8), cv2.COLORMAP_MAGMA)
     image = _image("png", cv2.imencode(".png", colours)[1].tobytes(), "spectrogram")
     window_s = float(example.facts["window_s"])
     found = onsets_s(sound)
     ticks = "".join(f'<path d="M{at:.3f} 0V1"/>' for at in found)
     over = f'<svg viewBox="0 0 {window_s:g} 1" preserveAspectRatio="none">{ticks}</svg>'
-    words = f"{window_s:g} s of sound, {len(found)} onsets"
-    return f'<div class="sound"><div class="bands">{image}{over}</div><small>{words}</small></div>'
+    text = f"{window_s:g} s of sound, {len(found)} onsets"
+    return f'<div class="sound"><div class="bands">{image}{over}</div><small>{text}</small></div>'
 
 
 def _caption(example: Example) -> str:
     facts = example.facts
     start_s = float(facts["start_s"])
-    words = [
+    parts = [
         f"{facts['source']}, {start_s:.2f} to {start_s + float(facts['window_s']):.2f} s",
         f"song {facts['song']}" if facts["song"] else "",
         f"genre {facts['genre']}" if facts["genre"] else "",
         f"{facts['dancers_seen']} dancers seen" if "dancers_seen" in facts else "",
         f"gain {20 * np.log10(facts['gain']):+.1f} dB" if facts.get("gain", 0) > 0 else "",
     ]
-    return "; ".join(word for word in words if word)
+    return "; ".join(part for part in parts if part)
 
 
 def _image(kind: str, data: bytes, words: str) -> str:

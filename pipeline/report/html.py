@@ -1,6 +1,6 @@
-"""report.html: what became of every input, on one page that loads nothing from elsewhere.
+"""report.html: one page with the outcome of every input. It loads nothing from other addresses.
 
-Every figure on it is one of report.json's; the examples are read from the shards.
+Every number on it comes from report.json. The examples are read from the shards.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ MAX_COLUMNS = 20
 
 
 def save_page(out: Path, report: Report) -> Path | None:
-    """Write `out`/report.html and return its path, None where it could not be written.
+    """Write `out`/report.html and return its path, or None if it could not be written.
 
-    The report and the shards are there already: a failed page is reported; the build succeeds.
+    The report and the shards exist already: a failed page is reported, but the build succeeds.
     """
     path = out / "report.html"
     try:
@@ -79,7 +79,7 @@ def save_page(out: Path, report: Report) -> Path | None:
 
 
 def page(out: Path, report: Report) -> str:
-    """Return the page of the data set in `out`: all of it from `report` and the shards there."""
+    """Return the page of the data set in `out`. It uses only `report` and the shards there."""
     facts = report.as_dict()
     shown: Mapping[str, Sequence[str]] = {}
     name, made = out.resolve().name, ""
@@ -90,7 +90,7 @@ def page(out: Path, report: Report) -> str:
         settings = ", ".join(f"{key} {value}" for key, value in sorted(dataset.build.items()))
         made = f"From {dataset.source}; {settings}."
     parts = [
-        f"<h1>{_text(name)}: what became of every input</h1>",
+        f"<h1>{_text(name)}: the outcome of every input</h1>",
         f'<p class="lead">{_text(made)}</p>' if made else "",
         _ends_bar(facts),
         *(f'<p class="note">{_text(note)}</p>' for note in _notes(facts)),
@@ -104,16 +104,16 @@ def page(out: Path, report: Report) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         f'content="width=device-width"><title>{_text(name)}: report</title><style>{STYLE}</style>'
-        f"</head><body>{''.join(parts)}<p class=lead>The same for machines: "
+        f"</head><body>{''.join(parts)}<p class=lead>The same data as JSON: "
         "<code>report.json</code>, or <code>pipeline report --json</code>.</p></body></html>\n"
     )
 
 
 def _notes(facts: Mapping[str, Any]) -> list[str]:
     notes = [f"STOPPED: {facts['stopped']}"] if facts["stopped"] else []
-    notes += [f"UNTRAINED: {note}; it means nothing" for note in facts["untrained"]]
+    notes += [f"UNTRAINED: {note}; the results mean nothing" for note in facts["untrained"]]
     notes += facts["notes"]
-    notes += [words] if (words := others_words(facts["others"])) else []
+    notes += [text] if (text := others_words(facts["others"])) else []
     return notes + [f"CODEC {name}: {note}" for name, note in facts["codecs"].items() if note]
 
 
@@ -128,7 +128,7 @@ def _ends_bar(facts: Mapping[str, Any]) -> str:
     ]
     return (
         f"<p><b>{total} input{'' if total == 1 else 's'}</b>{''.join(keys)}</p>{_bar(bars)}"
-        f'<p class="lead">The command that wrote this took {_span(facts["seconds"])}.</p>'
+        f'<p class="lead">The command that wrote this page took {_span(facts["seconds"])}.</p>'
     )
 
 
@@ -144,26 +144,26 @@ def _material(facts: Mapping[str, Any]) -> str:
         rows.append((split, held["inputs"], held["segments"], hours, songs, genres or "not known"))
     tail = (
         f"Segments of {float(Fraction(facts['window_s'])):g} s; "
-        f"{facts['dropped_tail_s']} s at the ends of videos were too short for one more."
+        f"{facts['dropped_tail_s']} s at the ends of videos were too short for another segment."
     )
     if (silent := facts["silent"])["segments"]:
         done = "left out" if silent["left_out"] else "in the shards (--drop-silent leaves them out)"
         tail += f" {silent['segments']} segments of {silent['inputs']} inputs are silent: {done}."
     if several := facts["several_audio_tracks"]:
         tail += f" {several} inputs have several sound tracks (--audio-track N chooses one)."
-    return f'<h2>What there is</h2>{_table(head, rows)}<p class="lead">{_text(tail)}</p>'
+    return f'<h2>Segments of each split</h2>{_table(head, rows)}<p class="lead">{_text(tail)}</p>'
 
 
 def _ends(facts: Mapping[str, Any], status: str, title: str) -> str:
     found = [end for end in facts["ends"] if end["status"] == status]
     if not found:
         return f'<h2>{title}</h2><p class="lead">Nothing.</p>'
-    head = ("stage", "code", "inputs", "what that is", "examples, in the decoder's own words")
+    head = ("stage", "code", "inputs", "meaning", "examples and their messages")
     rows = []
     for end in found:
         again = "; the same command tries it again" if end["retryable"] else ""
         shown = "".join(
-            f"<li><b>{_text(one['path'])}</b> {_text(_own_words(one))}</li>"
+            f"<li><b>{_text(one['path'])}</b> {_text(_without_path(one))}</li>"
             for one in end["examples"]
         )
         rest = end["count"] - len(end["examples"])
@@ -177,15 +177,15 @@ def _ends(facts: Mapping[str, Any], status: str, title: str) -> str:
     return f'<h2>{title}</h2><table class="left"><tr>{cells}</tr>{"".join(rows)}</table>'
 
 
-def _own_words(example: Mapping[str, Any]) -> str:
-    """Return a message without the name that stands before it already."""
-    words = str(example["message"])
-    at = words.find(f"{example['path']}: ")
-    return words[at + len(example["path"]) + 2 :] if at >= 0 else words
+def _without_path(example: Mapping[str, Any]) -> str:
+    """Return a message without the path at its start, which the page shows already."""
+    message = str(example["message"])
+    at = message.find(f"{example['path']}: ")
+    return message[at + len(example["path"]) + 2 :] if at >= 0 else message
 
 
 def _durations(facts: Mapping[str, Any]) -> str:
-    """Return a histogram of what picture and sound of each good input both cover."""
+    """Return a histogram of how many seconds of picture and sound the good inputs have."""
     if not facts["window_s"]:
         return ""
     window_s = float(Fraction(facts["window_s"]))
@@ -203,9 +203,9 @@ def _durations(facts: Mapping[str, Any]) -> str:
         for count in counts
     )
     axis = "".join(f"<span>{k * wide_s:g} s</span>" for k in range(len(counts)))
-    words = f"Inputs that are ok ({len(ok)}), by the seconds that picture and sound both cover."
+    text = f"Inputs that are ok ({len(ok)}), by the seconds in which they have picture and sound."
     return (
-        f'<h2>How long they are</h2><p class="lead">{words}</p><div class="columns">{columns}'
+        f'<h2>Durations of the inputs</h2><p class="lead">{text}</p><div class="columns">{columns}'
         f'</div><div class="axis">{axis}</div>'
     )
 
@@ -213,8 +213,8 @@ def _durations(facts: Mapping[str, Any]) -> str:
 def _stages(facts: Mapping[str, Any]) -> str:
     title = "<h2>Where the time went</h2>"
     if not facts["stages"]:
-        words = "This command found all results there already: no stage ran."
-        return f'{title}<p class="lead">{words}</p>'
+        text = "All results existed before this command, so no stage ran."
+        return f'{title}<p class="lead">{text}</p>'
     head = ("stage", "workers", "items", "items/s", "ran for", "working", "loading", "idle", "")
     rows = []
     for stage in facts["stages"]:
@@ -227,20 +227,20 @@ def _stages(facts: Mapping[str, Any]) -> str:
         ]  # fmt: skip
         row = "".join(f"<td>{_text(cell)}</td>" for cell in cells)
         rows.append(f'<tr>{row}<td class="words">{bar}</td></tr>')
-    cells = "".join(f"<th>{word}</th>" for word in head)
-    words = (
+    headings = "".join(f"<th>{word}</th>" for word in head)
+    text = (
         "Working, loading models and idle are sums over a stage's workers: together, workers × the "
         "time it ran. Stages in one run share the processor; an idle worker waits to start, for "
-        "an item, or for room in the stage after it. Starting Ray, hashing the inputs, and what an "
-        "earlier command did are not in here."
+        "an item, or for a free place in the next stage. The times do not include starting Ray, "
+        "hashing the inputs, and the work of earlier commands."
     )
     keys = "".join(
         f'<i class="key {look}"></i>{word}'
         for look, word in {"busy": "working", "setup": "loading", "idle": "idle"}.items()
     )
     return (
-        f'{title}<p class="lead">{words}</p><p>{keys}</p>'
-        f"<table><tr>{cells}</tr>{''.join(rows)}</table>"
+        f'{title}<p class="lead">{text}</p><p>{keys}</p>'
+        f"<table><tr>{headings}</tr>{''.join(rows)}</table>"
     )
 
 
@@ -250,11 +250,11 @@ def _examples(shown: Mapping[str, Sequence[str]]) -> str:
         parts.append(f"<h2>{_text(split)}: {len(drawn)} of its segments</h2>")
         parts.append(f'<div class="segments">{"".join(drawn)}</div>')
     if parts:
-        words = (
-            "The picture is the middle frame of the segment, with its 2D pose where there is one; "
-            "blue in the spectrogram: onsets (its strongest rises)."
+        text = (
+            "The picture is the middle frame of the segment, with its 2D pose if there is one. "
+            "Blue lines in the spectrogram mark the onsets (the strongest rises)."
         )
-        parts.append(f'<p class="lead">{words}</p>')
+        parts.append(f'<p class="lead">{text}</p>')
     return "".join(parts)
 
 
@@ -265,7 +265,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _bar(parts: Sequence[tuple[str, float, str]], kind: str = "") -> str:
-    """Return a bar of (class, share, words)."""
+    """Return a bar made of (CSS class, share, tooltip)."""
     drawn = "".join(
         f'<div class="{look}" style="width:{100 * share:.2f}%" title="{_text(words)}"></div>'
         for look, share, words in parts
@@ -274,7 +274,7 @@ def _bar(parts: Sequence[tuple[str, float, str]], kind: str = "") -> str:
 
 
 def _span(seconds: float) -> str:
-    """Return seconds in words: 0.4 s, 3 min 20 s, 5 h 02 min."""
+    """Return seconds as text: 0.4 s, 3 min 20 s, 5 h 02 min."""
     if seconds < 100:
         return f"{seconds:.3g} s"
     minutes, rest_s = divmod(round(seconds), 60)
@@ -283,5 +283,8 @@ def _span(seconds: float) -> str:
 
 
 def _text(words: object) -> str:
-    """Return words as HTML, control characters spelt out: file names come from strangers."""
+    """Return text as HTML, with control characters escaped.
+
+    File names come from strangers and may contain anything.
+    """
     return escape(printable(str(words)))

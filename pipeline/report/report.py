@@ -1,4 +1,4 @@
-"""What became of every input: report.json, and the table the command prints."""
+"""The outcome of every input: report.json, and the table that the command prints."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from pipeline.sources.manifest import Row
 
 SCHEMA = 1
 EXAMPLES = 3
-"""Inputs named for each way to end, in report.json's `ends`; `rows` has them all."""
+"""Number of example inputs for each outcome in report.json's `ends`; `rows` lists all inputs."""
 MEANINGS = {"filtered": FILTERED, "failed": PERMANENT | RETRYABLE}
 
 
 @dataclass
 class Report:
-    """Every input's end. `rows` holds one entry per input; all counts come from it.
+    """The outcome of every input.
 
-    `stopped` says why a build ended before its last input, "" where it did not. `untrained` says
-    what was made with random weights, `codecs` maps codec ids to their notes. `stages` are the
-    times of the command that wrote the report: what was done before it is not in them. `others`
-    counts by suffix the files in the source folder that were not taken for videos; `notes` are
-    sentences on the inputs.
+    `rows` holds one entry per input; all counts are computed from it. `stopped` says why a build
+    stopped before its last input; it is "" if the build finished. `untrained` lists what was made
+    with random weights. `codecs` maps codec ids to their notes. `stages` holds the times of the
+    command that wrote the report, not of earlier commands. `others` counts, by suffix, the files in
+    the source folder that do not count as videos. `notes` are sentences about the inputs.
     """
 
     rows: list[dict[str, Any]]
@@ -59,16 +59,19 @@ class Report:
         stages: Sequence[StageTime] = (),
         others: Mapping[str, int] | None = None,
     ) -> Report:
-        """Make the report of a build; raises ValueError if an input has no end."""
+        """Make the report of a build; raise ValueError if an input has no outcome."""
         rows = []
         for row in inputs:
             outcome = outcomes.get(row.video_id)
             if outcome is None and dataset is not None:
-                raise ValueError(f"{row.video_id}: no outcome; inputs and outcomes do not add up")
+                raise ValueError(
+                    f"{row.video_id}: no outcome; the outcomes do not match the inputs"
+                )
             facts = asdict(outcome) if outcome else {"status": "left" if stopped else "listed"}
             known = {name: getattr(row, name) for name in ("path", "split", "song", "genre")}
             rows.append({"video_id": row.video_id, **known, **facts})
-        common = {"seconds": seconds, "stages": list(stages), "others": dict(others or {})}
+        common: dict[str, Any] = {"seconds": seconds, "stages": list(stages)}
+        common |= {"others": dict(others or {})}
         if dataset is None:
             return cls(rows, stopped=stopped, **common)
         segments = {split: dataset.segments(split) for split in dataset.splits}
@@ -76,7 +79,9 @@ class Report:
         common |= {"drop_silent": bool(dataset.build.get("drop_silent"))}
         report = cls(rows, segments, dataset.untrained, codecs, window_s=dataset.window_s, **common)
         if sum(segments.values()) != sum(row["segments"] for row in rows):
-            raise ValueError("shards and report do not add up; run the build again")
+            raise ValueError(
+                "the shards and the report have different numbers of segments; run the build again"
+            )
         return report
 
     @property
@@ -85,12 +90,14 @@ class Report:
 
     @property
     def failed_share(self) -> float:
-        """How many failed of those that were wanted: what is filtered out counts for neither."""
+        """The share of inputs that failed; filtered inputs are not counted at all."""
         return self.counts["failed"] / max(1, len(self.rows) - self.counts["filtered"])
 
     @property
     def ends(self) -> list[dict[str, Any]]:
-        """What failed or was left out, by status, stage and code, the most frequent first."""
+        """Failed and filtered inputs by status, stage and code; of each status, the largest group
+        first.
+        """
         groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         for row in self.rows:
             if row.get("code"):
@@ -115,7 +122,7 @@ class Report:
 
     @property
     def material(self) -> dict[str, dict[str, Any]]:
-        """What each split holds: videos, segments, hours of them, songs, segments by genre."""
+        """What each split holds: videos, segments, their hours, songs, and segments by genre."""
         held = {}
         for split in (split for split in SPLITS if split in self.segments):
             segments = self.segments[split]
@@ -134,7 +141,9 @@ class Report:
 
     @property
     def silent(self) -> dict[str, Any]:
-        """How many segments have no sound, of how many inputs, and whether they were left out."""
+        """How many segments have no sound, how many inputs have some, and whether they are left
+        out.
+        """
         counts = [len(row.get("silent_segments", ())) for row in self.rows]
         return {
             "segments": sum(counts),
@@ -143,7 +152,7 @@ class Report:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return report.json's content; docs/reference/report.md says what its keys mean."""
+        """Return the content of report.json; docs/reference/report.md explains its keys."""
         reasons = Counter(f"{row['status']}: {row['code']}" for row in self.rows if row.get("code"))
         return {
             "schema": SCHEMA,
@@ -171,7 +180,10 @@ class Report:
         return json.dumps(self.as_dict(), indent=1, sort_keys=True) + "\n"
 
     def save(self, out: Path) -> None:
-        """Write what `dumps` gives, piece by piece: whole, its pieces take nine times its size."""
+        """Write the text of `dumps` to report.json, piece by piece.
+
+        Written at once, its pieces would take nine times its size in memory.
+        """
         encoder = json.JSONEncoder(indent=1, sort_keys=True)
         with atomic_file(out / "report.json") as file:
             for piece in encoder.iterencode(self.as_dict()):
@@ -180,7 +192,7 @@ class Report:
 
     @classmethod
     def load(cls, out: Path) -> Report:
-        """Read report.json; raises FileNotFoundError with what to do where there is none."""
+        """Read report.json; raise FileNotFoundError, with advice, if there is none."""
         path = out / "report.json"
         if not path.is_file():
             raise FileNotFoundError(f"{path}: not found; run pipeline build --out {out} first")
@@ -189,15 +201,15 @@ class Report:
             stopped = raw.get("stopped", "")
             stages = [StageTime.of(stage) for stage in raw.get("stages", [])]
             report = cls(
-                *(raw[name] for name in ("rows", "segments", "untrained")), {}, raw["seconds"],
-                stopped, stages=stages, others=raw.get("others", {}), notes=raw.get("notes", []),
+                raw["rows"], raw["segments"], raw["untrained"], {}, raw["seconds"], stopped,
+                stages=stages, others=raw.get("others", {}), notes=raw.get("notes", []),
             )  # fmt: skip
             report.table()
             if not math.isfinite(report.seconds + report.as_dict()["dropped_tail_s"]):
-                raise ValueError("its seconds are no numbers")
+                raise ValueError("its seconds are not finite numbers")
             good = [row for row in report.rows if row["status"] == "ok"]
             if not all(row["segments"] >= 0 <= row["dropped_s"] for row in good):
-                raise ValueError("an input gave less than nothing")
+                raise ValueError("an input has a negative number of segments or seconds")
         except (
             *(ValueError, LookupError, TypeError, AttributeError, RecursionError),
             ArithmeticError,
@@ -213,7 +225,7 @@ class Report:
         return replace(report, codecs=codecs, window_s=dataset.window_s, drop_silent=drop_silent)
 
     def table(self) -> str:
-        """Return the printed form: every line's number adds up to the inputs."""
+        """Return the report as printed text; the counts add up to the number of inputs."""
         facts = self.as_dict()
         lines = [f"{'inputs':<28}{facts['inputs']:>8}"]
         for status in ("ok", "filtered", "failed", "left", "listed"):
@@ -235,13 +247,13 @@ class Report:
         if facts["several_audio_tracks"]:
             lines.append(
                 f"{'several sound tracks':<28}{facts['several_audio_tracks']:>8}  "
-                "(inputs that have them; the default track is read, another by --audio-track N)"
+                "(inputs that have them; --audio-track N reads another than the default one)"
             )
         failed = [row for row in self.rows if row["status"] == "failed"]
         for row in sorted(failed, key=lambda row: row["stage"] == "manifest")[:10]:
             lines.append(f"failed: {row['video_id']}: {row['stage']}: {row['message']}")
         lines += self.notes
-        lines += [words] if (words := others_words(self.others)) else []
+        lines += [text] if (text := others_words(self.others)) else []
         lines += [f"STOPPED {self.stopped}"] if self.stopped else []
         lines += [f"UNTRAINED {note}" for note in self.untrained]
         lines += [f"CODEC {name}: {note}" for name, note in self.codecs.items() if note]
@@ -249,5 +261,8 @@ class Report:
 
 
 def printable(text: str) -> str:
-    """Return a line whose control characters are spelt out: file names come from strangers."""
+    """Return a line with its control characters escaped.
+
+    File names come from strangers and may contain anything.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,1 +1,1 @@
-"""Data sets, each a list of inputs."""
+"""Data sets: each source lists the inputs of one."""

@@ -1,8 +1,8 @@
-"""AIST++: the AIST Dance Video Database with AIST++ annotations, in their published layout.
+"""AIST++: the AIST Dance Video Database with the AIST++ annotations, in their published layout.
 
-Videos by AIST's names (https://aistdancedb.ongaaccel.jp), annotations by AIST++
-(https://google.github.io/aistplusplus_dataset): `videos/*.mp4` and `motions/*.pkl` in one folder,
-or anywhere under it, as archives unpack.
+The videos have the file names of AIST (https://aistdancedb.ongaaccel.jp). The annotations are those
+of AIST++ (https://google.github.io/aistplusplus_dataset). `videos/*.mp4` and `motions/*.pkl` may be
+in one folder, or in any of its sub-folders, as the archives unpack.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.sources.base import Source
 from pipeline.sources.listing import (
     AnnotationFiles,
     Listing,
-    annotations,
+    annotation_paths,
     by_name,
     home,
     source_files,
@@ -40,19 +40,22 @@ _HELP = (
     "(https://google.github.io/aistplusplus_dataset) into DIR/motions, then --source DIR"
 )
 IGNORE_LIST = Path(manifests.__path__[0]) / "aist_ignore_list.txt"
-"""The dances that AIST++ advises to ignore; 28 are in the published split's training part."""
+"""The dances that AIST++ advises to ignore.
+
+28 of them are in the training part of the published split.
+"""
 
 
 @dataclass(frozen=True)
 class Aist(Source):
-    """AIST++ in its published layout (default data/aist), split as published."""
+    """AIST++ in its published layout and published split (default folder data/aist)."""
 
     name: ClassVar[str] = "aist"
     DEFAULT_MOTION: ClassVar[str] = "smpl"
 
     ignore_list: Path | None = option(
         None,
-        "aist: leave out the dances that AIST++ advises to ignore, or those that FILE names",
+        "aist: leave out the dances that AIST++ advises to ignore, or those listed in FILE",
         type=local,
         nargs="?",
         const=IGNORE_LIST,
@@ -70,20 +73,20 @@ class Aist(Source):
 
 
 def official_split(name: str) -> dict[str, str]:
-    """Return video id → split of the published lists: `aist` or `tiktok`."""
+    """Return video id → split of a published list: `aist` or `tiktok`."""
     return {video: row["split"] for video, row in published(name).items()}
 
 
 def published(name: str) -> dict[str, dict[str, str]]:
     """Return video id → `split`, `song_id` and `segments` of a published list.
 
-    Raises ValueError, naming the file, where it was changed into something else.
+    Raises ValueError, with the file's name, if the file was changed and is invalid.
     """
     path = Path(manifests.__path__[0]) / f"{name}.csv"
     found = {}
     for where, row in csv_rows(path, ("video_id", "split", "song_id", "segments")):
         if not re.fullmatch(r"[A-Za-z0-9_\-]+", row["video_id"]) or row["split"] not in SPLITS:
-            raise ValueError(f"{where}: no id of a video, or no split of {', '.join(SPLITS)}")
+            raise ValueError(f"{where}: invalid video id, or split other than {', '.join(SPLITS)}")
         found[row["video_id"]] = row
     return found
 
@@ -97,10 +100,10 @@ def list_aist(
 ) -> Listing:
     """List every video that `membership` names and every other video in the folder.
 
-    Videos and motions are found by their names, wherever they lie, whatever the case. A listed
-    video that is not there ends as `missing_file`, one that is there and not listed as
-    `not_in_split`, another file of a name that is taken as `same_name`, and one whose dance
-    `ignore_list` names as `ignored`: all are counted.
+    Videos and motions are found by name in any sub-folder, ignoring upper and lower case. All of
+    them are counted, some with an outcome that is known already: `missing_file` for a listed video
+    that is not there, `not_in_split` for a video that is not listed, `same_name` for another file
+    of a listed video, and `ignored` for a video whose dance is in `ignore_list`.
     """
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such folder; {_HELP}")
@@ -111,7 +114,7 @@ def list_aist(
         raise FileNotFoundError(f"{root}: none of the {len(membership)} listed videos; {_HELP}")
     motion_root = motion_dir or source
     wanted = {_annotation(name, motion) for name in membership}
-    motions = by_name(annotations(motion_root, motion), wanted, whole=True)
+    motions = by_name(annotation_paths(motion_root, motion), wanted, whole=True)
     ignored = read_ignore_list(ignore_list or IGNORE_LIST)
     rows = []
     for name, split in membership.items():
@@ -127,22 +130,22 @@ def list_aist(
     if known and not ignore_list:
         notes.append(
             f"{len(known)} of {len(files)} listed videos here are of dances that AIST++ advises to "
-            "ignore; they are taken, as the published split has them (--ignore-list leaves them "
-            "out)"
+            "ignore; they are used, because the published split contains them (--ignore-list "
+            "leaves them out)"
         )
     rows.sort(key=lambda row: row.video_id)
     return Listing(root, motion_root, rows, others=others, notes=notes)
 
 
 def further(files: Mapping[str, Sequence[Path]], paths: Sequence[Path]) -> list[Row]:
-    """Return rows for the videos in a folder that are not taken for a listed one's."""
+    """Return rows for the videos in a folder that are not used for a listed video."""
     first = {same[0] for same in files.values()}
     named = {path: name for name, same in files.items() for path in same[1:]}
     rows = []
     for path in (path for path in paths if path not in first):
         text, _ = utf8(path)
         if name := named.get(path):
-            why = f"{files[name][0]} is taken for the listed {name}; remove or rename one of them"
+            why = f"{files[name][0]} is used for the listed {name}; remove or rename one of them"
             rows.append(Row(video_id(path), text, split="", known_code="same_name", why=why))
         else:
             rows.append(row(video_id(path), text, "", None))
@@ -150,29 +153,29 @@ def further(files: Mapping[str, Sequence[Path]], paths: Sequence[Path]) -> list[
 
 
 def read_ignore_list(path: Path) -> frozenset[str]:
-    """Return the dances that a list names, one a line, as AIST++'s ignore_list.txt does.
+    """Return the dances that a list names, one per line, as in AIST++'s ignore_list.txt.
 
-    Raises ValueError, naming the line, for what is no name of AIST's, and OSError where there is no
-    such file.
+    Raises ValueError, with the line, for a name that is not an AIST name, and OSError if there is
+    no such file.
     """
     names = set()
     for number, line in enumerate(path.read_bytes().decode(errors="replace").splitlines(), 1):
         if (name := line.partition("#")[0].strip()) and not _NAME.match(name):
             raise ValueError(
                 f"{path}, line {number}: {name!r:.80} is no name of an AIST dance; expected names "
-                "like gBR_sBM_cAll_d04_mBR0_ch01, one a line"
+                "like gBR_sBM_cAll_d04_mBR0_ch01, one per line"
             )
         names |= {dance(name)} if name else set()
     return frozenset(names)
 
 
 def dance(name: str) -> str:
-    """Return the name that all cameras' videos of a dance share."""
+    """Return the name of a dance, which the videos of all its cameras share."""
     return re.sub(r"_c\d\d_", "_cAll_", name, count=1)
 
 
 def row(name: str, path: str, split: str, motion: AnnotationFiles | None) -> Row:
-    """Return the row of a video whose AIST name tells genre, song and dancers."""
+    """Return the row of a video. An AIST name states the genre, song and dancers."""
     match = _NAME.match(name)
     return Row(
         video_id=name,
@@ -187,7 +190,7 @@ def row(name: str, path: str, split: str, motion: AnnotationFiles | None) -> Row
 
 
 def _annotation(name: str, kind: AnnotationFiles | None) -> str:
-    """Return how a video's annotation is called, "" without a kind."""
+    """Return the file name of a video's annotation, "" if `kind` is None."""
     if kind is None:
         return ""
     return f"{dance(name) if kind.any_camera else name}{kind.suffix}"

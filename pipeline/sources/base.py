@@ -1,8 +1,8 @@
-"""What a source of inputs is: a data set that a build starts from, by name, and what it is asked.
+"""The base class of a source: the data set that a build starts from.
 
-A source is a frozen dataclass; fields made by `option` are its options, for users of Python and, as
-flags, of `pipeline build`. One of another package is registered under `dance2music.sources` and
-chosen by `--dataset NAME`.
+A source is a frozen dataclass. Its fields made by `option` are its options: for users of Python,
+and as flags of `pipeline build`. A source of another package is registered under
+`dance2music.sources` and chosen with `--dataset NAME`.
 """
 
 from __future__ import annotations
@@ -32,21 +32,23 @@ SOURCES = Registry(
     },
 )
 ESTIMATED = "estimated"
-"""As a source's usual motion: poses from the picture, by whatever estimator is the usual one."""
+"""Value of DEFAULT_MOTION: poses estimated from the picture by the default estimator."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the inputs of a build are listed. `list` is what a source must have."""
+    """Lists the inputs of a build. Every source must implement `list`."""
 
     name: ClassVar[str] = ""
-    """The data set's name in dataset.json, and the registered one."""
+    """The data set's name in dataset.json, and the name under which it is registered."""
     DEFAULT_MOTION: ClassVar[str] = "none"
-    """The motion that it comes with: a kind of annotation, ESTIMATED or `none`."""
+    """The motion of the data set: a kind of annotation, ESTIMATED or `none`."""
     MADE: ClassVar[bool] = False
-    """Whether `make` writes the videos: they need not be there when they are listed."""
+    """Whether `make` writes the videos, so that they may be missing when they are listed."""
 
-    source: Path | None = option(None, "folder of videos, or one video (folder)", type=local)
+    source: Path | None = option(
+        None, "folder of videos; with --dataset folder also one video", type=local
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", Path(self.source) if self.source else None)
@@ -63,44 +65,46 @@ class Source:
         """Return one row for every input, in an order that does not depend on the machine.
 
         Args:
-            files: how the annotations are called that the build reads; None where it reads none.
-            annotations_dir: where they lie, if the user says so.
+            files: the names of the annotation files that the build reads; None if it reads none.
+            annotations_dir: the folder of the annotations, if the user names one.
             limit: how many inputs are wanted; the caller drops any further ones.
 
-        Raises FileNotFoundError, ValueError or OSError, saying what to put where, for inputs that
-        are not there or cannot be listed.
+        Raises FileNotFoundError, ValueError or OSError for inputs that are missing or cannot be
+        listed. The message says which files to put where.
         """
         raise NotImplementedError
 
     def make(self, limit: int | None, engine: LocalEngine | RayEngine) -> None:
-        """Write the first `limit` videos, for a source that is MADE."""
+        """Write the first `limit` videos; only for a source with MADE = True."""
 
 
 def source_class(name: str) -> type[Source]:
-    """Return the class registered under a name.
+    """Return the class that is registered under a name.
 
-    Raises ValueError for an unknown name, a package that cannot be imported, and no such class.
+    Raises ValueError if the name is unknown, if its package cannot be imported, or if the
+    registered object is not a valid source class.
     """
     found = SOURCES.get(name)
     if not (isinstance(found, type) and issubclass(found, Source)) or found.name != name:
         raise ValueError(
-            f"data set {name!r}: {found!r:.80} is no subclass of Source with that name; mend it"
+            f"data set {name!r}: {found!r:.80} is no subclass of Source with that name; "
+            "correct its package"
         )
     return found
 
 
 def source_of(name: str, values: Mapping[str, Any]) -> Source:
-    """Return the source of a name with its options from `values`, by the names of their flags.
+    """Return the source with this name and its options from `values`, whose keys are flag names.
 
-    Raises UsageError where `values` sets an option that is another source's alone.
+    Raises UsageError if `values` sets an option that belongs only to another source.
     """
     kind = source_class(name)
-    mine = options_of(kind)
+    known = options_of(kind)
     for other in (other for other in SOURCES.own if other != name):
         found = options_of(source_class(other))
-        theirs = {k: o for k, o in found.items() if k not in mine and o.metadata["strict"]}
-        if any(values.get(key, one.default) != one.default for key, one in theirs.items()):
-            flags = [flag_of(key) for key in theirs]
+        foreign = {k: o for k, o in found.items() if k not in known and o.metadata["strict"]}
+        if any(values.get(key, one.default) != one.default for key, one in foreign.items()):
+            flags = [flag_of(key) for key in foreign]
             goes = "go" if len(flags) > 1 else "goes"
             raise UsageError(f"{' and '.join(flags)} {goes} with --dataset {other}")
     return kind(**chosen(kind, values))

@@ -19,13 +19,16 @@ from pipeline.sources.tables import parquet_rows
 
 TABLE = Path("data/curated/tiktok")
 LONGEST = NAME_LENGTH + 13
-"""Of a name in a tar, 100 bytes, the segment's number and the suffix take 19."""
+"""Maximum length of a clip id: a tar name has 100 bytes; segment number and suffix take 19."""
 CLOCK_HZ = 1_000_000
-"""Time bases of containers divide this, or differ from what does by less than a nanosecond."""
+"""Times are rounded to fractions with at most this denominator.
+
+The time bases of containers divide it, or the rounding error is below a nanosecond.
+"""
 
 
 def covers(table: Path, source: Path) -> bool:
-    """Return whether any video that the table is made of lies under `source`."""
+    """Return whether any video from which the table was made is under `source`."""
     rows, _ = manifest.load(table / "tiktok.inputs.parquet")
     root = source if source.is_dir() else source.parent
     return any((root / row.path).is_file() for row in rows)
@@ -34,45 +37,48 @@ def covers(table: Path, source: Path) -> bool:
 def list_curated(
     table: Path, source: Path | None, motion: AnnotationFiles | None, motion_dir: Path | None
 ) -> Listing:
-    """List every clip of the table, kept or not, and every video that has none.
+    """List every clip of the table, kept or not, and every video without clips.
 
-    A rejected clip ends as `rejected_<reason>`; a video that gave no clip as curation says; one in
-    the folder that curation has not seen as `not_curated`.
+    Some outcomes are known already. A rejected clip has the code `rejected_<reason>`. A video
+    without clips has the outcome that curation gave it. A video in the folder that curation has not
+    processed has the code `not_curated`.
     """
     clips = read_clips(table / "tiktok.parquet")
     inputs, root = manifest.load(table / "tiktok.inputs.parquet")
     if source is None and not Path(root or table / "unknown").is_dir():
         where = root or "a folder that it does not name"
-        raise FileNotFoundError(f"{table} was made of {where}: say --source DIR if it has moved")
-    here = list_folder(source or Path(root), motion, motion_dir)
-    annotations = {row.path: row.motion for row in here.rows}
+        raise FileNotFoundError(
+            f"{table} was made from {where}: name the folder with --source DIR if it has moved"
+        )
+    listing = list_folder(source or Path(root), motion, motion_dir)
+    annotations = {row.path: row.motion for row in listing.rows}
     rows = [clip_row(clip, annotations.get(clip["source"], "")) for clip in clips]
     rows += without_clips(table, inputs, {clip["video_id"] for clip in clips})
-    seen = {row.path for row in inputs}
-    for row in here.rows:
-        if row.path not in seen:
+    curated = {row.path for row in inputs}
+    for row in listing.rows:
+        if row.path not in curated:
             rows.append(
                 replace(row, split="", motion="", known_code=row.known_code or "not_curated")
             )
     kept = [clip for clip in clips if clip["decision"] == "keep"]
     rows = with_val(rows, {clip["song"]: clip.get("family") or clip["song"] for clip in kept})
     note = f"curated: {len(kept)} of {len(clips)} clips kept, from {len(inputs)} videos ({table})"
-    return Listing(here.root, here.motion_root, rows, note, here.others, here.notes)
+    return Listing(listing.root, listing.motion_root, rows, note, listing.others, listing.notes)
 
 
 def read_clips(path: Path) -> list[dict[str, Any]]:
-    """Return the table's rows; ValueError, naming the file, where one is no clip of curation."""
+    """Return the table's rows; raise ValueError, with the file's name, if a row is invalid."""
     clips, _ = parquet_rows(path)
     for clip in clips:
         try:
             checked(clip_row(clip, ""))
             text = [clip["video_id"], clip["decision"], clip.get("family") or ""]
             if not all(isinstance(value, str) for value in text):
-                raise ValueError(f"{text} are no texts")
+                raise ValueError(f"{text}: all of these must be text")
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise ValueError(
-                f"{path}: {clip.get('id')!r:.80}: no clip as pipeline curate writes it "
-                f"({error!r:.300}); run it again"
+                f"{path}: {clip.get('id')!r:.80}: not a clip that pipeline curate wrote "
+                f"({error!r:.300}); run pipeline curate again"
             ) from None
     return clips
 
@@ -97,7 +103,7 @@ def clip_row(clip: Mapping[str, Any], motion: str) -> Row:
 
 
 def clip_id(name: str) -> str:
-    """Return a clip's id in the table, `<video id>_c<NNN>`, short enough for a key in a tar."""
+    """Return a clip's id, `<video id>_c<NNN>`, shortened if it is too long for a key in a tar."""
     if len(name) <= LONGEST:
         return name
     video, _, number = name.rpartition("_c")
@@ -106,29 +112,30 @@ def clip_id(name: str) -> str:
 
 
 def without_clips(table: Path, inputs: Sequence[Row], with_clips: set[str]) -> list[Row]:
-    """Return rows for the videos that gave no clip, ended as curation's report has it."""
+    """Return rows for the videos without clips, with the outcomes in curation's report."""
     path = table / "report.json"
     try:
         report = json.loads(path.read_bytes())
-        ends = {
+        outcomes = {
             row["video_id"]: {name: str(row[name]) for name in ("status", "code", "message")}
             for row in report["rows"]
         }
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"{path}: no report of pipeline curate ({error!r:.300}); run it again"
+            f"{path}: not a report of pipeline curate ({error!r:.300}); run pipeline curate again"
         ) from None
     rows = []
     for row in inputs:
         if row.video_id in with_clips:
             continue
-        end = ends.get(row.video_id, {"status": "ok"})
-        if end["status"] == "ok":
+        outcome = outcomes.get(row.video_id, {"status": "ok"})
+        if outcome["status"] == "ok":
             raise ValueError(
                 f"{path} and tiktok.parquet disagree on {row.path}; run pipeline curate again"
             )
         try:
-            rows.append(checked(replace(row, split="", known_code=end["code"], why=end["message"])))
+            code, why = outcome["code"], outcome["message"]
+            rows.append(checked(replace(row, split="", known_code=code, why=why)))
         except ValueError as error:
             raise ValueError(f"{path}: {error}; run pipeline curate again") from None
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +14,7 @@ from pipeline.sources.base import Source
 from pipeline.sources.listing import (
     AnnotationFiles,
     Listing,
-    annotations,
+    annotation_paths,
     by_name,
     others_words,
     source_files,
@@ -41,6 +42,7 @@ class Folder(Source):
         annotations_dir: Path | None = None,
         limit: int | None = None,
     ) -> Listing:
+        assert self.source is not None, "`check` raises without it"
         return list_folder(self.source, files, annotations_dir)
 
 
@@ -49,51 +51,55 @@ def list_folder(
 ) -> Listing:
     """List every video under `source` (or `source` itself), all in split `train`.
 
-    Annotations are looked for by the video's path, or by its name where no other has that, in
-    `motion_dir`; without it in the folder's `home` of that kind, in one beside it, and in the
-    folder itself; and where no other video has its name, anywhere under that folder, whatever the
-    case. A kind that is for any camera may have `cAll` for the camera, as AIST++ names dances.
+    Annotations are searched in `motion_dir`. Without it, they are searched in the first of these
+    folders that exists: the folder of this kind (`motion.home`) inside the video folder, the same
+    beside the video folder, the video folder itself.
 
-    Raises FileNotFoundError where there is no such folder or no video in it, OSError where a folder
-    in it cannot be read.
+    There, an annotation is found by the path of its video. If no other video has the same name, it
+    is also found by this name, in any sub-folder, ignoring upper and lower case. If an annotation
+    may be for any camera, its name may contain `cAll` instead of the camera, as in AIST++.
+
+    Raises FileNotFoundError if the folder is missing or contains no video, and OSError if one of
+    its sub-folders cannot be read.
     """
+    others: Mapping[str, int] = {}
     if source.is_file():
-        root, paths, others = source.parent, [Path(source.name)], {}
+        root, paths = source.parent, [Path(source.name)]
     elif source.is_dir():
         root = source
         paths, others = source_files(source)
     else:
         raise FileNotFoundError(f"--source {source}: no such folder or video")
     if not paths:
-        words = others_words(others) or "put videos there, or name another folder"
-        raise FileNotFoundError(f"--source {source}: no video in it; {words}")
+        advice = others_words(others) or "put videos there, or name another folder"
+        raise FileNotFoundError(f"--source {source}: no video in it; {advice}")
     home = motion.home if motion else "motions"
     places = [motion_dir] if motion_dir else [root / home, root.parent / home, root]
     motion_root = next((p for p in places if p.is_dir()), root)
     stems = Counter(path.stem for path in paths)
-    rows, lost = [], {}
+    rows, missing = [], {}
     for path in paths:
-        text, ended = utf8(path)
-        names = _annotations(path, motion, stems[path.stem] == 1) if not ended else []
+        text, code = utf8(path)
+        names = _annotations(path, motion, stems[path.stem] == 1) if not code else []
         found = next((name for name in names if (motion_root / name).exists()), "")
         annotation = found or (names or [""])[0]
-        rows.append(Row(video_id(path), text, motion=annotation, known_code=ended))
+        rows.append(Row(video_id(path), text, motion=annotation, known_code=code))
         if names and not found and stems[path.stem] == 1:
-            lost[text] = {Path(name).name for name in names}
+            missing[text] = {Path(name).name for name in names}
     notes: list[str] = []
-    if lost and (motion_dir or source.is_dir()):
-        wanted = {name for names in lost.values() for name in names}
-        astray = by_name(annotations(motion_root, motion), wanted, whole=True)
+    if missing and (motion_dir or source.is_dir()):
+        wanted = {name for names in missing.values() for name in names}
+        elsewhere = by_name(annotation_paths(motion_root, motion), wanted, whole=True)
         for k, row in enumerate(rows):
-            there = sorted(lost.get(row.path, set()) & astray.keys())
-            if there:
-                rows[k] = replace(row, motion=astray[there[0]][0].as_posix())
-        notes = twice(astray, "annotations")
+            found_names = sorted(missing.get(row.path, set()) & elsewhere.keys())
+            if found_names:
+                rows[k] = replace(row, motion=elsewhere[found_names[0]][0].as_posix())
+        notes = twice(elsewhere, "annotations")
     return Listing(root, motion_root, rows, others=others, notes=notes)
 
 
 def _annotations(path: Path, kind: AnnotationFiles | None, alone: bool) -> list[str]:
-    """Return where a video's annotation may lie: by its path, and by its name if `alone`."""
+    """Return the possible paths of an annotation: by path, and also by name if `alone`."""
     if kind is None:
         return []
     names = [path.with_suffix("")] + ([Path(path.stem)] if alone else [])

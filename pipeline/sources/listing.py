@@ -1,4 +1,4 @@
-"""What a source folder offers: the manifest's rows before any file is opened."""
+"""The contents of a source folder, as rows of the manifest. No file is opened yet."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from pipeline.media.formats import VIDEO_SUFFIXES
 from pipeline.sources.manifest import Row
 
 HIDDEN = "hidden"
-"""Among the counted suffixes, all of which begin with a dot: files that nobody put there to use."""
+"""Key for files that are hidden or in a recycle bin, among the counted suffixes.
+
+It cannot be confused with a suffix, because every suffix begins with a dot.
+"""
 
 
 @dataclass(frozen=True)
 class AnnotationFiles:
-    """How one kind of annotation is called: after its video, `<name><suffix>`.
+    """How the files of one kind of annotation are named: `<name of the video><suffix>`.
 
     Args:
-        home: the folder beside the videos where it lies by default.
-        suffix: of its file; "" where it is a folder.
-        any_camera: one file may be for all cameras of a dance, named as AIST++ names it.
+        home: the default folder, beside the videos.
+        suffix: of the file; "" if an annotation is a folder.
+        any_camera: whether one file may be for all cameras of a dance, with an AIST++ name.
     """
 
     home: str
@@ -33,12 +36,12 @@ class AnnotationFiles:
 
 @dataclass(frozen=True)
 class Listing:
-    """Rows, and the two folders that their `path` and `motion` are relative to.
+    """The rows, and the two folders to which their `path` and `motion` are relative.
 
-    `note` says in words which of several forms of the data set was found, "" where there is one;
-    `notes` what else of the inputs is to be known, for the report.
-    `others` counts, by suffix, the files in the folder that are not named like videos; those that
-    are hidden or thrown away, whatever their suffix, under HIDDEN.
+    `note` says which form of the data set was found, "" if it has only one. `notes` are further
+    sentences about the inputs, for the report. `others` counts, by suffix, the files in the folder
+    that have no video suffix. Files that are hidden or in a recycle bin are counted under HIDDEN,
+    whatever their suffix is.
     """
 
     root: Path
@@ -50,10 +53,11 @@ class Listing:
 
 
 def source_files(root: Path) -> tuple[list[Path], Counter[str]]:
-    """Return what is named like a video under `root`, relative to it, sorted; count the rest.
+    """Return the sorted paths with a video suffix, relative to `root`, and count the other files.
 
-    The count is by suffix, in lower case, and under HIDDEN for what is hidden or thrown away. What
-    is no readable file (a broken link) is listed too: it ends in the report, not in silence.
+    The count is by suffix in lower case, and under HIDDEN for files that are hidden or in a recycle
+    bin. A path that is not a readable file (a broken link) is also returned, so that the report
+    lists it.
     """
     found: list[Path] = []
     others: Counter[str] = Counter()
@@ -72,11 +76,12 @@ def source_files(root: Path) -> tuple[list[Path], Counter[str]]:
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Yield each folder under `root`, relative to it, with its folders' and its files' names.
+    """Yield each folder under `root`, relative to it, with the names of its sub-folders and files.
 
-    Hidden folders and recycle bins are named, not entered. Links to folders are followed, each real
-    folder once. A folder that cannot be read raises OSError: its videos would be lost, and with
-    them what an earlier build made of them.
+    Hidden folders and recycle bins are named, but not entered. Links to folders are followed, but
+    each real folder is visited only once. A folder that cannot be read raises OSError. Otherwise
+    its videos would disappear from the data set, and so would the results of an earlier build for
+    them.
     """
     seen: set[str] = set()
     for folder, names, files in os.walk(root, onerror=_refuse, followlinks=True):
@@ -90,7 +95,7 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 
 
 def home(source: Path, names: Iterable[str]) -> Path:
-    """Return the folder that all of the listed videos lie under: `source`, or its `videos`."""
+    """Return the common folder of the listed videos: `source`, or its sub-folder `videos`."""
     videos = source / "videos"
     listed = by_name(source_files(source)[0] if videos.is_dir() else (), names)
     beside = any(path.parts[0] != "videos" for paths in listed.values() for path in paths)
@@ -100,26 +105,27 @@ def home(source: Path, names: Iterable[str]) -> Path:
 def by_name(
     paths: Iterable[Path], names: Iterable[str], whole: bool = False
 ) -> dict[str, list[Path]]:
-    """Return which of `paths` bear each of `names`, wherever they lie, the one to take first.
+    """Return which of `paths` have each of `names`, in any sub-folder; the best match is first.
 
-    The case says nothing, and neither does the suffix, unless names are `whole`. First comes what
-    is written exactly so, then what lies least deep.
+    Upper and lower case are ignored. The suffix is ignored too, unless `whole` is True. The best
+    match is spelled exactly like the name; among equals, it is an .mp4 file, then the least deep
+    path.
     """
 
-    def bears(path: Path) -> str:
+    def name_of(path: Path) -> str:
         return path.name if whole else path.stem
 
     wanted = {name.lower(): name for name in names}
     found: dict[str, list[tuple[bool, bool, int, Path]]] = defaultdict(list)
     for path in paths:
-        if (name := wanted.get(bears(path).lower())) and not utf8(path)[1]:
-            other = (bears(path) != name, path.suffix != ".mp4" and not whole, len(path.parts))
+        if (name := wanted.get(name_of(path).lower())) and not utf8(path)[1]:
+            other = (name_of(path) != name, path.suffix != ".mp4" and not whole, len(path.parts))
             found[name].append((*other, path))
     return {name: [path for *_, path in sorted(same)] for name, same in found.items()}
 
 
-def annotations(root: Path, kind: AnnotationFiles | None) -> list[Path]:
-    """Return where annotations of a kind may lie under `root`: files of its suffix, or folders."""
+def annotation_paths(root: Path, kind: AnnotationFiles | None) -> list[Path]:
+    """Return the candidates for annotations under `root`: files with the suffix, or folders."""
     found: list[Path] = []
     if kind is None:
         return found
@@ -130,29 +136,29 @@ def annotations(root: Path, kind: AnnotationFiles | None) -> list[Path]:
 
 
 def twice(found: Mapping[str, Sequence[Path]], what: str) -> list[str]:
-    """Return the sentence that names what bears a name that another bears, [] where none does."""
-    many = [paths for _, paths in sorted(found.items()) if len(paths) > 1]
-    if not many:
+    """Return one sentence, in a list, about names that several files have; [] if there are none."""
+    groups = [paths for _, paths in sorted(found.items()) if len(paths) > 1]
+    if not groups:
         return []
-    message = "; ".join(f"{paths[0]} is taken, not {paths[1]}" for paths in many[:3])
-    more = "; …" if len(many) > 3 else ""
-    return [f"{what} that are in the folder more than once: {len(many)} ({message}{more})"]
+    message = "; ".join(f"{paths[0]} is used, not {paths[1]}" for paths in groups[:3])
+    more = "; …" if len(groups) > 3 else ""
+    return [f"{what} that are in the folder more than once: {len(groups)} ({message}{more})"]
 
 
 def _is_aside(folder: Path) -> bool:
-    """Return whether a folder is hidden and no `.work`, where a command leaves its own files."""
+    """Return whether a folder is hidden and not `.work`, the folder of the commands' own files."""
     return is_hidden(folder) and folder.name != ".work"
 
 
 def others_words(others: Mapping[str, int]) -> str:
-    """Return the sentence that says what was not taken for a video, "" where there is nothing."""
+    """Return a sentence about the files that do not count as videos, "" if there are none."""
     if not (count := sum(others.values())):
         return ""
     kinds = sorted(others, key=lambda kind: (kind != HIDDEN, -others[kind], kind))
     names = {HIDDEN: "hidden or in a recycle bin", "": "no suffix"}
     message = ", ".join(f"{names.get(kind, kind)} {others[kind]}" for kind in kinds[:5])
     files, are = ("file", "is") if count == 1 else ("files", "are")
-    hidden = "hidden, thrown away or " if HIDDEN in others else ""
+    hidden = "hidden, in a recycle bin or " if HIDDEN in others else ""
     return (
         f"{count} other {files} in the source folder {are} {hidden}not named like videos "
         f"({message}{', …' if len(kinds) > 5 else ''})"
@@ -161,13 +167,13 @@ def others_words(others: Mapping[str, int]) -> str:
 
 def _refuse(error: OSError) -> None:
     raise OSError(
-        f"{error.filename}: this folder cannot be read ({error.strerror}), and its videos would be "
-        "lost; make it readable, or move it out of --source"
+        f"{error.filename}: this folder cannot be read ({error.strerror}), so its videos "
+        "would be missing; make it readable, or move it out of --source"
     ) from None
 
 
 def utf8(path: Path) -> tuple[str, str]:
-    """Return a path as text and the code that ends it: "" or `bad_name` where it is not UTF-8."""
+    """Return a path as text, and its outcome code: `bad_name` if it is not UTF-8, otherwise ""."""
     try:
         text = path.as_posix()
         text.encode()

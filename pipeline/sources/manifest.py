@@ -1,4 +1,4 @@
-"""One row per input, written before any work starts: the denominator of every report."""
+"""The manifest: one row per input, written before any work starts. Every report counts its rows."""
 
 from __future__ import annotations
 
@@ -14,38 +14,41 @@ from typing import Any
 
 from model.contract.files import sha256_of, write_atomic
 from model.contract.segment import SPLITS, is_hidden
-from pipeline.engine.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome
+from pipeline.engine.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome, Status
 from pipeline.sources.tables import parquet_rows
 
 ENDED = {
-    "missing_file": "listed, but no such file (or a link to nothing); put it there",
+    "missing_file": "listed, but there is no such file (or a broken link); put it there",
     "io": "cannot be read; check the disk and the file's permissions",
     "bad_name": "a file name that is not UTF-8; rename it",
-    "outside_root": "its path, or its annotation's, leaves the source folder; correct it",
-    "changed": "not the file that was curated; run pipeline curate again",
-    "not_curated": "curation has not seen it; run pipeline curate again",
+    "outside_root": "its path, or the path of its annotation, leaves the source folder; correct it",
+    "changed": "the file has changed since curation; run pipeline curate again",
+    "not_curated": "curation has not processed it; run pipeline curate again",
     "not_in_split": "the official split does not list it",
-    "ignored": "its dance is on the list of --ignore-list",
-    "same_name": "another file has its name",
+    "ignored": "the list given by --ignore-list contains its dance",
+    "same_name": "another file with the same name is used",
 }
-"""Why an input ends before any work, for a message."""
+"""Messages for inputs whose outcome is known before any work."""
 OLD_NAMES = {"ended": "known_code", "counted": "dancers_seen"}
-"""What columns were called in manifests of earlier versions, and are called now."""
+"""Column names in manifests of earlier versions, and the names that they have now."""
 NAME_LENGTH = 64
-"""Tar names hold 100 bytes: a longer name is cut, and gets its hash."""
+"""A tar name has at most 100 bytes: a longer video name is cut, and a hash is added."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One input, a video or a clip of one, and what is known of it before it is opened.
+    """One input, a video or a clip of a video, and what is known before it is opened.
 
-    `path` and `motion` are relative to the source folder; `motion` is the annotation (a file, or a
-    folder of per-frame files), "" where there is none. `known_code` is the code that ends the input
-    before any work (`missing_file`, `not_in_split`, …), "" for all others; `why` are the words for
-    it where the listing or curation had them. A clip is the half-open span from `start_s` to
-    `stop_s`, exact fractions on the video's clock, and `box`, its picture's x, y, width and height
-    in px of the upright frame; both are empty for a whole video. `dancers_seen` is how many dancers
-    curation saw. A `sha256` that is there before hashing is what the video must have.
+    `path` and `motion` are relative to their source folders. `motion` is the annotation: a file, or
+    a folder with one file per frame; "" if there is none. `known_code` is an outcome that is known
+    before any work (`missing_file`, `not_in_split`, …), "" for all other inputs. `why` is the
+    message for it, if the listing or curation has one.
+
+    For a clip, `start_s` and `stop_s` are exact fractions of a second on the video's clock; the
+    clip starts at `start_s` and ends before `stop_s`. `box` is its picture: x, y, width and height
+    in px of the upright frame. All three are empty for a complete video. `dancers_seen` is the
+    number of dancers that curation counted. If `sha256` is set before hashing, the video must have
+    this hash.
     """
 
     video_id: str
@@ -67,23 +70,23 @@ class Row:
 
     @property
     def span_s(self) -> tuple[Fraction, Fraction] | None:
-        """The clip's span, None for a whole video."""
+        """The clip's start and stop in seconds, None for a complete video."""
         return (Fraction(self.start_s), Fraction(self.stop_s)) if self.stop_s else None
 
     @property
     def clip_key(self) -> dict[str, Any]:
-        """What of the video a result is made from, for the result's key; nothing for all of it."""
+        """The fields that identify the clip in the key of a result; {} for a complete video."""
         if not self.stop_s:
             return {}
         return {"start_s": self.start_s, "stop_s": self.stop_s, "box": list(self.box)}
 
 
 def video_id(path: Path) -> str:
-    """Return the id of a video by its path relative to the source folder.
+    """Return the id of a video from its path relative to the source folder.
 
-    A plain `name.mp4` of at most 64 characters keeps its name. Any other path (a sub-folder,
-    another ending, a character that a key cannot hold) gets twelve hex digits of its hash, so that
-    no two inputs share an id and no input's id depends on which others there are.
+    A plain `name.mp4` of at most 64 characters keeps its name. For any other path (a sub-folder,
+    another suffix, a character that a key cannot contain), twelve hex digits of the path's hash are
+    added. Therefore no two inputs share an id, and an input's id does not depend on other inputs.
     """
     clean = re.sub(r"[^A-Za-z0-9_\-]+", "_", path.stem).strip("_-") or "video"
     if path.as_posix() == f"{clean}.mp4" and len(clean) <= NAME_LENGTH:
@@ -93,12 +96,13 @@ def video_id(path: Path) -> str:
 
 
 def hash_inputs(root: Path, motion_root: Path, rows: Sequence[Row], threads: int = 4) -> list[Row]:
-    """Fill in size and SHA-256 of every row's video and annotation.
+    """Fill in the size and SHA-256 of every row's video and annotation.
 
-    A video that the disk does not hold ends as `missing_file`, one that cannot be read as `io`, one
-    of another content than expected as `changed`. Clips of one video read it once.
+    A missing video gets the code `missing_file`, a video or annotation that cannot be read gets
+    `io`, and a video with another hash than expected gets `changed`. A video with several clips is
+    read once.
 
-    Raises ValueError where two rows have one id.
+    Raises ValueError if two rows have the same id.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -106,12 +110,12 @@ def hash_inputs(root: Path, motion_root: Path, rows: Sequence[Row], threads: int
     for row in rows:
         if row.video_id in paths:
             raise ValueError(
-                f"{paths[row.video_id]} and {row.path} have one id: rename one of them"
+                f"{paths[row.video_id]} and {row.path} have the same id: rename one of them"
             )
         paths[row.video_id] = row.path
-    alive = [row for row in rows if not find(root, row).known_code]
-    files = sorted({root / row.path for row in alive})
-    notes = sorted({motion_root / row.motion for row in alive if row.motion})
+    present = [row for row in rows if not find(root, row).known_code]
+    files = sorted({root / row.path for row in present})
+    notes = sorted({motion_root / row.motion for row in present if row.motion})
     with ThreadPoolExecutor(threads) as pool:
         hashed = dict(zip(files, pool.map(_hash_file, files), strict=True))
         hashed |= zip(notes, pool.map(_hash_motion, notes), strict=True)
@@ -119,7 +123,9 @@ def hash_inputs(root: Path, motion_root: Path, rows: Sequence[Row], threads: int
 
 
 def save(path: Path, rows: Sequence[Row], root: str = "") -> None:
-    """Write the rows as Parquet, whole or not at all; `root` is the folder their paths are in."""
+    """Write the rows as Parquet, atomically; `root` is the folder to which their paths are
+    relative.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -136,26 +142,26 @@ def save(path: Path, rows: Sequence[Row], root: str = "") -> None:
 
 
 def load(path: Path) -> tuple[list[Row], str]:
-    """Return the rows that `save` wrote, and their `root` ("" where it has none).
+    """Return the rows that `save` wrote, and their `root` ("" if it has none).
 
-    Raises ValueError, naming the file, where it holds anything else.
+    Raises ValueError, with the file's name, if the content is invalid.
     """
     found, metadata = parquet_rows(path)
     try:
         rows = []
         for row in found:
             row = {OLD_NAMES.get(name, name): value for name, value in row.items()}
-            lists = {name: tuple(row[name]) for name in ("dancers", "box") if name in row}
-            rows.append(checked(Row(**row | lists)))
+            row |= {name: tuple(row[name]) for name in ("dancers", "box") if name in row}
+            rows.append(checked(Row(**row)))
         return rows, os.fsdecode(metadata.get(b"root", b""))
     except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(
-            f"{path}: no list of inputs ({error!s:.300}); run the command that made it again"
+            f"{path}: not a list of inputs ({error!s:.300}); run the command that made it again"
         ) from None
 
 
 def checked(row: Row) -> Row:
-    """Return the row; ValueError names the field whose value is of another form than it must be."""
+    """Return the row; raise ValueError, with the field's name, if a value is invalid."""
     plain = Row("", "")
     for field in fields(Row):
         value = getattr(row, field.name)
@@ -183,19 +189,19 @@ def checked(row: Row) -> Row:
 
 
 def ended_early(row: Row) -> Outcome | None:
-    """Return the outcome of a row that no stage will see, None for one that has work."""
+    """Return the outcome of a row that needs no work, None for every other row."""
     if not row.known_code:
         return None
-    status = "filtered" if row.known_code in FILTERED else "failed"
+    status: Status = "filtered" if row.known_code in FILTERED else "failed"
     stage = "curate" if row.why and row.known_code != "same_name" else "manifest"
     why = row.why or ENDED[row.known_code]
     return Outcome(status, stage, row.known_code, why if row.path in why else f"{row.path}: {why}")
 
 
 def find(root: Path, row: Row) -> Row:
-    """Return the row, ended as `missing_file` where its video is not there.
+    """Return the row, with the code `missing_file` if its video does not exist.
 
-    A path with `..`, or an absolute one, ends it as `outside_root` before anything is opened.
+    An absolute path or a path with `..` gets the code `outside_root`, before anything is opened.
     """
     if not row.known_code and (leaves(row.path) or leaves(row.motion)):
         return replace(row, known_code="outside_root")
@@ -205,7 +211,7 @@ def find(root: Path, row: Row) -> Row:
 
 
 def leaves(path: str) -> bool:
-    """Return whether a path would lead out of the folder that it is relative to."""
+    """Return whether a path points outside the folder to which it is relative."""
     parts = PurePosixPath(path)
     return parts.is_absolute() or ".." in parts.parts
 
@@ -226,7 +232,7 @@ def _with_hashes(
 
 
 def _hash_file(path: Path) -> tuple[int, str] | None:
-    """Return size and hash of a file, None where it cannot be read."""
+    """Return the size and hash of a file, None if it cannot be read."""
     try:
         return path.stat().st_size, sha256_of(path)
     except OSError:
@@ -234,7 +240,10 @@ def _hash_file(path: Path) -> tuple[int, str] | None:
 
 
 def _hash_motion(path: Path) -> tuple[int, str] | None:
-    """Return 0 and the hash of an annotation, "" where there is none: its stage will say so."""
+    """Return 0 and the hash of an annotation, None if it cannot be read.
+
+    The hash is "" if there is no annotation; the stage that needs it reports that.
+    """
     if not path.is_dir():
         return _hash_file(path) if path.is_file() else (0, "")
     try:

@@ -1,4 +1,4 @@
-"""The synthetic benchmark as a source: its videos are made before they are listed."""
+"""The synthetic benchmark as a source: its videos are listed first and made later, if missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Synthetic(Source):
-    """Dancers drawn on composed music, in AIST++'s names and layout (default data/synthetic)."""
+    """Drawn dancers with composed music, with AIST++ names and layout (default data/synthetic)."""
 
     name: ClassVar[str] = "synthetic"
     DEFAULT_MOTION: ClassVar[str] = "smpl"
@@ -42,7 +42,7 @@ class Synthetic(Source):
 
         if annotations_dir:
             raise UsageError(
-                "--motion-dir does not go with the synthetic data set, which has its own"
+                "--motion-dir does not go with the synthetic data set, which makes its own motions"
             )
         specs = plan(limit, self.seed)
         rows = [row(spec.video_id, f"{spec.video_id}.mp4", spec.split, files) for spec in specs]

@@ -1,4 +1,4 @@
-"""Read tables from files, CSV and Parquet; what is none ends as a ValueError that names it."""
+"""Read tables from CSV and Parquet files; raise ValueError, with the file's name, if invalid."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 
 def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the words for where a row stands, and its cells by column, without outer spaces.
+    """Yield a description of each row's place, and its cells by column, stripped of spaces.
 
-    Raises ValueError for other columns than `columns`, for a row of more or fewer cells, and for
-    what is no CSV in UTF-8.
+    Raises ValueError for wrong columns, for a row with too many or too few cells, and for a file
+    that is not CSV in UTF-8.
     """
     line = 1
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
-            head = next(reader, [])
-            if head != list(columns):
-                raise ValueError(f"{path}: columns {head!r:.200}, expected {','.join(columns)}")
+            header = next(reader, [])
+            if header != list(columns):
+                raise ValueError(f"{path}: columns {header!r:.200}, expected {','.join(columns)}")
             for cells in reader:
                 line = reader.line_num
                 where = f"{path}, line {line}"
@@ -34,14 +34,14 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from None
     except csv.Error as error:
-        raise ValueError(f"{path}, after line {line}: no CSV ({error}); correct it") from None
+        raise ValueError(f"{path}, after line {line}: invalid CSV ({error}); correct it") from None
 
 
 def parquet_rows(path: Path) -> tuple[list[dict[str, Any]], dict[bytes, bytes]]:
     """Return a Parquet file's rows and the metadata of its schema.
 
-    Raises FileNotFoundError where there is none, and ValueError, naming the file, where it cannot
-    be read as one.
+    Raises FileNotFoundError if there is no file, and ValueError, with the file's name, if it is
+    invalid.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -53,5 +53,5 @@ def parquet_rows(path: Path) -> tuple[list[dict[str, Any]], dict[bytes, bytes]]:
         return table.to_pylist(), dict(table.schema.metadata or {})
     except (pa.ArrowException, OSError, ValueError, TypeError, ArithmeticError) as error:
         raise ValueError(
-            f"{path}: no table that can be read ({error!s:.300}); run what made it again"
+            f"{path}: not a readable table ({error!s:.300}); run the command that made it again"
         ) from None

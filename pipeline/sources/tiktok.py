@@ -1,7 +1,7 @@
 """TikTok dances: the clips that `pipeline curate` found, or videos named as in the published list.
 
-The authors' list (manifests/tiktok.csv: 445 videos, 392 for training, 53 for the test) names videos
-by ids of their own. Neither footage nor links were published with it.
+The authors' list (manifests/tiktok.csv: 445 videos, 392 for training, 53 for testing) names videos
+by ids that the authors made up. Neither footage nor links were published with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.sources.listing import AnnotationFiles, Listing, by_name, home, tw
 from pipeline.sources.manifest import Row
 from pipeline.sources.song_split import with_val
 
-HELP = """there are two ways to TikTok dances:
+HELP = """there are two ways to get TikTok dances:
   your own videos, cut and sorted:   pipeline curate --dataset tiktok --source DIR
                                      pipeline build --dataset tiktok
   the paper's 445 videos:            name them by the ids in manifests/tiktok.csv
@@ -37,12 +37,12 @@ class TikTok(Source):
 
     curated: Path | None = option(
         None,
-        "tiktok: folder of the table by pipeline curate (default data/curated/tiktok)",
+        "tiktok: folder of the table that pipeline curate wrote (default data/curated/tiktok)",
         type=local,
     )
     published: bool = option(
         False,
-        "tiktok: --source holds videos of the paper's list, named by its ids",
+        "tiktok: --source holds videos of the paper's list, named by the ids in that list",
         action="store_true",
     )
 
@@ -62,12 +62,13 @@ def list_tiktok(
     motion: AnnotationFiles | None,
     motion_dir: Path | None = None,
 ) -> Listing:
-    """List the clips of the curated table in `curated`, or the videos of the published list.
+    """List the clips of the table in `curated`, or the videos of the published list.
 
-    The list is used where it is asked for, or where `source` holds videos of it and none of the
-    table's. Where no song is in the split `val`, whole songs are moved there from `train`.
+    The list is used if the user asks for it. It is also used if `source` holds videos of the list
+    and none of the table. If no song is in the split `val`, complete songs are moved there from
+    `train`.
 
-    Raises FileNotFoundError or ValueError that say what to put where.
+    Raises FileNotFoundError or ValueError; the message says which files to put where.
     """
     table = curated or TABLE
     known = (table / "tiktok.parquet").is_file()
@@ -82,34 +83,35 @@ def list_tiktok(
     listing = list_published(source, motion, motion_dir)
     if listing is None:
         has = f"the table in {table} is of other videos; " if known and not published else ""
-        words = HELP.replace("DIR", str(source))
-        raise FileNotFoundError(f"{source}: no video of the published list in it; {has}{words}")
+        advice = HELP.replace("DIR", str(source))
+        raise FileNotFoundError(f"{source}: no video of the published list in it; {has}{advice}")
     return listing
 
 
 def list_published(
     source: Path, motion: AnnotationFiles | None, motion_dir: Path | None
 ) -> Listing | None:
-    """List the videos of the published list and all others in the folder; None if it has none.
+    """List the videos of the published list and all others in the folder.
 
-    Videos are found by their names, wherever they lie, whatever the case. A listed video that is
-    not there ends as `missing_file`, one not listed as `not_in_split`, another file of a name that
-    is taken as `same_name`.
+    Return None if the folder has no video of the list. Videos are found by name in any sub-folder,
+    ignoring upper and lower case. Some outcomes are known already: `missing_file` for a listed
+    video that is not there, `not_in_split` for a video that is not listed, and `same_name` for
+    another file of a listed video.
     """
     members = published("tiktok")
-    here = list_folder(home(source, members), motion, motion_dir)
-    rows_at = {Path(row.path): row for row in here.rows if not row.known_code}
+    listing = list_folder(home(source, members), motion, motion_dir)
+    rows_at = {Path(row.path): row for row in listing.rows if not row.known_code}
     files = by_name(rows_at, members)
     if not files:
         return None
     rows = []
     for name, member in members.items():
         row = rows_at[files[name][0]] if name in files else Row(name, f"{name}.mp4")
-        known = {"video_id": name, "split": member["split"], "song": member["song_id"]}
-        rows.append(replace(row, **known))
+        rows.append(replace(row, video_id=name, split=member["split"], song=member["song_id"]))
     rows += further(files, list(rows_at))
-    rows += [replace(row, split="") for row in here.rows if row.known_code]
+    rows += [replace(row, split="") for row in listing.rows if row.known_code]
     rows.sort(key=lambda row: row.video_id)
-    note = f"published list: {len(files)} of its {len(members)} videos in {here.root}"
-    notes = [*twice(files, "listed videos"), *here.notes]
-    return Listing(here.root, here.motion_root, with_val(rows, {}), note, here.others, notes)
+    note = f"published list: {len(files)} of its {len(members)} videos in {listing.root}"
+    notes = [*twice(files, "listed videos"), *listing.notes]
+    rows = with_val(rows, {})
+    return Listing(listing.root, listing.motion_root, rows, note, listing.others, notes)

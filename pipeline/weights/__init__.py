@@ -1,1 +1,1 @@
-"""Published weights: which there are, and how they are fetched."""
+"""Published weights: which ones the project knows, and how to download and check them."""

@@ -9,15 +9,17 @@ from model.contract.exit_codes import UsageError
 
 def add_weights(commands: argparse._SubParsersAction) -> None:
     """Add `pipeline weights` and its actions."""
-    sub = commands.add_parser("weights", help="published weights: list, fetch, verify")
+    sub = commands.add_parser("weights", help="list, fetch and verify published weights")
     sub.set_defaults(run=_list)
     actions = sub.add_subparsers(title="actions", metavar="ACTION")
     actions.add_parser("list", help="names, sizes, hashes, licences (default)")
-    fetch = actions.add_parser("fetch", help="download files; again to go on after a break")
+    fetch = actions.add_parser(
+        "fetch", help="download files; run again to continue an interrupted download"
+    )
     fetch.add_argument("names", nargs="+", metavar="NAME")
-    fetch.add_argument("--url", default="", help="another address of the same file")
+    fetch.add_argument("--url", default="", help="another address that serves the same file")
     fetch.set_defaults(run=_fetch)
-    check = actions.add_parser("verify", help="check the hashes of the files that are there")
+    check = actions.add_parser("verify", help="check the hashes of the downloaded files")
     check.add_argument("name", nargs="?", default="", metavar="NAME")
     check.set_defaults(run=_verify)
 
@@ -36,7 +38,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
     weights = [lookup(name) for name in arguments.names]
     if arguments.url and len(weights) > 1:
-        raise UsageError(f"--url {arguments.url}: is the address of one file, {len(weights)} named")
+        raise UsageError(f"--url {arguments.url}: is for one file, but {len(weights)} are named")
     for weight in weights:
         fetch(weight, arguments.url)
     return 0

@@ -1,9 +1,10 @@
-"""Download one file over HTTP so that a dropped connection costs only what was in flight.
+"""Download one file over HTTP, so that a dropped connection loses only what was in transit.
 
-What has arrived lies in `<file>.part`; `<file>.part.json` says which version of which URL it is, by
-the server's validator (a strong ETag, else Last-Modified). A further request asks for the rest with
-Range and If-Range (RFC 9110, sections 13.1.5 and 14.2), and believes only an answer that starts
-where the part ends and is of the same version and length. All else starts from the first byte.
+The received bytes are in `<file>.part`. `<file>.part.json` records the URL and the version of the
+file, which the server names by a validator (a strong ETag, otherwise Last-Modified). The next
+request asks for the remaining bytes with Range and If-Range (RFC 9110, sections 13.1.5 and 14.2).
+The answer is accepted only if it starts at the end of the part and has the same version and length.
+In all other cases the download starts again from the first byte.
 """
 
 from __future__ import annotations
@@ -29,27 +30,30 @@ from pipeline.engine.progress import byte_progress
 
 CHUNK_BYTES = 1 << 20
 MAX_BYTES = 4 << 30
-"""No file asked for is larger: a server that sends without end does not fill the disk."""
+"""Limit on the size of any file.
+
+It prevents a server that never stops sending from filling the disk.
+"""
 TIMEOUT_S = 30.0
 TRANSIENT = {408, 429, 500, 502, 503, 504}
-"""HTTP statuses worth another try."""
+"""HTTP statuses after which another try makes sense."""
 
 
 class DownloadError(OSError):
-    """The file could not be had from its URL; what has arrived is kept."""
+    """The file could not be downloaded from its URL; the received bytes are kept."""
 
 
 class _DroppedError(Exception):
-    """This try ended early; another may go on."""
+    """The request failed before the file was complete; another try can continue."""
 
 
 class _UnreachableError(_DroppedError):
-    """There was no connection at all."""
+    """There was no connection to the server."""
 
 
 @dataclass(frozen=True)
 class _Version:
-    """Which bytes a part holds the beginning of."""
+    """The version of the file whose first bytes are in the part."""
 
     url: str
     validator: str
@@ -57,7 +61,7 @@ class _Version:
 
 
 class _SameSecurity(urllib.request.HTTPRedirectHandler):
-    """Follow redirects between web addresses, never from https to anything weaker."""
+    """Follow HTTP redirects, but never from https to a less secure protocol."""
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
@@ -73,18 +77,22 @@ def download(
     tries: int = 5,
     pause_s: float = 1.0,
 ) -> Path:
-    """Fetch `url` and return `<path>.part`, complete; the caller checks it and puts it in place.
+    """Download `url`, and return `<path>.part` when it is complete.
+
+    The caller checks the file and renames it to its final name.
 
     Args:
         url: http or https.
-        path: the final place; its folder is made.
-        size_bytes: the exact size, where known; another one is refused before anything is sent.
-        tries: consecutive tries that bring no further byte before this gives up.
+        path: the final path; its folder is created.
+        size_bytes: the exact size, if known. A file of another size is refused before its content
+            is downloaded.
+        tries: give up after this many consecutive tries that bring no further byte.
         pause_s: pause before the second try; it doubles up to 30 s.
 
     Raises:
-        DownloadError: no connection, no answer, an HTTP error, another size, or too many drops.
-            What has arrived stays; the next call goes on from there where the server allows it.
+        DownloadError: no connection, no answer, an HTTP error, a wrong size, or too many dropped
+            connections. The received bytes are kept. The next call continues with them, if the
+            server allows it.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url}: expected an http or https address")
@@ -109,7 +117,7 @@ def download(
                 fruitless = 0 if file.tell() > farthest else fruitless + 1
                 farthest = max(farthest, file.tell())
                 if fruitless >= tries or not answered:
-                    kept = f"{file.tell():,} bytes are kept in {part}, to go on from"
+                    kept = f"{file.tell():,} bytes are kept in {part} to continue from"
                     raise DownloadError(f"{url}: {drop}; {kept}") from None
                 time.sleep(min(30.0, pause_s * 2 ** max(0, fruitless - 1)))
         os.fsync(file.fileno())
@@ -117,21 +125,21 @@ def download(
 
 
 def place(part: Path, path: Path) -> None:
-    """Give a complete part its final name; from then on there is nothing to go on with."""
+    """Rename a complete part to its final name, and delete the record of the download."""
     os.replace(part, path)
     _facts(part).unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # disks without it
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # not supported there
             raise
     finally:
         os.close(folder)
 
 
 def _attempt(url: str, file: IO[bytes], part: Path, size_bytes: int | None) -> None:
-    """Bring `file` to its end by one request, or raise _DroppedError; what arrived stays in it."""
+    """Complete `file` with one request, or raise _DroppedError; the received bytes stay in it."""
     start, held = file.seek(0, os.SEEK_END), _held(part, url)
     if start and held and start == held.total_bytes:
         return
@@ -145,7 +153,7 @@ def _attempt(url: str, file: IO[bytes], part: Path, size_bytes: int | None) -> N
             span = _span(answer, start, held)
             if span is None:
                 _facts(part).unlink(missing_ok=True)
-                raise _DroppedError(f"the server's answer does not continue byte {start:,}")
+                raise _DroppedError(f"the server's answer does not continue at byte {start:,}")
             start, total_bytes = span
             if size_bytes and total_bytes not in (None, size_bytes):
                 raise DownloadError(
@@ -158,7 +166,9 @@ def _attempt(url: str, file: IO[bytes], part: Path, size_bytes: int | None) -> N
             for chunk in byte_progress(_chunks(answer), part.stem, total_bytes, start):
                 file.write(chunk)
                 if file.tell() > MAX_BYTES:
-                    raise DownloadError(f"{url}: sends more than {MAX_BYTES:,} bytes; given up")
+                    raise DownloadError(
+                        f"{url}: the server sent more than {MAX_BYTES:,} bytes; stopped"
+                    )
             if total_bytes is not None and file.tell() < total_bytes:
                 raise _DroppedError(
                     f"the connection ended after {file.tell():,} of {total_bytes:,} bytes"
@@ -180,9 +190,10 @@ def _attempt(url: str, file: IO[bytes], part: Path, size_bytes: int | None) -> N
 def _span(
     answer: http.client.HTTPResponse, start: int, held: _Version | None
 ) -> tuple[int, int | None] | None:
-    """Return where the answer's first byte belongs and the file's size, which may not be told.
+    """Return the offset of the answer's first byte, and the file's size (None if unknown).
 
-    None for a partial answer that does not go on where the part ends, or is of another version.
+    Return None for a partial answer that does not continue at the end of the part, or that belongs
+    to another version.
     """
     if answer.status != 206:
         length = answer.headers.get("Content-Length", "")
@@ -201,7 +212,7 @@ def _chunks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
 
 
 def _validator(headers: http.client.HTTPMessage) -> str:
-    """Return what names this version of the file to If-Range; a weak ETag does not qualify."""
+    """Return the validator that If-Range can use; a weak ETag is not allowed there."""
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified", "")
 
@@ -211,7 +222,7 @@ def _facts(part: Path) -> Path:
 
 
 def _held(part: Path, url: str) -> _Version | None:
-    """Return the version whose beginning the part is; None where it cannot be gone on with."""
+    """Return the version that the part belongs to, or None if the download cannot be continued."""
     if not _facts(part).is_file():
         return None
     try:

@@ -69,7 +69,7 @@ def _download(weight: Weight, url: str, tell: Callable[[str], None], pause_s: fl
             raise
         raise OSError(
             f"{error.filename or path.parent}: {error.strerror or error}; check the path, or set "
-            "D2M_CACHE to a folder that can be written"
+            "D2M_CACHE to a writable folder"
         ) from None
     _place(weight, part, url, tell)
 

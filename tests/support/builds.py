@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import clicks, write
+from clips import as_listed, clicks, write
 
 import pipeline.build
 from pipeline import cli
@@ -18,6 +18,7 @@ from pipeline.engine.base import LocalEngine
 from pipeline.engine.ray import RayEngine
 from pipeline.report.report import Report
 
+NAME = as_listed("näme with 'quotes'.mp4")
 ENGINES = ["local", pytest.param("ray", marks=pytest.mark.slow)]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 

@@ -12,8 +12,11 @@ import numpy as np
 import soundfile
 
 from pipeline.media.program import binary
+from pipeline.media.reader import FrameRequest, read_frames
 
 WIDTH, HEIGHT = 96, 64
+LOSSLESS = ("-c:a", "pcm_s16le")
+FRAGMENTS = ("-c:a", "aac", "-movflags", "+frag_keyframe+delay_moov", "-g", "10")
 
 
 def numbered(index: int) -> np.ndarray:
@@ -29,6 +32,13 @@ def number(frame: np.ndarray) -> int:
     width = frame.shape[1]
     low, high = frame[:, : width // 3].mean(), frame[:, -(width // 3) :].mean()
     return round((low - 8) / 15) + 16 * round((high - 8) / 15)
+
+
+def shown(path: Path, times_s: list[Fraction], threads: int = 1) -> list[int]:
+    """Return the numbers of the frames shown at `times_s`."""
+    found = read_frames(path, {"all": FrameRequest(times_s)}, threads=threads)["all"]
+    assert found.dtype == np.uint8 and len(found) == len(times_s)
+    return [number(frame) for frame in found]
 
 
 def frames(count: int) -> Iterator[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import zlib
@@ -85,6 +86,11 @@ def make_set(root: Path, videos: int, **settings: object) -> tuple[Path, Key]:
         for name in ("high", "low")
     }
     return root / "set", prepare(root / "shards", "test", folders, root / "set", chosen)
+
+
+def rows(folder: Path, query: str) -> list[tuple]:
+    with sqlite3.connect(folder / "answers.db") as db:
+        return db.execute(query).fetchall()
 
 
 class Listener:

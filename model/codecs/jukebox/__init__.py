@@ -10,7 +10,7 @@ Names are imported when first used, so that `import model.codecs.jukebox` does n
 from importlib import import_module
 from typing import Any
 
-_HOME = {
+_MODULES = {
     "JukeBoxCodec": "codec",
     "load_jukebox": "codec",
     "find_weights": "codec",
@@ -22,10 +22,10 @@ _HOME = {
     "read_weights": "weights",
     "write_weights": "weights",
 }
-__all__ = list(_HOME)
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

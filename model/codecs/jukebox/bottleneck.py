@@ -1,4 +1,4 @@
-"""The codebook: nearest entry and look-up, always in full float32."""
+"""The codebook: quantisation to the nearest entry and look-up, always in full float32."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 ROWS_PER_CHUNK = 2048
-"""Rows whose distances to all entries are held at once (16 MiB at 2048 entries)."""
+"""Rows whose distances to all entries are in memory at once (16 MiB for 2048 entries)."""
 
 
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
-    """Switch autocast, TF32 and bfloat16 shortcuts off inside the block.
+    """Disable autocast, TF32 and reduced-precision products inside the block.
 
-    TF32 convolutions change about 0.3 % of the codes and bfloat16 ones 2-5 %.
+    TF32 convolutions change about 0.3 % of the codes, and bfloat16 convolutions 2-5 %.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -39,8 +39,8 @@ def full_float32(device: torch.device) -> Iterator[None]:
 def nearest(rows: Tensor, codebook: Tensor) -> Tensor:
     """Return for each row (R, C) the index of the nearest codebook entry (K, C): int64 (R,).
 
-    |x|^2 is the same for all entries, so |k|^2 - 2 x.k decides: one product, with |k|^2 as the
-    weight of a constant, made chunk by chunk.
+    |x|^2 is the same for all entries, so it is enough to minimise |k|^2 - 2 x.k. This is computed
+    as one matrix product, in chunks, with |k|^2 as the weight of a constant feature.
     """
     with full_float32(codebook.device):
         codebook = codebook.float()
@@ -50,7 +50,9 @@ def nearest(rows: Tensor, codebook: Tensor) -> Tensor:
 
 
 class Codebook(nn.Module):
-    """K entries of width C, a buffer: they are learnt by averaging, not by gradient."""
+    """K entries of width C, as a buffer: they are learned by moving averages, not by gradients."""
+
+    k: Tensor
 
     def __init__(self, l_bins: int, emb_width: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""The codec: audio to codes and back, by level.
+"""The JukeBox codec: audio to codes and back, by level.
 
-Legend: B batch, N samples at 22 050 Hz, L = N // hop code steps, C = 64 latent width, K entries.
+Symbols: B batch, N samples at 22 050 Hz, L = N // hop code steps, C = 64 latent width, K entries.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from model.contract.weights_folder import JUKEBOX_5B_FILE, check_record, weights
 
 DEMO = Path(__file__).with_name("demo.safetensors")
 SAMPLES_PER_GROUP = {"cpu": 1, "cuda": 1 << 22}
-"""Samples encoded at once: on a CPU one item, whose activations then stay in the cache."""
+"""Samples encoded at once; on a CPU one item, so that its activations stay in the CPU cache."""
 
 
 class JukeBoxCodec:
-    """A frozen VQ-VAE, float32 throughout: a `LatentCodec`. `load_codec` returns one.
+    """A frozen VQ-VAE in float32, which is a `LatentCodec`. `load_codec` returns one.
 
-    Levels go by name, "high" (hop 128) and "low" (hop 32), and share nothing: asking for one runs
-    that one. `id` names the weights. Codes are stored under `codes_id`, and codes of one mean
-    nothing to another; it differs from `id` where only decoders were changed, whose encoders and
-    codebooks are then those of `codes_id`, bit for bit. `source` is what `load_codec` was given.
+    Levels have names, "high" (hop 128) and "low" (hop 32), and share no weights, so using one level
+    runs only that level. `id` identifies the weights. Codes are stored under `codes_id`; codecs
+    with different `codes_id` cannot decode each other's codes. It differs from `id` if only
+    decoders were changed; encoders and codebooks are then bit-identical to those of `codes_id`.
+    `source` is what `load_codec` was given.
     """
 
     sample_rate_hz = SAMPLE_RATE_HZ
@@ -46,7 +47,7 @@ class JukeBoxCodec:
 
     @classmethod
     def from_module(cls, model: VQVAE, name: str, note: str) -> JukeBoxCodec:
-        """Wrap a module (it is frozen and set to eval); the id comes from its weights."""
+        """Wrap a module, which is frozen and set to eval mode; the id is a hash of its weights."""
         state = {key: value.detach().cpu().float() for key, value in model.state_dict().items()}
         return cls(model, Weights(state, model.hparams, model.levels, name, note).id, note)
 
@@ -63,11 +64,11 @@ class JukeBoxCodec:
         return self
 
     def level(self, name: str) -> Level:
-        """Return the hop and the codebook's size of a level; ValueError where it was not loaded."""
+        """Return the hop and codebook size of a level; ValueError if it was not loaded."""
         return Level(name, self.hparams.hop(self._index(name)), self.codebook(name).shape[0])
 
     def steps(self, samples: int, level: str) -> int:
-        """Return how many codes `encode` gives for `samples`: every stride-2 convolution floors."""
+        """Return the number of codes for `samples`: every stride-2 convolution rounds down."""
         return samples // self.level(level).hop
 
     def codebook(self, level: str) -> Tensor:
@@ -75,7 +76,7 @@ class JukeBoxCodec:
         return self.model.codebook(self._index(level)).k
 
     def decoder(self, level: str) -> Decoder:
-        """Return the decoder module of a level (frozen; copy it to train it)."""
+        """Return the decoder module of a level. It is frozen; train a copy of it."""
         return self.model.decoder(self._index(level))
 
     def encode(self, audio: Tensor, level: str) -> Tensor:
@@ -89,10 +90,10 @@ class JukeBoxCodec:
 
     @torch.no_grad()
     def encode_long(self, audio: Tensor, level: str, chunk_s: float = 20.0) -> Tensor:
-        """Encode audio (B, N) of any length in chunks: the codes of one pass, in bounded memory.
+        """Encode audio (B, N) of any length in chunks, with the same codes but bounded memory.
 
-        Each chunk carries the context that its codes can see on both sides; at level "bottom" that
-        is two seconds either side (at 22 050 Hz), so keep `chunk_s` well above it.
+        Each chunk includes the context that influences its codes on both sides. At level "bottom"
+        this is two seconds on each side (at 22 050 Hz), so keep `chunk_s` well above that.
         """
         hop, context = self.level(level).hop, self.hparams.context(self._index(level))
         total = self._check(audio, level).shape[1] // hop
@@ -116,9 +117,10 @@ class JukeBoxCodec:
         return self.model.codebook(self._index(level)).lookup(codes)
 
     def decode_latents(self, latents: Tensor, level: str) -> Tensor:
-        """Map latents (B, C, L) to audio (B, L * hop), differentiable in the latents.
+        """Map latents (B, C, L) to audio (B, L * hop), differentiable with respect to the latents.
 
-        Runs in the caller's precision and is not clipped; the tail of N % hop samples is lost.
+        Runs in the caller's precision; the audio is not clipped. The last N % hop samples of the
+        encoded audio are lost.
         """
         return self.decoder(level)(latents)
 
@@ -161,11 +163,11 @@ class JukeBoxCodec:
 def load_jukebox(
     source: str | Path, levels: Sequence[str] | None = None, device: torch.device | str = "cpu"
 ) -> JukeBoxCodec:
-    """Load levels of a VQ-VAE, frozen; None takes the two that D2M-GAN uses, high and low.
+    """Load levels of a VQ-VAE, frozen; None loads the two that D2M-GAN uses, high and low.
 
-    `source` is "demo" (shipped, trained on synthetic music), "jukebox-5b" (OpenAI's weights, which
-    `pipeline weights fetch jukebox-5b` puts into the cache folder) or the path of a checkpoint.
-    Raises FileNotFoundError or ValueError, saying what to do.
+    `source` is "demo" (included, trained on synthetic music), "jukebox-5b" (OpenAI's weights, which
+    `pipeline weights fetch jukebox-5b` downloads to the cache folder) or the path of a checkpoint.
+    Raises FileNotFoundError or ValueError, with advice.
     """
     levels = ("high", "low") if levels is None else levels
     indices = tuple(level_index(level) for level in levels)
@@ -174,7 +176,7 @@ def load_jukebox(
     absent = [level for level in levels if level_index(level) not in weights.levels]
     if absent or not indices:
         held = ", ".join(LEVEL_NAME[index] for index in weights.levels)
-        raise ValueError(f"{path}: asked for levels {list(levels)}, the file holds {held}")
+        raise ValueError(f"{path}: requested levels {list(levels)}, but the file has {held}")
     with torch.device("meta"):
         model = VQVAE(weights.hparams, indices)
     model.load_state_dict(select(weights.state, indices), assign=True)
@@ -183,14 +185,14 @@ def load_jukebox(
 
 
 def find_weights(source: str | Path) -> tuple[Path, bool]:
-    """Return the file that `source` names, and whether it stands for OpenAI's published weights.
+    """Return the file that `source` names, and whether it has OpenAI's published weights.
 
-    Raises FileNotFoundError where there is no such file, and ValueError where OpenAI's in the cache
-    folder is not what was fetched.
+    Raises FileNotFoundError if the file is missing, and ValueError if OpenAI's file in the cache
+    folder differs from the download.
     """
     if str(source) == "demo":
         path = DEMO
-        advice = "reinstall the package, or make it anew: see docs/guide/codec.md"
+        advice = "reinstall the package, or train the codec again: see docs/guide/codec.md"
     elif str(source) == "jukebox-5b":
         path = weights_folder() / JUKEBOX_5B_FILE
         advice = (
@@ -209,7 +211,7 @@ def find_weights(source: str | Path) -> tuple[Path, bool]:
 def random_codec(
     seed: int = 0, levels: Sequence[str] = ("high", "low"), hparams: HParams = TINY
 ) -> JukeBoxCodec:
-    """Make an untrained codec for tests, small by default; its codes vary with its input."""
+    """Return an untrained codec for tests, small by default, whose codes depend on its input."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = VQVAE(hparams, tuple(level_index(level) for level in levels))
@@ -219,7 +221,7 @@ def random_codec(
                     weight.zero_()
             for index in model.levels:
                 audio = torch.randn(1, hparams.l_bins * hparams.hop(index)) * 0.3
-                last = model.encoder(index).level_blocks[-1].model[-1].weight
+                last = model.encoder(index).last.weight
                 last /= model.encoder(index)(audio).std((0, 2))[:, None, None]
                 latents = model.encoder(index)(audio)
                 model.codebook(index).k.copy_(latents[0].T[torch.randperm(latents.shape[2])])

@@ -1,4 +1,4 @@
-"""`model train-codec`: its arguments, and one process per level."""
+"""The command `model train-codec`: its arguments, and one process per level."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from model.runtime.signals import Interrupted, next_unless, stop_requested
 if TYPE_CHECKING:
     from model.contract.storage import Location
 
+    Job = tuple[CodecConfig, str, Path | None, Location | None, Path, bool]
+    """The arguments of `train_level`: settings, level, music, shards, folder, whether to resume."""
+
 LOWER = "lower batch or crop_samples (--set KEY=VALUE)"
-"""What takes less memory."""
+"""Advice when memory runs out."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `model train-codec`."""
     music = parser.add_mutually_exclusive_group(required=True)
-    music.add_argument("--shards", type=location, metavar="DIR", help="a built dataset: its music")
+    music.add_argument("--shards", type=location, metavar="DIR", help="a data set: its music")
     music.add_argument("--audio", type=Path, metavar="DIR", help="a folder of music files")
     parser.add_argument("--levels", nargs="+", choices=("high", "low", "bottom"), metavar="LEVEL",
                         help="high, low, bottom (default: high low)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("runs/codec"), metavar="DIR")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoints")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoints")
     parser.set_defaults(run=run, lower=LOWER)
 
 
@@ -59,21 +62,21 @@ def train(
     out: Path,
     resume: bool = False,
 ) -> Path:
-    """Train each level on its own and return the path of the codec of all of them.
+    """Train each level separately and return the path of the codec with all levels.
 
-    In parallel, the first level to fail stops the others; ValueError names it. To resume, one
-    level's checkpoint is enough: a run that was stopped early may have none of the other yet.
-    Raises FileNotFoundError and ValueError where there is no music, before anything is begun.
+    In parallel training, a failing level stops the others; ValueError names it. To resume, the
+    checkpoint of one level is enough, because a run that was stopped early may have none of the
+    others. Raises FileNotFoundError and ValueError, before any training, if music is missing.
     """
     from model.codecs.jukebox.corpus import check_music
     from model.codecs.jukebox.train import CHECKPOINT, CODEC, merge, train_level
 
     check_music(audio, shards)
-    begun = {level for level in config.levels if (out / level / CHECKPOINT).exists()}
-    if resume and not begun:
+    started = {level for level in config.levels if (out / level / CHECKPOINT).exists()}
+    if resume and not started:
         raise FileNotFoundError(f"{out}: nothing to resume; run without --resume")
-    jobs = {
-        level: (config, level, audio, shards, out / level, resume and level in begun)
+    jobs: dict[str, Job] = {
+        level: (config, level, audio, shards, out / level, resume and level in started)
         for level in config.levels
     }
     if not config.parallel or len(jobs) == 1:
@@ -86,8 +89,8 @@ def train(
     return out / CODEC
 
 
-def _train_together(jobs: dict[str, tuple]) -> None:
-    """Train each level in a process of its own; one that fails, or a signal, ends them all."""
+def _train_together(jobs: dict[str, Job]) -> None:
+    """Train each level in its own process; one that fails, or a signal, ends them all."""
     context = get_context("spawn")
     running = {
         level: context.Process(target=_train_one, args=job, name=level, daemon=True)
@@ -110,21 +113,21 @@ def _train_together(jobs: dict[str, tuple]) -> None:
             for process in running.values():
                 process.terminate()
             for process in running.values():
-                process.join()  # it saves what it has
+                process.join()  # it saves a checkpoint
 
 
 def how(code: int) -> str:
-    """Say how a process ended, by its exit code, and what to do."""
+    """Return a message about how a process ended, from its exit code, with advice."""
     if code == -signal.SIGKILL:
         return (
-            "(killed by SIGKILL), as the system does where memory runs out; give more, or "
-            f"{LOWER}, or train one level after the other (parallel=false); go on with --resume"
+            "(killed by SIGKILL), probably by the system because memory ran out; give more memory, "
+            f"or {LOWER}, or train one level after the other (parallel=false); go on with --resume"
         )
     how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return f"({how}); see above"
+    return f"({how}); see its messages above"
 
 
-def _train_one(*job: object) -> None:
+def _train_one(*job: *Job) -> None:
     from model.codecs.jukebox.train import train_level
     from model.data.workers import end_with_parent
 

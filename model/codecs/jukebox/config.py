@@ -12,7 +12,7 @@ from model.runtime.settings import Settings, setting
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The released VQ-VAE's; its `spectral` loss weighs nothing."""
+    """Loss weights; defaults are those of the released VQ-VAE, where `spectral` has weight 0."""
 
     commit: float = 0.02
     spectral: float = 0.0
@@ -22,10 +22,10 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class CodecConfig(Settings):
-    """Defaults are JukeBox's where the hyper-parameters of its VQ-VAE give a value.
+    """The settings of codec training. Defaults are JukeBox's, if its VQ-VAE has the setting.
 
-    JukeBox trained on 256 clips of 9 s at once; the batch here fits a small machine, and
-    `revival_threshold` goes with it: an entry used less often than this per batch is restarted.
+    JukeBox was trained with batches of 256 clips of 9 s. The batch here fits a small machine, and
+    `revival_threshold` fits this batch: an entry used less often than this per batch is restarted.
     """
 
     levels: tuple[str, ...] = ("high", "low")
@@ -33,9 +33,11 @@ class CodecConfig(Settings):
     depth: int = setting(4, min=1)
     l_bins: int = setting(2048, min=1)
     init: str = ""
-    """A codec to go on from ("jukebox-5b", "demo", a path) instead of random weights."""
+    """A codec whose weights are used to initialise ("jukebox-5b", "demo", a path); "" for random
+    weights."""
     init_tokens: int = 0
-    """How many codes its codebook's averages count for; 0 takes a batch's, where they settle."""
+    """The number of codes that the averages of the initial codebook count as; 0 means those of a
+    batch, to which the averages converge."""
 
     steps: int = setting(20_000, min=1)
     batch: int = setting(8, min=1)
@@ -43,20 +45,21 @@ class CodecConfig(Settings):
     lr: float = 3e-4
     warmup_steps: int = 100
     decay_steps: int = 0
-    """Let the learning rate fall to zero over the last so many steps."""
+    """The learning rate decays to zero over this number of last steps."""
     clip: float = 1.0
     commit: float = 0.02
     spectral: float = 0.0
     multispectral: float = 1.0
     log_spectral: float = 0.0
-    """Not JukeBox's: a loss on log magnitudes, for quiet and high sounds in short trainings."""
+    """A loss on log magnitudes, which JukeBox does not have; it helps quiet and high sounds in
+    short trainings."""
     l_mu: float = setting(0.99, below=1)
     revival_threshold: float = 1.0
 
     parallel: bool = True
-    """Train the levels at once, each in a process of its own."""
+    """Train the levels at the same time, each in its own process."""
     threads: int = 0
-    """CPU threads of each process; 0 leaves torch's choice."""
+    """CPU threads of each process; 0 uses torch's default."""
     device: str = "auto"
     bf16: bool = False
     seed: int = setting(0, below=1 << 32)
@@ -64,7 +67,7 @@ class CodecConfig(Settings):
     save_every: int = setting(500, min=1)
     name: str = "codec"
     note: str = ""
-    """What the weights are, repeated wherever the codec is used."""
+    """A description of the weights, repeated wherever the codec is used."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,11 +79,13 @@ class CodecConfig(Settings):
             raise ValueError(f"device is {self.device!r}; expected auto, cpu, cuda or cuda:NUMBER")
         hop = max(self.hparams.hop(level_index(level)) for level in self.levels)
         if self.crop_samples % hop or self.crop_samples <= 1024:
-            raise ValueError(f"crop_samples is {self.crop_samples}; expected k * {hop} above 1024")
+            raise ValueError(
+                f"crop_samples is {self.crop_samples}; expected a multiple of {hop} above 1024"
+            )
 
     @property
     def hparams(self) -> HParams:
-        """The network's sizes, with JukeBox's strides."""
+        """The hyper-parameters of the network, with JukeBox's strides."""
         return HParams(width=self.width, depth=self.depth, l_bins=self.l_bins)
 
     def lr_at(self, step: int) -> float:
@@ -95,7 +100,7 @@ class CodecConfig(Settings):
 
     @property
     def average_mu(self) -> float:
-        """Memory of the weights' moving average; JukeBox's rule for one process."""
+        """The decay of the weights' moving average; JukeBox's rule for one process."""
         return 1 - self.batch / 8 / 1000
 
     def dumps(self) -> str:

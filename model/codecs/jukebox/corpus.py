@@ -1,7 +1,7 @@
-"""Music to train the codec on: from a folder of files or from a dataset's shards, held in memory.
+"""Music to train the codec on, from a folder of files or from a data set's shards.
 
-Held as PCM16 (44 kB per second); crops are a function of (seed, step), so that a resumed run sees
-what an uninterrupted one would have seen.
+All music is held in memory as PCM16 (44 kB per second). Crops depend only on (seed, step), so that
+a resumed run gets the same crops as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ HOLD_OUT_EVERY = 20
 
 @dataclass(frozen=True)
 class Corpus:
-    """Items of music (N,) int16 at 22 050 Hz; `held_out` is never trained on."""
+    """Items of music (N,) int16 at 22 050 Hz; `held_out` is never used for training."""
 
     train: list[np.ndarray]
     held_out: list[np.ndarray]
 
     def batch(self, seed: int, step: int, items: int, samples: int) -> np.ndarray:
-        """Return crops (items, samples) float32 of step `step`.
+        """Return the crops (items, samples) float32 of a step.
 
-        As in the shards, the two seconds around a crop peak at 0.95; then a gain of 0.3 to 1.
+        The two seconds around a crop are scaled to a peak of 0.95, as in the shards; then a random
+        gain of 0.3 to 1 is applied.
         """
         rng = np.random.default_rng([seed, step])
         lengths = np.array([len(item) for item in self.train], dtype=np.float64)
@@ -57,23 +58,23 @@ def _crop(item: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarra
 
 
 def normalised(segment: np.ndarray) -> np.ndarray:
-    """Return the segment scaled to a peak of 0.95; silence stays silence."""
+    """Return the segment scaled to a peak of 0.95; silence stays unchanged."""
     peak = float(np.abs(segment).max())
     return segment * (PEAK / peak) if peak > SILENCE else segment
 
 
 def check_music(audio: Path | None, shards: Location | None) -> None:
-    """Raise what reading either would, where nothing is there; say what shards have held out."""
+    """Raise the error of reading `audio` or `shards` if there is no music; report the hold-out."""
     if audio is not None:
         music_files(audio)
     elif shards is not None and not held_out_split(load_dataset(shards)):
-        print(f"{shards}: splits val and test are empty: each twentieth video of train is held out")
+        print(f"{shards}: splits val and test are empty: every 20th video of train is held out")
 
 
 def music_files(folder: Path) -> list[Path]:
-    """Return every music file under `folder`, in order; none that is hidden or thrown away.
+    """Return every music file below `folder`, sorted, without hidden and deleted files.
 
-    Raises FileNotFoundError where there is no such folder, ValueError for fewer than two files.
+    Raises FileNotFoundError if the folder is missing, ValueError for fewer than two files.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; give one with music files to --audio")
@@ -88,28 +89,29 @@ def music_files(folder: Path) -> list[Path]:
 
 
 def held_out_split(dataset: Dataset) -> str:
-    """Return the split that is never trained on: val, else test, or "" where both are empty."""
+    """Return the held-out split: val, else test, or "" if both are empty."""
     return next((split for split in ("val", "test") if dataset.segments(split)), "")
 
 
 def held_out_of(items: Sequence[Item]) -> set[Item]:
-    """Return each twentieth item, or the last one of fewer; at least two items."""
+    """Return every 20th of at least two items, or the last one if there are fewer than 20."""
     every = min(HOLD_OUT_EVERY, len(items))
     return set(items[every - 1 :: every])
 
 
 def read_folder(folder: Path, samples: int) -> Corpus:
-    """Read every music file under `folder`; each twentieth, or the last one, is held out.
+    """Read every music file below `folder`; every 20th, or the last one, is held out.
 
-    Raises ValueError where a file cannot be read or is shorter than `samples`, or where there are
-    fewer than two; FileNotFoundError where there is no such folder.
+    Raises ValueError if a file cannot be read or is shorter than `samples`, or if there are fewer
+    than two files; FileNotFoundError if the folder is missing.
     """
     import soundfile
     import soxr
 
     paths = music_files(folder)
     held_out = held_out_of(paths)
-    train, held = [], []
+    train: list[np.ndarray] = []
+    held: list[np.ndarray] = []
     for path in paths:
         try:
             audio, rate_hz = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
@@ -123,15 +125,15 @@ def read_folder(folder: Path, samples: int) -> Corpus:
 
 
 def read_shards(root: Location, samples: int) -> Corpus:
-    """Read the music of a dataset: its train split to train on, val (or test) held out.
+    """Read the music of a data set: the train split for training; val (or test) is held out.
 
-    Where both are empty, each twentieth video of train is held out, or the last one. Raises
-    ValueError where there is no music, or a segment of less than `samples`.
+    If both are empty, every 20th video of train, or the last one, is held out. Raises ValueError if
+    there is no music, or a segment is shorter than `samples`.
     """
     dataset = load_dataset(root)
     train = list(_read_split(root, dataset, "train", samples))
     if not train:
-        raise ValueError(f"{root}: split 'train' has no music; expected at least a segment")
+        raise ValueError(f"{root}: split 'train' has no music; expected at least one segment")
     if split := held_out_split(dataset):
         held = [pcm for _, pcm in _read_split(root, dataset, split, samples)]
         return Corpus([pcm for _, pcm in train], held)
@@ -170,4 +172,4 @@ def _item(audio: np.ndarray, samples: int, name: str) -> np.ndarray:
 
 def _check_length(found: int, samples: int, name: str) -> None:
     if found < samples:
-        raise ValueError(f"{name}: {found} samples; expected at least a crop's {samples}")
+        raise ValueError(f"{name}: {found} samples; expected at least {samples}, as a crop has")

@@ -1,8 +1,8 @@
 """Learning a codebook by exponential moving averages, with restart of unused entries.
 
 JukeBox's rule (openai/jukebox `bottleneck.py`; van den Oord et al. 2017, appendix A.1): an entry
-is the running mean of the latents it is nearest to; one that is used too rarely becomes a random
-latent of the batch, again each step until it is used.
+is the moving average of the latents to which it is the nearest entry. An entry that is used too
+rarely is replaced by a random latent of the batch, at every step until it is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOISE = 0.01
 
 @dataclass
 class CodebookEMA:
-    """Running sums of one codebook of K entries: `k_sum` (K, C) and `k_elem` (K,)."""
+    """Moving averages of one codebook with K entries: `k_sum` (K, C) and `k_elem` (K,)."""
 
     k_sum: Tensor
     k_elem: Tensor
@@ -39,9 +39,10 @@ class CodebookEMA:
     def restore(
         cls, k: Tensor, tokens: float, mu: float = 0.99, threshold: float = 1.0
     ) -> CodebookEMA:
-        """Go on from a codebook whose sums are lost, as if `tokens` codes were spread evenly.
+        """Start from a codebook without saved sums, as if `tokens` codes were spread evenly.
 
-        With fewer than one per entry most entries restart at once; JukeBox takes a clip's codes.
+        With fewer than one code per entry, most entries would restart at once. JukeBox uses the
+        number of codes of a clip.
         """
         share = tokens / len(k)
         return cls(share * k, torch.full((len(k),), share, device=k.device), mu, threshold)
@@ -50,9 +51,9 @@ class CodebookEMA:
     def update(
         self, k: Tensor, rows: Tensor, codes: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, dict[str, float]]:
-        """Take in a batch: rows (R, C) and their codes (R,) by the codebook `k` before the update.
+        """Update with a batch: latents `rows` (R, C) and their codes (R,) in the old codebook `k`.
 
-        Returns the new codebook, which entries were kept (not restarted), and the metrics.
+        Returns the new codebook, a mask of the entries that were not restarted, and metrics.
         """
         with full_float32(rows.device):
             rows = rows.float()
@@ -77,7 +78,7 @@ class CodebookEMA:
 
 
 def draw(rows: Tensor, entries: int, generator: torch.Generator) -> Tensor:
-    """Draw `entries` of the rows (R, C) at random; too few are repeated with a little noise."""
+    """Draw `entries` rows of (R, C) at random; too few rows are repeated with a little noise."""
     rows = rows.detach().float()
     if len(rows) < entries:
         rows = rows.repeat(ceil(entries / len(rows)), 1)

@@ -1,4 +1,4 @@
-"""What a JukeBox VQ-VAE is trained on: errors of samples and spectra, in units of the music's own.
+"""The training losses of a JukeBox VQ-VAE: errors of samples and spectra, relative to the music.
 
 Formulas follow openai/jukebox (`vqvae.py`, `audio_utils.py`). Targets and outputs are audio (B, N).
 """
@@ -17,7 +17,7 @@ from model.codecs.jukebox.config import LossWeights
 
 @dataclass(frozen=True)
 class STFT:
-    """A short-time Fourier transform's settings, in samples."""
+    """The settings of a short-time Fourier transform, in samples."""
 
     n_fft: int
     hop: int
@@ -28,12 +28,12 @@ SPECTRAL = STFT(2048, 256, 1536)
 MULTISPECTRAL = (STFT(2048, 240, 1200), STFT(1024, 120, 600), STFT(512, 50, 240))
 LINF_WEIGHT, LINF_SAMPLES = 0.02, 2048
 LOG_FLOOR = 0.1
-"""Magnitude below which differences fade: some 70 dB under a full-scale tone."""
+"""Magnitude below which differences have little weight: about 70 dB below a full-scale tone."""
 
 
 @dataclass(frozen=True)
 class Bandwidth:
-    """How large the training music is: the divisors that make the losses comparable."""
+    """Statistics of the training music, by which the losses are divided to be comparable."""
 
     l2: float
     l1: float
@@ -41,7 +41,7 @@ class Bandwidth:
 
 
 def magnitude(audio: Tensor, stft: STFT) -> Tensor:
-    """Return |STFT| (B, n_fft // 2 + 1, frames): Hann window, centred, reflected at the edges."""
+    """Return |STFT| (B, n_fft // 2 + 1, frames): Hann window, centred, reflection padding."""
     window = torch.hann_window(stft.window, device=audio.device, dtype=torch.float32)
     spectrum = torch.stft(
         audio.float(), stft.n_fft, stft.hop, stft.window, window, return_complex=True
@@ -54,18 +54,18 @@ def _distance(target: Tensor, output: Tensor, stft: STFT) -> Tensor:
 
 
 def spectral(target: Tensor, output: Tensor, stft: STFT = SPECTRAL) -> Tensor:
-    """Return per item the norm of the difference in magnitude, over all bins and frames (B,)."""
+    """Return for each item the norm of the magnitude difference over bins and frames (B,)."""
     return _distance(target, output, stft)
 
 
 def multispectral(targets: list[Tensor], outputs: list[Tensor]) -> Tensor:
-    """Return per item the mean of that norm over magnitudes at several resolutions (B,)."""
+    """Return for each item the mean of the `spectral` norm over several resolutions (B,)."""
     pairs = zip(targets, outputs, strict=True)
     return torch.stack([(t - o).flatten(1).norm(dim=1) for t, o in pairs]).mean(0)
 
 
 def log_spectral(targets: list[Tensor], outputs: list[Tensor]) -> Tensor:
-    """Return per item the mean absolute difference of log magnitudes, over resolutions (B,)."""
+    """Return for each item the mean absolute log-magnitude difference over resolutions (B,)."""
     pairs = zip(targets, outputs, strict=True)
     logs = [(t + LOG_FLOOR).log() - (o + LOG_FLOOR).log() for t, o in pairs]
     return torch.stack([log.abs().flatten(1).mean(1) for log in logs]).mean(0)
@@ -83,7 +83,7 @@ def lmix(target: Tensor, output: Tensor, bandwidth: Bandwidth) -> dict[str, Tens
 def reconstruction(
     target: Tensor, output: Tensor, bandwidth: Bandwidth, weights: LossWeights
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return one level's loss without the commitment, and every term of it."""
+    """Return the loss of one level without the commitment loss, and all its terms."""
     target, output = target.float(), output.float()
     terms = lmix(target, output, bandwidth)
     spectra = [[magnitude(audio, stft) for stft in MULTISPECTRAL] for audio in (target, output)]
@@ -99,20 +99,20 @@ def reconstruction(
 
 
 def commitment(latents: Tensor, quantised: Tensor) -> Tensor:
-    """Return how far latents lie from their entries, over all elements; moves latents only."""
+    """Return the mean squared distance of latents to their entries; only latents get a gradient."""
     return F.mse_loss(latents.float(), quantised.detach())
 
 
 def straight_through(latents: Tensor, quantised: Tensor) -> Tensor:
-    """Return the entries' values with the latents' gradient."""
+    """Return the values of the entries, with the gradient of the latents."""
     return latents + (quantised - latents).detach()
 
 
 def measure_bandwidth(items: Iterable[Tensor]) -> Bandwidth:
-    """Measure training items (channels, N): variance and mean |x| over all samples of all channels.
+    """Measure training items (channels, N): variance and mean |x| over all samples and channels.
 
-    `spec` is the mean over items of the norm of the channel mean's magnitude spectrum, so it holds
-    for items as long as the training crops.
+    `spec` is the mean over items of the norm of the magnitude spectrum, averaged over channels. It
+    depends on the length, so the items must be as long as the training crops.
     """
     count, total, squares, absolute, norms = 0, 0.0, 0.0, 0.0, []
     for item in items:

@@ -1,4 +1,4 @@
-"""What a reconstruction looks and sounds like."""
+"""Spectrograms and wav files of reconstructions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOOR_DB = -80
 
 
 def write_wav(path: Path, audio: torch.Tensor | np.ndarray) -> None:
-    """Write audio (N,) in [-1, 1] as PCM16 mono; samples beyond are clipped."""
+    """Write audio (N,) as a PCM16 mono wav file; samples outside [-1, 1] are clipped."""
     import soundfile
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def write_wav(path: Path, audio: torch.Tensor | np.ndarray) -> None:
 def draw_reconstructions(
     path: Path, songs: Mapping[str, Mapping[str, np.ndarray]], title: str
 ) -> None:
-    """Draw log-frequency power spectrograms: a row per song, a column per version of it (N,)."""
+    """Draw power spectrograms in dB: a row per song, a column per version of its audio (N,)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

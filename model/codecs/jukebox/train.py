@@ -1,7 +1,7 @@
-"""Training one level of a JukeBox VQ-VAE (Dhariwal et al. 2020, section 4), from top to bottom.
+"""Training of one level of a JukeBox VQ-VAE (Dhariwal et al. 2020, section 4).
 
-Levels share nothing, so each is trained on its own: encoder and decoder by Adam, the codebook by
-moving averages. What is published is the moving average of the weights.
+Levels share no weights, so each is trained separately: encoder and decoder by Adam, the codebook by
+moving averages. The resulting codec has the moving average of the weights.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ PARTS: Parts = {
     **{name: (Tensor, ()) for name in ("k_sum", "k_elem")},
     "bandwidth": (dict, ("l2", "l1", "spec")),
 }
-"""What a checkpoint holds; it has no number of its format."""
+"""The parts of a checkpoint, whose format has no number."""
 
 
 @dataclass
 class State:
-    """Everything that changes, and the level it belongs to."""
+    """The state of training one level, whose number is `index`."""
 
     index: int
     model: VQVAE
@@ -76,11 +76,11 @@ def train_level(
     out: Path,
     resume: bool = False,
 ) -> Path:
-    """Train `level` on the music of a folder or a dataset; return the codec file of this level.
+    """Train `level` on the music of a folder or a data set; return the codec file of this level.
 
-    Raises FileExistsError where `out` holds a run that is not to be resumed, FileNotFoundError
-    where there is none to resume, and ValueError where music, settings or checkpoint do not fit, or
-    a loss or a weight is not finite; Interrupted, after saving, on SIGINT or SIGTERM.
+    Raises FileExistsError if `out` holds a run and `resume` is False, FileNotFoundError if there is
+    no run to resume, ValueError if music, settings or checkpoint are invalid, or a loss or a weight
+    is not finite, and Interrupted, after saving, on SIGINT or SIGTERM.
     """
     from torch.utils.tensorboard import SummaryWriter
 
@@ -98,7 +98,7 @@ def train_level(
 
 
 class LevelTraining(TrainingRun):
-    """The training of one level as the common loop sees it."""
+    """The training of one level, for the common training loop."""
 
     def __init__(
         self, state: State, config: CodecConfig, corpus: Corpus, out: Path, log: SummaryWriter
@@ -125,7 +125,7 @@ class LevelTraining(TrainingRun):
 
     def save(self) -> None:
         if self.state.codebook is None:
-            raise KeyboardInterrupt  # asked to stop before the first step: nothing to go on from
+            raise KeyboardInterrupt  # stopped before the first step: nothing to save
         save(self.state, self.config, self.out)
 
     def validate(self) -> None:
@@ -137,33 +137,35 @@ class LevelTraining(TrainingRun):
 
 
 def crops(config: CodecConfig, corpus: Corpus, state: State) -> Iterator[Tensor]:
-    """Yield crops (B, N) for each step from the state's on; they depend on seed and step alone."""
+    """Yield crops (B, N) for each step from the state's step on; see `Corpus.batch`."""
     for step in itertools.count(state.step):
         batch = corpus.batch(config.seed, step, config.batch, config.crop_samples)
         yield torch.from_numpy(batch)
 
 
 def read_corpus(audio: Path | None, shards: Location | None, samples: int) -> Corpus:
-    """Read the music of a folder or of a dataset: items (N,) int16, N at least `samples`.
+    """Read the music of a folder or of a data set: items (N,) int16, N at least `samples`.
 
-    Raises ValueError where not exactly one is given, or its music does not fit.
+    Raises ValueError unless exactly one is given, or if its music is invalid.
     """
-    if (audio is None) == (shards is None):
-        raise ValueError("expected either a folder of music or a dataset's shards")
-    return read_folder(audio, samples) if audio is not None else read_shards(shards, samples)
+    if audio is not None and shards is None:
+        return read_folder(audio, samples)
+    if shards is not None and audio is None:
+        return read_shards(shards, samples)
+    raise ValueError("expected either a folder of music or the shards of a data set")
 
 
 def build(config: CodecConfig, index: int, corpus: Corpus) -> State:
-    """Make the state of step 0 of level `index`: random weights or those of `config.init`.
+    """Return the initial state of level `index`, with random weights or those of `config.init`.
 
-    Raises FileNotFoundError and ValueError where `init` is no codec with this level.
+    Raises FileNotFoundError and ValueError if `init` is not a codec with this level.
     """
     torch.manual_seed(config.seed)
     codebook = None
     if config.init:
         weights = read_weights(find_weights(config.init)[0])
         if index not in weights.levels:
-            raise ValueError(f"{config.init}: has no level {LEVEL_NAME[index]!r} to go on from")
+            raise ValueError(f"{config.init}: has no level {LEVEL_NAME[index]!r} to start from")
         model = VQVAE(weights.hparams, (index,))
         model.load_state_dict(select(weights.state, (index,)))
         tokens = config.init_tokens or config.batch * config.crop_samples // model.hparams.hop(
@@ -186,15 +188,15 @@ def build(config: CodecConfig, index: int, corpus: Corpus) -> State:
 
 
 def pick_device(config: CodecConfig, index: int) -> torch.device:
-    """Return the device of level `index`: with "auto" a GPU of its own, where there are enough.
+    """Return the device of level `index`; with "auto", levels use different GPUs if possible.
 
-    Raises ValueError for a GPU that is not there.
+    Raises ValueError for a GPU that does not exist.
     """
     count = torch.cuda.device_count()
     if config.device != "auto":
         device = torch.device(config.device)
         if device.type == "cuda" and (device.index or 0) >= count:
-            raise ValueError(f"device {config.device}: torch finds {count} GPUs here")
+            raise ValueError(f"device {config.device}: torch finds {count} GPUs on this machine")
         return device
     return torch.device("cuda", index % count) if count else torch.device("cpu")
 
@@ -202,7 +204,7 @@ def pick_device(config: CodecConfig, index: int) -> torch.device:
 def train_step(state: State, config: CodecConfig, audio: Tensor) -> dict[str, float]:
     """Take one step on crops (B, N); return the losses and the codebook's metrics.
 
-    Raises ValueError, before any weight is changed, where the loss is not finite.
+    Raises ValueError, before any weight is changed, if the loss is not finite.
     """
     model, index = state.model, state.index
     audio = audio.to(next(model.parameters()).device)
@@ -249,17 +251,18 @@ def _average(state: State, mu: float) -> None:
 
 
 def averaged(state: State) -> VQVAE:
-    """Return a copy of the model with the averaged weights and the codebook as it is."""
+    """Return a copy of the model with the averaged weights and the present codebook."""
     model = VQVAE(state.model.hparams, (state.index,))
     model.load_state_dict({**state.model.state_dict(), **state.average})
     return model.to(next(state.model.parameters()).device).eval()
 
 
 def save(state: State, config: CodecConfig, out: Path) -> None:
-    """Write the checkpoint to resume from and the codec of this level, each whole or not at all.
+    """Write the checkpoint to resume from and the codec of this level, each atomically.
 
-    Raises ValueError, and writes nothing, where a weight is not finite.
+    Raises ValueError, and writes nothing, if a weight is not finite.
     """
+    assert state.codebook is not None, "the first step makes it"
     contents = {
         "step": state.step,
         "model": state.model.state_dict(),
@@ -275,12 +278,12 @@ def save(state: State, config: CodecConfig, out: Path) -> None:
 
 
 def restore(state: State, config: CodecConfig, path: Path) -> None:
-    """Set the state to a checkpoint's.
+    """Restore the state from a checkpoint.
 
-    Raises ValueError for a file that cannot be read, or of a network of other sizes.
+    Raises ValueError if the file cannot be read, or is from a network of other sizes.
     """
     device = next(state.model.parameters()).device
-    # Adam counts its steps on the CPU: on a GPU each parameter's would be waited for.
+    # Adam's step counters stay on the CPU: on a GPU, training would wait for each of them.
     saved = read_checkpoint(path, PARTS, number=None)
     try:
         state.model.load_state_dict(saved["model"])
@@ -296,9 +299,9 @@ def restore(state: State, config: CodecConfig, path: Path) -> None:
 
 
 def validate(state: State, config: CodecConfig, corpus: Corpus, out: Path) -> dict[str, float]:
-    """Reconstruct held-out music (N,): return losses and the share of entries used, by log tag.
+    """Reconstruct held-out music; return losses and the fraction of entries used, by log tag.
 
-    Writes samples to hear and to see under `out`/samples.
+    Writes wav files and spectrograms below `out`/samples.
     """
     from model.codecs.jukebox.codec import JukeBoxCodec
     from model.codecs.jukebox.pictures import draw_reconstructions, write_wav
@@ -326,10 +329,10 @@ def validate(state: State, config: CodecConfig, corpus: Corpus, out: Path) -> di
 
 
 def merge(parts: Sequence[Path], path: Path, name: str, note: str) -> None:
-    """Write one codec that holds the levels of several codec files."""
+    """Write one codec with the levels of several codec files."""
     weights = [read_weights(part) for part in parts]
     if len({w.hparams for w in weights}) != 1:
-        raise ValueError(f"levels of different hyper-parameters do not make one codec: {parts}")
+        raise ValueError(f"levels with different hyper-parameters cannot form one codec: {parts}")
     model = VQVAE(weights[0].hparams, [level for w in weights for level in w.levels])
     model.load_state_dict({key: value for w in weights for key, value in w.state.items()})
     write_weights(path, model, name, note)

@@ -1,13 +1,14 @@
-"""The VQ-VAE's modules: one encoder, decoder and codebook per level.
+"""The modules of the VQ-VAE: one encoder, decoder and codebook per level.
 
-They compute the function of Dhariwal et al. 2020 (section 4) with the released checkpoint's keys.
-Signals run as (B, C, 1, T) in channels-last memory, where a 1 x K convolution is about twice as
-fast as a one-dimensional one on a CPU; weights keep their (out, in, K) shapes.
+They compute the function of Dhariwal et al. 2020 (section 4), and have the keys of the released
+checkpoint. Signals are (B, C, 1, T) in channels-last memory. On a CPU, a 1 x K convolution is then
+about twice as fast as a one-dimensional one. Weights keep their (out, in, K) shapes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,11 @@ from model.codecs.jukebox.hparams import JUKEBOX_5B, HParams
 class Conv(nn.Conv1d):
     """A convolution along time.
 
-    With kernel 1 the dilation means nothing, but torch takes its fast CPU path only where there is
-    one (or several threads).
+    With kernel 1 the dilation has no effect, but torch uses its fast CPU path only with a dilation
+    (or several threads).
     """
+
+    padding: tuple[int, ...]
 
     def forward(self, x: Tensor) -> Tensor:
         dilation = 2 if self.kernel_size[0] == 1 and x.device.type == "cpu" else self.dilation[0]
@@ -38,7 +41,9 @@ class Conv(nn.Conv1d):
 
 
 class Inlet(nn.Conv1d):
-    """A convolution from one channel, as a matrix product of the signal's frames."""
+    """A convolution with one input channel, as a matrix product with the signal's frames."""
+
+    padding: tuple[int, ...]
 
     def forward(self, x: Tensor) -> Tensor:
         pad = self.padding[0]
@@ -47,7 +52,9 @@ class Inlet(nn.Conv1d):
 
 
 class Outlet(nn.Conv1d):
-    """A convolution of kernel 3 to one channel: each tap's product first, then their sum."""
+    """A convolution with kernel 3 and one output channel, as the sum of the taps' products."""
+
+    bias: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         before, here, after = F.linear(x.permute(0, 2, 3, 1), self.weight[0].T).unbind(3)
@@ -58,12 +65,14 @@ class Outlet(nn.Conv1d):
 class TConv(nn.ConvTranspose1d):
     """Transposed convolution of kernel 4, stride 2, padding 1, as one convolution of kernel 2.
 
-    Between two inputs lie an odd output (taps 2 and 0 of its neighbours) and an even one (taps 3
-    and 1). Computed side by side as channels, they are already interleaved in channels-last
-    memory; the first and the last of the row lie outside.
+    Between two input positions there are an odd output (taps 2 and 0 of its neighbours) and an even
+    output (taps 3 and 1). Both are computed as channels of one position, so in channels-last memory
+    they are already interleaved. The first and the last value of the row are dropped.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    bias: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # of one output size only
         tap = self.weight.transpose(0, 1).unbind(2)
         odd, even = torch.stack((tap[2], tap[0]), 2), torch.stack((tap[3], tap[1]), 2)
         weight, bias = torch.cat((odd, even)).unsqueeze(2), self.bias.repeat(2)
@@ -101,7 +110,7 @@ class ResNet(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Halve the rate `downs` times, then project: (B, channels, 1, T) to (B, emb_width, 1, T')."""
+    """Halves the rate `downs` times and projects: (B, channels, 1, T) to (B, emb_width, 1, T')."""
 
     def __init__(self, channels: int, downs: int, index: int, hparams: HParams) -> None:
         super().__init__()
@@ -122,7 +131,7 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Project, then double the rate `downs` times: (B, emb_width, 1, T) to (…, T * 2**downs)."""
+    """Projects and doubles the rate `downs` times: (B, emb_width, 1, T) to (…, T * 2**downs)."""
 
     def __init__(self, downs: int, index: int, hparams: HParams) -> None:
         super().__init__()
@@ -142,7 +151,7 @@ class DecoderBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A level's encoder: the blocks of all levels up to it, `index`."""
+    """The encoder of level `index`: the blocks of all levels up to this one."""
 
     def __init__(self, index: int, hparams: HParams) -> None:
         super().__init__()
@@ -158,9 +167,18 @@ class Encoder(nn.Module):
             x = block(x)
         return x.squeeze(2)
 
+    @property
+    def last(self) -> Conv:
+        """The last convolution, whose output are the latents."""
+        block = self.level_blocks[-1]
+        assert isinstance(block, EncoderBlock)
+        last = block.model[-1]
+        assert isinstance(last, Conv)
+        return last
+
 
 class Decoder(nn.Module):
-    """A level's decoder: the blocks of all levels from it, `index`, down to the sound."""
+    """The decoder of level `index`: the blocks of all levels from this one down to the audio."""
 
     def __init__(self, index: int, hparams: HParams) -> None:
         super().__init__()
@@ -178,7 +196,7 @@ class Decoder(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """The codebooks (K, C) of the levels, by JukeBox's number."""
+    """The codebooks (K, C) of the levels, by JukeBox's level number."""
 
     def __init__(self, levels: Sequence[int], hparams: HParams) -> None:
         super().__init__()
@@ -188,10 +206,10 @@ class Bottleneck(nn.Module):
 
 
 class VQVAE(nn.Module):
-    """A VQ-VAE, or those levels of it that are asked for (JukeBox's numbers, 0 is the bottom).
+    """A VQ-VAE with some or all `levels` (JukeBox's numbers; 0 is the bottom level).
 
-    With all levels of the 5b its state_dict has the 669 keys of the released checkpoint, in order.
-    Levels share nothing, so a subset computes what the whole would.
+    With all levels of the 5b, its state_dict has the 669 keys of the released checkpoint, in order.
+    Levels share no weights, so a subset computes the same as the complete VQ-VAE.
     """
 
     def __init__(self, hparams: HParams = JUKEBOX_5B, levels: Sequence[int] = (0, 1, 2)) -> None:
@@ -202,13 +220,13 @@ class VQVAE(nn.Module):
         self.bottleneck = Bottleneck(self.levels, hparams)
 
     def encoder(self, index: int) -> Encoder:
-        """Return a level's encoder, audio (B, N) to latents (B, C, L); KeyError if not there."""
-        return self.encoders[str(index)]
+        """Return a level's encoder, audio (B, N) to latents (B, C, L); KeyError if missing."""
+        return cast(Encoder, self.encoders[str(index)])
 
     def decoder(self, index: int) -> Decoder:
-        """Return a level's decoder, latents (B, C, L) to audio (B, N); KeyError if not there."""
-        return self.decoders[str(index)]
+        """Return a level's decoder, latents (B, C, L) to audio (B, N); KeyError if missing."""
+        return cast(Decoder, self.decoders[str(index)])
 
     def codebook(self, index: int) -> Codebook:
-        """Return a level's entries (K, C) and their look-up; KeyError if not there."""
-        return self.bottleneck.level_blocks[str(index)]
+        """Return a level's codebook (K, C); KeyError if missing."""
+        return cast(Codebook, self.bottleneck.level_blocks[str(index)])

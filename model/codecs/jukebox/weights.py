@@ -1,10 +1,9 @@
-"""Reading and writing a VQ-VAE's weights, from whoever they come.
+"""Reading and writing the weights of a VQ-VAE.
 
-Read: JukeBox's own layout `{'model': state_dict, 'step': int}`, a bare state_dict (both as a
-legacy or a zip pickle, with or without a `module.` prefix), and safetensors. Nothing in a file is
-executed.
-Written: safetensors, with the hyper-parameters, a name and a note in the metadata, and where only
-decoders differ from another codec's, that codec's id and the hashes that prove it.
+Read: JukeBox's layout `{'model': state_dict, 'step': int}`, a bare state_dict (both as a legacy or
+a zip pickle, with or without a `module.` prefix), and safetensors. Code in a file is never run.
+Written: safetensors with the hyper-parameters, a name and a note in the metadata. If only decoders
+differ from another codec, the metadata also has that codec's id and the hashes that prove it.
 """
 
 from __future__ import annotations
@@ -29,19 +28,21 @@ from model.codecs.jukebox.vqvae import VQVAE
 from model.contract.files import write_atomic
 
 PREFIX = "module."
-DAMAGED = (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError)
-DAMAGED += (IndexError, AssertionError, OverflowError, MemoryError, BadZipFile, struct.error)
-"""What torch's readers raise on bytes that are cut short or are no checkpoint at all."""
+DAMAGED = (
+    RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError,
+    AssertionError, OverflowError, MemoryError, BadZipFile, struct.error,
+)  # fmt: skip
+"""Exceptions that torch's readers raise for truncated bytes, or bytes that are no checkpoint."""
 OF_A_RUN = {"format", "average"}
-"""Keys of the checkpoints that our own trainings go on from, and of no codec."""
+"""Keys that only training checkpoints of this project have, and codecs do not."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The checked contents of a file: `state` holds every key of `levels` at `hparams`, float32.
+    """The checked content of a file: `state` has every key of `levels` for `hparams`, float32.
 
-    `encoder_id` is the id of the codec that this one shares all encoders and codebooks with, where
-    it was made from another by changing decoders.
+    If the codec was made from another one by changing only decoders, `encoder_id` is the id of the
+    codec with the same encoders and codebooks; otherwise it is "".
     """
 
     state: dict[str, Tensor]
@@ -53,16 +54,16 @@ class Weights:
 
     @property
     def id(self) -> str:
-        """`<name>-<8 hex>`, the hex from the hyper-parameters and all weights of the file."""
+        """`<name>-<8 hex digits>`, from a hash of the hyper-parameters and all weights."""
         return f"{self.name}-{self._hash(list(self.state))[:8]}"
 
     @property
     def codes_id(self) -> str:
-        """The id under which the codes that this codec makes and reads are stored."""
+        """The id under which this codec's codes are stored."""
         return self.encoder_id or self.id
 
     def encoder_hash(self, level: int) -> str:
-        """Return the hash of what makes a level's codes and gives them values: 64 hex digits."""
+        """Return the hash of a level's encoder and codebook: 64 hex digits."""
         parts = (f"encoders.{level}.", f"bottleneck.level_blocks.{level}.")
         return self._hash([key for key in self.state if key.startswith(parts)])
 
@@ -77,8 +78,8 @@ class Weights:
 def read_weights(path: Path) -> Weights:
     """Read and check a checkpoint.
 
-    A file without hyper-parameters of its own must hold all 669 tensors of the 5b. Raises
-    ValueError naming the file and key, what was expected, what was found and what to do.
+    A file without hyper-parameters must hold all 669 tensors of the 5b. Raises ValueError with the
+    file and key, what was expected, what was found, and advice.
     """
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
@@ -91,10 +92,10 @@ def read_weights(path: Path) -> Weights:
 def write_weights(
     path: Path, model: VQVAE, name: str, note: str, parent: Weights | None = None
 ) -> None:
-    """Write a model's levels as safetensors, whole or not at all.
+    """Write a model's levels as safetensors, atomically.
 
-    `parent` is the codec that all encoders and codebooks come from: its codes are then this one's.
-    Raises ValueError where they are not bit-identical.
+    `parent` is the codec from which all encoders and codebooks come; both codecs then have the same
+    codes. Raises ValueError if encoders and codebooks are not bit-identical to the parent's.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     levels = ",".join(str(level) for level in model.levels)
@@ -127,7 +128,9 @@ def _read_safetensors(path: Path) -> Weights:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}
     except (SafetensorError, *DAMAGED) as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({error}); copy it again") from None
+        raise ValueError(
+            f"{path}: truncated or invalid safetensors file ({error}); copy it again"
+        ) from None
     missing = {"hparams", "levels", "name", "note"} - metadata.keys()
     if missing:
         raise ValueError(
@@ -138,7 +141,7 @@ def _read_safetensors(path: Path) -> Weights:
         hparams = HParams.loads(metadata["hparams"])
         levels = tuple(int(level) for level in metadata["levels"].split(","))
     except ValueError as error:
-        raise ValueError(f"{path}: metadata does not fit: {error}") from None
+        raise ValueError(f"{path}: invalid metadata: {error}") from None
     if not set(levels) <= set(hparams.levels) or len(set(levels)) != len(levels):
         raise ValueError(f"{path}: holds levels {levels}, its hyper-parameters {hparams.levels}")
     _check(path, state, hparams, levels)
@@ -147,9 +150,9 @@ def _read_safetensors(path: Path) -> Weights:
 
 
 def _check_encoders(path: Path, weights: Weights, metadata: Mapping[str, str]) -> str:
-    """Return the id of the codec whose encoders and codebooks the file says it has, or "".
+    """Return the id of the codec whose encoders and codebooks the file claims to have, or "".
 
-    Raises ValueError where a level's are not those.
+    Raises ValueError if those of a level differ.
     """
     if "encoder" not in metadata:
         return ""
@@ -157,7 +160,7 @@ def _check_encoders(path: Path, weights: Weights, metadata: Mapping[str, str]) -
         origin = json.loads(metadata["encoder"])
         encoder_id, hashes = str(origin["id"]), dict(origin["sha256"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path}: metadata does not fit: encoder: {error!r}") from None
+        raise ValueError(f"{path}: invalid metadata: encoder: {error!r}") from None
     for level in weights.levels:
         if hashes.get(str(level)) != weights.encoder_hash(level):
             raise ValueError(
@@ -174,13 +177,17 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         reason = str(error).partition("\n")[0].strip()
         if "GLOBAL" in str(error) or "Unsupported" in str(error):
             raise ValueError(
-                f"{path}: refused: the file asks for more than tensors and could run code "
+                f"{path}: refused: the file contains more than tensors and could run code "
                 f"({_detail(error)}); expected JukeBox's vqvae.pth.tar or a plain state_dict"
             ) from None
-        raise ValueError(f"{path}: not a whole checkpoint ({reason}); copy it again") from None
+        raise ValueError(
+            f"{path}: truncated or invalid checkpoint ({reason}); copy it again"
+        ) from None
     except DAMAGED as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path}: not a whole checkpoint ({reason}); copy it again") from None
+        raise ValueError(
+            f"{path}: truncated or invalid checkpoint ({reason}); copy it again"
+        ) from None
     if isinstance(raw, dict) and raw.keys() & OF_A_RUN:
         raise ValueError(
             f"{path}: is the checkpoint of a run, not a codec; expected demo, jukebox-5b or the "

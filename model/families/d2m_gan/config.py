@@ -1,4 +1,4 @@
-"""The settings of a D2M-GAN training run, and the presets that they begin from."""
+"""The settings of a D2M-GAN training run, and their presets."""
 
 from __future__ import annotations
 
@@ -11,74 +11,78 @@ from model.runtime.settings import load, may_change_on_resume, setting
 from model.training.config import RunConfig
 
 LOSSES = ("adversarial", "feature", "codebook", "latent", "wave", "mel")
-"""The generator's losses by the names that weights and logs use: the paper's (eq. 2-7), and
-`latent`, which only the reference's code has."""
+"""Names of the generator's losses in weights and logs: those of the paper (eq. 2-7), and `latent`,
+which only the authors' code has."""
 
 
 def paper_weights() -> dict[str, float]:
-    """Return the weights of eq. 8; the adversarial loss has weight 1 there, `latent` none."""
+    """Return the loss weights of eq. 8, where the adversarial loss has weight 1; `latent` has 0."""
     weights = {"adversarial": 1.0, "feature": 3.0, "codebook": 15.0, "wave": 40.0, "mel": 15.0}
     return {**weights, "latent": 0.0}
 
 
 @dataclass(frozen=True)
 class Config(RunConfig):
-    """Defaults are the paper's where the paper gives a value.
+    """The settings of D2M-GAN. Defaults are the paper's values, if the paper gives one.
 
-    Lengths, rates and widths of the data are not here: they come from dataset.json.
+    Lengths, rates and widths of the data are not settings: they come from dataset.json.
     """
 
     arch: str = setting("temporal", choices=("temporal", "paper"))
-    """`temporal` convolves along time; `paper` is the reference network, along the features."""
+    """`temporal` convolves along time. `paper` is the authors' network, which convolves along
+    features."""
 
     level: str = setting("high", choices=("high", "low"))
     use_motion: bool = True
     use_visual: bool = True
     use_genre: bool = False
-    """Give the generator the dance's genre as a label (the reference's code does)."""
+    """Use the dance's genre as an input of the generator, as the authors' code does."""
 
     normalise_inputs: bool = True
-    """Give each input feature mean 0 and deviation 1, measured on training segments."""
+    """Normalise each input feature to mean 0 and standard deviation 1 on training segments."""
     noise_channels: int = 0
-    """Channels of white noise beside the features; 0 gives one output per video, as the paper."""
+    """Channels of white noise beside the features. With 0, as in the paper, a video always gives
+    the same output."""
 
     sigma: float = 100.0
-    """The bound of the generated latents (the paper's scale after tanh); 0 takes 1.25 times the
-    codebook's largest entry."""
+    """The bound of the generated latents (the paper's factor after tanh); 0 means 1.25 times the
+    codebook's largest absolute value."""
     linear_after_tanh: bool = False
-    """Of arch paper at the low level: the code's order; its latents have no bound then."""
+    """For arch paper at the low level: use the order of the authors' code; its latents then have no
+    bound."""
 
     channels: int = setting(512, min=1)
     motion_channels: int = setting(256, min=1)
     min_channels: int = setting(128, min=1)
-    """Of arch temporal, as the next three."""
+    """For arch temporal, as are the next three settings."""
 
     visual_channels: int = 256
-    """0 hands the visual features on as they are."""
+    """0 passes the visual features on unchanged."""
 
     genre_channels: int = setting(64, min=1)
     dilations: tuple[int, ...] = setting((1, 3, 9, 27), min=1)
 
     discriminators: int = setting(3, min=1)
     reshape: str = setting("time", choices=("time", "channel", "none"))
-    """How latents reach the discriminators: one sequence time-major ("time"), channel-major
-    ("channel", the reference code's order), or not reshaped ("none")."""
+    """The layout of latents for the discriminators: one sequence, time-major ("time") or
+    channel-major ("channel", as in the authors' code), or not reshaped ("none")."""
     d_channels: int = setting(32, min=1)
     d_max_channels: int = setting(1024, min=1)
     d_layers: int = 4
     d_first_stride: int = 0
-    """Of the first layer, where most of the work on a CPU lies; 0 takes the reference's 1 for arch
-    paper and 8 for arch temporal."""
+    """Stride of the first layer, which takes most of the time on a CPU; 0 means 1 (as in the
+    authors' code) for arch paper and 8 for arch temporal."""
 
     discriminate_latents: bool = setting(False, earlier_names=("judge_latents",))
-    """Show the discriminators the encoder's latents before look-up, as the authors' code does."""
+    """Give the discriminators the encoder's latents before quantisation, as the authors' code does,
+    not the codebook entries."""
 
     weights: dict[str, float] = field(default_factory=paper_weights, metadata={"item": "loss"})
     unit_scale: bool = False
-    """Divide latents by the codebook's deviation before the discriminators and the codebook loss,
-    so that their weights mean the same for every codec."""
+    """Divide latents by the codebook's standard deviation before the discriminators and the
+    codebook loss, so that their weights have the same meaning for every codec."""
     audio_items: int = 0
-    """Segments of a batch on which the wave and mel losses are computed; 0 takes all."""
+    """Number of segments of a batch for which wave and mel losses are computed; 0 means all."""
 
     lr_generator: float = setting(1e-4, may_change=True)
     lr_discriminator: float = setting(1e-4, may_change=True)
@@ -88,7 +92,7 @@ class Config(RunConfig):
 
 
 MAY_CHANGE_ON_RESUME = may_change_on_resume(Config)
-"""What may change when a run is resumed: it decides nothing of what the model is."""
+"""Settings that may differ when a run is resumed, because they do not change the model."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -99,7 +103,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "normalise_inputs": False,
         "reshape": "channel",
         "discriminate_latents": True,
-        # 2.4: 3, times 4 over 5 layers in its code. Its wave and mel losses have no gradient.
+        # 2.4 = 3 * 4 / 5, from the layers in the authors' code. Its wave and mel losses have no
+        # gradient.
         "weights": {"feature": 2.4, "codebook": 8.0, "latent": 5.0, "wave": 0.0, "mel": 0.0},
     },
     "tiny": {
@@ -128,21 +133,22 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sample_every": 200,
     },
 }
-"""`paper` is the full size; `code` does what the authors' published code does where that differs
-from the paper, so that released weights can be loaded and trained on; `tiny` shows the whole loop
-on a CPU within minutes.
+"""`paper` has the full size. `code` follows the authors' published code where that differs from the
+paper, so that the released weights can be loaded and trained further. `tiny` shows the complete
+training on a CPU within minutes.
 
-`tiny` weighs all losses but the codebook's less than the paper: a network this small otherwise
-follows the noise of a small adversary and of one segment's sound instead of learning the codes.
+In `tiny`, all losses except the codebook loss have smaller weights than in the paper. Otherwise
+such a small network would follow the noise of small discriminators and of a single segment's audio,
+and not learn the codes.
 """
 
 
 def load_config(
     preset: str = "paper", file: Path | None = None, settings: Iterable[str] = ()
 ) -> Config:
-    """Return the preset, overridden by the YAML `file`, overridden by `key=value` settings.
+    """Return the preset, overridden by the YAML `file`, then by `key=value` settings.
 
-    Raises ValueError for an unknown key (with a guess) and for a value of the wrong type; of
-    `settings` it is a UsageError.
+    Raises ValueError for an unknown key (with a suggestion) and for an invalid value; for errors in
+    `settings`, its subclass UsageError.
     """
     return load(Config(), settings, file, preset, PRESETS)

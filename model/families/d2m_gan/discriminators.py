@@ -1,4 +1,4 @@
-"""The adversary: discriminators on latents at several scales, their optimiser and their losses."""
+"""The adversary: multi-scale discriminators of latents, with their optimiser and losses."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from model.families.d2m_gan.layers import SLOPE, Conv
 from model.runtime.optimiser import adam
 
 FIRST_STRIDE = {"paper": 1, "temporal": 8}
-"""Of the discriminators' first layer, unless the configuration says otherwise."""
+"""Stride of the discriminators' first layer by arch, unless the configuration sets one."""
 
 
 def arrange(latents: Tensor, order: str) -> Tensor:
-    """Lay latents (B, C, L) out for the discriminators (paper, section 3.3).
+    """Reshape latents (B, C, L) for the discriminators (paper, section 3.3).
 
     "time": (B, 1, C * L), the C values of the first code, then those of the second, …;
-    "channel": (B, 1, C * L), the L values of the first channel first; "none": as they are.
+    "channel": (B, 1, C * L), the L values of the first channel first; "none": unchanged.
     """
     if order == "time":
         latents = latents.transpose(1, 2)
@@ -31,10 +31,11 @@ def arrange(latents: Tensor, order: str) -> Tensor:
 
 
 class Discriminator(nn.Module):
-    """Window-based: (B, inputs, T) to the activations of every layer; the last is the verdict.
+    """Window-based discriminator: (B, inputs, T) to the activations of all layers, output last.
 
-    Sizes of the reference: 32 channels, then four grouped k41 layers of stride 4, each with four
-    times the channels up to 1024. On sound it has k15 first and the full width last (`audio`).
+    Sizes of the paper: 32 channels, then four grouped layers with kernel 41 and stride 4, each with
+    four times as many channels, up to 1024. For audio (`audio`), the first kernel is 15 and the
+    last hidden layer keeps the full width.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Discriminator(nn.Module):
             if channels % groups or wider % groups:
                 raise ValueError(
                     f"d_channels and d_max_channels ({max_channels}) give a layer of {channels} to "
-                    f"{wider} channels, which {groups} groups do not divide; take powers of two"
+                    f"{wider} channels, which {groups} groups do not divide; use powers of two"
                 )
             stack.append(Conv(channels, wider, 41, stride=4, groups=groups))
             channels = wider
@@ -72,7 +73,7 @@ class Discriminator(nn.Module):
 
 
 class MultiScale(nn.Module):
-    """The same network on the sequence and on its averages over 2, 4, … positions."""
+    """Discriminators of the same shape for the sequence and its averages over 2, 4, … positions."""
 
     def __init__(
         self,
@@ -101,9 +102,9 @@ class MultiScale(nn.Module):
 
 
 class Adversary:
-    """Judges latents (B, C, L), or sound (B, 1, N) in order "none".
+    """Discriminates real and generated latents (B, C, L), or audio (B, 1, N) in order "none".
 
-    `step` trains it; `losses` judges for the generator, frozen.
+    `step` trains the discriminators; `losses` returns the generator's losses, with them frozen.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class Adversary:
     def step(self, real: Tensor, fake: Tensor) -> Tensor:
         """Take one step on the hinge loss (eq. 2) and return it; `fake` gets no gradient."""
         self.optimiser.zero_grad(set_to_none=True)
-        both = self._judge(torch.cat([real.detach(), fake.detach()]))
+        both = self._discriminate(torch.cat([real.detach(), fake.detach()]))
         loss = torch.zeros((), device=real.device)
         for outputs in both:
             on_real, on_fake = outputs[-1].float().chunk(2)
@@ -132,15 +133,16 @@ class Adversary:
     def losses(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Return the generator's hinge loss (eq. 3) and the feature matching loss (eq. 4).
 
-        Feature matching is the mean L1 of a layer, summed over layers, averaged over
-        discriminators. No gradient reaches the discriminators' parameters. The real activations
-        are those of the discriminators as they are now; the reference's code takes them from
-        before their step, which would save one of four passes and compare two different judges.
+        Feature matching is the mean L1 distance of a layer's activations, summed over layers and
+        averaged over discriminators. The discriminators' parameters get no gradient. The
+        activations of real latents are computed with the present discriminators. The authors' code
+        uses those from before the discriminators' step; that would save one of four passes, but
+        compare activations of two different discriminators.
         """
         with self._frozen(), parametrize.cached():
             with torch.no_grad():
-                expected = self._judge(real)
-            got = self._judge(fake)
+                expected = self._discriminate(real)
+            got = self._discriminate(fake)
         hinge = matching = torch.zeros((), device=fake.device)
         for layers, targets in zip(got, expected, strict=True):
             hinge = hinge - layers[-1].float().mean()
@@ -155,7 +157,7 @@ class Adversary:
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
 
-    def _judge(self, latents: Tensor) -> list[list[Tensor]]:
+    def _discriminate(self, latents: Tensor) -> list[list[Tensor]]:
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.bf16):
             return self.network(arrange(latents, self.order))
 
@@ -169,9 +171,9 @@ class Adversary:
 
 
 def build_adversary(config: Config, emb_width: int, device: torch.device) -> Adversary:
-    """Return the adversary of latents (B, `emb_width`, L), on `device`.
+    """Return the adversary for latents (B, `emb_width`, L), on `device`.
 
-    Raises ValueError for widths that its groups do not divide.
+    Raises ValueError if the groups of its convolutions do not divide the channels.
     """
     network = MultiScale(
         emb_width if config.reshape == "none" else 1,

@@ -1,7 +1,7 @@
-"""The motion encoder and the visual module: the inputs of D2M-GAN, on the time axis of the music.
+"""The motion encoder and the visual module of arch temporal, on the time axis of the music.
 
-Paper, section 3.1. The reference lets its convolutions slide over feature columns and ends without
-a time axis; here they slide along time, so that a movement keeps its place in time.
+Paper, section 3.1. The authors' convolutions slide over feature columns, and their result has no
+time axis. Here convolutions slide along time, so that a movement keeps its position in time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ MOTION_RATE_HZ = 16.0
 
 
 class Standardise(nn.Module):
-    """Subtract a mean and divide by a deviation per feature, both kept with the weights."""
+    """Subtracts the mean and divides by the standard deviation of each feature.
+
+    Both are buffers, saved with the weights.
+    """
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -24,10 +30,10 @@ class Standardise(nn.Module):
         self.register_buffer("deviation", torch.ones(features))
 
     def measure(self, values: Tensor) -> None:
-        """Take mean and deviation from values (..., D).
+        """Set mean and standard deviation from values (..., D).
 
-        A feature that hardly changes in them keeps deviation 1: a movement elsewhere would come
-        out as thousands of deviations.
+        A feature that is almost constant in them keeps deviation 1. Otherwise a movement in other
+        data would become thousands of deviations.
         """
         rows = values.reshape(-1, values.shape[-1]).double()
         deviation = rows.std(0, unbiased=False)
@@ -41,7 +47,7 @@ class Standardise(nn.Module):
 
 
 class MotionEncoder(nn.Module):
-    """Motion (B, T, D), frames of `step_s`, to (B, 2 * channels, length) on the code grid."""
+    """Maps motion (B, T, D), frames of `step_s` seconds, to (B, width, length) on the code grid."""
 
     def __init__(
         self, features: int, step_s: float, channels: int, dilations: tuple[int, ...]
@@ -56,15 +62,15 @@ class MotionEncoder(nn.Module):
         self.layers, self.step_s, self.width = nn.Sequential(*layers), step_s, width
 
     def forward(self, motion: Tensor, length: int, length_step_s: float) -> Tensor:
-        """Map motion (B, T, D) to (B, width, length), vectors of `length_step_s` seconds."""
+        """Map motion (B, T, D) to (B, width, length), with steps of `length_step_s` seconds."""
         x = self.layers(self.standardise(motion).transpose(1, 2))
         return resample_time(x, self.step_s, length, length_step_s)
 
 
 class VisualModule(nn.Module):
-    """Visual features (B, W, D), vectors of `step_s`, to (B, channels, length) on the code grid.
+    """Maps visual features (B, W, D), steps of `step_s` seconds, to (B, channels, length).
 
-    `channels` 0 hands the features on as they are, D wide.
+    With `channels` 0 the features are passed on unchanged, with width D.
     """
 
     def __init__(self, features: int, step_s: float, channels: int) -> None:
@@ -74,6 +80,6 @@ class VisualModule(nn.Module):
         self.step_s, self.width = step_s, channels or features
 
     def forward(self, visual: Tensor, length: int, length_step_s: float) -> Tensor:
-        """Map features (B, W, D) to (B, width, length), vectors of `length_step_s` seconds."""
+        """Map features (B, W, D) to (B, width, length), with steps of `length_step_s` seconds."""
         x = self.project(self.standardise(visual).transpose(1, 2))
         return hold_time(x, self.step_s, length, length_step_s)

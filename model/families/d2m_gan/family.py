@@ -1,6 +1,6 @@
-"""D2M-GAN as a family: the adversary learns, then the generator (Zhu et al. 2022, section 3).
+"""D2M-GAN as a family (Zhu et al. 2022, section 3): each step trains the adversary first.
 
-Legend: B batch, C latent width, L code steps, D features.
+Symbols: B batch, C latent width, L code steps, D features.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from model.contract.segment import MOTION, VISUAL
 from model.data.inputs import GENRE, Inputs, inputs_of, shown
 from model.data.source import Batch
 from model.families.base import Model
-from model.families.d2m_gan.config import LOSSES, PRESETS, Config
+from model.families.d2m_gan.base import Generator
+from model.families.d2m_gan.config import LOSSES, PRESETS
+from model.families.d2m_gan.config import Config as D2MGANConfig
 from model.families.d2m_gan.discriminators import build_adversary
 from model.families.d2m_gan.generator import build_generator
 from model.families.d2m_gan.losses import codebook_loss, straight_through, weighted_total
@@ -26,11 +28,11 @@ from model.runtime.checkpoint import load_state
 from model.runtime.optimiser import adam, gradient_norm, set_rate
 
 
-class D2MGAN(Model):
-    """A generator of latents, trained against discriminators and through the codec's decoder."""
+class D2MGAN(Model[D2MGANConfig]):
+    """A generator of latents, trained with discriminators and through the codec's decoder."""
 
     title = "D2M-GAN"
-    Config = Config
+    Config = D2MGANConfig
     PRESETS = PRESETS
     parts = {  # noqa: RUF012
         "network": (dict, ()),
@@ -39,30 +41,35 @@ class D2MGAN(Model):
     }
     losses = ("adversary/hinge", "loss/total")
 
-    def __init__(self, config: Config, inputs: Inputs, codec: Codec, device: torch.device) -> None:
+    codec: LatentCodec
+    network: Generator
+
+    def __init__(
+        self, config: D2MGANConfig, inputs: Inputs, codec: Codec, device: torch.device
+    ) -> None:
         if not isinstance(codec, LatentCodec):
             raise ValueError(
                 f"codec {codec.id}: D2M-GAN is trained through the latents of a JukeBox VQ-VAE, "
-                "which this codec has not; take --codec demo, jukebox-5b or a file of one"
+                "which this codec lacks; use --codec demo, jukebox-5b or the file of one"
             )
         self.config, self.inputs, self.codec, self.device = config, inputs, codec, device
         codebook, hop = codec.codebook(config.level), codec.level(config.level).hop
         self.network = build_generator(config, inputs, hop, codebook.cpu()).to(device)
         self.log_mel = LogMel().to(device)
         self.scale = codebook.std().item() if config.unit_scale else 1.0
-        """What latents are divided by before the adversary and the codebook loss."""
+        """Latents are divided by this before the adversary and the codebook loss."""
 
     @classmethod
-    def levels_of(cls, config: Config) -> tuple[str, ...]:
+    def levels_of(cls, config: D2MGANConfig) -> tuple[str, ...]:
         return (config.level,)
 
     @classmethod
-    def inputs_of(cls, config: Config, dataset: Dataset) -> Inputs:
+    def inputs_of(cls, config: D2MGANConfig, dataset: Dataset) -> Inputs:
         wanted = {MOTION: config.use_motion, VISUAL: config.use_visual, GENRE: config.use_genre}
-        inputs = inputs_of(dataset, [name for name, wish in wanted.items() if wish])
+        inputs = inputs_of(dataset, [name for name, use in wanted.items() if use])
         if not {MOTION, VISUAL} & set(inputs.names):
             raise ValueError(
-                f"{dataset.name}: nothing to generate from: the data set has "
+                f"{dataset.name}: no input to generate from: the data set has "
                 f"{', '.join(sorted(dataset.fields))}; use_motion is {config.use_motion}, "
                 f"use_visual is {config.use_visual}"
             )
@@ -107,10 +114,10 @@ class D2MGAN(Model):
     def generator_losses(
         self, batch: Batch, real: Tensor, raw: Tensor, fake: Tensor
     ) -> dict[str, Tensor]:
-        """Return the losses that have a weight, by name.
+        """Return the losses whose weight is not 0, by name.
 
-        Latents (B, C, L): `real` are the true codes' entries, `raw` the encoder's before look-up,
-        `fake` the generator's.
+        All latents are (B, C, L): `real` are the codebook entries of the true codes, `raw` the
+        encoder's latents before quantisation, `fake` the generated ones.
         """
         weights = self.config.weights
         losses: dict[str, Tensor] = {}
@@ -130,7 +137,7 @@ class D2MGAN(Model):
         return {name: losses[name] for name in LOSSES if weights[name]}
 
     def decode_straight_through(self, latents: Tensor) -> Tensor:
-        """Decode the nearest entries to audio (B, L * hop); the gradient goes to `latents`."""
+        """Decode the nearest entries to audio (B, L * hop); `latents` get the gradient."""
         codec, level = self.codec, self.config.level
         entries = codec.embed(codec.quantise(latents.detach(), level), level)
         with self.autocast():
@@ -171,7 +178,7 @@ class D2MGAN(Model):
         return {level: torch.cat(list(pieces))}
 
     def _windows(self, inputs: Mapping[str, Tensor]) -> int:
-        """Return how many windows long the pieces are."""
+        """Return the length of the pieces in windows."""
         for name, spec in self.inputs.specs.items():
             if spec.vectors and name in inputs:
                 return inputs[name].shape[1] // spec.vectors
@@ -201,11 +208,12 @@ class D2MGAN(Model):
         largest = self.codec.codebook(self.config.level).abs().max().item()
         if (share := largest / self.network.sigma) > 1:
             lines.append(
-                f"warning: codebook entries reach {share:.2f} sigma; raise sigma, or set it to 0"
+                f"warning: the largest codebook value is {share:.2f} sigma; raise sigma, or set it "
+                "to 0"
             )
         elif share < 0.05:
             lines.append(
-                f"warning: codebook entries reach only {share:.3f} sigma; consider sigma=0"
+                f"warning: the largest codebook value is only {share:.3f} sigma; consider sigma=0"
             )
         return lines
 

@@ -1,48 +1,21 @@
-"""The generator G: motion and visual features in, latents out (paper, eq. 1).
+"""The generator G, which maps motion and visual features to latents (paper, eq. 1).
 
-Two networks behind one interface: `temporal` (ours) and `paper` (the reference's).
+Two networks have one interface (`base.py`): `temporal` (this project's) and `paper` (the authors').
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.data.inputs import Inputs
+from model.families.d2m_gan.base import Generator
 from model.families.d2m_gan.config import Config
-from model.families.d2m_gan.encoders import Standardise
 from model.families.d2m_gan.paper import ReferenceGenerator
 from model.families.d2m_gan.temporal import TemporalGenerator
 
-
-class Reader(Protocol):
-    """A generator's module for one input."""
-
-    standardise: Standardise
-
-
-class Generator(Protocol):
-    """What D2M-GAN asks of a network."""
-
-    readers: Mapping[str, Reader]
-    """The modules for those inputs that are standardised, by name."""
-    genre: nn.Embedding | None
-    any_length: bool
-    """Whether joined segments are one pass; otherwise each segment is one."""
-    sigma: float
-
-    def __call__(self, inputs: Mapping[str, Tensor], length: int) -> Tensor:
-        """Map motion (B, T, D), visual (B, W, D) and genre (B,) to latents (B, C, length)."""
-        ...
-
-    def init_output_to(self, codebook: Tensor) -> None:
-        """Let the first outputs have the codebook's (K, C) mean and spread."""
-        ...
-
-
-GENERATORS: dict[str, Callable[[Config, Inputs, int, int, float], nn.Module]] = {
+GENERATORS: dict[str, Callable[[Config, Inputs, int, int, float], Generator]] = {
     "temporal": TemporalGenerator,
     "paper": ReferenceGenerator,
 }

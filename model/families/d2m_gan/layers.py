@@ -1,4 +1,4 @@
-"""Convolutions along time: the few pieces that all D2M-GAN networks are made of."""
+"""Convolutional layers along time, shared by all D2M-GAN networks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 SLOPE = 0.2
-"""Of every leaky ReLU (paper, section 4.1)."""
+"""The negative slope of every leaky ReLU (paper, section 4.1)."""
 GAIN = (2 / (1 + SLOPE**2)) ** 0.5
-"""Keeps the variance of a signal through a leaky ReLU and the convolution after it."""
+"""Initial gain of a convolution after a leaky ReLU that keeps the variance of the signal."""
+
+
+def begin(conv: nn.Conv1d | nn.ConvTranspose1d, deviation: float) -> None:
+    """Initialise a convolution: weights normally distributed around 0, bias 0."""
+    assert conv.bias is not None, "torch gives it one where none is refused"
+    nn.init.normal_(conv.weight, std=deviation)
+    nn.init.zeros_(conv.bias)
 
 
 def pad_time(x: Tensor, left: int, right: int) -> Tensor:
-    """Pad x (B, C, T) or (B, C, 1, T) by reflection; what a short one cannot reflect is zeros."""
+    """Pad x (B, C, T) or (B, C, 1, T) by reflection; if x is too short for that, add zeros."""
     reach = x.shape[-1] - 1
     a, b = min(left, reach), min(right, reach)
     if a or b:
@@ -27,7 +34,7 @@ def pad_time(x: Tensor, left: int, right: int) -> Tensor:
 
 
 class Conv(nn.Module):
-    """Weight-normed convolution that keeps the length (or divides it by `stride`, rounding up)."""
+    """Weight-normalised convolution; keeps the length, or divides it by `stride`, rounding up."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1,
@@ -35,8 +42,7 @@ class Conv(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         conv = nn.Conv1d(inputs, outputs, kernel, stride, dilation=dilation, groups=groups)
-        nn.init.normal_(conv.weight, std=gain / (inputs // groups * kernel) ** 0.5)
-        nn.init.zeros_(conv.bias)
+        begin(conv, gain / (inputs // groups * kernel) ** 0.5)
         self.conv = weight_norm(conv)
         self.span, self.stride = dilation * (kernel - 1) + 1, stride
 
@@ -46,7 +52,7 @@ class Conv(nn.Module):
         right = max((length - 1) * self.stride + self.span - x.shape[-1] - left, 0)
         if conv.groups > 1 and self.stride > 1:
             return grouped(x, conv.weight, conv.bias, self.stride, conv.groups, left, right)
-        # torch has a fast path on a CPU for kernel 1 with one thread only where it seems dilated.
+        # On a CPU with one thread, torch uses its fast path for kernel 1 only with a dilation.
         dilation = 2 if self.span == 1 and x.device.type == "cpu" else conv.dilation[0]
         x = pad_time(x, left, right)
         return F.conv1d(x, conv.weight, conv.bias, self.stride, 0, dilation, conv.groups)
@@ -55,18 +61,18 @@ class Conv(nn.Module):
 def grouped(
     x: Tensor, weight: Tensor, bias: Tensor, stride: int, groups: int, left: int, right: int
 ) -> Tensor:
-    """Convolve x (B, C, T), padded by `left` and `right`, in groups, by steps of `stride`.
+    """Apply a grouped convolution with `stride` to x (B, C, T), padded by `left` and `right`.
 
-    The `stride` positions of a step become channels of their group, so that the kernel (filled up
-    with zeros to whole steps) moves by 1 in channels-last memory: CPUs are slow at narrow groups
-    and at strides, and take this about twice as fast.
+    The `stride` positions of one step become channels of their group. The kernel, padded with zeros
+    to a multiple of `stride`, then moves by 1 in channels-last memory. CPUs are slow for narrow
+    groups and for strides; this is about twice as fast.
     """
     x = pad_time(x.unsqueeze(2).contiguous(memory_format=torch.channels_last), left, right)
     batch, channels, _, padded = x.shape
     outputs, width, kernel = weight.shape
     taps, length = -(-kernel // stride), (padded - kernel) // stride + 1
     steps = length + taps - 1
-    x = F.pad(x, (0, steps * stride - padded))  # fills up, or cuts what no output sees
+    x = F.pad(x, (0, steps * stride - padded))  # pads, or cuts unused positions
     x = x.permute(0, 2, 3, 1).reshape(batch, 1, steps, stride, groups, width).transpose(3, 4)
     x = x.reshape(batch, 1, steps, channels * stride).permute(0, 3, 1, 2)
     weight = F.pad(weight, (0, taps * stride - kernel)).view(outputs, width, taps, stride)
@@ -75,9 +81,9 @@ def grouped(
 
 
 class Residual(nn.Module):
-    """1x1 shortcut plus [LReLU, k3 dilated, LReLU, k1]: (B, C, T) to (B, C, T).
+    """1x1 shortcut plus [LReLU, dilated kernel 3, LReLU, kernel 1]: (B, C, T) to (B, C, T).
 
-    Starts near the identity, so that deep stacks pass signal and gradient from the first step.
+    Initialised near the identity, so that deep stacks pass signal and gradient from the start.
     """
 
     def __init__(self, channels: int, dilation: int) -> None:
@@ -97,7 +103,7 @@ def residuals(channels: int, dilations: Iterable[int]) -> nn.Sequential:
 
 
 class Down(nn.Module):
-    """Halve the rate, rounding up: position i of the output lies between 2i and 2i + 1."""
+    """Halves the length, rounding up: output i is between input positions 2i and 2i + 1."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -108,14 +114,13 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Double the rate exactly."""
+    """Doubles the length exactly."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         conv = nn.ConvTranspose1d(inputs, outputs, 4, stride=2, padding=1)
-        # Two of the four taps meet in each output position.
-        nn.init.normal_(conv.weight, std=GAIN / (2 * inputs) ** 0.5)
-        nn.init.zeros_(conv.bias)
+        # Each output position is the sum of two of the four taps.
+        begin(conv, GAIN / (2 * inputs) ** 0.5)
         self.conv = weight_norm(conv)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,10 +128,10 @@ class Up(nn.Module):
 
 
 def resample_time(x: Tensor, step_s: float, length: int, length_step_s: float) -> Tensor:
-    """Interpolate x (B, C, T), whose positions last `step_s`, onto `length` of `length_step_s`.
+    """Interpolate x (B, C, T), with steps of `step_s`, to `length` steps of `length_step_s`.
 
-    Both grids begin at time 0 and each position stands for the middle of its span; beyond the ends
-    the nearest position is held.
+    Both grids start at time 0. The value of a position is that at the middle of its step. Beyond
+    both ends, the nearest value is repeated.
     """
     middle = (torch.arange(length, device=x.device, dtype=torch.float64) + 0.5) * length_step_s
     place = (middle / step_s - 0.5).clamp(0, x.shape[-1] - 1)
@@ -136,6 +141,6 @@ def resample_time(x: Tensor, step_s: float, length: int, length_step_s: float) -
 
 
 def hold_time(x: Tensor, step_s: float, length: int, length_step_s: float) -> Tensor:
-    """Repeat x (B, C, W), whose positions last `step_s`, over `length` of `length_step_s`."""
+    """Repeat values of x (B, C, W), steps of `step_s`, over `length` steps of `length_step_s`."""
     middle = (torch.arange(length, device=x.device, dtype=torch.float64) + 0.5) * length_step_s
     return x[..., (middle / step_s).long().clamp(max=x.shape[-1] - 1)]

@@ -1,4 +1,4 @@
-"""The generator's losses beside the adversary's (paper, eq. 5-8); wave and mel: `model.audio`."""
+"""The generator's non-adversarial losses (paper, eq. 5-8); wave and mel are in `model.audio`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def straight_through(latents: Tensor, entries: Tensor) -> Tensor:
 
 
 def codebook_loss(latents: Tensor, target: Tensor, scale: float) -> Tensor:
-    """L1 between generated latents and the true entries (B, C, L), in units of `scale`."""
+    """Return the L1 distance of generated and target latents (B, C, L), in units of `scale`."""
     return F.l1_loss(latents.float(), target.float()) / scale
 
 
 def weighted_total(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Return eq. 8; a loss without a weight, or an active weight without its loss, is an error."""
+    """Return the weighted sum of eq. 8; ValueError unless losses and non-zero weights match."""
     active = {name for name, weight in weights.items() if weight}
     if unknown := sorted(set(weights) - set(LOSSES)):
-        raise ValueError(f"weights for unknown losses {unknown}; there are {', '.join(LOSSES)}")
+        raise ValueError(f"weights for unknown losses {unknown}; known: {', '.join(LOSSES)}")
     if active != set(losses):
         raise ValueError(f"losses {sorted(losses)} do not match active weights {sorted(active)}")
     if not active:

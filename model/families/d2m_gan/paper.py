@@ -1,10 +1,11 @@
-"""The reference network (`arch: paper`): convolutions along the feature axis.
+"""The authors' network (`arch: paper`): convolutions along the feature axis.
 
-As the authors' published code builds it (github L-YeZhu/D2M-GAN, read for its shapes): the frames
-are the channels of the motion encoder, whose convolutions slide over feature columns and leave no
-time axis; motion, video and genre become one vector, a linear layer lays it out as a sequence, and
-convolutions without time turn that into latents. One segment of one length, 2 s in the paper; for
-other windows the linear layers' widths follow the same arithmetic.
+It has the shapes of the authors' published code (github L-YeZhu/D2M-GAN). In the motion encoder,
+frames are channels; its convolutions slide over feature columns, and its result has no time axis.
+Motion, visual features and genre become one vector. A linear layer turns this vector into a
+sequence, which does not represent time, and convolutions turn the sequence into latents. The
+network works on one segment of fixed length, 2 s in the paper. For other windows the widths of the
+linear layers are computed by the same rules.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from torch.nn import functional as F
 
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
 from model.data.inputs import GENRE, Inputs, InputSpec, given
+from model.families.d2m_gan.base import Generator, Reader
 from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.encoders import Standardise
-from model.families.d2m_gan.layers import GAIN, SLOPE, residuals
+from model.families.d2m_gan.layers import GAIN, SLOPE, begin, residuals
 
 COLUMNS = 800
 """Feature columns over which the motion encoder slides."""
@@ -29,7 +31,7 @@ DILATIONS = (1, 3, 9, 27)
 
 
 class Slide(nn.Module):
-    """Plain convolution with zeros or reflections outside: (B, C, X) to (B, outputs, X')."""
+    """Plain convolution with zero or reflection padding: (B, C, X) to (B, outputs, X')."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, zeros: int = 0,
@@ -37,8 +39,8 @@ class Slide(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.conv = nn.Conv1d(inputs, outputs, kernel, stride, padding=zeros)
-        nn.init.normal_(self.conv.weight, std=GAIN / (inputs * kernel) ** 0.5)
-        nn.init.zeros_(self.conv.bias)
+        begin(self.conv, GAIN / (inputs * kernel) ** 0.5)
+        self.kernel, self.stride, self.outside = kernel, stride, zeros + reflect
         self.reflect = reflect
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,13 +50,12 @@ class Slide(nn.Module):
         return self.conv(x)
 
     def length(self, length: int) -> int:
-        """Return how many positions `length` positions become."""
-        (kernel,), (stride,), (zeros,) = self.conv.kernel_size, self.conv.stride, self.conv.padding
-        return (length + 2 * (self.reflect + zeros) - kernel) // stride + 1
+        """Return the output length for an input length."""
+        return (length + 2 * self.outside - self.kernel) // self.stride + 1
 
 
 class ReferenceMotion(nn.Module):
-    """Motion (B, T, D) to one vector (B, 1024); T is the channels of the first convolution."""
+    """Maps motion (B, T, D) to a vector (B, 1024); the first convolution has T input channels."""
 
     def __init__(self, spec: InputSpec, channels: int) -> None:
         super().__init__()
@@ -82,7 +83,7 @@ class ReferenceMotion(nn.Module):
 
 
 class ReferenceVisual(nn.Module):
-    """Visual (B, W, D) as it is, as one vector (B, W * D)."""
+    """Flattens standardised visual features (B, W, D) to one vector (B, W * D)."""
 
     def __init__(self, spec: InputSpec) -> None:
         super().__init__()
@@ -94,11 +95,11 @@ class ReferenceVisual(nn.Module):
         return self.standardise(visual).flatten(1)
 
 
-class ReferenceGenerator(nn.Module):
-    """Motion, video and genre of one segment to its latents (B, C, length).
+class ReferenceGenerator(Generator):
+    """Maps motion, visual features and genre of one segment to its latents (B, C, length).
 
-    `hop` is the codec's, in samples. The low level ends with a linear layer over positions, before
-    the tanh, or after it as in the reference's code (`linear_after_tanh`).
+    `hop` is the codec's, in samples. At the low level the network ends with a linear layer over
+    positions, before the tanh, or after it as in the authors' code (`linear_after_tanh`).
     """
 
     any_length = False
@@ -122,7 +123,8 @@ class ReferenceGenerator(nn.Module):
             width += GENRE_WIDTH
         self.length = inputs.samples // hop
         if config.level == "high":
-            # The positions that the strided and unpadded convolutions leave: 2058 at 2 s gives 344.
+            # Chosen so that the strided and unpadded convolutions output `length` positions: at
+            # 2 s, 2058 columns give 344.
             self.columns = nn.Linear(width, 4 * self.length + 682)
             self.layers = _layers_high(config.channels, emb_width)
             self.stretch = None
@@ -136,8 +138,8 @@ class ReferenceGenerator(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor], length: int) -> Tensor:
         """Map motion (B, T, D), visual (B, W, D) and genre (B,) to latents within +- sigma.
 
-        With `linear_after_tanh` at the low level the bound does not hold. Raises ValueError for any
-        `length` but the one of a segment.
+        With `linear_after_tanh` at the low level the bound does not hold. Raises ValueError if
+        `length` is not that of a segment.
         """
         if length != self.length:
             raise ValueError(f"arch paper gives {self.length} codes per segment, not {length}")
@@ -156,20 +158,21 @@ class ReferenceGenerator(nn.Module):
         return torch.tanh(self.stretch(x).float()) * self.sigma
 
     @property
-    def readers(self) -> dict[str, nn.Module]:
-        """The modules for motion and visual features, those that are there."""
-        both = {MOTION: self.motion, VISUAL: self.visual}
+    def readers(self) -> dict[str, Reader]:
+        """The modules for motion and visual features, as far as they exist."""
+        both: dict[str, Reader | None] = {MOTION: self.motion, VISUAL: self.visual}
         return {name: module for name, module in both.items() if module is not None}
 
     @torch.no_grad()
     def init_output_to(self, codebook: Tensor) -> None:
-        """Let the first outputs have the codebook's (K, C) mean and spread.
+        """Initialise the output layer so that outputs have the codebook's (K, C) mean and spread.
 
-        A linear layer behind it begins as interpolation over positions, which keeps both.
+        A linear layer after it is initialised as interpolation over positions, which keeps both.
         """
-        last = self.layers[-1].conv
-        last.bias.copy_(torch.atanh((codebook.mean(0) / self.sigma).clamp(-0.99, 0.99)))
-        last.weight.mul_((0.4 * codebook.std(0) / self.sigma)[:, None, None])
+        last = self.layers[-1]
+        assert isinstance(last, Slide) and last.conv.bias is not None, "so were the layers made"
+        last.conv.bias.copy_(torch.atanh((codebook.mean(0) / self.sigma).clamp(-0.99, 0.99)))
+        last.conv.weight.mul_((0.4 * codebook.std(0) / self.sigma)[:, None, None])
         if self.stretch is not None:
             eye = torch.eye(self.stretch.in_features)[None]
             hat = F.interpolate(eye, self.length, mode="linear", align_corners=True)[0]
@@ -199,13 +202,13 @@ def _layers_low(channels: int, emb_width: int) -> nn.Sequential:
         layers += [Slide(before, after, kernel, stride, 1, reflect), residuals(after, DILATIONS)]
         layers.append(nn.LeakyReLU(SLOPE))
         before = after
-    # The reference has no residual blocks after this layer and nothing before the last.
+    # The authors' code has no residual blocks after this layer, and no activation before the last.
     layers.append(Slide(before, before, 40, zeros=1, reflect=64))
     return nn.Sequential(*layers, Slide(before, emb_width, 40, zeros=1, reflect=64))
 
 
 def _length(layers: nn.Sequential, length: int) -> int:
-    """Return how many positions the convolutions of `layers` leave of `length`."""
+    """Return the output length of the convolutions in `layers` for an input length."""
     for layer in layers:
         if isinstance(layer, Slide):
             length = layer.length(length)

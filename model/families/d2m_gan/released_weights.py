@@ -1,9 +1,9 @@
 """The authors' released weights: two state dicts, for the motion encoder and for the generator.
 
-Their layout, a fact of the published code (github L-YeZhu/D2M-GAN): `lin1`, `model.*`, `lin2` for
-the motion encoder; `lin`, `genre_embed`, `model.*` and, at the low level, `fc` for the generator.
-Layers of `model` are numbered in the order of use, a residual block's own in the order k3, k1,
-shortcut; weight norm is stored as `weight_g` and `weight_v`.
+Their layout in the published code (github L-YeZhu/D2M-GAN): the motion encoder has `lin1`,
+`model.*`, `lin2`; the generator has `lin`, `genre_embed`, `model.*` and, at the low level, `fc`.
+Layers of `model` are numbered in the order of use. In a residual block the order is kernel 3,
+kernel 1, shortcut. Weight normalisation is stored as `weight_g` and `weight_v`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,21 @@ from model.runtime.checkpoint import DAMAGED, unreadable
 
 
 def load_released(generator: ReferenceGenerator, motion: Path | None, rest: Path) -> None:
-    """Put the released files into a network of the same shape.
+    """Load the released files into a network of the same shape.
 
-    Raises ValueError naming the file and the tensor that is missing, left over or of another shape.
+    Raises ValueError with the file and the tensor that is missing, unexpected or misshapen.
     """
     if (motion is None) != (generator.motion is None):
-        need = "takes none" if generator.motion is None else "needs the file of its motion encoder"
-        raise ValueError(f"{rest}: the network {need}")
-    if motion is not None:
-        encoder = generator.motion
+        problem = (
+            "has no motion encoder, but the file of one was given"
+            if generator.motion is None
+            else "needs the file of its motion encoder"
+        )
+        raise ValueError(f"{rest}: the network {problem}")
+    encoder = generator.motion
+    if motion is not None and encoder is not None:
         _fill({"lin1": encoder.columns, "lin2": encoder.last}, encoder.layers, motion)
-    ends = {"lin": generator.columns}
+    ends: dict[str, nn.Module] = {"lin": generator.columns}
     if generator.genre is not None:
         ends["genre_embed"] = generator.genre
     if generator.stretch is not None:
@@ -39,9 +43,9 @@ def load_released(generator: ReferenceGenerator, motion: Path | None, rest: Path
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Return a file's tensors by name, without running anything in it.
+    """Return a file's tensors by name, without running code in it.
 
-    Raises FileNotFoundError where there is none, and ValueError where it is no state dict.
+    Raises FileNotFoundError if the file is missing, and ValueError if it is not a state dict.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the authors' repository links the weights")
@@ -69,7 +73,7 @@ def _weighted(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
 
 @torch.no_grad()
 def _fill(ends: Mapping[str, nn.Module], layers: Iterable[nn.Module], path: Path) -> None:
-    """Copy every tensor of the file: `ends` by name, `model.N…` in their order into `layers`."""
+    """Copy all tensors of a file: by name into `ends`, and `model.N…` in order into `layers`."""
     state = read_state(path)
     numbered = [name.rpartition(".")[0] for name in state if name.startswith("model.")]
     names, modules = list(dict.fromkeys(numbered)), list(_weighted(layers))
@@ -90,7 +94,7 @@ def _fill(ends: Mapping[str, nn.Module], layers: Iterable[nn.Module], path: Path
         if got != expected:
             raise ValueError(
                 f"{path}: {name} is {got}, the network of this level and data set has {expected}; "
-                "check --level, the data set's motion, and --set use_genre (AIST++ has it, TikTok "
-                "has not)"
+                "check --level, the data set's motion, and --set use_genre (true for AIST++, false "
+                "for TikTok)"
             )
         targets[name].copy_(state[name])

@@ -1,4 +1,4 @@
-"""Our network: convolutions along time, from the motion's rate to the codes'."""
+"""This project's network (`arch: temporal`): convolutions along time, up to the rate of codes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from torch.nn import functional as F
 
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
 from model.data.inputs import GENRE, Inputs, given
+from model.families.d2m_gan.base import Generator, Reader
 from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.encoders import MotionEncoder, VisualModule
 from model.families.d2m_gan.layers import SLOPE, Conv, Up, residuals
 
 COARSE_HZ = 25.0
-"""The generator works its way up from the first rate at or below this, by doublings."""
+"""The generator starts at a rate of at most this, and doubles it up to the code rate."""
 
 
-class TemporalGenerator(nn.Module):
-    """Convolutional along time, for any length.
+class TemporalGenerator(Generator):
+    """A network that is convolutional along time, for any length.
 
-    The inputs meet on a coarse grid (a power of two below the code rate); each stage refines with
-    dilated residual blocks and doubles the rate. `hop` is the codec's, in samples.
+    The inputs are concatenated on a coarse time grid (the code rate divided by a power of two).
+    Each stage doubles the rate and applies dilated residual blocks. `hop` is the codec's, in
+    samples.
     """
 
     any_length = True
@@ -65,9 +67,8 @@ class TemporalGenerator(nn.Module):
     ) -> Tensor:
         """Map motion (B, T, D), visual (B, W, D) and genre (B,) to latents (B, C, length).
 
-        They lie within +- sigma. An input that the generator has no use for is ignored. `noise`,
-        where the generator has noise channels, is (B, noise_channels, `coarse(length)`); without
-        it, it is drawn.
+        The latents are within +- sigma. Inputs that the generator was not built for are ignored. If
+        it has noise channels, `noise` is (B, noise_channels, `coarse(length)`); None draws it.
         """
         coarse, step_s = self.coarse(length), self.step_s * 2**self.doublings
         parts: list[Tensor] = []
@@ -87,23 +88,24 @@ class TemporalGenerator(nn.Module):
         return torch.tanh(self.last(F.leaky_relu(x, SLOPE)).float()) * self.sigma
 
     @property
-    def readers(self) -> dict[str, nn.Module]:
-        """The modules for motion and visual features, those that are there."""
-        both = {MOTION: self.motion, VISUAL: self.visual}
+    def readers(self) -> dict[str, Reader]:
+        """The modules for motion and visual features, as far as they exist."""
+        both: dict[str, Reader | None] = {MOTION: self.motion, VISUAL: self.visual}
         return {name: module for name, module in both.items() if module is not None}
 
     def coarse(self, length: int) -> int:
-        """Return the positions of the coarse grid for `length` codes."""
+        """Return the number of positions of the coarse grid for `length` codes."""
         return ceil(length / 2**self.doublings)
 
     @torch.no_grad()
     def init_output_to(self, codebook: Tensor) -> None:
-        """Set the last layer so that its first outputs have the codebook's (K, C) mean and spread.
+        """Initialise the output layer so that outputs have the codebook's (K, C) mean and spread.
 
-        tanh * sigma otherwise begins far above or below the entries, whose scale is the codec's.
+        Otherwise tanh * sigma would start far above or below the entries, whose scale depends on
+        the codec.
         """
         mean = codebook.mean(0)
-        # The layers before hand over a deviation of about 2.5.
+        # The output of the previous layers has a standard deviation of about 2.5.
         spread = 0.4 * codebook.std(0)
         self.last.conv.bias.copy_(torch.atanh((mean / self.sigma).clamp(-0.99, 0.99)))
         self.last.conv.parametrizations.weight.original0.copy_((spread / self.sigma)[:, None, None])

@@ -1,1 +1,1 @@
-"""Motion from annotations: SMPL and OpenPose."""
+"""Motion that is read from annotations: SMPL and OpenPose."""

@@ -1,7 +1,7 @@
-"""How the dancer moves, as a feature: read from annotations, or estimated from the picture.
+"""The feature `motion`: the dancer's movement, read from annotations or estimated from the video.
 
 Kinds of annotation are registered under `dance2music.motion`, estimators under `dance2music.pose`
-(pipeline/features/pose/base.py). `--motion` takes the names of both.
+(pipeline/features/pose/base.py). `--motion` accepts the names of both.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from model.contract.options import never, option
 from model.contract.registry import Registry, unknown
 from model.contract.segment import MOTION
 from pipeline.arguments import local
-from pipeline.features.base import Feature, Maker, precision, recorded_weights
+from pipeline.features.base import BuildSettings, Feature, Maker, precision, recorded_weights
 from pipeline.features.pose.base import (
     DETECTOR,
     DETECTORS,
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     from pipeline.engine.base import Stage
     from pipeline.engine.ledger import Result
-    from pipeline.features.plan import Settings
     from pipeline.features.pose.base import Detector, PoseEstimator
     from pipeline.media.reader import Video
     from pipeline.sources.base import Source
@@ -61,28 +60,28 @@ KINDS = Registry(
 )
 OFF, AUTO = "none", "auto"
 LOOKED, CHOSEN = "pose", "motion"
-"""Results of an estimator: everybody's joints in every frame, and the main dancer's motion."""
+"""Results of an estimator: the joints of all people in every frame; the main dancer's motion."""
 
 
 class AnnotationKind(Protocol):
-    """Motion that lies in files beside the videos.
+    """Motion that is stored in files next to the videos.
 
-    It is made without arguments, or with `smpl_model`, the user's file or None, if BODY_MODEL says
-    so.
+    The class is called without arguments. If it has BODY_MODEL = True, it gets `smpl_model`: the
+    user's file or None.
     """
 
     FILES: ClassVar[AnnotationFiles]
     LAYOUT: ClassVar[str]
-    """What the values of a frame are: `body25`, `smpl-rotations`, `smpl-joints`, or its own."""
+    """The meaning of a frame's values: `body25`, `smpl-rotations`, `smpl-joints`, or a new name."""
     FPS: ClassVar[int]
     DIM: ClassVar[int]
 
     def check(self) -> None:
-        """Raise FileNotFoundError or ValueError for what the user must change first."""
+        """Raise FileNotFoundError or ValueError if the user must change something first."""
         ...
 
     def setup(self) -> None:
-        """Load what reading needs; called once in each worker."""
+        """Load everything that reading needs; called once in each worker."""
         ...
 
     def __call__(
@@ -95,14 +94,14 @@ class AnnotationKind(Protocol):
     ) -> np.ndarray:
         """Return float32 (n, T, DIM) for n windows, (start, stop) in seconds, of T frames at FPS.
 
-        `facts` are those of the cut: `video_start_s`, `width_px`, `height_px`. Raises StageError
-        `missing_motion` or `bad_motion`, naming the file.
+        `facts` come from the result `cut`: `video_start_s`, `width_px`, `height_px`. Raises
+        StageError `missing_motion` or `bad_motion`, which names the file.
         """
         ...
 
 
 def names() -> list[str]:
-    """Return all that `--motion` takes."""
+    """Return all values of `--motion`."""
     return [*KINDS.names(), *ESTIMATORS.names(), AUTO, OFF]
 
 
@@ -114,10 +113,10 @@ def _name(text: str) -> str:
 
 @dataclass(frozen=True)
 class Motion(Feature):
-    """How the main dancer moves: T frames of DIM values a segment.
+    """The motion of the main dancer: T frames of DIM values for each segment.
 
-    `kind` is a kind of annotation, the name of a pose estimator, or "" for what the source comes
-    with. The ids identify what made it once `ready` has read the files.
+    `kind` is a kind of annotation, the name of a pose estimator, or "" for the default of the
+    source. The ids identify networks and model files; `ready` sets them.
     """
 
     name: ClassVar[str] = "motion"
@@ -126,18 +125,18 @@ class Motion(Feature):
     kind: str = option(
         "",
         lambda: (
-            f"annotations to read ({', '.join(KINDS.names())}), or by what the picture's poses are "
-            f"estimated ({', '.join(ESTIMATORS.names())}; auto: {ESTIMATOR} where it is installed "
-            "with its weights, else blazepose), or none (default: what the data set comes with: "
-            "smpl; none for folder, auto for tiktok)"
+            f"kind of annotations to read ({', '.join(KINDS.names())}), or network that estimates "
+            f"poses from the video ({', '.join(ESTIMATORS.names())}; auto: {ESTIMATOR} if it is "
+            "installed with its weights, else blazepose), or none (default: none for folder, auto "
+            "for tiktok, else smpl)"
         ),
         flag="motion",
         type=_name,
     )
     weights: str = option(
         "",
-        f"of the pose estimator; {ESTIMATOR} takes {PUBLISHED} (default the first), a file, "
-        "CONFIG.py:FILE, or untrained (random, labelled so); blazepose takes blazepose_full "
+        f"weights of the pose estimator; for {ESTIMATOR}: {PUBLISHED} (default the first), a file, "
+        "CONFIG.py:FILE, or untrained (random, marked as untrained); for blazepose: blazepose_full "
         "(default) or blazepose_heavy",
         flag="pose-weights",
         record=recorded_weights,
@@ -145,7 +144,7 @@ class Motion(Feature):
     detector: str = option(
         "",
         lambda: (
-            f"finds the dancers to be posed: {', '.join(DETECTORS.names())}, a file, or untrained "
+            f"network that finds the dancers: {', '.join(DETECTORS.names())}, a file, or untrained "
             f"(default {DETECTOR}, for blazepose movenet)"
         ),
         type=detector_name,
@@ -154,7 +153,7 @@ class Motion(Feature):
     smpl_model: Path | None = option(None, "your SMPL body model file, for smpl-joints", type=local)
     folder: Path | None = option(
         None,
-        "where annotations lie (default: beside the videos)",
+        "folder of the annotations (default: next to the videos)",
         flag="motion-dir",
         record=never,
         type=local,
@@ -175,7 +174,7 @@ class Motion(Feature):
 
     @property
     def estimated(self) -> bool:
-        """Whether it comes from the picture."""
+        """Whether it is estimated from the video."""
         return self.kind not in (OFF, *KINDS.names())
 
     @property
@@ -209,7 +208,7 @@ class Motion(Feature):
             self.annotation_kind().check()
             return
         if self.smpl_model:
-            raise ValueError(f"--smpl-model {self.smpl_model} goes with --motion smpl-joints")
+            raise ValueError(f"--smpl-model {self.smpl_model} needs --motion smpl-joints")
         if not self.estimated:
             self.annotation_kind().check()
             return
@@ -220,7 +219,9 @@ class Motion(Feature):
                 check_detector(finder)
         except (ValueError, FileNotFoundError) as error:
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-            raise kind(f"{error}; or --motion openpose (poses as JSON), or --motion none") from None
+            raise kind(
+                f"{error}; or use --motion openpose (poses as JSON), or --motion none"
+            ) from None
 
     def ready(self, window_s: Fraction) -> Motion:
         if self.on:
@@ -237,17 +238,18 @@ class Motion(Feature):
         if self.on and getattr(KINDS.get(self.kind), "BODY_MODEL", False):
             from pipeline.features.motion.smpl_model import body_model_id
 
+            assert self.smpl_model is not None, "`check` raises without it"
             path = self.smpl_model.resolve()
             return replace(self, smpl_model=path, model_id=body_model_id(path))
         return self
 
     def annotation_kind(self) -> AnnotationKind:
-        """Return what reads the annotations, nothing loaded yet."""
+        """Return the reader of the annotations; nothing is loaded yet."""
         kind = KINDS.get(self.kind)
         return kind(smpl_model=self.smpl_model) if getattr(kind, "BODY_MODEL", False) else kind()
 
     def networks(self) -> tuple[Detector | None, PoseEstimator]:
-        """Return what finds and what poses the dancers, their weights not yet loaded.
+        """Return the person detector and the pose estimator; their weights are not loaded yet.
 
         There is no detector where the estimator finds them itself.
         """
@@ -303,7 +305,7 @@ class Motion(Feature):
         used |= {"smpl_model"} if self.model_id else set()
         return {key: value for key, value in super().record().items() if key in used}
 
-    def maker(self, settings: Settings) -> Maker | None:
+    def maker(self, settings: BuildSettings) -> Maker | None:
         if self.estimated:
             return None
         from pipeline.engine.outcome import StageError
@@ -320,8 +322,8 @@ class Motion(Feature):
             if not path.exists():
                 raise StageError(
                     "missing_motion",
-                    f"{row.path}: {row.motion} is not in the annotations' folder; name that folder "
-                    "with --motion-dir DIR, or do without: --motion none",
+                    f"{row.path}: {row.motion} not found in the annotation folder; name that "
+                    "folder with --motion-dir DIR, or use --motion none",
                 )
             starts_s = [Fraction(start_s) for start_s in cut.facts["starts_s"]]
             windows = [(start_s, start_s + window_s) for start_s in starts_s]
@@ -329,7 +331,7 @@ class Motion(Feature):
 
         return make
 
-    def stages(self, settings: Settings) -> list[Stage]:
+    def stages(self, settings: BuildSettings) -> list[Stage]:
         if not self.estimated:
             return []
         from pipeline.features.pose.stage import Pose

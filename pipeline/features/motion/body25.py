@@ -1,6 +1,7 @@
-"""BODY_25 from joints by name: what every 2D pose becomes, whoever estimated it.
+"""Convert named joints to BODY_25, the common format of all 2D poses.
 
-Legend: K joints of the source, J = 25; a joint is (x px, y px, confidence), not seen is (0, 0, 0).
+Legend: K joints of the source, J = 25. A joint is (x px, y px, confidence); (0, 0, 0) means not
+visible.
 """
 
 from __future__ import annotations
@@ -43,16 +44,16 @@ BODY_25 = (
 """OpenPose's order (its documentation, "Output Format")."""
 
 BETWEEN = {"neck": ("left_shoulder", "right_shoulder"), "mid_hip": ("left_hip", "right_hip")}
-"""Joints that only OpenPose has: the middle of two, as sure as the less sure of them."""
+"""Joints that only OpenPose has: the middle of two joints, with the lower of both confidences."""
 
 
 def to_body25(names: Sequence[str], joints: np.ndarray) -> np.ndarray:
-    """Return float32 (..., 25, 3) of joints (..., K, 3) whose `names` say what they are.
+    """Convert joints (..., K, 3) with the given K `names` to BODY_25: float32 (..., 25, 3).
 
-    Neck and mid-hip are derived unless they are named; a joint that the source does not have, or
-    whose confidence is 0, is (0, 0, 0).
+    Neck and mid-hip are computed unless they are among `names`. A joint that is missing, or whose
+    confidence is 0, is (0, 0, 0).
 
-    Raises ValueError where names and joints differ in number.
+    Raises ValueError if the numbers of names and joints differ.
     """
     if joints.shape[-2:] != (len(names), 3):
         raise ValueError(f"joints have shape {joints.shape}, expected (..., {len(names)}, 3)")
@@ -71,7 +72,7 @@ def to_body25(names: Sequence[str], joints: np.ndarray) -> np.ndarray:
 def normalise(body_px: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
     """Return float32 (..., 25, 3) with x = (px - width/2) / height, y = (px - height/2) / height.
 
-    A pose then does not depend on the picture's size. A joint of confidence 0 is (0, 0, 0).
+    So a pose does not depend on the size of the picture. A joint of confidence 0 is (0, 0, 0).
     """
     body = np.array(body_px, dtype=np.float32)
     body[..., 0] = (body[..., 0] - width_px / 2) / height_px
@@ -80,9 +81,9 @@ def normalise(body_px: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
 
 
 def nearest(shown_s: np.ndarray, wanted_s: np.ndarray) -> np.ndarray:
-    """Return for each wanted time the index of the shown frame nearest to it; both sorted.
+    """Return for each wanted time the index of the nearest shown frame; both inputs are sorted.
 
-    Of two equally near ones the earlier is taken.
+    If two are equally near, the earlier one is used.
     """
     right = np.clip(np.searchsorted(shown_s, wanted_s), 1, max(1, len(shown_s) - 1))
     left = right - 1
@@ -98,4 +99,4 @@ BONES = (
     "right_ankle right_big_toe",
 )
 MIN_CONFIDENCE = 0.2
-"""A joint less sure than this is not drawn."""
+"""A joint with a lower confidence is not drawn."""

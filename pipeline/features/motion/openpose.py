@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from pipeline.media.reader import Video
 
 NUMBER = re.compile(r"_(\d+)_keypoints\.json$")
-"""How OpenPose ends its files' names: the frame's number, and what the file is."""
+"""The end of OpenPose's file names: the frame number, then a fixed suffix."""
 
 
 class OpenPose:
-    """`--motion openpose`: a folder of JSON files, one a frame."""
+    """`--motion openpose`: a folder of JSON files, one for each frame."""
 
     FILES: ClassVar = AnnotationFiles("openpose", "")
     LAYOUT: ClassVar[str] = LAYOUT
@@ -35,7 +35,7 @@ class OpenPose:
     DIM: ClassVar[int] = DIM
 
     def check(self) -> None:
-        """Nothing is needed."""
+        """Nothing to check."""
 
     def setup(self) -> None:
         """Nothing to load."""
@@ -48,7 +48,7 @@ class OpenPose:
         facts: Mapping[str, Any],
         windows: Sequence[tuple[Fraction, Fraction]],
     ) -> np.ndarray:
-        """Return float32 (n, T, 75): the largest person in 30 frames a second of a window."""
+        """Return float32 (n, T, 75): the largest person, at 30 frames a second of each window."""
         ((start_s, stop_s), *_) = windows
         times_s = shown_s(video, annotation)
         if row.span_s:
@@ -60,11 +60,12 @@ class OpenPose:
 
 
 def shown_s(video: Video, poses: Path) -> list[Fraction]:
-    """Return when a video's frames are shown, for as many OpenPose files as there are.
+    """Return the times in seconds at which the frames of a video are shown.
 
-    Packets tell, but for rare streams: where the files say otherwise, the decoder is asked.
+    The times come from the packets. If their number does not fit the number of OpenPose files, as
+    for rare streams, the video is decoded to find the exact times.
 
-    Raises StageError where there are not as many files as frames, and MediaError.
+    Raises MediaError, and StageError if the numbers of files and frames do not fit.
     """
     times_s = video.frame_times()
     try:
@@ -78,11 +79,12 @@ def shown_s(video: Video, poses: Path) -> list[Fraction]:
 
 
 def load_people(folder: Path) -> list[np.ndarray]:
-    """Return for each frame of `openpose --write_json` float32 (P, 25, 3): x px, y px, confidence.
+    """Return for each frame float32 (P, 25, 3), P persons: x px, y px, confidence.
 
-    Frames are the folder's `*_keypoints.json` in the order of their names, which OpenPose numbers.
+    The folder is the output of `openpose --write_json`. The frames are its `*_keypoints.json`
+    files, sorted by name; OpenPose numbers them.
 
-    Raises StageError `missing_motion` or `bad_motion`, naming the file.
+    Raises StageError `missing_motion` or `bad_motion`, which names the file.
     """
     return [_people(path) for path in _files(folder)]
 
@@ -93,13 +95,13 @@ def load_clip(
     span_s: tuple[Fraction, Fraction],
     box: Sequence[int],
 ) -> tuple[list[np.ndarray], list[Fraction]]:
-    """Return the people (P, 25, 3) in the frames of a clip, and when these are shown.
+    """Return the people (P, 25, 3) in the frames of a clip, and the times of these frames.
 
-    `folder` is of the whole video, whose frames are shown at `times_s`. Coordinates are from the
-    corner of `box`; joints beyond it are not seen, and who has none inside is left out: blurred
-    side bars show the dancer again.
+    `folder` has the files of the complete video, whose frames are shown at `times_s`. Coordinates
+    are relative to the upper left corner of `box`. Joints outside the box are set to not visible,
+    and people without a joint inside are left out: blurred side bars often repeat the dancer.
 
-    Raises StageError as `load_people` and `cut_motion` do.
+    Raises the StageErrors of `load_people` and `cut_motion`.
     """
     files = _files(folder)
     _check_count(len(files), len(times_s))
@@ -117,10 +119,10 @@ def load_clip(
 
 
 def main_person(people: Sequence[np.ndarray], width_px: int, height_px: int) -> np.ndarray:
-    """Return float32 (F, 75) of one person per frame, normalised.
+    """Return one person per frame, normalised by `body25.normalise`: float32 (F, 75).
 
-    The person is the one whose confident joints span the largest box; coordinates become those of
-    `body25.normalise`. A frame without anybody is all zeros.
+    This is the person whose visible joints span the largest box. A frame without people is all
+    zeros.
     """
     frames = np.zeros((len(people), JOINTS, 3), dtype=np.float32)
     for frame, found in zip(frames, people, strict=True):
@@ -137,10 +139,10 @@ def cut_motion(
 ) -> np.ndarray:
     """Return (n, T, 75): for each window the poses nearest in time to its T = 30 x window_s frames.
 
-    `times_s` are the timestamps of the frames that the video shows, of which there may be one more
-    or one fewer than poses: programs differ about the last one.
+    `times_s` are the timestamps of the shown frames. Their number may differ by one from the number
+    of poses, because programs handle the last frame differently.
 
-    Raises StageError `bad_motion` where the counts differ by more.
+    Raises StageError `bad_motion` if the numbers differ by more.
     """
     _check_count(len(poses), len(times_s))
     poses, times_s = poses[: len(times_s)], times_s[: len(poses)]
@@ -157,14 +159,14 @@ def _files(folder: Path) -> list[Path]:
     found = folder.glob("*_keypoints.json") if folder.is_dir() else ()
     files = sorted(path for path in found if not is_hidden(Path(path.name)))
     if not files:
-        raise StageError("missing_motion", f"{folder.name}: no *_keypoints.json of OpenPose in it")
+        raise StageError("missing_motion", f"{folder.name}: no *_keypoints.json files found")
     return files
 
 
 def check_files(folder: Path, shown: int) -> None:
-    """Raise StageError where a folder has not a file for each of the `shown` frames of its video.
+    """Raise StageError if the folder does not have one file for each of the `shown` frames.
 
-    One more or one fewer is tolerated: programs differ about a video's last frame.
+    A difference of one is allowed, because programs handle the last frame differently.
     """
     files = _files(folder)
     numbers = [int(found[1]) for path in files if (found := NUMBER.search(path.name))]
@@ -178,7 +180,7 @@ def check_files(folder: Path, shown: int) -> None:
             raise StageError(
                 "bad_motion",
                 f"{folder.name}: no file for frame {', '.join(map(str, absent))}{more}: some "
-                "were deleted or not copied; copy them again, or run OpenPose again",
+                "files were deleted or not copied; copy them again, or run OpenPose again",
             )
     _check_count(len(files), shown)
 
@@ -187,8 +189,8 @@ def _check_count(poses: int, shown: int) -> None:
     if abs(poses - shown) > 1:
         raise StageError(
             "bad_motion",
-            f"OpenPose wrote {poses} frames, the video shows {shown}: it ran on another or "
-            "a differently cut copy, or was stopped early; run it again on this very file",
+            f"OpenPose wrote {poses} frames, but the video shows {shown}: OpenPose ran on another "
+            "file or was stopped early; run it again on exactly this file",
         )
 
 
@@ -203,7 +205,7 @@ def _people(path: Path) -> np.ndarray:
             "bad_motion", f"{path.name}: not OpenPose BODY_25 JSON: {error!r:.300}"
         ) from None
     if not np.isfinite(found).all():
-        raise StageError("bad_motion", f"{path.name}: holds NaN or infinity")
+        raise StageError("bad_motion", f"{path.name}: contains NaN or infinity")
     return found
 
 

@@ -1,8 +1,8 @@
-"""Read the numbers of a pickle without running anything that it says.
+"""Read the arrays of a pickle file without running any code from the file.
 
-A pickle can name any function and call it, and numpy's own functions for arrays believe what a
-pickle tells them about memory. So nothing of numpy's is called either: arrays become records of
-what the file says of them, and only `numbers` makes an array of one, after checking it.
+A pickle can name any function and call it. numpy's own functions for pickled arrays do not check
+sizes that a pickle claims. So these are not called either: an array is first read as a record of
+what the file says about it, and only `numbers` turns a record into an array, after checking it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 CORES = ("numpy.core", "numpy._core")
-"""Where numpy 1 and numpy 2 say that their functions are."""
+"""The module names of these functions in numpy 1 and numpy 2."""
 FORM = re.compile(r"(f[248]|[iu][1248])")
 
 
 class _Dtype:
-    """What a pickle says of an array's numbers: `f8` and the order of their bytes."""
+    """A record of an array's number type in a pickle, for example `f8`, and its byte order."""
 
     def __init__(self, form: Any, *rest: Any) -> None:
         self.form, self.order = form, "="
@@ -32,7 +32,7 @@ class _Dtype:
 
 
 class _Array:
-    """What a pickle says of an array: a shape, a kind of numbers, their bytes."""
+    """A record of an array in a pickle: its shape, number type and bytes."""
 
     shape: Any = ()
     dtype: Any = None
@@ -50,16 +50,17 @@ class _Array:
 
 
 class Unpickler(pickle._Unpickler):
-    """Knows numpy's arrays, as records, and what a subclass adds to `known`.
+    """Accepts numpy arrays, as records, and anything that a subclass adds to `known`.
 
-    It is the one that is written in Python: the one in C makes room for every number that a file
-    gives to an object, which is 32 GB for ten bytes.
+    It derives from the Python version of the unpickler. The C version reserves memory for any
+    object number in the file: a file of ten bytes can make it allocate 32 GB.
     """
 
     def known(self, module: str, name: str) -> Any:
-        """Return what stands for a global, None for one that no such file needs.
+        """Return the substitute for a global name of the pickle; None if the name is not allowed.
 
-        Not a function of ours itself: a pickle can set attributes of what it gets.
+        The substitutes are new lambdas, not functions of this module, because a pickle can set
+        attributes of the objects that it gets.
         """
         top, _, inner = module.rpartition(".")
         if (module, name) == ("numpy", "ndarray"):
@@ -79,18 +80,20 @@ class Unpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (found := self.known(module, name)) is None:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no such file needs")
+            raise pickle.UnpicklingError(
+                f"it uses {module}.{name}, which is not allowed in such a file"
+            )
         return found
 
 
 def load(data: bytes, kind: type[Unpickler] = Unpickler, encoding: str = "ASCII") -> Any:
-    """Return what a pickle holds; its arrays are for `numbers`.
+    """Return the content of a pickle; its arrays are records for `numbers`.
 
-    `encoding` is of Python 2's strings. Raises ValueError, which does not name the file.
+    `encoding` is that of Python 2 strings. Raises ValueError, which does not name the file.
     """
     try:
         return kind(io.BytesIO(data), encoding=encoding).load()
-    except Exception as error:  # a broken pickle can raise anything; all of it means one thing
+    except Exception as error:  # a broken pickle can raise any exception
         raise ValueError(f"it cannot be read: {error or type(error).__name__}") from None
 
 
@@ -102,27 +105,27 @@ def numbers(value: Any) -> np.ndarray:
     if isinstance(value, int | float):
         array = np.asarray(value)
         if array.dtype.kind not in "fiu":
-            raise ValueError(f"no number that an array holds: {array.dtype}")
+            raise ValueError(f"expected a number, found the type {array.dtype}")
         return array
     if not isinstance(value, _Array):
-        raise ValueError(f"no array of numbers, but {type(value).__name__}")
+        raise ValueError(f"expected an array of numbers, found {type(value).__name__}")
     dtype, shape, data = value.dtype, value.shape, value.data
     form = dtype.form if isinstance(dtype, _Dtype) else None
     if not (isinstance(form, str) and FORM.fullmatch(form) and dtype.order in ("<", ">", "=", "|")):
-        raise ValueError(f"no array of numbers, but of {form!r:.20}")
+        raise ValueError(f"expected an array of numbers, found elements of type {form!r:.20}")
     if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"no shape of an array: {shape!r:.80}")
-    if isinstance(data, str):  # of Python 2
+        raise ValueError(f"invalid shape of an array: {shape!r:.80}")
+    if isinstance(data, str):  # written by Python 2
         data = data.encode("latin1")
     kind = np.dtype(form).newbyteorder(dtype.order)
     if not isinstance(data, bytes | bytearray) or len(data) != math.prod(shape) * kind.itemsize:
-        held = f"{len(data)} bytes" if isinstance(data, bytes | bytearray) else type(data).__name__
-        raise ValueError(f"{form} {shape} made of {held}")
+        found = f"{len(data)} bytes" if isinstance(data, bytes | bytearray) else type(data).__name__
+        raise ValueError(f"an array of type {form} and shape {shape} cannot have {found}")
     array = np.frombuffer(data, kind).reshape(shape, order="F" if value.by_column else "C")
     return array.astype(form)
 
 
 def _latin1(text: Any, encoding: Any) -> bytes:
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it encodes text as {encoding!r:.20}, no array does")
+        raise pickle.UnpicklingError(f"it encodes text as {encoding!r:.20}; arrays use latin1")
     return text.encode("latin1")

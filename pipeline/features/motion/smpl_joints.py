@@ -1,8 +1,9 @@
-"""Joints of AIST++ annotations: an SMPL body moved by their rotations, 24 places at 60 fps.
+"""Compute joint positions from AIST++ annotations with an SMPL body: 24 joints at 60 fps.
 
-AIST++ fits the joint angles, one scale and a path of the root; the body's shape is the model's
-mean (github.com/google/aistplusplus_api, issue 9). A joint is at scale x (SMPL's joint) + path in
-the scene's unit; here, as in the `smpl` layout, all of it is divided by the scale: metres.
+AIST++ fits the joint angles, one scale and the positions of the root; the body has the mean shape
+of the model (github.com/google/aistplusplus_api, issue 9). A joint is at scale x (SMPL's joint) +
+(root position), in the unit of the scene. Here, as in the `smpl` layout, everything is divided by
+the scale, so the unit is metres.
 
 Legend: T motion frames.
 """
@@ -20,43 +21,45 @@ from pipeline.features.motion.smpl_rotations import JOINTS, SmplRotations, read_
 
 DIM = 3 * JOINTS
 BATCH = 64
-"""Frames skinned at once: about 200 MB with SMPL's 6890 vertices."""
+"""Frames computed at once: about 200 MB with the 6890 vertices of SMPL."""
 
 
 @dataclass
 class SmplJointPlaces(SmplRotations):
-    """`--motion smpl-joints`: the same files, as places of joints by the user's body model."""
+    """`--motion smpl-joints`: the same files, as joint positions of the user's body model."""
 
     LAYOUT: ClassVar[str] = "smpl-joints"
     DIM: ClassVar[int] = DIM
     BODY_MODEL: ClassVar[bool] = True
-    """It is made with the user's file."""
+    """The class is called with the user's file."""
 
     smpl_model: Path | None = None
     _body: SmplJoints | None = field(default=None, repr=False)
 
     def check(self) -> None:
-        """Raise FileNotFoundError or ValueError, saying what to do, for a file that is no use."""
+        """Raise FileNotFoundError or ValueError, with advice, if the file is missing or invalid."""
         check_body_model(self.smpl_model)
 
     def setup(self) -> None:
         """Load the body model."""
+        assert self.smpl_model is not None, "`check` raises without it"
         self._body = SmplJoints(self.smpl_model)
         self._body.setup()
 
     def load_motion(self, path: Path) -> np.ndarray:
+        assert self._body is not None, "`setup` comes first"
         return self._body.load_motion(path)
 
 
 @dataclass
 class SmplJoints:
-    """Forward kinematics by the smplx package, with the user's own model file."""
+    """Forward kinematics by the smplx package, with the user's model file."""
 
     path: Path
     _body: Any = field(default=None, repr=False)
 
     def setup(self) -> None:
-        """Load the model; raises FileNotFoundError or ValueError that says what to do."""
+        """Load the model. Raises FileNotFoundError or ValueError, with advice."""
         import torch
         from smplx import SMPL
         from smplx.utils import Struct
@@ -70,10 +73,10 @@ class SmplJoints:
             weights=model.weights,
             posedirs=model.pose_shapes,
             f=model.faces,
-            # No shape is ever asked for: a view of one zero, as wide as smplx wishes it.
+            # The body shape is never changed: this is a view of one zero, as wide as smplx needs.
             shapedirs=np.broadcast_to(0.0, (*model.template.shape, SMPL.SHAPE_SPACE_DIM)),
         )
-        # smplx adds some vertices to the joints, by their numbers in the full mesh; none is used.
+        # smplx adds some vertices (by index) to the joints; they are not used here.
         face = dict.fromkeys(("nose", "reye", "leye", "rear", "lear"), 0)
         self._body = SMPL(
             "",
@@ -92,14 +95,17 @@ class SmplJoints:
     def load_motion(self, path: Path) -> np.ndarray:
         """Return the joints of an AIST++ pickle, float32 (T, 72): x, y, z of each in metres.
 
-        The root's rest place in the model is part of its place, as SMPL has it. Axes are the
-        annotation's. Raises StageError `missing_motion` or `bad_motion`.
+        As in SMPL, the root's position includes its rest position in the model. The axes are those
+        of the annotation. Raises StageError `missing_motion` or `bad_motion`.
         """
         poses, place = read_annotation(path)
         return self(poses, place).astype(np.float32)
 
     def __call__(self, poses: np.ndarray, place: np.ndarray) -> np.ndarray:
-        """Return (T, 72) for axis-angle rotations (T, 72) in radians and the root's path (T, 3)."""
+        """Return joint positions (T, 72).
+
+        `poses` are axis-angle rotations (T, 72) in radians, `place` root positions (T, 3).
+        """
         import torch
 
         joints = np.empty((len(poses), DIM))

@@ -1,10 +1,11 @@
-"""Read an SMPL body model file as its authors publish it, running nothing that it says.
+"""Read a published SMPL body model file without running any code from the file.
 
-The files (https://smpl.is.tue.mpg.de, each user's own licence) are Python 2 pickles of numpy
-arrays, scipy sparse matrices and chumpy expressions; newer ones are .npz. A pickle can call
-anything, so this one is read by an unpickler that knows numpy's arrays and takes a record of the
-other two. Source of the layout: Loper et al., "SMPL: A Skinned Multi-Person Linear Model", 2015,
-and the chumpy package (`Ch` holds its values as `x`; `Select` picks entries of a flattened `a`).
+The files (https://smpl.is.tue.mpg.de; every user needs a licence) are Python 2 pickles of numpy
+arrays, scipy sparse matrices and chumpy expressions; newer ones are .npz. A pickle can call any
+function, so it is read by an unpickler that accepts numpy arrays and keeps the other two kinds of
+objects as records. Source of the layout: Loper et al., "SMPL: A Skinned Multi-Person Linear Model",
+2015, and the chumpy package (`Ch` has its values in `x`; `Select` selects entries of a flattened
+`a`).
 
 Legend: V vertices, J joints, F faces.
 """
@@ -27,18 +28,18 @@ from pipeline.features.motion.smpl_rotations import JOINTS
 from pipeline.weights.table import SMPL_PAGE
 
 HOW = (
-    "name the file of your own licence with --smpl-model FILE: SMPL_MALE.pkl or "
+    "name your own licensed file with --smpl-model FILE: SMPL_MALE.pkl or "
     f"basicmodel_m_lbs_10_207_0_v1.1.0.pkl, from {SMPL_PAGE} (register, accept the terms, download "
     "SMPL for Python); AIST++ was fitted with the male model"
 )
 NPZ_BYTES, SPARSE_CELLS = 1 << 30, 1 << 24
-"""More than any SMPL model has; a packed file could claim any number."""
+"""Limits that no SMPL model exceeds; a compressed file could declare any size."""
 MEMBERS = ("v_template", "J_regressor", "kintree_table", "weights", "posedirs", "f")
 
 
 @dataclass(frozen=True)
 class BodyModel:
-    """What a pose is drawn with, in metres; the person's shape is left at the file's mean.
+    """The data that a pose needs, in metres; the body shape is the mean shape of the file.
 
     `template` (V, 3), `regressor` (24, V) from vertices to joints, `parents` (24,) with -1 for the
     root, `weights` (V, 24), `pose_shapes` (V, 3, 207), `faces` (F, 3).
@@ -55,7 +56,8 @@ class BodyModel:
 def load_body_model(path: Path) -> BodyModel:
     """Read a .pkl or .npz file of SMPL.
 
-    Raises FileNotFoundError, or ValueError for what is no SMPL model; both say where it comes from.
+    Raises FileNotFoundError, or ValueError if it is not an SMPL model. The message says where to
+    get one.
     """
     if not path.is_file():
         raise FileNotFoundError(f"--smpl-model {path}: no such file; {HOW}")
@@ -71,24 +73,26 @@ def load_body_model(path: Path) -> BodyModel:
         )
         _check(model)
     except (ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
-        raise ValueError(f"--smpl-model {path}: no SMPL body model: {error}; {HOW}") from None
+        raise ValueError(
+            f"--smpl-model {path}: not a valid SMPL body model: {error}; {HOW}"
+        ) from None
     return model
 
 
 def check_body_model(path: Path | None) -> None:
-    """Raise FileNotFoundError or ValueError, saying what to do, where a file is no use."""
+    """Raise FileNotFoundError or ValueError, with advice, if the file is missing or invalid."""
     if path is None:
         raise ValueError(f"--motion smpl-joints needs an SMPL body model; {HOW}")
     load_body_model(path)
 
 
 def body_model_id(path: Path) -> str:
-    """Return what identifies the model in a result's key."""
+    """Return the id of the model for the key of a result: the hash of its file."""
     return sha256_of(path)
 
 
 class _Record:
-    """Stands for an object that only chumpy or scipy could make: its class's name, its fields."""
+    """Replaces an object of chumpy or scipy: keeps the name of its class and its fields."""
 
     kind = ""
     state: Any = None
@@ -98,7 +102,7 @@ class _Record:
 
 
 class _Unpickler(plain_pickle.Unpickler):
-    """Knows numpy arrays and sets; keeps records of chumpy's and scipy.sparse's objects."""
+    """Accepts numpy arrays and sets; keeps objects of chumpy and scipy.sparse as records."""
 
     def known(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "chumpy" or module.startswith("scipy.sparse"):
@@ -115,9 +119,9 @@ class _Unpickler(plain_pickle.Unpickler):
 
 
 def _rebuild(kind: Any) -> _Record:
-    """Make an empty record, as Python 2 makes an object before it fills it in."""
+    """Return an empty record, as Python 2 creates an object before it sets its fields."""
     if not (isinstance(kind, type) and issubclass(kind, _Record)):
-        raise pickle.UnpicklingError(f"it makes a {kind!r} by hand, which no body model needs")
+        raise pickle.UnpicklingError(f"it creates a {kind!r}, which is not allowed in a body model")
     return kind()
 
 
@@ -127,7 +131,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         return _read_npz(data)
     raw = plain_pickle.load(data, _Unpickler, encoding="latin1")
     if not isinstance(raw, Mapping):
-        raise ValueError(f"it holds a {type(raw).__name__}, no table of arrays")
+        raise ValueError(f"it contains a {type(raw).__name__}, expected a table of arrays")
     return raw
 
 
@@ -137,23 +141,27 @@ def _read_npz(data: bytes) -> dict[str, np.ndarray]:
             sizes = {info.filename: info.file_size for info in arrays.zip.infolist()}
             names = [name for name in MEMBERS if name in arrays.files]
             if (size_bytes := sum(sizes[f"{name}.npy"] for name in names)) > NPZ_BYTES:
-                raise ValueError(f"its arrays claim {size_bytes} bytes, expected {NPZ_BYTES}")
+                raise ValueError(
+                    f"its arrays declare {size_bytes} bytes, expected at most {NPZ_BYTES}"
+                )
             return {name: arrays[name] for name in names}
-    except Exception as error:  # as with a pickle, broken bytes can raise anything
+    except Exception as error:  # as with a pickle, a broken file can raise any exception
         raise ValueError(f"it cannot be read: {error!r:.300}") from None
 
 
 def _array(raw: Mapping[str, Any], name: str, dtype: type) -> np.ndarray:
     if name not in raw:
-        raise ValueError(f"has no {name}, only {', '.join(sorted(map(str, raw)))}")
+        raise ValueError(f"the array {name} is missing; found: {', '.join(sorted(map(str, raw)))}")
     value = _dense(raw[name], name)
     if value.dtype.kind not in "fiu" or not np.isfinite(value).all():
-        raise ValueError(f"{name} is {value.dtype}, expected numbers, all of it finite")
+        raise ValueError(
+            f"{name} has type {value.dtype} or values that are not finite; expected finite numbers"
+        )
     return value.astype(dtype)
 
 
 def _dense(value: Any, name: str) -> np.ndarray:
-    """Return the array that a record stands for."""
+    """Convert a record to the array that it describes."""
     if isinstance(value, np.ndarray):
         return value
     if not isinstance(value, _Record):
@@ -167,20 +175,24 @@ def _dense(value: Any, name: str) -> np.ndarray:
         return picked.reshape(tuple(int(n) for n in state["preferred_shape"]))
     if form in ("csc_matrix", "csr_matrix") and {"data", "indices", "indptr"} <= state.keys():
         return _sparse(state, by_column=form == "csc_matrix")
-    raise ValueError(f"{name} is a {value.kind}, which is not understood")
+    raise ValueError(f"{name} is a {value.kind}, which is not supported")
 
 
 def _sparse(state: Mapping[str, Any], by_column: bool) -> np.ndarray:
-    """Return the dense array of compressed columns, or rows."""
+    """Convert a sparse array of compressed columns (or rows) to a dense one."""
     rows, columns = (int(n) for n in state.get("_shape", state.get("shape")))
     starts, places, values = (
         plain_pickle.numbers(state[name]) for name in ("indptr", "indices", "data")
     )
     counts = np.diff(starts)
     if not (0 <= rows * columns <= SPARSE_CELLS) or len(counts) != (columns if by_column else rows):
-        raise ValueError(f"a sparse array of {rows} x {columns} in {len(counts)} lines")
+        raise ValueError(
+            f"invalid sparse array: {rows} x {columns} in {len(counts)} rows or columns"
+        )
     if counts.min(initial=0) < 0 or counts.sum() != len(places) or places.min(initial=0) < 0:
-        raise ValueError(f"a sparse array whose lines do not hold its {len(places)} numbers")
+        raise ValueError(
+            f"invalid sparse array: its index does not match its {len(places)} numbers"
+        )
     lines = np.repeat(np.arange(len(counts)), counts)
     dense = np.zeros((rows, columns))
     np.add.at(dense, (places, lines) if by_column else (lines, places), values)
@@ -188,16 +200,17 @@ def _sparse(state: Mapping[str, Any], by_column: bool) -> np.ndarray:
 
 
 def _parents(tree: np.ndarray) -> np.ndarray:
-    """Return (24,) parents of the published (2, 24) table, whose root has a number out of range."""
+    """Return the parents (24,) from the published (2, 24) table; the root gets -1."""
     if tree.shape != (2, JOINTS):
         joints = tree.shape[-1] if tree.ndim else 0
         raise ValueError(
-            f"kintree_table has {joints} joints, expected {JOINTS}: SMPL, not SMPL-H, -X or MANO"
+            f"kintree_table has {joints} joints, expected {JOINTS}: use SMPL, not SMPL-H, SMPL-X "
+            "or MANO"
         )
     parents = tree[0].copy()
     parents[0] = -1
     if not all(0 <= parent < joint for joint, parent in enumerate(parents) if joint):
-        raise ValueError("kintree_table is no tree: a joint comes before its parent")
+        raise ValueError("kintree_table is not a valid tree: a joint comes before its parent")
     return parents
 
 
@@ -212,7 +225,7 @@ def _check(model: BodyModel) -> None:
     for name, shape in expected.items():
         found = getattr(model, name)
         if found.shape != shape:
-            raise ValueError(f"{name} is {found.shape}, expected {shape}")
+            raise ValueError(f"{name} has shape {found.shape}, expected {shape}")
     faces = model.faces
     if faces.shape != (len(faces), 3) or not ((0 <= faces) & (faces < vertices)).all():
-        raise ValueError(f"f is {faces.shape}, expected corners of triangles among {vertices}")
+        raise ValueError(f"f is {faces.shape}, expected (F, 3) indices of the {vertices} vertices")

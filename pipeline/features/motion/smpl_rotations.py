@@ -1,4 +1,4 @@
-"""SMPL motion of AIST++ annotations: rotations and translation at 60 fps."""
+"""Read SMPL motion from AIST++ annotations: rotations and translation at 60 fps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARTS = ("poses", "trans", "scaling")
 
 
 class SmplRotations:
-    """`--motion smpl`: root and rotation matrices of AIST++ pickles."""
+    """`--motion smpl`: root position and rotation matrices from AIST++ pickles."""
 
     FILES: ClassVar = AnnotationFiles("motions", ".pkl", any_camera=True)
     LAYOUT: ClassVar[str] = "smpl-rotations"
@@ -32,7 +32,7 @@ class SmplRotations:
     DIM: ClassVar[int] = DIM
 
     def check(self) -> None:
-        """Nothing is needed."""
+        """Nothing to check."""
 
     def setup(self) -> None:
         """Nothing to load."""
@@ -48,7 +48,7 @@ class SmplRotations:
         facts: Mapping[str, Any],
         windows: Sequence[tuple[Fraction, Fraction]],
     ) -> np.ndarray:
-        """Return float32 (n, T, DIM): T = 60 frames a second of each window."""
+        """Return float32 (n, T, DIM) for n windows of T frames, 60 per second."""
         ((start_s, stop_s), *_) = windows
         motion, starts_s = self.load_motion(annotation), [start for start, _ in windows]
         return cut_motion(motion, Fraction(facts["video_start_s"]), starts_s, stop_s - start_s)
@@ -69,18 +69,18 @@ def load_motion(path: Path) -> np.ndarray:
 
 
 def read_annotation(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return an AIST++ pickle's axis-angle rotations (T, 72) and root's path (T, 3) in body units.
+    """Return an AIST++ pickle's axis-angle rotations (T, 72) and root positions (T, 3), body units.
 
     Raises StageError `missing_motion` or `bad_motion`.
     """
     if not path.is_file():
-        raise StageError("missing_motion", f"{path.name}: no such annotation")
+        raise StageError("missing_motion", f"{path.name}: annotation file not found")
     data = path.read_bytes()
     try:
         raw = plain_pickle.load(data)
     except ValueError as error:
         raise StageError(
-            "bad_motion", f"{path.name}: not a readable annotation: {error}; get it again"
+            "bad_motion", f"{path.name}: unreadable annotation: {error}; download it again"
         ) from error
     try:
         arrays = (plain_pickle.numbers(raw[f"smpl_{name}"]) for name in PARTS)
@@ -97,16 +97,18 @@ def read_annotation(path: Path) -> tuple[np.ndarray, np.ndarray]:
             "expected (T, 72) and (T, 3)",
         )
     if not (np.isfinite(poses).all() and np.isfinite(trans).all() and 0 < scaling < np.inf):
-        raise StageError("bad_motion", f"{path.name}: holds NaN, infinity or a scale of {scaling}")
+        message = f"{path.name}: contains NaN, infinity or an invalid scale ({scaling})"
+        raise StageError("bad_motion", message)
     with np.errstate(over="ignore"):
         place = trans / scaling
     if not np.isfinite(place).all():
-        raise StageError("bad_motion", f"{path.name}: a scale of {scaling} for such a path")
+        message = f"{path.name}: the scale {scaling} is too small for the positions"
+        raise StageError("bad_motion", message)
     return poses, place
 
 
 def rotation_matrices(rotvec: np.ndarray) -> np.ndarray:
-    """Return (n, 3, 3) rotation matrices of (n, 3) axis-angle vectors in radians."""
+    """Convert axis-angle vectors (n, 3) in radians to rotation matrices (n, 3, 3)."""
     from scipy.spatial.transform import Rotation
 
     return Rotation.from_rotvec(rotvec).as_matrix()
@@ -115,13 +117,13 @@ def rotation_matrices(rotvec: np.ndarray) -> np.ndarray:
 def cut_motion(
     motion: np.ndarray, origin_s: Fraction, starts_s: Sequence[Fraction], window_s: Fraction
 ) -> np.ndarray:
-    """Return (n, T, D): for each window the T = 60 x window_s frames that it shows.
+    """Return (n, T, D): the T = 60 x window_s annotation frames of each window.
 
-    `origin_s` is the time of the annotation's frame 0, which is the video's first frame. A frame
-    time between two annotation frames takes the nearer one. A window may want up to 3 frames
-    (50 ms) past the annotation's end, which its last frame then stands for.
+    `origin_s` is the time of frame 0 of the annotation, the first frame of the video. If a window
+    starts between two annotation frames, the nearer one is used. Up to 3 frames (50 ms) may be
+    missing at the end of the annotation; its last frame is then repeated.
 
-    Raises StageError `bad_motion` where the annotation is shorter than the windows.
+    Raises StageError `bad_motion` if the annotation is shorter.
     """
     frames = round(FPS * window_s)
     cut = np.empty((len(starts_s), frames, motion.shape[1]), dtype=np.float32)
@@ -131,8 +133,8 @@ def cut_motion(
         if missing > 3:
             raise StageError(
                 "bad_motion",
-                f"motion has {len(motion)} frames, the windows want {first + frames} "
-                f"at {FPS} fps; get the annotation again",
+                f"motion has {len(motion)} frames, the windows need {first + frames} "
+                f"at {FPS} fps; download the annotation again",
             )
         cut[i] = motion[np.minimum(np.arange(first, first + frames), len(motion) - 1)]
     return cut

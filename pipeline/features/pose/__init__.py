@@ -1,1 +1,1 @@
-"""Motion from the picture: find the dancers, pose them, follow the main one."""
+"""Motion from the video: detect the dancers, estimate their poses, track the main dancer."""

@@ -1,7 +1,7 @@
-"""Who dances where: pose estimators and person detectors by name, and what each is asked.
+"""The interfaces and registries of pose estimators and person detectors.
 
-An estimator's name is a kind of `--motion`; a detector's is one of `--detector`, which takes a file
-and `untrained` too: those are torchvision's.
+The name of an estimator is a value of `--motion`, that of a detector a value of `--detector`.
+`--detector` also accepts a file and `untrained`, for the torchvision detectors.
 
 Legend: n crops or frames, H height, W width, P persons, K joints, J those of a detector.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 ESTIMATOR, DETECTOR = "mmpose", "fasterrcnn_mobilenet"
-"""What is used where the user names none."""
+"""The defaults."""
 ESTIMATORS = Registry(
     "pose",
     "pose estimator",
@@ -46,32 +46,36 @@ ESTIMATOR_OF = {
 """Estimators by their published weights, where a user names these alone; all others are mmpose's.
 """
 MIN_SCORE = 0.5
-"""A box less sure than this is nobody, to the detectors here; part of the results' keys."""
+"""The detectors of this project drop boxes with a lower score; part of the results' keys."""
 
 
 class PoseEstimator(Protocol):
-    """Joints of persons. It is made with `weights` (WEIGHTS where the user named none) and
-    `precision` (`float32` or `bf16`); `names`, `input_px` and `batch` hold after `setup`."""
+    """Estimates the joints of persons.
+
+    The class is called with `weights` (default WEIGHTS) and `precision` (`float32` or `bf16`).
+    `names`, `input_px` and `batch` are valid after `setup`.
+    """
 
     WEIGHTS: ClassVar[str]
-    """The weights where the user names none, "" for one that has a single set."""
+    """The default weights; "" if there is only one set."""
     INPUT: ClassVar[Literal["crops", "frames"]]
-    """What it is called with: crops of persons that a detector found, or complete frames, of which
-    it returns persons and joints as a detector does that has both (see `Detector`)."""
+    """The kind of input: crops of detected persons, or complete frames. For frames it returns
+    persons and joints in the form of a detector of joints (see `Detector`)."""
 
     names: tuple[str, ...]
-    """The K joints, as in motion/body25.py; `to_body25` takes those that BODY_25 has."""
+    """The names of the K joints, as in motion/body25.py; `to_body25` uses those in BODY_25."""
     input_px: tuple[int, int]
-    """(w, h) of a crop: the person's box and a quarter more, grown to this shape; see `Placing`."""
+    """(w, h) of a crop: the person's box, enlarged by a quarter and extended to this shape. A
+    `Placing` estimator places its crops itself."""
     batch: int
-    """Crops of one forward pass: a result must not depend on how crops are grouped."""
+    """Crops per forward pass; a result must not depend on how crops are grouped."""
 
     def check(self) -> None:
-        """Raise FileNotFoundError or ValueError, saying what to do, where it cannot be used."""
+        """Raise FileNotFoundError or ValueError, with advice, if it is unusable."""
         ...
 
     def weights_id(self) -> str:
-        """Return what identifies the weights: a hash of their file."""
+        """Return the id of the weights: a hash of their file."""
         ...
 
     def setup(self) -> None:
@@ -102,15 +106,18 @@ class Placing(PoseEstimator, Protocol):
 
 
 class Detector(Protocol):
-    """Persons' boxes. It is made with `weights`, what the user named it by (its registered name, or
-    for torchvision's a file or `untrained`), and `precision` (`float32` or `bf16`)."""
+    """Detects the boxes of persons.
+
+    The class is called with `weights` (the name that the user gave: the registered name, or for
+    the torchvision detectors a file or `untrained`) and `precision` (`float32` or `bf16`).
+    """
 
     def check(self) -> None:
-        """Raise FileNotFoundError or ValueError, saying what to do, where it cannot be used."""
+        """Raise FileNotFoundError or ValueError, with advice, if it is unusable."""
         ...
 
     def weights_id(self) -> str:
-        """Return what identifies the weights: a hash of their file."""
+        """Return the id of the weights: a hash of their file."""
         ...
 
     def setup(self) -> None:
@@ -126,22 +133,25 @@ class Detector(Protocol):
 
 
 def make_estimator(name: str, weights: str = "", precision: str = "float32") -> PoseEstimator:
-    """Return the estimator by name, its weights not yet loaded; ValueError for an unknown one."""
+    """Return the estimator with this name, without loading its weights.
+
+    Raises ValueError for an unknown name.
+    """
     kind = ESTIMATORS.get(name)
     return kind(weights=weights or kind.WEIGHTS, precision=precision)
 
 
 def make_detector(name: str, precision: str = "float32") -> Detector:
-    """Return the detector that is registered under a name, or torchvision's with that file."""
+    """Return the detector registered under this name, or the torchvision detector of this file."""
     known = name if name in DETECTORS.names() else DETECTOR
     return DETECTORS.get(known)(weights=name, precision=precision)
 
 
 def check_estimator(name: str, weights: str = "") -> None:
-    """Raise FileNotFoundError or ValueError, saying what to do, where it cannot be used."""
+    """Raise FileNotFoundError or ValueError, with advice, if it is unusable."""
     if (given := ESTIMATORS.get(name).INPUT) not in ("crops", "frames"):
         raise ValueError(
-            f"pose estimator {name!r} takes {given}; this version gives crops of persons, or frames"
+            f"pose estimator {name!r} needs {given}; only crops of persons and frames are supported"
         )
     make_estimator(name, weights).check()
 
@@ -185,28 +195,28 @@ def usual_estimator(weights: str = "") -> tuple[str, str]:
 
 
 def check_detector(name: str) -> None:
-    """Raise FileNotFoundError or ValueError, saying what to do, where it cannot be used."""
+    """Raise FileNotFoundError or ValueError, with advice, if it is unusable."""
     make_detector(name).check()
 
 
 def estimator_id(name: str, weights: str = "") -> str:
-    """Return what identifies an estimator and its weights in a result's key.
+    """Return the id of an estimator and its weights for the key of a result.
 
-    Results of the first one are from a time when there was no other: its name is left out.
+    The name of the first estimator is left out, to keep the keys from before others existed.
     """
     found = make_estimator(name, weights).weights_id()
     return found if name == ESTIMATOR else f"{name} {found}".strip()
 
 
 def detector_id(name: str) -> str:
-    """Return what identifies a detector and its weights in a result's key."""
+    """Return the id of a detector and its weights for the key of a result."""
     found = make_detector(name).weights_id()
     plugin = name in DETECTORS.names() and name not in DETECTORS.own
     return f"{name} {found}".strip() if plugin else found
 
 
 def detector_name(text: str) -> str:
-    """Return what names a detector; an argparse error for a word that is neither name nor file."""
+    """Return `text` if it names a detector or a file; else raise an argparse error."""
     known = [*DETECTORS.names(), "untrained"]
     plain = text == Path(text).name and not Path(text).suffix and not Path(text).exists()
     if text and text not in known and plain:

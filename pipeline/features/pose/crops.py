@@ -1,4 +1,4 @@
-"""Cut persons out of frames as an estimator's input, and put its joints back into the frame.
+"""Crop persons from frames for an estimator, and convert its joints back to frame coordinates.
 
 Legend: n crops, K joints, (w, h) the network's input in px.
 """
@@ -10,13 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 
 PADDING = 1.25
-"""How much larger than the person's box a crop is: mmpose's default, and what it is trained on."""
+"""Size of a crop relative to the person's box: the default of mmpose, also used in its training."""
 
 
 def crop_scale(boxes: np.ndarray, input_px: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the corners (n, 2) of the crops of boxes (n, 4), and frame px per crop px (n,).
+    """Return the upper left corners (n, 2) of the crops, and the frame px per crop px (n,).
 
-    The crop has the box's centre, 1.25 times its size, grown to the network's shape.
+    A crop has the same centre as its box in `boxes` (n, 4) and 1.25 times the size, extended to the
+    aspect ratio of the network's input.
     """
     width, height = input_px
     centre = (boxes[:, :2] + boxes[:, 2:4]) / 2
@@ -26,7 +27,7 @@ def crop_scale(boxes: np.ndarray, input_px: Sequence[int]) -> tuple[np.ndarray, 
 
 
 def crop(frame: np.ndarray, boxes: np.ndarray, input_px: Sequence[int]) -> np.ndarray:
-    """Return uint8 (n, h, w, 3) cut from one frame (H, W, 3); black beyond its edges."""
+    """Return crops uint8 (n, h, w, 3) of one frame (H, W, 3); black outside the frame."""
     import cv2
 
     width, height = input_px
@@ -58,7 +59,7 @@ def put_back(joints: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def uncrop(joints: np.ndarray, boxes: np.ndarray, input_px: Sequence[int]) -> np.ndarray:
-    """Return joints (n, K, 3) of crops in px of the frame that they were cut from."""
+    """Convert joints (n, K, 3) from px of the crops to px of the frame."""
     corner, scale = crop_scale(boxes, input_px)
     placed = joints.copy()
     placed[..., :2] = joints[..., :2] * scale[:, None, None] + corner[:, None]

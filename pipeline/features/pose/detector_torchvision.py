@@ -1,4 +1,4 @@
-"""Find persons in frames by a torchvision detector.
+"""Detect persons in frames with a torchvision detector.
 
 Legend: n frames, H height, W width, P persons.
 """
@@ -20,20 +20,21 @@ from pipeline.weights.table import find, refusal
 
 NAMES = ("fasterrcnn_mobilenet", "fasterrcnn_resnet50")
 SMALL = "fcos_small"
-"""An FCOS of 0.8 M weights, trained by `python -m pipeline.features.pose.train_small`."""
+"""An FCOS with 0.8 M weights, trained by `python -m pipeline.features.pose.train_small`."""
 PERSON = 1
-"""COCO's class."""
+"""The class of persons in COCO."""
 SMALL_SIDE_PX = 160
 
 
 @dataclass
 class Detector:
-    """Persons' boxes in frames.
+    """Detects the boxes of persons in frames.
 
     Args:
         weights: `fasterrcnn_mobilenet` or `fasterrcnn_resnet50` (COCO, from the weights folder),
-            `untrained` (seeded random weights of the former; its boxes mean nothing), or a path:
-            torchvision's file of either, or safetensors of `pipeline.features.pose.train_small`.
+            `untrained` (seeded random weights of the first one; its boxes are meaningless), or a
+            path: a torchvision file of one of them, or safetensors of
+            `pipeline.features.pose.train_small`.
         precision: `float32` or `bf16` (autocast).
     """
 
@@ -43,11 +44,11 @@ class Detector:
     _net: Any = field(default=None, repr=False)
 
     def check(self) -> None:
-        """Raise FileNotFoundError or ValueError, naming the file, where weights are no use."""
+        """Raise FileNotFoundError or ValueError, which names the file, for unusable weights."""
         check_weights(self.weights)
 
     def weights_id(self) -> str:
-        """Return what identifies the weights in a result's key: a hash, or the seed's name."""
+        """Return the id of the weights for a result's key: a hash, or the name of the seed."""
         return weights_id(self.weights)
 
     def setup(self) -> None:
@@ -77,7 +78,7 @@ class Detector:
 
 
 def load(weights: str) -> Any:
-    """Return the torchvision module of `weights`; ValueError for a file that is none of them."""
+    """Return the torchvision module of `weights`; ValueError for an invalid file."""
     import torch
     from safetensors import SafetensorError, safe_open
 
@@ -92,7 +93,7 @@ def load(weights: str) -> Any:
                 facts = json.loads((file.metadata() or {}).get("detector", "{}"))
                 state = {name: file.get_tensor(name).float() for name in file.keys()}
             if facts.get("architecture") != SMALL:
-                raise ValueError(f"its metadata name no detector of this project, but {facts}")
+                raise ValueError(f"its metadata do not name a detector of this project: {facts}")
             net = small_fcos()
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -110,7 +111,7 @@ def load(weights: str) -> Any:
 
 
 def weights_path(weights: str) -> Path:
-    """Return the file that `weights` names, or raise an error that says how to get it."""
+    """Return the file of `weights`; the error for a missing one says how to get it."""
     if weights in NAMES:
         return find(weights)
     path = Path(weights)
@@ -123,12 +124,12 @@ def weights_path(weights: str) -> Path:
 
 
 def check_weights(weights: str) -> None:
-    """Raise FileNotFoundError or ValueError, naming the file, where weights cannot be used."""
+    """Raise FileNotFoundError or ValueError, which names the file, for unusable weights."""
     load(weights)
 
 
 def weights_id(weights: str) -> str:
-    """Return what identifies the weights in a result's key: a hash, or the seed's name."""
+    """Return the id of the weights for a result's key: a hash, or the name of the seed."""
     if weights == "untrained":
         return "untrained-seed0"
     return sha256_of(weights_path(weights))
@@ -146,7 +147,7 @@ def faster_rcnn(name: str) -> Any:
 
 
 def small_fcos() -> Any:
-    """Return a one-level FCOS (Tian et al. 2019) with one class, for pictures like our own."""
+    """Return a one-level FCOS (Tian et al. 2019) with one class, for synthetic pictures."""
     from torch import nn
     from torchvision.models.detection import FCOS
     from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -158,7 +159,8 @@ def small_fcos() -> Any:
             convolution = nn.Conv2d(channels, after, 3, stride, 1, bias=False)
             layers += [convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
     backbone = nn.Sequential(*layers)
-    backbone.out_channels = widths[-1]
+    # FCOS reads this number; torch's annotation knows no attributes but tensors and modules.
+    backbone.out_channels = widths[-1]  # type: ignore[assignment]
     return FCOS(
         backbone,
         num_classes=PERSON + 1,

@@ -1,7 +1,7 @@
-"""Joints of persons by mmpose, top-down: a crop in, named joints out. The one file that knows it.
+"""Estimate the joints of persons with mmpose, top-down: input is a crop, output named joints.
 
-Only calls that mmpose 1.1 to 1.3 share are made. Crops are normalised here, whole batches at a
-time; what comes out of the network is decoded by the network's own head.
+This is the only file that uses mmpose, and only functions that exist in mmpose 1.1 to 1.3. Crops
+are normalised here, one batch at a time. The output is decoded by the network's own head.
 
 Legend: n crops, K joints, (w, h) the network's input in px.
 """
@@ -26,7 +26,7 @@ from pipeline.weights.table import find, refusal
 INSTALL = "uv pip install -c constraints.txt -e '.[mmpose]'"
 NAMES = {"hrnet_w32_wholebody": COCO_WHOLEBODY, "hrnet_w32_coco": COCO}
 SMALL = "hrnet_small"
-"""An HRNet of 1.6 M weights, trained by `python -m pipeline.features.pose.train_small`."""
+"""An HRNet with 1.6 M weights, trained by `python -m pipeline.features.pose.train_small`."""
 LAYOUTS = {len(names): names for names in NAMES.values()}
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -36,13 +36,13 @@ class PoseNet:
     """An mmpose top-down network.
 
     Args:
-        weights: `hrnet_w32_wholebody` (133 joints), `hrnet_w32_coco` (17), `untrained` (the former
-            with seeded random weights; its joints mean nothing), a path of either's file or of
-            safetensors by `pipeline.features.pose.train_small`, or `CONFIG.py:FILE` for any
-            top-down network of an mmpose installation that has 17 or 133 joints.
+        weights: `hrnet_w32_wholebody` (133 joints), `hrnet_w32_coco` (17), `untrained` (the first
+            one with seeded random weights; its joints are meaningless), the path of a file of one
+            of them or of safetensors by `pipeline.features.pose.train_small`, or `CONFIG.py:FILE`
+            for any top-down network of an mmpose installation that has 17 or 133 joints.
         precision: `float32` or `bf16` (autocast).
-        batch: crops per forward pass; the last pass is filled up, because a result must not depend
-            on how inputs were grouped.
+        batch: crops per forward pass. The last pass is padded to this number, because a result must
+            not depend on how inputs were grouped.
     """
 
     WEIGHTS: ClassVar[str] = "hrnet_w32_wholebody"
@@ -57,11 +57,11 @@ class PoseNet:
     _net: Any = field(default=None, repr=False)
 
     def check(self) -> None:
-        """Raise FileNotFoundError or ValueError where mmpose is not there or weights are wrong."""
+        """Raise FileNotFoundError or ValueError if mmpose is missing or the weights are invalid."""
         check_weights(self.weights)
 
     def weights_id(self) -> str:
-        """Return what identifies the weights in a result's key: a hash, or the seed's name."""
+        """Return the id of the weights for a result's key: a hash, or the name of the seed."""
         return weights_id(self.weights)
 
     def setup(self) -> None:
@@ -104,20 +104,20 @@ class PoseNet:
         return joints
 
     def forward(self, x: Any) -> Any:
-        """Return what the head says of normalised crops (n, 3, h, w): heatmaps, nothing decoded."""
+        """Return the head's output for normalised crops (n, 3, h, w): heatmaps, not decoded."""
         return self._net.head.forward(self._net.extract_feat(x))
 
 
 def check_installed() -> None:
-    """Raise ValueError, saying which command installs mmpose, where it is not there."""
+    """Raise ValueError if mmpose is missing; the message has the command that installs it."""
     if find_spec("mmpose") is None:
         raise ValueError(
-            f"poses from the picture need mmpose, which is not installed; in the project: {INSTALL}"
+            f"pose estimation needs mmpose, which is not installed; in the project run: {INSTALL}"
         )
 
 
 def weights_path(weights: str) -> Path:
-    """Return the weight file that `weights` names, or raise an error that says how to get it."""
+    """Return the file of `weights`; the error for a missing one says how to get it."""
     if weights in NAMES:
         return find(weights)
     path = Path(weights.rpartition(":")[2])
@@ -130,21 +130,22 @@ def weights_path(weights: str) -> Path:
 
 
 def check_weights(weights: str) -> None:
-    """Raise FileNotFoundError or ValueError, naming the file, where weights cannot be used."""
+    """Raise FileNotFoundError or ValueError, which names the file, for unusable weights."""
     check_installed()
     load(weights)
 
 
 def weights_id(weights: str) -> str:
-    """Return what identifies the weights in a result's key: a hash, or the seed's name."""
+    """Return the id of the weights for a result's key: a hash, or the name of the seed."""
     if weights == "untrained":
         return "untrained-seed0"
     config, _, _ = weights.rpartition(":")
-    return "-".join(sha256_of(path) for path in (weights_path(weights), *filter(None, [config])))
+    files = [weights_path(weights), *([Path(config)] if config else [])]
+    return "-".join(map(sha256_of, files))
 
 
 def load(weights: str) -> tuple[Any, tuple[str, ...], tuple[int, int]]:
-    """Return the network, its joints' names and its input (w, h); ValueError for a wrong file."""
+    """Return the network, its joint names and input size (w, h); ValueError for an invalid file."""
     import torch
     from safetensors import SafetensorError, safe_open
 
@@ -159,7 +160,7 @@ def load(weights: str) -> tuple[Any, tuple[str, ...], tuple[int, int]]:
                 facts = json.loads((file.metadata() or {}).get("pose", "{}"))
                 state = {name: file.get_tensor(name).float() for name in file.keys()}
             if facts.get("architecture") != SMALL:
-                raise ValueError(f"its metadata name no network of this project, but {facts}")
+                raise ValueError(f"its metadata do not name a network of this project: {facts}")
             names, config = tuple(facts["joints"]), small_hrnet(facts["joints"], facts["input_px"])
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -185,9 +186,11 @@ def load(weights: str) -> tuple[Any, tuple[str, ...], tuple[int, int]]:
 
 
 def build(config: dict[str, Any]) -> Any:
-    """Return the mmpose module of a model's configuration, with random weights."""
+    """Return the mmpose module for a model configuration, with random weights."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of operators that are not compiled, and not needed
+        warnings.simplefilter(
+            "ignore"
+        )  # warnings about operators that are not compiled and not needed
         from mmpose.models import build_pose_estimator
         from mmpose.utils import register_all_modules
 
@@ -196,19 +199,24 @@ def build(config: dict[str, Any]) -> Any:
 
 
 def config_file(path: str) -> dict[str, Any]:
-    """Return the model of an mmpose configuration file; ValueError where crops differ from ours."""
+    """Return the model of an mmpose configuration file; ValueError if it needs other crops."""
     from mmengine.config import Config
 
     config = Config.fromfile(path).model
     decoder, source = config.head.decoder, config.data_preprocessor
     if decoder.type == "UDPHeatmap" or tuple(source.mean) != MEAN or tuple(source.std) != STD:
-        raise ValueError(f"{path}: wants crops by UDP or of other colours, expected mmpose's plain")
-    config.backbone.init_cfg = None  # it names a download; the file has all weights
+        raise ValueError(
+            f"{path}: needs UDP crops or another colour scale; only mmpose's default is supported"
+        )
+    config.backbone.init_cfg = None  # it would download weights; the file already has all of them
     return config
 
 
 def hrnet(names: Sequence[str]) -> dict[str, Any]:
-    """Return HRNet-w32 (Sun et al. 2019) at 192 x 256; 133 joints are decoded by DarkPose."""
+    """Return the configuration of HRNet-w32 (Sun et al. 2019) for 192 x 256 px.
+
+    133 joints are decoded by DarkPose.
+    """
     stages = {"stage1": _stage(1, 4, (64,), "BOTTLENECK")}
     for number, modules in ((2, 1), (3, 4), (4, 3)):
         stages[f"stage{number}"] = _stage(modules, 4, (32, 64, 128, 256)[:number], "BASIC")
@@ -216,7 +224,10 @@ def hrnet(names: Sequence[str]) -> dict[str, Any]:
 
 
 def small_hrnet(names: Sequence[str], input_px: Sequence[int]) -> dict[str, Any]:
-    """Return an HRNet-w20 of one short module a stage: what a CPU trains in minutes."""
+    """Return the configuration of a small HRNet-w20, which a CPU trains in minutes.
+
+    Each stage has one short module.
+    """
     stages = {"stage1": _stage(1, 2, (32,), "BASIC")}
     for number in (2, 3, 4):
         stages[f"stage{number}"] = _stage(1, 2, (20, 40, 80, 160)[:number], "BASIC")
@@ -241,7 +252,7 @@ def _topdown(
     dark: bool,
     blur: int,
 ) -> dict[str, Any]:
-    """Return the configuration of a network with heatmaps of a quarter of the input's sides."""
+    """Return a top-down configuration; heatmaps have a quarter of the input's width and height."""
     decoder = {
         "type": "MSRAHeatmap",
         "input_size": tuple(input_px),
@@ -269,7 +280,7 @@ def _topdown(
 
 
 def _first(out: Any, count: int) -> Any:
-    """Return the first `count` answers of a head (a tensor or a tuple of them) in float32."""
+    """Return the first `count` outputs of a head (a tensor or a tuple of tensors) as float32."""
     if isinstance(out, tuple):
         return tuple(_first(part, count) for part in out)
     return out[:count].float()

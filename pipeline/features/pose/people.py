@@ -1,8 +1,8 @@
-"""Dancers in one video: found, followed and posed in one pass; then one of them as motion.
+"""Detect, track and pose all dancers of a video in one pass; then extract one dancer's motion.
 
-`PersonCollector` takes the frames as they are decoded and keeps a few of them at a time. Its result
-has every dancer in every frame, in px of the video's own picture. `motion_of` makes the motion of a
-segment from it: choosing another dancer later runs no network.
+`PersonCollector` receives the frames during decoding and keeps only a few of them. Its result has
+every dancer in every frame, in px of the video's own picture. `motion_of` computes the motion of a
+segment from it. To choose another dancer later, no network has to run.
 
 Legend: F frames, N sightings (a dancer in a frame), K joints of the network, T = 30 x window_s.
 """
@@ -29,16 +29,16 @@ from pipeline.features.pose.crops import crop, cut, put_back, uncrop
 from pipeline.media.windows import MAX_PADDED_S
 
 SHORT_SIDE_PX = 360
-"""Larger pictures are brought to this before anybody is looked for: a dancer is then about as tall
-as the network's input."""
+"""Larger pictures are scaled down to this before detection. A dancer is then about as tall as the
+network's input."""
 EVERY, STEPS_APART = 5, tracks.MAX_STEPS
-"""Frames from one detection to the next: a sixth of a second."""
+"""Detection runs in every fifth frame: every sixth of a second. One miss is tolerated."""
 STEPS = 8
-"""Detection steps whose frames are kept and looked at together."""
+"""Detection steps whose frames are kept and processed together."""
 CROPS = 1024
-"""Crops of one video that wait for the network at most, so that a long video fits into memory."""
+"""Maximum number of waiting crops of one video, so that a long video fits into memory."""
 MIN_CONFIDENCE = 0.2
-"""A joint less sure than this is not seen."""
+"""A joint with a lower confidence counts as not visible."""
 
 LOOKING = {
     "fps": FPS,
@@ -54,11 +54,11 @@ LOOKING_CLOSER = {"every": 3, "max_steps": 4}
 """Of an estimator that places its crops by joints: between two looks these move evenly, and a
 dancer whom others hide for 0.3 s is followed all the same."""
 CHOOSING = {"min_confidence": MIN_CONFIDENCE, "max_gap_s": tracks.MAX_GAP_S}
-"""What decides the results, for their keys."""
+"""LOOKING and CHOOSING: settings that affect the results and are part of their keys."""
 
 
 def pose_times(shown_s: Sequence[Fraction], start_s: Fraction, stop_s: Fraction) -> list[Fraction]:
-    """Return the times of the shown frames nearest to 30 a second over [start, stop], each once."""
+    """Return the times of the shown frames nearest to 30 a second in [start, stop], each once."""
     count = int((stop_s + MAX_PADDED_S - start_s) * FPS) + 1
     wanted_s = float(start_s) + np.arange(max(count, 1)) / FPS
     shown = np.array([float(time_s) for time_s in shown_s])
@@ -66,16 +66,16 @@ def pose_times(shown_s: Sequence[Fraction], start_s: Fraction, stop_s: Fraction)
 
 
 def small_side_px(width_px: int, height_px: int) -> int:
-    """Return the shorter side of the pictures that are looked at; small videos stay as they are."""
+    """Return the shorter side of the pictures for detection; small videos are not scaled."""
     return min(SHORT_SIDE_PX, width_px, height_px)
 
 
 @dataclass
 class PersonCollector:
-    """Takes the `frames` frames of one video in order, uint8 (H, W, 3) each.
+    """Receives the `frames` frames of one video in order, uint8 (H, W, 3).
 
-    Dancers are looked for in every `every`-th; without a network they are boxed and not posed. A
-    network that takes frames finds them itself, and the detector is not asked.
+    Detection runs in every `every`-th frame. Without `net` there are boxes but no poses. A `net`
+    that takes complete frames detects persons itself; `detector` is then not used.
     """
 
     detector: Detector | None
@@ -97,7 +97,7 @@ class PersonCollector:
         self._tracker = tracks.Tracker(self.max_steps)
 
     def __call__(self, frame: np.ndarray) -> None:
-        """Take the next frame."""
+        """Process the next frame."""
         self._held[self.seen] = frame
         if self.seen % self.every == 0 or self.seen == self.frames - 1:
             self._due.append(self.seen)
@@ -106,15 +106,16 @@ class PersonCollector:
             self._look()
 
     def crops(self) -> np.ndarray:
-        """Return the crops uint8 (n, h, w, 3) that nobody has posed yet, after the last frame."""
+        """After the last frame: return the crops without poses so far, uint8 (n, h, w, 3)."""
+        assert self.net is not None, "only a network asks for crops"
         width, height = self.net.input_px
         return np.array(self._waiting, dtype=np.uint8).reshape(-1, height, width, 3)
 
     def result(self, joints: np.ndarray) -> dict[str, np.ndarray]:
-        """Return all sightings, given the joints (n, K, 3) of the last crops (K is 0 without net).
+        """Return all sightings; `joints` (n, K, 3) are those of `crops()` (K is 0 without `net`).
 
         `frame` and `track` int32 (N,), `boxes` float32 (N, 4), x0, y0, x1, y1, and `joints` float32
-        (N, K, 3), x, y and score, in px of the video's picture; by frame, then track.
+        (N, K, 3), x, y and score, in px of the video's picture; sorted by frame, then track.
         """
         frame = np.array([s.frame for s in self._sightings], dtype=np.int32)
         track = np.array([s.track for s in self._sightings], dtype=np.int32)
@@ -142,7 +143,7 @@ class PersonCollector:
         }
 
     def _look(self) -> None:
-        """Detect in the frames that are due, link, and crop what became known."""
+        """Detect dancers in the waiting frames, link them to tracks, and crop them."""
         if not self._due:
             return
         high, wide = self._held[self._due[0]].shape[:2]
@@ -161,7 +162,7 @@ class PersonCollector:
         keep = self._due[-1] - self.every * self.max_steps
         self._held = {i: image for i, image in self._held.items() if i > keep}
         self._due = []
-        if len(self._waiting) >= CROPS:
+        if self.net is not None and len(self._waiting) >= CROPS:
             full = len(self._waiting) // self.net.batch * self.net.batch
             self._joints.append(self.net(self.crops()[:full]))
             self._waiting = self._waiting[full:]
@@ -197,11 +198,11 @@ def motion_of(
     starts_s: Sequence[Fraction],
     window_s: Fraction,
 ) -> tuple[np.ndarray, list[int]]:
-    """Return motion float32 (n, T, 75) of each window's main dancer, and how many dancers it shows.
+    """Return each window's main dancer, float32 (n, T, 75), and its number of dancers.
 
-    `pose` is what `PersonCollector.result` gives and `times_s` (F,); `facts` name `joints`,
-    `width_px` and `height_px`. The pose nearest in time stands for each of the T frames. A window
-    without dancers is all zeros.
+    `pose` is the result of `PersonCollector.result` plus `times_s` (F,). `facts` has `joints`,
+    `width_px` and `height_px`. Each of the T frames gets the pose nearest in time. A window without
+    dancers is all zeros.
     """
     shown_s, size_px = pose["times_s"], (facts["width_px"], facts["height_px"])
     cut = np.zeros((len(starts_s), round(FPS * window_s), DIM), dtype=np.float32)
@@ -222,7 +223,7 @@ def motion_of(
 
 
 def _one_dancer(pose: Mapping[str, np.ndarray], facts: Mapping[str, Any], track: int) -> np.ndarray:
-    """Return float32 (F, 75) of one track over the whole video, short gaps bridged."""
+    """Return one track over the entire video, float32 (F, 75), with short gaps filled."""
     mine = pose["track"] == track
     body = np.zeros((len(pose["times_s"]), DIM // 3, 3), dtype=np.float32)
     joints = pose["joints"][mine]

@@ -102,7 +102,7 @@ class Graph(torch.nn.Module):
             run = _Convolution("epthwise" in op, kernel, rest[0] if rest else None, attr)
             self.add_module(f"step{len(self.steps)}", run)
         elif op in ("AddV2", "Add", "Sub", "Mul"):
-            run = {"Mul": torch.mul, "Sub": torch.sub}.get(op, torch.add)
+            run = torch.mul if op == "Mul" else torch.sub if op == "Sub" else torch.add
             if fixed:
                 run = _Constant(run, fixed[0])
                 self.add_module(f"step{len(self.steps)}", run)

@@ -1,4 +1,4 @@
-"""From boxes to dancers: link detections into tracks, choose the main dancer, bridge short gaps.
+"""Link detected boxes into tracks, choose the main dancer, and fill short gaps.
 
 Legend: F frames, P persons, N sightings (a person in a frame), J joints.
 """
@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 MIN_IOU = 0.2
-"""Two boxes one step apart that overlap less are two persons."""
+"""Boxes of two steps that overlap less are different persons."""
 MAX_STEPS = 2
-"""How many detection steps apart two boxes of one track may lie: one miss is forgiven."""
+"""Maximum distance of two boxes of one track, in detection steps: one step may be missing."""
 MAX_GAP_S = 0.2
-"""A joint unseen for longer than this is not made up."""
+"""A longer gap of a joint is not filled."""
 
 
 class Sighting(NamedTuple):
@@ -32,12 +32,13 @@ class Sighting(NamedTuple):
 
 @dataclass
 class Tracker:
-    """Links the boxes of detection steps into tracks, one step after the other.
+    """Links the boxes of detection steps into tracks, step by step.
 
-    Boxes of two successive steps belong together where the sum of their overlaps (intersection over
-    union) is largest (Hungarian method) and each at least MIN_IOU. Between two linked boxes, at
-    most `max_steps` steps apart, the box moves evenly: those frames are given when the second is
-    known, so a caller has to keep the frames of the last `max_steps` steps and no more.
+    Boxes of two steps are matched so that the sum of their overlaps (intersection over union) is
+    largest (Hungarian method); each overlap must be at least MIN_IOU. Linked boxes are at most
+    `max_steps` steps apart, and the boxes between them are interpolated linearly. These are
+    returned when the second box is known, so a caller must keep the frames of the last `max_steps`
+    steps.
     """
 
     max_steps: int = MAX_STEPS
@@ -46,9 +47,9 @@ class Tracker:
     _last: dict[int, tuple[int, int, np.ndarray]] = field(default_factory=dict)  # step, frame, box
 
     def update(self, frame: int, boxes: np.ndarray) -> list[Sighting]:
-        """Take the boxes (P, 4) of the next step's frame; return what is known because of them.
+        """Add the boxes (P, 4) of the next step; return them and the interpolated ones.
 
-        Further columns move evenly too.
+        Further columns are interpolated too.
         """
         found: list[Sighting] = []
         self._last = {t: v for t, v in self._last.items() if self.steps - v[0] <= self.max_steps}
@@ -93,11 +94,13 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def main_dancer(
     frame: np.ndarray, track: np.ndarray, boxes: np.ndarray, frames: int, size_px: tuple[int, int]
 ) -> int | None:
-    """Return the number of the track to follow among sightings (N,), (N,), (N, 4); None of none.
+    """Return the track number of the main dancer; None without sightings.
 
-    The main dancer has the largest product of three shares: the frames (of `frames`) with a box,
-    the picture's height that the median box fills, and 1 less half the median distance of the box's
-    centre from the picture's middle, in half widths. Equal ones: the track that began first.
+    The N sightings are `frame` (N,), `track` (N,) and `boxes` (N, 4). The main dancer has the
+    largest product of three factors: the share of the `frames` frames with a box; the median box
+    height as a share of the picture's height; and 1 - d/2, where d is the median horizontal
+    distance of the box's centre from the middle of the picture, in half widths. If two are equal,
+    the track that started first is chosen.
     """
     width, height = size_px
     best, best_score = None, -1.0
@@ -113,19 +116,20 @@ def main_dancer(
 
 
 def dancers_seen(frame: np.ndarray, frames: int) -> int:
-    """Return the median number of persons at once, of the frames of N sightings (N,), rounded up.
+    """Return the median number of persons per frame, rounded up.
 
-    Tracks that break and go on under another number count once.
+    `frame` (N,) has the frame of each sighting. A person whose track is interrupted and continues
+    under another number is counted once.
     """
     counts = np.bincount(frame, minlength=frames)
     return int(np.sort(counts)[len(counts) // 2]) if frames else 0
 
 
 def bridge(poses: np.ndarray, times_s: np.ndarray, max_gap_s: float = MAX_GAP_S) -> np.ndarray:
-    """Return poses (F, J, 3) whose short gaps are filled along straight lines, joint by joint.
+    """Fill short gaps of poses (F, J, 3) by linear interpolation, for each joint separately.
 
-    A joint of confidence 0 between two frames that see it, at most `max_gap_s` apart, is put on the
-    line between them with the lower of their confidences. Longer gaps, and the ends, stay empty.
+    A gap is filled if the joint is visible before and after it, at most `max_gap_s` apart. Filled
+    joints have the lower of the two confidences. Longer gaps, and gaps at both ends, stay empty.
     """
     filled = poses.copy()
     for joint in range(poses.shape[1]):

@@ -2,8 +2,8 @@
 
 As a command: `python -m pipeline.features.pose.train_small`.
 
-They know synthetic dancers and nothing else: with them the pose stage can be tried, and tested
-against exact truth, where no published weights are at hand. docs/guide/poses.md has the commands.
+These networks recognise only synthetic dancers. With them the pose stage can be tried without
+published weights, and tested against exact positions. docs/guide/poses.md has the commands.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ JOINTS = {"nose": "head", "left_big_toe": "left_foot", "right_big_toe": "right_f
     for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
     for side in ("left", "right")
 }
-"""What the small network tells, and which of SMPL's joints that is; the nose is the head."""
+"""The joints of the small network, and the SMPL joint for each; the nose is SMPL's head."""
 INPUT_PX = (96, 128)
 SIGMA = 1.5
 NOTE = "trained on synthetic dancers only"
 
 
 def truth_of(points: np.ndarray) -> np.ndarray:
-    """Return the places (..., 15, 2) of `JOINTS` among SMPL's joints (..., 24, 2)."""
+    """Select the positions (..., 15, 2) of `JOINTS` from SMPL's joints (..., 24, 2)."""
     return points[..., [J[name] for name in JOINTS.values()], :]
 
 
 def crops_of(count: int, seed: int, jitter: float = 0.12) -> tuple[np.ndarray, np.ndarray]:
-    """Return `count` crops uint8 (n, h, w, 3) of dancers and their joints (n, 15, 2) in crop px."""
+    """Return crops of dancers, uint8 (n, h, w, 3), and their joints (n, 15, 2) in crop px."""
     from pipeline.features.pose.crops import crop, crop_scale
 
     rng = np.random.default_rng([8, seed])
@@ -58,7 +58,7 @@ def crops_of(count: int, seed: int, jitter: float = 0.12) -> tuple[np.ndarray, n
 def train_joints(
     pictures: int, epochs: int, seed: int, start: Path | None
 ) -> tuple[Any, dict[str, Any]]:
-    """Train the small HRNet to draw each joint as a Gaussian; return it and its facts."""
+    """Train the small HRNet to output each joint as a Gaussian; return it and its metadata."""
     import torch
 
     from pipeline.features.pose.estimator_mmpose import MEAN, SMALL, STD, build, load, small_hrnet
@@ -84,7 +84,7 @@ def train_joints(
 def train_persons(
     pictures: int, epochs: int, seed: int, start: Path | None
 ) -> tuple[Any, dict[str, Any]]:
-    """Train the small FCOS to box dancers; return it and its facts."""
+    """Train the small FCOS to detect dancers; return it and its metadata."""
     import torch
 
     from pipeline.features.pose.detector_torchvision import PERSON, SMALL, load, small_fcos
@@ -110,7 +110,7 @@ def _heatmap_px() -> Iterator[int]:
 
 
 def _fit(net: Any, loss_of: Any, count: int, epochs: int, batch: int, rate: float) -> None:
-    """Run AdamW with a one-cycle rate over shuffled batches, printing the mean loss by epoch."""
+    """Train with AdamW and a one-cycle learning rate; print the mean loss of each epoch."""
     import torch
 
     rng = np.random.default_rng(0)
@@ -131,7 +131,7 @@ def _fit(net: Any, loss_of: Any, count: int, epochs: int, batch: int, rate: floa
 
 
 def save(path: Path, net: Any, kind: str, facts: dict[str, Any]) -> None:
-    """Write the weights as safetensors in half precision, with what they are in the metadata."""
+    """Write the weights as safetensors in half precision, with `facts` as metadata."""
     from safetensors.torch import save as packed
 
     from model.contract.files import write_atomic
@@ -152,10 +152,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("what", choices=["joints", "persons"])
     parser.add_argument("--out", type=Path, required=True, help="safetensors file")
-    parser.add_argument("--pictures", type=int, default=6000, help="crops or pictures drawn")
+    parser.add_argument(
+        "--pictures", type=int, default=6000, help="number of training crops or pictures"
+    )
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="go on from this file's weights")
+    parser.add_argument("--start", type=Path, help="continue from the weights in this file")
     options = parser.parse_args(argv)
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)

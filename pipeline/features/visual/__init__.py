@@ -1,1 +1,1 @@
-"""Visual features: the picture of a segment as numbers."""
+"""Visual features: vectors that describe the picture of a segment."""

@@ -1,4 +1,4 @@
-"""I3D features of a window's frames: the picture as the model sees it."""
+"""Visual features of a window by I3D ResNet-50."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class I3D:
     """PyTorchVideo's I3D ResNet-50 without its head: pooled 2048-d features.
 
     Args:
-        weights: `kinetics` (the zoo's file in the cache folder), `untrained` (seeded random
-            weights: shapes and speed are real, the features mean nothing) or a path.
-        precision: `float32` or `bf16` (autocast; about 0.5 % of the feature scale off).
-        batch: clips per forward pass; every pass has exactly this many (the last is filled up
+        weights: `kinetics` (the PyTorchVideo model zoo's file, in the weights folder), `untrained`
+            (seeded random weights: real shapes and speed, meaningless features) or a path.
+        precision: `float32` or `bf16` (autocast; the error is about 0.5 % of the feature scale).
+        batch: clips per forward pass; every pass has exactly this many (the last one is padded
             with zeros), because a result must not depend on how inputs were grouped.
     """
 
@@ -44,21 +44,21 @@ class I3D:
     _net: Any = field(default=None, repr=False)
 
     def clip_frames(self, window_s: Fraction, windows: int) -> int:
-        """Return the frames of one clip, whatever its length."""
+        """Return the number of frames of a clip; it does not depend on the clip's length."""
         return FRAMES
 
     def frame_times(self, start_s: Fraction, window_s: Fraction, windows: int) -> list[Fraction]:
-        """Return the times of the frames that describe one segment: W x 8 of them, mid-interval."""
+        """Return the times of the frames of one segment: `windows` x 8, each mid-interval."""
         count = windows * FRAMES
         return [start_s + window_s * (2 * i + 1) / (2 * count) for i in range(count)]
 
     def check(self, window_s: Fraction, windows: int) -> None:
-        """Raise FileNotFoundError or ValueError, naming the file, where weights are no use."""
+        """Raise FileNotFoundError or ValueError, which names the file, for unusable weights."""
         if self.weights != "untrained":
             I3D(self.weights, device="cpu").setup()
 
     def weights_id(self) -> str:
-        """Return what identifies the weights in a result's key: a hash, or the seed's name."""
+        """Return the id of the weights for a result's key: a hash, or the name of the seed."""
         if self.weights == "untrained":
             return "untrained-seed0"
         return sha256_of(weights_path(self.weights))
@@ -84,7 +84,7 @@ class I3D:
                 UnpicklingError,
             ) as error:
                 raise ValueError(
-                    f"{path}: not weights of i3d_r50 as PyTorchVideo publishes them: "
+                    f"{path}: not the weights of i3d_r50 from PyTorchVideo: "
                     f"{refusal(error)}; fetch them: pipeline weights fetch i3d_r50"
                 ) from None
         net.blocks = net.blocks[:-1]
@@ -120,7 +120,7 @@ class I3D:
 
 
 def weights_path(weights: str) -> Path:
-    """Return the weight file that `weights` names, or raise an error that says how to get it."""
+    """Return the file of `weights`; the error for a missing one says how to get it."""
     if weights != "kinetics":
         path = Path(weights)
         if not path.is_file():
@@ -131,5 +131,5 @@ def weights_path(weights: str) -> Path:
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{error}; or name another file with --weights PATH, or build with --weights untrained "
-            "(random features, labelled so)"
+            "(random features, marked as untrained)"
         ) from None

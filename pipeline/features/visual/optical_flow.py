@@ -1,8 +1,8 @@
-"""Optical flow between consecutive frames, by torchvision's RAFT, as Inception-I3D takes it.
+"""Optical flow between consecutive frames, by torchvision's RAFT, as input of Inception-I3D.
 
 Sources: Teed and Deng, "RAFT: Recurrent All-Pairs Field Transforms for Optical Flow", ECCV 2020;
 clipping and scale from github.com/google-deepmind/kinetics-i3d ("Sample data and preprocessing"),
-whose own flow is TV-L1: RAFT is faster and closer to the truth, and not what I3D was trained on.
+which uses TV-L1 flow. RAFT is faster and more exact, but I3D was not trained on it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pipeline.weights.table import refusal
 
 MODELS = ("raft_large", "raft_small")
 LIMIT_PX = 20
-"""Faster movement is clipped to this many pixels per frame, which become 1."""
+"""Movement is clipped to this many pixels per frame; the result is divided by it."""
 MIN_SIDE_PX, MULTIPLE_PX = 128, 8
-"""What RAFT's pyramid of four levels at an eighth of the size needs."""
+"""RAFT needs these because of its four-level pyramid at an eighth of the size."""
 
 
 @dataclass
@@ -28,10 +28,10 @@ class Flow:
     """RAFT over the frames of one clip.
 
     Args:
-        model: `raft_large` or `raft_small` (about a quarter of the work, less exact).
-        path: a published file of it, or None for seeded random weights.
+        model: `raft_large` or `raft_small` (about a quarter of the computation, less exact).
+        path: its published weight file, or None for seeded random weights.
         device: `cpu` or `cuda`.
-        pairs: frame pairs per forward pass; every pass has exactly this many (the last is filled up
+        pairs: frame pairs per forward pass; every pass has exactly this many (the last is padded
             with zeros), because a result must not depend on how many frames a clip has.
     """
 
@@ -42,7 +42,7 @@ class Flow:
     _net: Any = field(default=None, repr=False)
 
     def setup(self) -> None:
-        """Load the weights; raises ValueError, naming the file, where they are not the model's."""
+        """Load the weights. Raises ValueError, which names the file, if they do not fit."""
         import torch
         from torchvision.models import optical_flow
 
@@ -55,7 +55,7 @@ class Flow:
                 net.load_state_dict(torch.load(self.path, map_location="cpu", weights_only=True))
             except (RuntimeError, TypeError, AttributeError, EOFError, UnpicklingError) as error:
                 raise ValueError(
-                    f"{self.path}: not weights of {self.model} as torchvision publishes them: "
+                    f"{self.path}: not the weights of {self.model} from torchvision: "
                     f"{refusal(error)}; fetch them: pipeline weights fetch {self.model}"
                 ) from None
         self._net = net.eval().requires_grad_(False).to(self.device)
@@ -63,15 +63,15 @@ class Flow:
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Return float32 (T, H, W, 2) in [-1, 1] for uint8 RGB frames (T + 1, H, W, 3).
 
-        Field t says where each pixel of frame t is in frame t + 1: to the right, then down, one
-        being 20 pixels. H and W are multiples of 8, at least 128.
+        Field t is the movement of each pixel from frame t to frame t + 1: to the right, then down,
+        in units of 20 pixels. H and W are multiples of 8, at least 128.
         """
         import torch
 
         height, width = frames.shape[1:3]
         if min(height, width) < MIN_SIDE_PX or height % MULTIPLE_PX or width % MULTIPLE_PX:
             raise ValueError(
-                f"frames of {width}x{height} px: RAFT takes multiples of {MULTIPLE_PX}, at least "
+                f"frames of {width}x{height} px: RAFT needs multiples of {MULTIPLE_PX}, at least "
                 f"{MIN_SIDE_PX}"
             )
         count = len(frames) - 1

@@ -1,4 +1,4 @@
-"""The visual stage: decode the clips a network looks at, run it, store features."""
+"""The visual stage: read the clips for the extractor, run it, store the features."""
 
 from __future__ import annotations
 
@@ -10,29 +10,34 @@ import numpy as np
 
 from pipeline.engine.ledger import Result
 from pipeline.engine.outcome import Outcome, StageError, attempt
-from pipeline.features.plan import Settings, Work
+from pipeline.features.base import BuildSettings
+from pipeline.features.plan import Work
 from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:
-    from pipeline.features.visual.base import Extractor
+    from pipeline.features.visual.extractors import Extractor
     from pipeline.media.reader import FrameRequest, Video
 
 
 NAME = "visual"
 MAX_CLIPS_BYTES = 256 << 20
-"""Frames of one video that travel as one array: 7 minutes for i3d_r50, one for i3d_inception. Of a
-longer video the visual stage decodes them itself, so many at a time."""
+"""Maximum size of the frames of one video that are sent as one array: 7 minutes of video for
+i3d_r50, one for i3d_inception. The frames of a longer video are decoded by the visual stage
+itself, in parts of this size."""
 
 
-def read_clips(settings: Settings, row: Row, cut: Result, video: Video) -> np.ndarray:
-    """Decode the frames that the extractor looks at: uint8 (n x W, F, 224, 224, 3)."""
+def read_clips(settings: BuildSettings, row: Row, cut: Result, video: Video) -> np.ndarray:
+    """Decode the clips for the extractor: uint8 (n x W, F, 224, 224, 3).
+
+    n segments have W clips each, of F frames.
+    """
     request = clip_request(settings, row, cut)
     frames = video.read_frames({"visual": request}, span_s=row.span_s)["visual"]
     return as_clips(settings, frames)
 
 
-def clip_request(settings: Settings, row: Row, cut: Result) -> FrameRequest:
-    """Return which frames the extractor looks at, and how large."""
+def clip_request(settings: BuildSettings, row: Row, cut: Result) -> FrameRequest:
+    """Return which frames the extractor needs, and in which size."""
     from pipeline.media.reader import FrameRequest
 
     extractor, windows, window_s = _asked(settings)
@@ -44,21 +49,21 @@ def clip_request(settings: Settings, row: Row, cut: Result) -> FrameRequest:
     return FrameRequest(times_s, extractor.SHORT_SIDE_PX, extractor.CROP_PX, row.box)
 
 
-def clips_in_part(settings: Settings) -> int:
-    """Return how many clips may be in memory at once."""
+def clips_in_part(settings: BuildSettings) -> int:
+    """Return how many clips may be in memory at the same time."""
     extractor, windows, window_s = _asked(settings)
     frames = extractor.clip_frames(window_s, windows)
     return max(1, MAX_CLIPS_BYTES // (frames * extractor.CROP_PX**2 * 3))
 
 
-def clip_parts(settings: Settings, cut: Result) -> int:
-    """Return in how many parts a video's clips are read: 1 for all but long ones."""
+def clip_parts(settings: BuildSettings, cut: Result) -> int:
+    """Return in how many parts a video's clips are read: 1 except for long videos."""
     clips = len(cut.facts["starts_s"]) * settings.feature("visual").windows
     return -(-clips // clips_in_part(settings))
 
 
-def most_parts(settings: Settings) -> int:
-    """Return in how many parts the longest video that is not refused would be read."""
+def most_parts(settings: BuildSettings) -> int:
+    """Return in how many parts the longest allowed video would be read."""
     from pipeline.media.container import DEFAULTS
 
     _, windows, window_s = _asked(settings)
@@ -66,24 +71,24 @@ def most_parts(settings: Settings) -> int:
     return -(-clips // clips_in_part(settings))
 
 
-def as_clips(settings: Settings, frames: np.ndarray) -> np.ndarray:
-    """Return the frames that `clip_request` asked for as clips, (n x W, F, 224, 224, 3)."""
+def as_clips(settings: BuildSettings, frames: np.ndarray) -> np.ndarray:
+    """Reshape the frames of `clip_request` to clips (n x W, F, 224, 224, 3)."""
     extractor, windows, window_s = _asked(settings)
     count = extractor.clip_frames(window_s, windows)
     return frames.reshape(-1, count, *frames.shape[1:])
 
 
-def _asked(settings: Settings) -> tuple[Extractor, int, Fraction]:
-    """Return the extractor, the clips of a segment and the window."""
+def _asked(settings: BuildSettings) -> tuple[Extractor, int, Fraction]:
+    """Return the extractor, the number of clips per segment, and the window in seconds."""
     visual = settings.feature("visual")
     return visual.make(), visual.windows, Fraction(settings.window_s)
 
 
 @dataclass
 class Describe:
-    """Run the extractor over the clips of `batch` videos at once; store each video's features."""
+    """Runs the extractor on the clips of `batch` videos together; stores each video's features."""
 
-    settings: Settings
+    settings: BuildSettings
     batch: int
     name: str = "visual"
     gpus: float = 1.0
@@ -91,7 +96,7 @@ class Describe:
 
     @property
     def limit_s(self) -> float:
-        """A video has the limit among others and once more alone, a long one that for each part."""
+        """Once the limit in a batch and once alone; for a long video, once for each part."""
         return max(2, most_parts(self.settings)) * self.settings.item_limit_s
 
     def setup(self) -> None:
@@ -105,12 +110,13 @@ class Describe:
         return [done.get(work.row.video_id, work) for work in items]
 
     def _deferred(self, work: Work) -> Work:
-        """Decode and describe a video whose frames were too many to travel, part by part."""
+        """Decode a video with too many frames to send, and run the extractor, part by part."""
         settings, row = self.settings, work.row
         cut = settings.ledger.facts("cut", settings.key("cut", row))
         if cut is None:
-            words = f"{row.path}: where its windows are is not stored; run again"
-            return replace(work, deferred=False, outcome=Outcome("failed", self.name, "io", words))
+            message = f"{row.path}: the stored positions of its windows are missing; run again"
+            outcome = Outcome("failed", self.name, "io", message)
+            return replace(work, deferred=False, outcome=outcome)
         limit_s = settings.item_limit_s * clip_parts(settings, cut)
         features = attempt(self.name, lambda: self._part_by_part(row, cut), limit_s)
         if isinstance(features, Outcome):
@@ -142,16 +148,17 @@ class Describe:
     def _features(self, waiting: list[Work]) -> list[Work]:
         if not waiting:
             return []
+        clips = [work.clips for work in waiting if work.clips is not None]
         features = attempt(
             "visual",
-            lambda: self._net(np.concatenate([w.clips for w in waiting])),
+            lambda: self._net(np.concatenate(clips)),
             self.settings.item_limit_s * len(waiting),
         )
         if isinstance(features, Outcome):
-            if len(waiting) > 1:  # one bad video, or too many at once: each on its own
+            if len(waiting) > 1:  # one bad video, or too many at once: try each separately
                 return [done for work in waiting for done in self._features([work])]
             return [replace(waiting[0], clips=None, outcome=features)]
-        ends = np.cumsum([len(work.clips) for work in waiting])[:-1]
+        ends = np.cumsum([len(part) for part in clips])[:-1]
         parts = np.split(features, ends)
         return [self._store(work, part) for work, part in zip(waiting, parts, strict=True)]
 
@@ -160,8 +167,8 @@ class Describe:
 
         def store() -> None:
             shape = (-1, self.settings.feature("visual").windows, features.shape[1])
-            if not np.isfinite(features).all():  # they would poison training without a word
-                raise StageError("undecodable", "visual features hold NaN or infinity")
+            if not np.isfinite(features).all():  # they would silently spoil the training
+                raise StageError("undecodable", "visual features contain NaN or infinity")
             ledger.write("visual", key, {"visual": features.reshape(shape)}, {})
 
         outcome = attempt("visual", store)

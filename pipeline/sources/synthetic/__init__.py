@@ -1,8 +1,10 @@
-"""A synthetic dance-music benchmark: articulated dancers on composed music, with exact truth.
+"""A synthetic dance-music benchmark: drawn dancers with joints, composed music, known ground truth.
 
-Ten genres, six songs each, song-disjoint splits, in AIST++'s names and layout, deterministic from
-a seed. Beats, joints, genre, song and dancers of every video are known, so whatever reads real
-footage can be checked here. `python -m pipeline.sources.synthetic DIR` writes it.
+It has ten genres with six songs each, and no song is in two splits. Names and layout are those of
+AIST++. A seed determines everything. The beats, joints, genre, song and dancers of every video are
+known, so code that reads real footage can be checked with it.
+
+`python -m pipeline.sources.synthetic DIR` writes the benchmark.
 """
 
 from pipeline.sources.synthetic.plan import VideoSpec, plan

@@ -13,17 +13,19 @@ from pipeline.sources.synthetic.jobs import write_each
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write videos and annotations, or with --music-only the songs; existing videos are kept."""
+    """Write videos and annotations, or with --music-only the songs; keep videos that exist."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.sources.synthetic", description=__doc__
     )
     parser.add_argument("root", type=Path, metavar="DIR")
-    parser.add_argument("--limit", type=int, help="how many videos of the plan (default: all 600)")
+    parser.add_argument(
+        "--limit", type=int, help="write only the first N videos (default: all 600)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--duration-s", type=float, default=8.0)
-    parser.add_argument("--split", choices=SPLITS, help="only this split of those videos")
-    parser.add_argument("--music-only", action="store_true", help="only DIR/wav/<song>.wav")
-    parser.add_argument("--jobs", type=int, default=1, help="processes that write videos")
+    parser.add_argument("--split", choices=SPLITS, help="of these, write only this split")
+    parser.add_argument("--music-only", action="store_true", help="write only DIR/wav/<song>.wav")
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes that write videos")
     options = parser.parse_args(argv)
     try:
         specs = plan(options.limit, options.seed, options.duration_s)

@@ -1,7 +1,8 @@
 """A skeleton with SMPL's 24 joints: names, parents, rest pose, forward kinematics.
 
-Joint order, axes (x to the dancer's left, y up, z ahead) and axis-angle parameters are SMPL's, so
-that whatever reads AIST++ motion reads this; the bone lengths are our own, of a 1.72 m adult.
+The joint order, the axes (x to the dancer's left, y up, z forward) and the axis-angle parameters
+are SMPL's, so code that reads AIST++ motion can read this too. The bone lengths are invented; they
+are those of an adult of 1.72 m.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ OFFSETS_M = np.array(
         (0.26, 0, 0), (-0.26, 0, 0), (0.25, 0, 0), (-0.25, 0, 0), (0.08, 0, 0), (-0.08, 0, 0),
     ]
 )  # fmt: skip
-"""(24, 3) metres from a joint's parent in the rest pose (arms out, facing z)."""
+"""(24, 3) offset of each joint from its parent, in metres, in the rest pose (arms out, facing z).
+"""
 
 
 def rotations(axis_angle: np.ndarray) -> np.ndarray:
-    """Return the matrices (..., 3, 3) of rotation vectors (..., 3) in radians (Rodrigues)."""
+    """Return the rotation matrices (..., 3, 3) of axis-angle vectors (..., 3), in radians."""
+    # the formula of Rodrigues
     angle = np.linalg.norm(axis_angle, axis=-1)[..., None, None]
     x, y, z = np.moveaxis(axis_angle, -1, 0)
     zero = np.zeros_like(x)
@@ -43,7 +46,7 @@ def rotations(axis_angle: np.ndarray) -> np.ndarray:
 
 
 def axis_angles(matrices: np.ndarray) -> np.ndarray:
-    """Return the rotation vectors (..., 3), at most π long, of matrices (..., 3, 3)."""
+    """Return the axis-angle vectors (..., 3), of length at most π, of matrices (..., 3, 3)."""
     from scipy.spatial.transform import Rotation
 
     return Rotation.from_matrix(matrices.reshape(-1, 3, 3)).as_rotvec().reshape(
@@ -52,7 +55,7 @@ def axis_angles(matrices: np.ndarray) -> np.ndarray:
 
 
 def forward_kinematics(poses: np.ndarray, trans_m: np.ndarray) -> np.ndarray:
-    """Return the joints (T, 24, 3) in metres for `poses` (T, 72) and pelvis places (T, 3)."""
+    """Return the joints (T, 24, 3) in metres for `poses` (T, 72) and pelvis positions (T, 3)."""
     local = rotations(poses.reshape(len(poses), len(JOINTS), 3))
     turned, joints = np.empty_like(local), np.empty((len(poses), len(JOINTS), 3))
     turned[:, 0], joints[:, 0] = local[:, 0], trans_m

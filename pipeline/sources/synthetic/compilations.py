@@ -1,8 +1,8 @@
-"""Synthetic compilations: clips joined as video channels join them, with the truth of every clip.
+"""Synthetic compilations: clips joined as video channels join them, with the ground truth.
 
-The ground truth of `pipeline curate`: cut frames, picture boxes, songs, dancers, duplicates.
-`python -m pipeline.sources.synthetic.compilations DIR --count 40 --seed 0` writes
-`videos/<id>.mp4` and `truth/<id>.json`; the same arguments give the same bytes.
+They test `pipeline curate`: the cut frames, picture boxes, songs, dancers and duplicates are known.
+`python -m pipeline.sources.synthetic.compilations DIR --count 40 --seed 0` writes `videos/<id>.mp4`
+and `truth/<id>.json`; the same arguments give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ from pipeline.sources.synthetic.music import SAMPLE_RATE_HZ, SONG_S, SONGS_PER_G
 from pipeline.sources.synthetic.speech import loudness, speech
 
 RENDER_VERSION = 1
-"""Raise this when the same seed gives other files: what an older version made is made again."""
+"""Raise this if the same seed now gives other files: older files are then written again."""
 
 KINDS = ("dance", "talking_head", "still")
 SOUND_S = 12.0
-"""A song is heard through one excerpt of this length, as an app's sounds are; clips cut from it."""
+"""Length of the one excerpt of a song from which all clips with that song are cut.
+
+It imitates the reusable sounds of a video app.
+"""
 LONGEST_S, SHORTEST_S = 7.0, 3.0
 SIZES_PX = ((424, 240), (480, 270), (640, 360))
 TEMPI = (0.98, 1.0, 1.02)
@@ -38,12 +41,13 @@ TEMPI = (0.98, 1.0, 1.02)
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """One clip of a compilation, and the truth of it.
+    """One clip of a compilation, and its ground truth.
 
-    `song` plays from `song_start_s` on, `tempo` times as fast (with its pitch, or turned like a
-    record where `keeps_pitch` is false), `gain_db` louder; `speech_db` is how much louder than it a
-    voice is, None without one. A talking head has no song. `box` is the picture on the canvas.
-    `duplicate_of` names `<compilation>/<clip>`: the same material, `crop` cut off each side.
+    `song` is played from `song_start_s` at `tempo` times its speed. Its pitch is kept if
+    `keeps_pitch`, otherwise it changes with the speed, as on a record player. `gain_db` changes its
+    loudness. `speech_db` is the level of a voice relative to the song; None if there is no voice. A
+    talking head has no song. `box` is the place of the picture on the canvas. `duplicate_of` names
+    `<compilation>/<clip>`, which shows the same material; `crop` is the share cut off at each side.
     """
 
     kind: str
@@ -67,7 +71,7 @@ class ClipSpec:
 
 @dataclass(frozen=True)
 class CompilationSpec:
-    """All that one compilation is made from."""
+    """Everything that determines one compilation."""
 
     compilation_id: str
     seed: int
@@ -80,20 +84,20 @@ class CompilationSpec:
 
     @property
     def cuts(self) -> list[int]:
-        """Frame numbers: the first frame of each clip, and the end of the last."""
+        """The number of each clip's first frame, and the number of frames at the end."""
         frames = [max(1, round(clip.duration_s * self.fps)) for clip in self.clips]
         return [0, *np.cumsum(frames).tolist()]
 
 
 def plan(count: int, seed: int = 0) -> list[CompilationSpec]:
-    """Return the first `count` compilations of a seed; a larger count only adds some."""
+    """Return the first `count` compilations of a seed; a larger count only adds compilations."""
     if count < 1:
         raise ValueError(f"count is {count}, expected 1 or more")
     return [_compilation(index, seed) for index in range(count)]
 
 
 def write_compilation(spec: CompilationSpec, root: Path) -> None:
-    """Write `videos/<id>.mp4` and then `truth/<id>.json`; nothing where both are there already."""
+    """Write `videos/<id>.mp4` and then `truth/<id>.json`, unless both exist already."""
     from pipeline.media.ffmpeg import encode
 
     video = root / "videos" / f"{spec.compilation_id}.mp4"
@@ -110,7 +114,7 @@ def write_compilation(spec: CompilationSpec, root: Path) -> None:
 
 
 def truth_of(spec: CompilationSpec) -> dict:
-    """Return what `truth/<id>.json` holds: the specification and the cuts as frame numbers."""
+    """Return the content of `truth/<id>.json`: the specification and the cuts as frame numbers."""
     facts = asdict(spec) | {"cuts": spec.cuts}
     digest = hashlib.sha256(
         json.dumps([RENDER_VERSION, facts], sort_keys=True).encode()
@@ -136,7 +140,7 @@ def _compilation(index: int, seed: int) -> CompilationSpec:
 
 @lru_cache(maxsize=64)
 def _originals(index: int, seed: int) -> tuple[ClipSpec, ...]:
-    """Return the clips of compilation `index` before some give way to duplicates."""
+    """Return the clips of compilation `index`, before duplicates replace some of them."""
     rng = np.random.default_rng([seed, 2, index])
     count = int(np.clip(3 + rng.poisson(3.2), 3, 12))
     return tuple(_clip(seed, rng) for _ in range(count))
@@ -173,7 +177,7 @@ def _clip(seed: int, rng: np.random.Generator) -> ClipSpec:
 
 
 def _duplicate(index: int, seed: int, rng: np.random.Generator) -> ClipSpec:
-    """Return an earlier compilation's clip: re-encoded, cropped, shorter, of other gain."""
+    """Return a clip of an earlier compilation, cropped, shorter, and with another gain."""
     earlier = int(rng.integers(index))
     clips = _compilation(earlier, seed).clips
     at = int(rng.integers(len(clips)))
@@ -191,14 +195,14 @@ def _duplicate(index: int, seed: int, rng: np.random.Generator) -> ClipSpec:
 
 
 def _to_the_beat(beats_s: np.ndarray, start_s: float, duration_s: float, tempo: float) -> float:
-    """Return the duration nearest to the wanted one that ends on a beat."""
+    """Return the duration that ends on a beat and is nearest to `duration_s`."""
     ends_s = (beats_s - start_s) / tempo
     ends_s = ends_s[(ends_s >= SHORTEST_S - 0.8) & (ends_s <= LONGEST_S)]
     return float(ends_s[np.abs(ends_s - duration_s).argmin()])
 
 
 def _box(bars: str, width: int, height: int, rng: np.random.Generator) -> Box:
-    """Return where the picture goes: all, upright in the middle, seldom beside it or smaller."""
+    """Return the place of the picture: the canvas, or an upright box, rarely shifted or smaller."""
     if bars == "none":
         return (0, 0, width, height)
     h = height
@@ -212,20 +216,20 @@ def _box(bars: str, width: int, height: int, rng: np.random.Generator) -> Box:
 
 
 def _sound(spec: CompilationSpec, index: int) -> np.ndarray:
-    """Return a clip's sound, float32 (N,), as long as its frames."""
+    """Return a clip's sound, float32 (N,), with the duration of its frames."""
     import librosa
     import soxr
 
     clip, cuts = spec.clips[index], spec.cuts
     rate = SAMPLE_RATE_HZ
     count = round(cuts[index + 1] / spec.fps * rate) - round(cuts[index] / spec.fps * rate)
-    whole_s = clip.skip_s + count / rate + 0.1
+    sound_length_s = clip.skip_s + count / rate + 0.1
     rng = np.random.default_rng([4, clip.look])
-    voice = speech(whole_s, rng, rate)
+    voice = speech(sound_length_s, rng, rate)
     if clip.song:
         first = round(clip.song_start_s * rate)
         song = compose(clip.song, spec.seed).samples
-        song = song[first : first + round(whole_s * clip.tempo * rate)]
+        song = song[first : first + round(sound_length_s * clip.tempo * rate)]
         if clip.tempo != 1:
             if clip.keeps_pitch:
                 song = librosa.effects.time_stretch(song, rate=clip.tempo)
@@ -261,7 +265,7 @@ def _frames(spec: CompilationSpec) -> Iterator[np.ndarray]:
 
 
 def _pictures(spec: CompilationSpec, clip: ClipSpec, times_s: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield a clip's pictures (h, w, 3) at times counted from the start of its material."""
+    """Yield a clip's pictures (h, w, 3) at the given times from the start of its material."""
     import cv2
 
     from pipeline.sources.synthetic.render import dress, place_camera, render, stage
@@ -273,8 +277,8 @@ def _pictures(spec: CompilationSpec, clip: ClipSpec, times_s: np.ndarray) -> Ite
     camera = place_camera(look, wide, high, max(1, len(clip.dancers)))
     background = stage(look, camera)
     if clip.kind == "talking_head":
-        whole_s = float(times_s[-1]) + 0.1
-        voice = speech(whole_s, np.random.default_rng([4, clip.look]), SAMPLE_RATE_HZ)
+        sound_length_s = float(times_s[-1]) + 0.1
+        voice = speech(sound_length_s, np.random.default_rng([4, clip.look]), SAMPLE_RATE_HZ)
         frames = face(background, loudness(voice, SAMPLE_RATE_HZ, times_s), times_s, look)
     elif clip.kind == "still":
         frames = (background for _ in times_s)
@@ -304,7 +308,7 @@ def _joints(spec: CompilationSpec, clip: ClipSpec, times_s: np.ndarray) -> np.nd
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write compilations; those that are there already, made from the same plan, are kept."""
+    """Write compilations; keep existing ones that were made from the same plan."""
     from pipeline.sources.synthetic.jobs import write_each
 
     parser = argparse.ArgumentParser(
@@ -313,7 +317,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("root", type=Path, metavar="DIR")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="processes that write videos")
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes that write videos")
     options = parser.parse_args(argv)
     try:
         specs = plan(options.count, options.seed)

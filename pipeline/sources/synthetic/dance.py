@@ -1,8 +1,8 @@
-"""Choreograph: genre-typical key poses, one on every beat, turned into SMPL motion at 60 fps.
+"""Choreograph: key poses typical of a genre, one on every beat, become SMPL motion at 60 fps.
 
-A key pose is written in an animator's controls (degrees: how high is the arm, how bent the knee).
-Between keys all controls ease with zero speed at both ends, so every joint rests on the beat and
-the kinematic beats are known exactly.
+A key pose is written with an animator's controls, in degrees (how high the arm is, how bent the
+knee is). Between key poses, all controls move smoothly and have zero speed at both ends. So every
+joint rests on the beat, and the kinematic beats are known exactly.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pipeline.sources.synthetic.moves import (
 MOTION_FPS = 60
 
 SOLE_M = 0.06
-"""How far a joint's centre stays above the floor."""
+"""Minimum height of a joint's centre above the floor, in metres."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Motion of one dancer at 60 fps: `poses` (T, 72) radians, `trans_m` (T, 3), in float32.
+    """Motion of one dancer at 60 fps: `poses` (T, 72) in radians and `trans_m` (T, 3), float32.
 
-    `rest_times_s` are the keys inside the motion: the times at which every joint stands still.
+    `rest_times_s` are the times of the key poses inside the motion: every joint rests there.
     """
 
     poses: np.ndarray
@@ -41,7 +41,7 @@ class Motion:
 
     @property
     def joints_m(self) -> np.ndarray:
-        """(T, 24, 3) joint places in metres."""
+        """(T, 24, 3) joint positions in metres."""
         return forward_kinematics(self.poses.astype(float), self.trans_m.astype(float))
 
 
@@ -52,9 +52,9 @@ def choreograph(
     rng: np.random.Generator,
     place_m: tuple[float, float] = (0.0, 0.0),
 ) -> Motion:
-    """Dance `genre` to beats (at least two) for `frames` frames, around the floor point (x, z)."""
+    """Dance `genre` to at least two beats for `frames` frames, around the floor point (x, z)."""
     if len(beat_times_s) < 2:
-        raise ValueError(f"{genre}: {len(beat_times_s)} beats, a dance needs at least 2")
+        raise ValueError(f"{genre}: {len(beat_times_s)} beats, but a dance needs at least 2")
     style, end_s = GENRE_MOVES[genre], frames / MOTION_FPS
     beat_s = float(np.diff(beat_times_s).mean())
     before = np.arange(beat_times_s[0] - beat_s, -beat_s, -beat_s)[::-1]
@@ -69,10 +69,10 @@ def choreograph(
 
 
 def _phrase(style: Moves, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return `count` key poses (count, controls): moves drawn at random, danced twice, mirrored."""
+    """Return `count` key poses (count, controls): random moves, each danced again mirrored."""
     at_ease = np.array([SIDE.get(name[2:], 0.0) for name in CONTROLS])
     at = {name: index for index, name in enumerate(CONTROLS)}
-    angles = slice(0, 2 * len(SIDE) + len(TORSO))  # the controls that a performer varies
+    angles = slice(0, 2 * len(SIDE) + len(TORSO))  # the controls that vary between performances
     bends = [at[f"{side}_{name}"] for side in "lr" for name in ("knee", "elbow")]
     size = rng.uniform(0.88, 1.12)
     keys: list[np.ndarray] = []
@@ -100,7 +100,7 @@ def _phrase(style: Moves, count: int, rng: np.random.Generator) -> np.ndarray:
 def _ease(
     key_times_s: np.ndarray, keys: np.ndarray, times_s: np.ndarray, snap: float
 ) -> np.ndarray:
-    """Return the controls (T, controls) at `times_s`, with zero speed at every key."""
+    """Return the controls (T, controls) at `times_s`, with zero speed at every key pose."""
     index = np.clip(np.searchsorted(key_times_s, times_s, side="right") - 1, 0, len(keys) - 2)
     span = key_times_s[index + 1] - key_times_s[index]
     u = np.clip((times_s - key_times_s[index]) / span, 0, 1)
@@ -113,7 +113,7 @@ def _ease(
 
 
 def _turn(axis: str, degrees: np.ndarray) -> np.ndarray:
-    """Return rotation matrices (T, 3, 3) about x, y or z."""
+    """Return rotation matrices (T, 3, 3) about the axis x, y or z."""
     c, s, one, nil = np.cos(np.radians(degrees)), np.sin(np.radians(degrees)), 1.0, 0.0
     rows = {
         "x": [[one, nil, nil], [nil, c, -s], [nil, s, c]],
@@ -125,7 +125,7 @@ def _turn(axis: str, degrees: np.ndarray) -> np.ndarray:
 
 
 def _poses(controls: np.ndarray) -> np.ndarray:
-    """Return SMPL poses (T, 72) for controls; the right side is the left one's mirror image."""
+    """Return SMPL poses (T, 72) for controls; rotations of the right side have mirrored signs."""
     c = {name: controls[:, index] for index, name in enumerate(CONTROLS)}
     local = np.tile(np.eye(3), (len(controls), len(J), 1, 1))
     upright = _turn("x", c["pitch"]) @ _turn("z", c["roll"])
@@ -137,7 +137,7 @@ def _poses(controls: np.ndarray) -> np.ndarray:
     local[:, J["head"]] = local[:, J["neck"]]
     for side, sign in (("left", 1.0), ("right", -1.0)):
         s = {name: c[f"{side[0]}_{name}"] for name in SIDE}
-        share = 0.25 * np.maximum(s["el"], 0)  # a raised arm lifts the shoulder girdle with it
+        share = 0.25 * np.maximum(s["el"], 0)  # a raised arm also lifts the shoulder girdle
         local[:, J[f"{side}_collar"]] = _turn("z", sign * share)
         arm = _turn("y", -sign * s["az"]) @ _turn("z", sign * (s["el"] - share))
         local[:, J[f"{side}_shoulder"]] = arm @ _turn("x", s["tw"])
@@ -146,13 +146,13 @@ def _poses(controls: np.ndarray) -> np.ndarray:
         hip = _turn("x", -s["flex"]) @ _turn("z", sign * s["out"])
         local[:, J[f"{side}_hip"]] = hip @ _turn("y", sign * s["toe"])
         local[:, J[f"{side}_knee"]] = _turn("x", s["knee"])
-        flat = np.clip(s["flex"] - s["knee"], -45, 30)  # keeps the sole level where it can be
+        flat = np.clip(s["flex"] - s["knee"], -45, 30)  # level sole, within the ankle's limits
         local[:, J[f"{side}_ankle"]] = _turn("x", flat)
     return axis_angles(local).reshape(len(controls), -1)
 
 
 def _grounded(poses: np.ndarray, controls: np.ndarray, place_m: tuple[float, float]) -> np.ndarray:
-    """Return pelvis places (T, 3): the lowest joint on the floor, the feet around `place_m`."""
+    """Return pelvis positions (T, 3): the lowest joint is on the floor, the feet near `place_m`."""
     joints = forward_kinematics(poses, np.zeros((len(poses), 3)))
     feet = joints[:, [J["left_ankle"], J["right_ankle"]]].mean(1)
     x, z, hop = (controls[:, CONTROLS.index(name)] / 100 for name in ("x", "z", "hop"))

@@ -1,6 +1,6 @@
-"""Put a picture on a canvas as compilations do: blurred or decorated bars, a watermark; a face.
+"""Put a picture on a canvas as compilations do: with bars and a watermark. Also draw a face.
 
-Legend: H, W size of the canvas, h, w size of the picture on it. All frames are uint8 RGB.
+H, W are the size of the canvas; h, w are the size of the picture on it. All frames are uint8 RGB.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 BARS = ("none", "black", "blurred", "clouds", "logos")
-"""No bars; black; the clip itself, enlarged and blurred; a still picture; flat with sign and text.
+"""The kinds of bars beside a picture.
 
-The last two are what the sample clips of the paper's TikTok set show.
+They are: no bars; black; the clip itself, enlarged and blurred; a still picture of clouds; flat
+colours with a sign and text. The last two imitate the sample clips of the paper's TikTok set.
 """
 
 WHITE, PUPIL, LIPS = (250, 250, 250), (30, 30, 40), (120, 40, 45)
 
 Box = tuple[int, int, int, int]
-"""x, y, width, height in pixels of the canvas; whole numbers, the far edges not included."""
+"""x, y, width, height in pixels of the canvas: integers, the far edges not included."""
 
 
 def canvases(
@@ -35,7 +36,7 @@ def canvases(
 
 
 def backdrop(bars: str, box: Box, size_px: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Return what the bars show as a still (H, W, 3)."""
+    """Return the content of the bars as a still picture (H, W, 3)."""
     width, height = size_px
     if bars == "clouds":
         return _clouds(width, height, rng)
@@ -46,7 +47,7 @@ def backdrop(bars: str, box: Box, size_px: tuple[int, int], rng: np.random.Gener
 
 
 def watermark(frame: np.ndarray, text: str, at_px: tuple[int, int]) -> None:
-    """Write half-transparent text into a frame, its lower left corner at `at_px`."""
+    """Write half-transparent text into a frame; its lower left corner is at `at_px`."""
     import cv2
 
     layer = frame.copy()
@@ -58,7 +59,10 @@ def watermark(frame: np.ndarray, text: str, at_px: tuple[int, int]) -> None:
 def face(
     background: np.ndarray, mouth: np.ndarray, times_s: np.ndarray, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Yield a talking head before `background` (h, w, 3); `mouth` (F,) is how open it is, 0..1."""
+    """Yield a talking head in front of `background` (h, w, 3).
+
+    `mouth` (F,) is how open its mouth is in each frame, from 0 to 1.
+    """
     import cv2
 
     height, width = background.shape[:2]
@@ -89,22 +93,22 @@ def face(
 
 
 def _blurred(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return the picture's middle, enlarged to the canvas, blurred and darkened."""
+    """Return the middle of the picture, enlarged to the canvas, blurred and darkened."""
     import cv2
 
     h, w = picture.shape[:2]
     high = min(h, round(w * height / width))
     middle = picture[(h - high) // 2 : (h - high) // 2 + high]
-    small = cv2.resize(middle, (max(2, width // 12), max(2, height // 12)), cv2.INTER_AREA)
+    small = cv2.resize(middle, (max(2, width // 12), max(2, height // 12)))
     small = cv2.GaussianBlur(small, (0, 0), 1.2)
     return cv2.convertScaleAbs(cv2.resize(small, (width, height)), alpha=0.75)
 
 
 def _clouds(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a still of soft coloured clouds with fine edges here and there."""
+    """Return a still picture of soft coloured clouds with some fine edges."""
     import cv2
 
-    tone = np.zeros((height, width))
+    tone: np.ndarray = np.zeros((height, width))
     for octave in range(5):
         cells = rng.normal(size=(3 * 2**octave, 5 * 2**octave))
         tone += cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC) / 1.8**octave

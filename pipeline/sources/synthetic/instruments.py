@@ -1,4 +1,4 @@
-"""The instruments of the synthetic songs: pitched voices by additive synthesis, drums by noise."""
+"""The instruments of the synthetic songs: pitched voices by additive synthesis, noise drums."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ SAMPLE_RATE_HZ = 44_100
 
 @dataclass(frozen=True)
 class Timbre:
-    """A pitched voice: partials (ratio, amplitude), decays, attack and release.
+    """A pitched voice: partials (ratio, amplitude), decay, attack and release.
 
-    A partial of ratio r dies as exp(-(decay + damping · r) t); `drive` saturates the sum.
+    A partial of ratio r decays as exp(-(decay + damping · r) t); `drive` saturates the sum.
     """
 
     partials: tuple[tuple[float, float], ...]
@@ -59,7 +59,7 @@ TIMBRES = {
 
 
 def voice_of(timbre: Timbre, hz: float, duration_s: float) -> np.ndarray:
-    """Return one note (N,) float32 of `duration_s` plus the release, loudness about 1."""
+    """Return one note (N,) float32 of `duration_s` plus the release; its amplitude is about 1."""
     t = np.arange(round((duration_s + timbre.release_s) * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     phase = 2 * np.pi * hz * t
     if timbre.drop:
@@ -94,10 +94,10 @@ def _hit(
     tone_s: float = 0.1,
     bursts: int = 1,
 ) -> np.ndarray:
-    """Return one drum stroke: a decaying tone with a falling pitch plus decaying noise.
+    """Return one drum stroke: a decaying tone with a falling pitch, plus decaying noise.
 
-    `bright` counts first differences (each adds 6 dB per octave to the noise); `bursts` repeats
-    the noise's attack 11 ms apart, as hands do.
+    `bright` is how often the noise is differenced; each time adds 6 dB per octave. `bursts` is the
+    number of attacks of the noise, 11 ms apart, as of clapping hands.
     """
     t = _clock(duration_s)
     phase = 2 * np.pi * (tone_hz * t + sweep_hz * sweep_s * (1 - np.exp(-t / sweep_s)))

@@ -1,4 +1,4 @@
-"""Write videos in this process, or in several."""
+"""Write videos in this process, or in several processes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T = TypeVar("T")
 def write_each(
     write: Callable[[T, Path], object], specs: Sequence[T], root: Path, jobs: int
 ) -> None:
-    """Call `write` for each spec; SystemExit, in words, where a process of several is killed."""
+    """Call `write` for each spec; raise SystemExit with a message if a process is killed."""
     if jobs == 1:
         for spec in tqdm(specs, unit="video"):
             write(spec, root)
         return
-    again = "the same command goes on from here, with fewer --jobs (1 starts no process)"
+    advice = "run the same command again with fewer --jobs; it continues (1 starts no process)"
     try:
         with ProcessPoolExecutor(jobs) as pool:
             running = [pool.submit(write, spec, root) for spec in specs]
@@ -29,6 +29,6 @@ def write_each(
                 job.result()
     except BrokenProcessPool:
         raise SystemExit(
-            "error: a process that writes videos was killed, as the system does where memory runs "
-            f"out; {again}"
+            "error: a process that writes videos was killed, as the system does if memory runs "
+            f"out; {advice}"
         ) from None

@@ -1,8 +1,9 @@
-"""Write the videos of a plan by an engine, several at a time."""
+"""Write the videos of a plan with an engine, several at a time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline.engine.base import LocalEngine
@@ -15,7 +16,7 @@ from pipeline.sources.synthetic.write import is_written, write_annotations, writ
 
 @dataclass
 class WriteVideo:
-    """Write one video, its motion and its truth."""
+    """Write one video, its motion and its ground truth."""
 
     root: Path
     name: str = "synthesise"
@@ -24,10 +25,10 @@ class WriteVideo:
     limit_s: float = 0.0
 
     def setup(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there is nothing to load."""
 
     def __call__(self, items: list[VideoSpec]) -> list[tuple[VideoSpec, Outcome | None]]:
-        return [(spec, attempt(self.name, lambda s=spec: self._write(s))) for spec in items]
+        return [(spec, attempt(self.name, partial(self._write, spec))) for spec in items]
 
     def _write(self, spec: VideoSpec) -> None:
         write_video(spec, self.root)
@@ -36,10 +37,10 @@ class WriteVideo:
 def make(
     root: Path, limit: int | None, seed: int, engine: LocalEngine | RayEngine | None
 ) -> list[VideoSpec]:
-    """Write the first `limit` videos of the plan (all 600 without) and return their specs.
+    """Write the first `limit` videos of the plan (all 600 if None) and return their specs.
 
-    Videos that are there already, made from the same spec, stay. Without an engine nothing is
-    written. Raises OSError where a video cannot be written.
+    Existing videos that were made from the same spec are kept. Without an engine nothing is
+    written. Raises OSError if a video cannot be written.
     """
     specs = plan(limit, seed)
     if engine is None:

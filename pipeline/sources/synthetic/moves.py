@@ -1,7 +1,7 @@
-"""The genres' vocabularies: dance moves as key poses in an animator's controls.
+"""The dance moves of each genre, as key poses written with an animator's controls.
 
-A key pose is a line `both | left | right | body` of `control=value`; what it does not name keeps
-its value of standing at ease. Angles in degrees, places in centimetres.
+A key pose is a line `both | left | right | body` of `control=value`. A control that is not in the
+line keeps its value of the resting pose. Angles are in degrees, positions in centimetres.
 """
 
 from __future__ import annotations
@@ -10,13 +10,19 @@ from dataclasses import dataclass
 
 SIDE = {"el": -72.0, "az": 12.0, "tw": 0.0, "elbow": 22.0, "flex": 8.0, "out": 8.0, "knee": 16.0,
         "toe": 12.0}  # fmt: skip
-"""Controls of one side and their values at ease: arm elevation (−90 hanging, 90 up), azimuth
-(ahead) and twist, elbow; hip flexion and abduction, knee, toes out."""
+"""Controls of one side and their values in the resting pose.
+
+el, az, tw: arm elevation (−90 hanging, 90 up), azimuth (forward) and twist; elbow; flex, out: hip
+flexion and abduction; knee; toe: toes turned out.
+"""
 
 TORSO = ("lean", "side", "twist")
 BODY = (*TORSO, "nod", "look", "pitch", "roll", "yaw", "x", "z", "hop")
-"""Controls of the whole: torso lean, side bend and twist; head; pitch, roll, yaw; place, and the
-height of a hop midway to the next key. All 0 at ease."""
+"""Controls of the complete body; all are 0 in the resting pose.
+
+lean, side, twist: torso; nod, look: head; pitch, roll, yaw: orientation; x, z: position; hop:
+height of a jump midway to the next key pose.
+"""
 
 CONTROLS = tuple(f"{side}_{name}" for side in "lr" for name in SIDE) + BODY
 
@@ -25,10 +31,10 @@ Key = dict[str, float]
 
 @dataclass(frozen=True)
 class Moves:
-    """A genre's way of moving: its moves (one key pose per beat) and how they are danced.
+    """How a genre moves: its moves (one key pose per beat), and how they are danced.
 
-    `snap` ≥ 1 concentrates the movement midway between beats; `bounce` bends the knees on every
-    other beat (degrees); `spread` is the standard deviation of a performance's own angles.
+    `snap` ≥ 1 concentrates the movement midway between beats. `bounce` bends the knees on every
+    other beat (degrees). `spread` is the standard deviation of the random angle changes (degrees).
     """
 
     moves: tuple[tuple[str, ...], ...]
@@ -38,19 +44,19 @@ class Moves:
 
 
 def parse(line: str) -> Key:
-    """Read a key pose; raises ValueError for a word that is no control."""
+    """Read a key pose; raise ValueError for an unknown control."""
     parts = [part.split() for part in line.split("|")]
     both, left, right, body = parts + [[]] * (4 - len(parts))
     words = [f"{side}_{word}" for side in "lr" for word in both]
     words += [f"l_{word}" for word in left] + [f"r_{word}" for word in right] + body
     key = {name: float(value) for name, _, value in (word.partition("=") for word in words)}
     if unknown := key.keys() - set(CONTROLS):
-        raise ValueError(f"{line!r}: {sorted(unknown)} are no controls")
+        raise ValueError(f"{line!r}: {sorted(unknown)} are not controls")
     return key
 
 
 def mirror(key: Key) -> Key:
-    """Return the pose seen in a mirror: left and right change places, turns their sign."""
+    """Return the mirrored pose: left and right are exchanged, and turns change their sign."""
     swap, signed = {"l_": "r_", "r_": "l_"}, {"side", "twist", "look", "roll", "yaw", "x"}
     return {
         swap.get(name[:2], name[:2]) + name[2:]: -value if name in signed else value

@@ -1,7 +1,7 @@
-"""Compose the benchmark's songs: drums, bass, chords and a riff in the manner of each genre.
+"""Compose the songs of the benchmark: drums, bass, chords and a riff in the style of each genre.
 
-Everything is additive synthesis and shaped noise on a grid of sixteenths, so the beat times are
-known exactly. A song depends on (seed, song id) alone. Patterns are 16-step bars.
+Everything is additive synthesis and shaped noise on a grid of sixteenth notes, so the beat times
+are known exactly. A song depends only on (seed, song id). A pattern is a bar of 16 steps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SONGS_PER_GENRE = 6
 PEAK = 0.9
 
 PENTATONIC = (0, 2, 3, 4, 6)
-"""Scale degrees a riff walks on: no clashing seconds against the chords."""
+"""Scale degrees that a riff uses: none is a dissonant second to a chord note."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Song:
     sample_rate_hz: int = SAMPLE_RATE_HZ
 
     def excerpt(self, start_s: float, duration_s: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the samples of [start, start + duration) and the beats in it, counted from 0."""
+        """Return the samples of [start, start + duration), and its beats in seconds from start."""
         first = round(start_s * self.sample_rate_hz)
         count = round(duration_s * self.sample_rate_hz)
         if first < 0 or first + count > len(self.samples):
@@ -47,7 +47,7 @@ class Song:
 
 
 def tempo_of(genre: str, index: int) -> float:
-    """Return the tempo in BPM of song `index` (from 0): a genre's songs spread over its range."""
+    """Return the tempo in BPM of song `index` (from 0); a genre's songs cover its tempo range."""
     low, high = STYLES[genre].tempo_bpm
     return round(low + (high - low) * (index % SONGS_PER_GENRE) / (SONGS_PER_GENRE - 1), 1)
 
@@ -57,7 +57,7 @@ def compose(song_id: str, seed: int = 0, duration_s: float = SONG_S) -> Song:
     """Compose song `m<genre><index>`; the same id, seed and duration give the same samples."""
     genre, index = song_id[1:3], song_id[3:]
     if song_id[:1] != "m" or genre not in STYLES or not index.isdigit():
-        raise ValueError(f"{song_id!r} is no song id; expected m<genre><index>, such as mBR0")
+        raise ValueError(f"{song_id!r} is not a song id; expected m<genre><index>, such as mBR0")
     style, rng = STYLES[genre], np.random.default_rng([seed, *song_id.encode()])
     tempo_bpm = tempo_of(genre, int(index))
     beat_s = 60 / tempo_bpm
@@ -71,13 +71,13 @@ def compose(song_id: str, seed: int = 0, duration_s: float = SONG_S) -> Song:
 
 
 class _Band:
-    """The players of one song: draws what is the song's own once, then plays bar by bar."""
+    """The musicians of one song. The random parts are drawn once; then it plays bar by bar."""
 
     def __init__(
         self, style: Style, rng: np.random.Generator, start_s: float, beat_s: float, samples: int
     ) -> None:
         self.style, self.start_s, self.beat_s = style, start_s, beat_s
-        self.tracks = np.zeros((4, samples), dtype=np.float32)  # drums bass chords lead
+        self.tracks = np.zeros((4, samples), dtype=np.float32)  # drums, bass, chords, lead
         self.key = int(rng.integers(-5, 6))
         self.progression = style.progressions[int(rng.integers(len(style.progressions)))]
         self.drums = dict(style.drums)
@@ -90,7 +90,7 @@ class _Band:
         self.notes: dict[tuple[str, int, int], np.ndarray] = {}
 
     def _riff(self, rng: np.random.Generator) -> list[tuple[int, int]]:
-        """Draw two bars of (step, pentatonic degree) as a random walk on eighths."""
+        """Draw two bars of (step, pentatonic degree) as a random walk on eighth notes."""
         degree, riff = int(rng.integers(0, 5)), []
         for step in range(0, 32, 2):
             weight = 1.6 if step % 4 == 0 else 0.8
@@ -107,8 +107,8 @@ class _Band:
                 if loud.isdigit():
                     self._add(0, bar, step, self.kit[name], int(loud) / 9)
         if fill and "snare" in self.kit:
-            for step, loud in ((13, 0.35), (14, 0.5), (15, 0.6)):
-                self._add(0, bar, step, self.kit["snare"], loud)
+            for step, gain in ((13, 0.35), (14, 0.5), (15, 0.6)):
+                self._add(0, bar, step, self.kit["snare"], gain)
         stack = [_pitch(style.scale, root + 2 * i) for i in range(max(4, style.chord_notes))]
         tones = {"1": 0, "3": stack[1] - stack[0], "5": stack[2] - stack[0],
                  "7": stack[3] - stack[0], "8": 12}  # fmt: skip
@@ -122,14 +122,14 @@ class _Band:
                 for pitch in chord:
                     self._note(2, bar, step, style.voices[1], pitch, style.chord_steps)
             elif mark.isdigit():
-                octave, tone = divmod(int(mark), len(chord))
-                pitch = sorted(chord)[tone] + 12 * octave
+                octave, place = divmod(int(mark), len(chord))
+                pitch = sorted(chord)[place] + 12 * octave
                 self._note(2, bar, step, style.voices[1], pitch, style.chord_steps)
         for step, degree in self.riff:
             if step // 16 == bar % 2:
-                octave, tone = divmod(degree, len(PENTATONIC))
+                octave, place = divmod(degree, len(PENTATONIC))
                 pitch = style.chord_midi + 12 + self.key + 12 * octave
-                pitch += style.scale[PENTATONIC[tone]]
+                pitch += style.scale[PENTATONIC[place]]
                 self._note(3, bar, step % 16, style.voices[2], pitch, 3)
 
     def _note(self, track: int, bar: int, step: int, voice: str, midi: int, steps: int) -> None:
@@ -140,7 +140,7 @@ class _Band:
         self._add(track, bar, step, self.notes[key], 1.0)
 
     def _add(self, track: int, bar: int, step: int, sound: np.ndarray, gain: float) -> None:
-        gain *= (1.0, 0.5, 0.65, 0.5)[step % 4]  # the beat is where the accent is
+        gain *= (1.0, 0.5, 0.65, 0.5)[step % 4]  # accent the beat
         swing = self.style.swing * (0.5 if step % 4 == 2 else 0.25) if step % 4 else 0.0
         at_s = self.start_s + self.beat_s * (4 * bar + step / 4 + swing / 2)
         first = round(at_s * SAMPLE_RATE_HZ)
@@ -149,12 +149,12 @@ class _Band:
             self.tracks[track, first : first + len(sound)] += gain * sound[:room]
 
     def mix(self) -> np.ndarray:
-        """Sum the tracks at the style's levels; duck all but the drums after each beat."""
+        """Sum the tracks at the levels of the style; lower all but the drums after each beat."""
         drums, *pitched = (
             level * track / max(1e-6, float(np.sqrt(np.mean(track**2)) * 6))
             for level, track in zip(self.style.levels, self.tracks, strict=True)
         )
-        rest = sum(pitched)
+        rest = np.asarray(sum(pitched))
         if self.style.pump:
             since_s = (np.arange(len(rest)) / SAMPLE_RATE_HZ - self.start_s) % self.beat_s
             rest = rest * (1 - self.style.pump * np.exp(-since_s / 0.1))

@@ -1,4 +1,4 @@
-"""Say which videos exist: names in AIST++'s pattern, songs, splits, dancers."""
+"""Plan the videos: names as in AIST++, songs, splits and dancers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ROLES = ("train", "train", "train", "train", "val", "test")
 
 @dataclass(frozen=True)
 class VideoSpec:
-    """All that a video is made from: the same spec gives the same files.
+    """Everything that determines a video: the same spec gives the same files.
 
-    `dancers[0]` is the one whose motion is annotated. Sizes must be even (4:2:0 video).
+    The motion of `dancers[0]` is annotated. Width and height must be even (4:2:0 video).
     """
 
     video_id: str
@@ -33,7 +33,7 @@ class VideoSpec:
 
     @property
     def motion_id(self) -> str:
-        """The annotation's name: all cameras of a dance share one in AIST++."""
+        """The annotation's name. In AIST++, all cameras of a dance share one annotation."""
         return self.video_id.replace("_c01_", "_cAll_")
 
 
@@ -46,11 +46,11 @@ def plan(
     size_px: tuple[int, int] = (384, 288),
     dancers: int = 1,
 ) -> list[VideoSpec]:
-    """Return the first `limit` videos (600 where None): ten genres × six songs × choreographies.
+    """Return the first `limit` videos (600 if None): ten genres × six songs × choreographies.
 
-    Genres take turns, and every six consecutive videos hold train : val : test about 4 : 1 : 1.
-    Splits are by song: within a genre four songs are train, one val, one test. A larger limit only
-    adds videos. `size_px` is (width, height).
+    Genres take turns. Of six consecutive videos, about four are for train, one for val and one for
+    test. Splits are by song: of a genre's songs, four are train, one is val, one is test. A larger
+    limit only adds videos. `size_px` is (width, height).
     """
     count = FULL if limit is None else limit
     most = len(GENRES) * SONGS_PER_GENRE * 99
@@ -68,7 +68,7 @@ def _spec(
 ) -> VideoSpec:
     turn, genre_index = divmod(index, len(GENRES))
     genre = GENRES[genre_index]
-    # Ten genres and six songs share a factor of 2; the shift every three turns reaches all songs.
+    # 10 genres and 6 songs share the factor 2. The shift every three turns uses all songs.
     role = (index + turn // 3) % SONGS_PER_GENRE
     song_id = f"m{genre}{(role + genre_index) % SONGS_PER_GENRE}"
     first = index + index // DANCERS

@@ -1,7 +1,7 @@
 """Draw dancers on a stage: capsule limbs, shading, contact shadows, a floor and a wall.
 
-What the stage and the clothes look like depends on the video's seed and on the dancers, never on
-the genre: a model must read the genre from the movement.
+The look of the stage and the clothes depends on the video's seed and on the dancers, never on the
+genre. So a model must recognise the genre from the movement.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ TORSO = (
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole at `eye_m` that looks along yaw and pitch (radians); `focal_px`, picture size."""
+    """A pinhole camera at `eye_m`, turned by `yaw` and `pitch` (radians).
+
+    `focal_px` is its focal length; `width_px` and `height_px` are the size of its picture.
+    """
 
     eye_m: tuple[float, float, float]
     yaw: float
@@ -45,7 +48,7 @@ class Camera:
 
     @property
     def axes(self) -> np.ndarray:
-        """(3, 3) rows: the picture's right, down and depth directions in the world."""
+        """(3, 3) rows: right, down and depth directions of the picture, in world coordinates."""
         cy, sy, cp, sp = np.cos(self.yaw), np.sin(self.yaw), np.cos(self.pitch), np.sin(self.pitch)
         depth = np.array([sy * cp, sp, -cy * cp])
         right = np.array([cy, 0.0, sy])
@@ -61,7 +64,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Outfit:
-    """RGB colours of one dancer; left and right legs and sleeves differ, so that sides show."""
+    """RGB colours of one dancer; left and right differ, so that a viewer can tell them apart."""
 
     skin: np.ndarray
     hair: np.ndarray
@@ -70,7 +73,7 @@ class Outfit:
 
 
 def place_camera(rng: np.random.Generator, width_px: int, height_px: int, dancers: int) -> Camera:
-    """Draw a camera of whose picture the dancers fill most."""
+    """Draw a random camera; the dancers fill most of its picture."""
     distance_m, eye_y_m = float(rng.uniform(4.4, 5.4)), float(rng.uniform(1.0, 1.6))
     yaw = float(rng.uniform(-0.2, 0.2))
     eye = (-np.sin(yaw) * distance_m, eye_y_m, np.cos(yaw) * distance_m)
@@ -81,7 +84,7 @@ def place_camera(rng: np.random.Generator, width_px: int, height_px: int, dancer
 
 
 def dress(dancer: str) -> Outfit:
-    """Return the outfit of a dancer, the same in all videos."""
+    """Return the outfit of a dancer; it is the same in all videos."""
     rng = np.random.default_rng([*dancer.encode()])
     skin = np.array([(236, 196, 168), (205, 154, 118), (150, 101, 72), (104, 68, 50)])[
         rng.integers(4)
@@ -102,7 +105,7 @@ def _hsv(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 def stage(rng: np.random.Generator, camera: Camera) -> np.ndarray:
-    """Return the empty stage (H, W, 3) uint8: a tiled or planked floor, a panelled wall, grain."""
+    """Return the empty stage (H, W, 3) uint8: a floor with a pattern, a panelled wall, grain."""
     import cv2
 
     height, width = camera.height_px, camera.width_px
@@ -139,7 +142,7 @@ def render(
     """Yield frames (H, W, 3) uint8 RGB of dancers with `joints_m` (F, P, 24, 3)."""
     points, depths = camera.project(joints_m)
     ground = joints_m.copy()
-    ground[..., 0] += 0.25 * joints_m[..., 1]  # the lamp hangs to the left, ahead of the dancer
+    ground[..., 0] += 0.25 * joints_m[..., 1]  # the lamp is to the left, in front of the dancer
     ground[..., 2] -= 0.15 * joints_m[..., 1]
     ground[..., 1] = 0
     shadows, shadow_depths = camera.project(ground)
@@ -156,7 +159,7 @@ def _shade(
 ) -> np.ndarray:
     import cv2
 
-    light = np.full(background.shape[:2], 255, np.uint8)
+    light: np.ndarray = np.full(background.shape[:2], 255, np.uint8)
     bones = [(J[a], J[b], r) for a, b, r, *_ in LIMBS + TORSO]
     for person, depth in zip(points, depths, strict=True):
         for a, b, radius_m in bones:
@@ -170,7 +173,7 @@ def _shade(
 def _draw(
     picture: np.ndarray, camera: Camera, points: np.ndarray, depths: np.ndarray, outfit: Outfit
 ) -> None:
-    """Paint one dancer, the farthest parts first."""
+    """Paint one dancer, the most distant parts first."""
     parts = [
         (depths[[J[a], J[b]]].mean(), a, b, radius, outfit.colours[a.split("_")[0], kind])
         for a, b, radius, kind in LIMBS
@@ -246,5 +249,5 @@ def _head(
 
 
 def _px(point: np.ndarray, shift: int) -> tuple[int, int]:
-    x, y = point.tolist()  # plain floats: numpy's own calls would cost more than the drawing
+    x, y = point.tolist()  # plain floats: numpy calls would take longer than the drawing
     return round(max(-4e3, min(4e3, x)) * 2**shift), round(max(-4e3, min(4e3, y)) * 2**shift)

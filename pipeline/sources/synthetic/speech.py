@@ -1,7 +1,7 @@
 """Make sound with the statistics of speech: syllables, pauses, a gliding pitch, formants, hiss.
 
-Nobody says anything. What a curator measures is there: four or so syllables a second, silences
-between phrases, a pitch that never rests on a note, no beat.
+It contains no words. But it has what curation measures: about four syllables per second, silences
+between phrases, a pitch that never stays on a note, and no beat.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def speech(duration_s: float, rng: np.random.Generator, sample_rate_hz: int) -> 
 
 
 def loudness(sound: np.ndarray, sample_rate_hz: int, times_s: np.ndarray) -> np.ndarray:
-    """Return how open a mouth is that says `sound`, 0 to 1, at each of `times_s`."""
+    """Return how open the mouth of the speaker of `sound` is, 0 to 1, at each of `times_s`."""
     step = sample_rate_hz // 20
     blocks = np.abs(sound[: len(sound) // step * step]).reshape(-1, step).mean(1)
     index = np.clip((times_s * 20).astype(int), 0, max(0, len(blocks) - 1))
@@ -48,7 +48,7 @@ def loudness(sound: np.ndarray, sample_rate_hz: int, times_s: np.ndarray) -> np.
 def _syllable(
     long_s: float, pitch_hz: float, rng: np.random.Generator, sample_rate_hz: int
 ) -> np.ndarray:
-    """Return one syllable: often a hiss, then a vowel whose pitch glides."""
+    """Return one syllable: sometimes a hiss, then a vowel with a gliding pitch."""
     from scipy.signal import lfilter
 
     count = round(long_s * sample_rate_hz)

@@ -1,7 +1,7 @@
-"""Single pictures of dancers with their joints and boxes: what pose networks are trained on.
+"""Single pictures of dancers with their joints and boxes, to train pose networks.
 
-Their dancers, dances, cameras and stages are none of the benchmark's videos: clothes come from
-names that no dancer of the plan has, movement and stage from seeds of their own.
+Their dancers, dances, cameras and stages do not occur in the benchmark's videos: the names of the
+dancers are not in the plan, and movements and stages have their own seeds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.sources.synthetic.render import dress, place_camera, render, stage
 
 SIZES_PX = ((320, 240), (240, 320), (250, 250), (216, 384), (384, 216), (231, 307))
 SKIN_PX_M = 0.12
-"""How far a body reaches beyond its joints, in metres, for boxes."""
+"""How far a body extends beyond its joints, in metres, for boxes."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Still:
 
 
 def stills(count: int, seed: int, per_stage: int = 8, per_genre: int = 4) -> Iterator[Still]:
-    """Yield `count` pictures of none to three dancers, `per_stage` of them on each stage."""
+    """Yield `count` pictures of zero to three dancers, `per_stage` of them on each stage."""
     rng = np.random.default_rng([7, seed])
     dances = [
         choreograph(genre, np.arange(0.2, 8, rng.uniform(0.4, 0.7)), 480, rng).joints_m
@@ -72,6 +72,6 @@ def boxes_of(
 
 
 def _turned(angle: float) -> np.ndarray:
-    """Return the matrix (3, 3) that turns rows of points about the vertical axis, in radians."""
+    """Return the matrix (3, 3) that rotates rows of points about the vertical axis (radians)."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])

@@ -1,4 +1,4 @@
-"""The styles of the synthetic songs: for each genre its tempi, drum patterns, bass and harmony."""
+"""The styles of the synthetic songs: tempo, drum patterns, bass and harmony of each genre."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ MIXOLYDIAN = (0, 2, 4, 5, 7, 9, 10)
 
 @dataclass(frozen=True)
 class Style:
-    """What makes a genre: tempo range, drum grid, bass, harmony, voices, loudness of each.
+    """What characterises a genre: tempo range, drums, bass, harmony, voices, and their loudness.
 
-    Drums map a sound of `instruments.DRUMS` to its bar: '.' rest, '1'–'9' loudness. In `bass`, '1'
-    is the root, '3' '5' '7' chord notes, '8' the octave. In `chords`, 'x' strikes the chord and a
-    digit plays one of its notes. `ghosts` are steps where a song may add kicks of its own.
+    `drums` maps a sound of `instruments.DRUMS` to its bar: '.' is a rest, '1' to '9' is loudness.
+    In `bass`, '1' is the root, '3' '5' '7' are chord notes, and '8' is the octave. In `chords`, 'x'
+    strikes the chord and a digit plays one of its notes. `ghosts` are steps where a song may have
+    extra kicks.
     """
 
     tempo_bpm: tuple[float, float]
@@ -27,7 +28,7 @@ class Style:
     scale: tuple[int, ...]
     progressions: tuple[tuple[int, ...], ...]
     voices: tuple[str, str, str]
-    levels: tuple[float, float, float, float] = (1.0, 0.5, 0.35, 0.25)  # drums bass chords lead
+    levels: tuple[float, float, float, float] = (1.0, 0.5, 0.35, 0.25)  # drums, bass, chords, lead
     chord_notes: int = 3
     chord_steps: int = 2
     bass_steps: int = 3

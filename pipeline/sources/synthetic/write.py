@@ -1,4 +1,4 @@
-"""Write videos, motions, truth, splits and music in AIST++'s layout."""
+"""Write videos, motions, ground truth, splits and music in the layout of AIST++."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,15 +22,15 @@ from pipeline.sources.synthetic.music import SONG_S, Song, compose, tempo_of
 from pipeline.sources.synthetic.plan import VideoSpec
 
 RENDER_VERSION = 2
-"""Raise this when the same spec gives other files: what an older version made is made again."""
+"""Raise this if the same spec now gives other files: older files are then written again."""
 
 SCALING = 100.0
-"""AIST++ gives translations in its scene's unit and the factor from SMPL's metres to it."""
+"""AIST++ stores translations in units of its scene; this many units are one metre of SMPL."""
 
 
 @dataclass(frozen=True)
 class Performance:
-    """One video before it is drawn: the sound excerpt, its beats, one motion per dancer."""
+    """One video before it is drawn: the sound excerpt, its beats, and one motion per dancer."""
 
     song: Song
     audio: np.ndarray
@@ -38,7 +39,7 @@ class Performance:
 
 
 def perform(spec: VideoSpec) -> Performance:
-    """Choose the song's excerpt and choreograph every dancer; depends on the spec alone."""
+    """Choose the excerpt of the song and choreograph every dancer; depends only on the spec."""
     rng = _rng(spec)
     song = compose(spec.song_id, spec.seed)
     start_s = float(rng.uniform(1.5, SONG_S - spec.duration_s - 1.5))
@@ -57,7 +58,7 @@ def perform(spec: VideoSpec) -> Performance:
 
 
 def is_written(spec: VideoSpec, root: Path) -> bool:
-    """Return whether all three files of `spec` are there and were made from the same spec."""
+    """Return whether all three files of `spec` exist and were made from the same spec."""
     video, motion, truth = _paths(spec, root)
     return video.is_file() and motion.is_file() and _made_from(truth) == spec_hash(spec)
 
@@ -65,7 +66,7 @@ def is_written(spec: VideoSpec, root: Path) -> bool:
 def write_video(spec: VideoSpec, root: Path) -> None:
     """Write `videos/<id>.mp4`, `motions/<id, cAll for c01>.pkl` and `truth/<id>.npz`.
 
-    Each file appears whole or not at all, the truth last; nothing is done where `is_written`.
+    Each file is written atomically, the ground truth last. If `is_written`, nothing is done.
     """
     from pipeline.media.ffmpeg import encode
     from pipeline.sources.synthetic.render import dress, place_camera, render, stage
@@ -92,7 +93,7 @@ def write_video(spec: VideoSpec, root: Path) -> None:
     write_atomic(motion, pickle.dumps(smpl | {"smpl_loss": 0.0}, protocol=4))
     points, _ = camera.project(seen)
     inside = ((points >= 0) & (points < np.array(size_px))).all(-1)
-    arrays = smpl | {
+    arrays: dict[str, Any] = smpl | {  # Any: savez_compressed has an option beside them
         "spec_sha256": np.array(spec_hash(spec)),
         "beat_times_s": show.beat_times_s,
         "kinematic_beat_times_s": first.rest_times_s,
@@ -131,7 +132,7 @@ def write_annotations(specs: Sequence[VideoSpec], root: Path) -> None:
 
 
 def write_music(specs: Sequence[VideoSpec], root: Path) -> None:
-    """Write `wav/<song>.wav`: every song of `specs`, whole, mono PCM16 at 22 050 Hz."""
+    """Write `wav/<song>.wav`: every complete song of `specs`, mono PCM16 at 22 050 Hz."""
     import soundfile
     import soxr
 
@@ -144,7 +145,7 @@ def write_music(specs: Sequence[VideoSpec], root: Path) -> None:
 
 
 def spec_hash(spec: VideoSpec) -> str:
-    """Return the SHA-256 of all that a video's files depend on."""
+    """Return the SHA-256 of everything that determines a video's files."""
     text = json.dumps({"made_by": RENDER_VERSION, **asdict(spec)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -164,7 +165,7 @@ def _made_from(truth: Path) -> str:
         with np.load(truth, allow_pickle=False) as arrays:
             return str(arrays["spec_sha256"])
     except (ValueError, KeyError, zipfile.BadZipFile):
-        return ""  # no truth file of ours: make it again
+        return ""  # not a truth file of this program: write it again
 
 
 def _seed(spec: VideoSpec) -> list[int]:
@@ -176,14 +177,14 @@ def _rng(spec: VideoSpec) -> np.random.Generator:
 
 
 def _places(dancers: int) -> list[tuple[float, float]]:
-    """Return floor points (x, z) around 0: the first in front, the others to its sides behind."""
+    """Return floor points (x, z) around 0: the first in front, the others beside and behind it."""
     row = [1.15 * ((p + 1) // 2) * (-1) ** p for p in range(dancers)]
     centre = (max(row) + min(row)) / 2
     return [(x - centre, -0.3 * (x != 0)) for x in row]
 
 
 def _motion_frames(spec: VideoSpec) -> np.ndarray:
-    """Return for every video frame the motion frame at the same time, the nearest one."""
+    """Return for every video frame the index of the motion frame nearest in time."""
     times_s = np.arange(round(spec.duration_s * spec.fps)) / spec.fps
     frames = np.round(times_s * MOTION_FPS).astype(int)
     return np.minimum(frames, round(spec.duration_s * MOTION_FPS) - 1)

@@ -202,9 +202,9 @@ def test_a_validation_that_fails_costs_no_steps(music, tmp_path, monkeypatch, ca
 
 
 def test_how_a_level_ended_is_told_in_words():
-    assert how(-9).startswith("(killed by SIGKILL), as the system does where memory runs out")
-    assert how(-11) == "(ended by SIGSEGV); see above"
-    assert how(1) == "(exit code 1); see above"
+    assert how(-9).startswith("(killed by SIGKILL), probably by the system because memory ran out")
+    assert how(-11) == "(ended by SIGSEGV); see its messages above"
+    assert how(1) == "(exit code 1); see its messages above"
 
 
 def test_training_lowers_the_loss_and_uses_the_codebook(music):
@@ -281,7 +281,7 @@ def test_a_dataset_of_a_train_split_alone_holds_out_each_twentieth_video(tmp_pat
     shards = f"file://{tmp_path}/s"
     run = tmp_path / "run"
     assert command("--shards", shards, "--levels", "high", "--out", run, *more) == 0
-    assert "each twentieth video of train is held out" in capsys.readouterr().out
+    assert "every 20th video of train is held out" in capsys.readouterr().out
     write_fake_dataset(tmp_path / "one", random_codec(), videos={"train": 1}, segments=2)
     with pytest.raises(ValueError, match=r"one video in split 'train'.*expected at least 2"):
         read_shards(tmp_path / "one", 2048)
@@ -290,7 +290,7 @@ def test_a_dataset_of_a_train_split_alone_holds_out_each_twentieth_video(tmp_pat
 def test_a_gpu_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert pick_device(replace(QUICK, device="cuda:1"), 2) == torch.device("cuda:1")
-    with pytest.raises(ValueError, match="device cuda:2: torch finds 2 GPUs here"):
+    with pytest.raises(ValueError, match="device cuda:2: torch finds 2 GPUs on this machine"):
         pick_device(replace(QUICK, device="cuda:2"), 2)
 
 
@@ -321,7 +321,7 @@ def test_bfloat16_steps_agree_with_float32(music):
         ("steps=many", "expected int"),
         ("levels=top", "unknown level 'top'"),
         ("steps", "key=value"),
-        ("zzz=1", "unknown key; there are levels, width, "),
+        ("zzz=1", "unknown key; known: levels, width, "),
         ("device=gpu", "device is 'gpu'; expected auto, cpu, cuda"),
         ("threads=-2", "threads is -2; expected at least 0"),
         ("lr=nan", "lr is nan; expected a finite number"),

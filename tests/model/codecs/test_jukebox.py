@@ -128,7 +128,7 @@ def test_truncated_pickles_are_refused(tmp_path):
         for share in (0, 0.001, 0.3, 0.99):
             path = tmp_path / f"cut-{zipped}-{share}.pt"
             path.write_bytes(data[: int(len(data) * share)])
-            with pytest.raises(ValueError, match=f"{path.name}: not a whole checkpoint"):
+            with pytest.raises(ValueError, match=f"{path.name}: truncated or invalid checkpoint"):
                 load_codec(path)
 
 
@@ -158,9 +158,9 @@ def test_checkpoint_that_runs_code_is_refused(tmp_path, monkeypatch, container):
         ("extra", r"decoders\.9\.odd \(3,\): expected no such key among the"),
         ("shape", r"level_blocks\.2\.k: expected shape \(64, 64\), got \(5, 64\)"),
         ("nan", r"level_blocks\.2\.k: expected finite real numbers"),
-        ("level", r"asked for levels \['bottom'\], the file holds low, high"),
-        ("hparams", r"metadata does not fit: hyper-parameters"),
-        ("cut", r"not a whole safetensors file"),
+        ("level", r"requested levels \['bottom'\], but the file has low, high"),
+        ("hparams", r"invalid metadata: hyper-parameters"),
+        ("cut", r"truncated or invalid safetensors file"),
         ("foreign", r"metadata lacks hparams"),
     ],
 )

@@ -6,9 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.ndimage import maximum_filter1d
 
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.generation.denoise import denoise, removed_share
+from model.listening.sounds import rms
 
 
 def test_denoising_takes_out_noise_between_the_notes():
@@ -31,3 +33,23 @@ def test_without_noisereduce_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "noisereduce", None)
     with pytest.raises(ValueError, match=r"pip install 'dance2music\[denoise\]'"):
         denoise(np.ones(100, np.float32))
+
+
+def test_denoising_gives_numbers_after_long_silence():
+    pytest.importorskip("noisereduce", reason="noisereduce is not installed: extra `denoise`")
+    times_s = np.arange(3 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    tone = 0.3 * np.sin(2 * np.pi * 440 * times_s) * (times_s % 1 < 0.3)
+    silence = np.zeros(40 * SAMPLE_RATE_HZ)
+    for audio in (np.r_[silence, tone], np.r_[tone, silence]):
+        found = denoise(audio)
+        assert np.isfinite(found).all() and found.shape == audio.shape
+        assert rms(found[audio != 0]) > 0.2 * rms(audio[audio != 0])
+        assert np.abs(found[~maximum_filter1d(audio != 0, 44_100)]).max() < 2**-16
+
+
+@pytest.mark.parametrize("stationary", [False, True])
+@pytest.mark.parametrize("samples", [0, 1, 100, 1023])
+def test_denoising_leaves_less_than_a_window_as_it_is(samples, stationary):
+    pytest.importorskip("noisereduce", reason="noisereduce is not installed: extra `denoise`")
+    audio = np.random.default_rng(0).normal(0, 0.1, samples).astype(np.float32)
+    assert np.array_equal(denoise(audio, stationary), audio)

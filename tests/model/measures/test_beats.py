@@ -169,7 +169,7 @@ def test_without_a_home_caches_lie_among_temporary_files(packages, tmp_path, mon
 
 def test_weights_in_the_home_of_nobody_are_refused(monkeypatch):
     monkeypatch.setenv("D2M_CACHE", "~nobody-is-called-that/cache")
-    with pytest.raises(ValueError, match="no home folder is known"):
+    with pytest.raises(ValueError, match="the user has no home folder"):
         weights_folder()
 
 
@@ -201,7 +201,7 @@ def test_librosa_without_a_place_for_its_cache_is_one_line(capsys):
     with pytest.raises(SystemExit) as ended, exits("free some"):
         raise RuntimeError("cannot cache function '__o_fold': no locator available for file 'a'")
     assert ended.value.code == 1
-    assert "set NUMBA_CACHE_DIR to one that can be written\n" in capsys.readouterr().err
+    assert "set NUMBA_CACHE_DIR to a writable folder\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("package", ["model", "pipeline"])

@@ -96,7 +96,7 @@ def test_everybody_gets_another_song(counts):
 
 
 def test_a_song_of_more_than_half_cannot_be_shuffled_away():
-    with pytest.raises(ValueError, match="a holds 3 of 5"):
+    with pytest.raises(ValueError, match="group a has 3 of 5"):
         pair_with_other_group(["a", "a", "a", "b", "c"])
 
 

@@ -1,4 +1,7 @@
-"""Fine-tuning a decoder: what changes, what must not, and who takes the codec it gives."""
+"""Fine-tuning a decoder: what changes, what must not, and who takes the codec it gives.
+
+One file, because nearly all of its tests take the same codec, fine-tuned once for all of them.
+"""
 
 import ast
 import json
@@ -402,7 +405,7 @@ def test_every_setting_is_read_and_bad_ones_are_refused(capsys, world, tmp_path)
     assert {f.name for f in fields(SynthesizerConfig)} - read == weights - read
     assert SMALL.weights.keys() == weights
     for bad, told in {"mel=-1": "mel is -1.0", "betas=0.5": "two numbers", "steps=0": "at least 1",
-                      "lr_decode=1": "did you mean 'lr_decoder'", "lr=1": "there are level, seed",
+                      "lr_decode=1": "did you mean 'lr_decoder'", "lr=1": "known: level, seed",
                       "level=top": "one of high, low"}.items():  # fmt: skip
         out = ("--out", tmp_path, "--set", bad)
         assert command("finetune-synthesizer", "--shards", world[0], *out) == 2

@@ -156,7 +156,7 @@ def test_overrides_are_checked(tmp_path: Path) -> None:
     assert read_overrides(path, {"a"}) == {"a": "keep"}
     for rows, words in [
         ((("id", "what"),), "expected id,verdict"),
-        ((("id", "verdict"), ("x", "keep")), "is no clip"),
+        ((("id", "verdict"), ("x", "keep")), "is not a clip"),
         ((("id", "verdict"), ("a", "")), "has no verdict"),
         ((("id", "verdict"), ("a", "keep"), ("a", "reject")), "twice"),
     ]:

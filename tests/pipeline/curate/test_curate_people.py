@@ -63,7 +63,7 @@ def test_dancers_are_counted_and_stills_are_out(
         assert row["whole_body"] > 0.7 and row["energy"] > 0.1
     assert f"counted by --detector {PERSONS}" in curation.people
     page = (out / "tiktok.html").read_text(encoding="utf-8")
-    assert curation.people in page and page.count("<rect") >= 8 and "2 dancers, whole in" in page
+    assert curation.people in page and page.count("<rect") >= 8 and "2 dancers, complete in" in page
 
 
 def test_deciding_again_runs_no_detector_and_no_decoder(
@@ -103,7 +103,7 @@ def test_without_a_detector_nobody_is_judged_by_people_and_that_is_said(
     "given, code, words",
     [
         (["--detector", "none.pth"], 1, "none.pth: no such file"),
-        (["--pose-weights", "hrnet_w32_coco"], 2, "goes with --detector"),
+        (["--pose-weights", "hrnet_w32_coco"], 2, "needs --detector"),
         (["--overrides", "none.csv"], 1, "none.csv: No such file or directory; check the path"),
         (["--thresholds", "none.yaml"], 1, "none.yaml: No such file or directory; check the path"),
         (["--address", "nonsense"], 2, "nonsense: expected auto, HOST:PORT or ray://HOST:PORT"),
@@ -208,4 +208,4 @@ def test_the_page_draws_boxes_and_bones_that_are_sure(tmp_path: Path) -> None:
     page = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert '<g class="main"><rect x="1.250" y="0.100" width="0.500" height="0.800"/>' in page
     assert page.count("<line") == 15 and page.count("<rect") == 2
-    assert "1 dancers, whole in 90%, 0.40 heights/s" in page and "counted by me" in page
+    assert "1 dancers, complete in 90%, 0.40 heights/s" in page and "counted by me" in page

@@ -304,7 +304,7 @@ def test_the_command_prints_the_causes_and_its_exit_code(
             cli.main([*arguments, *more])
         assert end.value.code == code
     said = capsys.readouterr().out
-    assert "removed" in said and "(0 asked for in this run)" in said
+    assert "removed" in said and "(0 requested in this run)" in said
     row = json.loads((tmp_path / "out" / "links.json").read_text(encoding="utf-8"))["rows"][0]
     assert (row["song"], row["dancers"], row["file"]) == ("song good", 1, "good.mp4")
 
@@ -315,3 +315,10 @@ def test_without_yt_dlp_the_command_that_installs_it_is_named(
     monkeypatch.setattr(pipeline.curate.fetch, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"\.\[links\]"):
         fetch_links(Fetching(tmp_path / "l.csv", tmp_path / "out"))
+
+
+def test_a_list_that_says_0_dancers_is_not_one_that_says_none(tmp_path):
+    listed = tmp_path / "l.csv"
+    lines = ["id,url,song,duration,dancers", "a,http://x/,,,0", "b,http://x/,,,"]
+    listed.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert [repr(link.dancers) for link in read_links(listed)] == ["0", "None"]

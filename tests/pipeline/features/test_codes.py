@@ -138,7 +138,7 @@ def test_many_videos_without_codes_are_counted_and_a_few_named():
     told = _failures(some, 9)
     assert told.startswith("no codes of 4 of 9 videos: a_seg0001: timeout: words; b_seg0001: ")
     assert "c_seg0001" in told and "and 1 more; run the same command again" in told
-    assert "mend those inputs" in _failures([*some, failed("e_seg0001", "undecodable")], 9)
+    assert "fix or remove those inputs" in _failures([*some, failed("e_seg0001", "undecodable")], 9)
 
 
 def test_a_full_disk_ends_the_codes_at_once(root, codec_file, monkeypatch):
@@ -146,7 +146,7 @@ def test_a_full_disk_ends_the_codes_at_once(root, codec_file, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Encode, "_codes", full)
-    expected = r"1 of 2 videos: .*No space left on device; make room where --shards lies and run"
+    expected = r"1 of 2 videos: .*No space left on device; free disk space at --shards and run"
     with pytest.raises(OSError, match=expected):
         extract_codes(root, str(codec_file))
 
@@ -155,6 +155,22 @@ def test_codes_that_take_too_long_end_as_timeout(root, codec_file, monkeypatch):
     monkeypatch.setattr(Encode, "_codes", lambda *a: time.sleep(60))
     with pytest.raises(OSError, match=r"2 of 2 videos: a_seg0001: timeout: took longer than 0\.05"):
         extract_codes(root, str(codec_file), limit_s=0.05)
+
+
+def test_codes_that_are_gone_before_they_are_packed_are_named(root, codec_file, monkeypatch):
+    encode = Encode._one
+
+    def lose(self, video):
+        done = encode(self, video)
+        shutil.rmtree(self.results / "codes")
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Encode, "_one", lose)
+        with pytest.raises(OSError, match="a_seg0001: its stored codes are gone; run the same"):
+            extract_codes(root, str(codec_file))
+    extract_codes(root, str(codec_file))
+    list(verify(root))
 
 
 def test_a_codecs_path_is_recorded_whole(root, codec_file, monkeypatch):
@@ -184,7 +200,7 @@ def test_codes_survive_a_build_that_changes_nothing_and_not_one_that_does(
     build(options(source, root, window_s="4"))
     assert load_dataset(root).codecs == {}
     assert not list(root.glob("codes/*/*"))
-    again = f"no longer fit: pipeline extract-codes --shards {root} --codec {codec_file}"
+    again = f"extract them again: pipeline extract-codes --shards {root} --codec {codec_file}"
     assert again in capsys.readouterr().out
     assert extract_codes(root, str(codec_file)) == codec_id
     assert len(list(verify(root))) == 2

@@ -18,19 +18,9 @@ import pytest
 import soundfile
 from av.video.reformatter import ColorPrimaries, ColorTrc
 from clips import clicks, peaks
-from clock_list import (
-    VP8,
-    Case,
-    Film,
-    Row,
-    case_list,
-    compare,
-    encoders,
-    measure,
-    number,
-    picture,
-    write_film,
-)
+from clock_errors import Row, compare, measure
+from clock_films import Film, number, picture, write_film
+from clock_list import VP8, Case, case_list, encoders
 
 from model.contract.segment import SAMPLE_RATE_HZ
 from pipeline.media.ffmpeg import mux, mux_clip
@@ -169,7 +159,7 @@ def with_edits(path: Path, out: Path, edits: list[tuple[int, int, int]]) -> Path
         ([(500_000, -1, 65536), (2_000_000, 0, 65536)], ""),
         ([(1_000_000, 0, 65536), (1_000_000, 60_000, 65536)], "joins 2 parts"),
         ([(1_000_000, 0, 65536), (500_000, -1, 65536)], "joins 2 parts"),
-        ([(2_000_000, 0, 32768)], "plays a part at 0.5 times its speed"),
+        ([(2_000_000, 0, 32768)], "plays a part at 0.5 times the normal speed"),
     ],
 )
 def test_edits_that_no_decoder_plays_to_the_frame_are_refused(

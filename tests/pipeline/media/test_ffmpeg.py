@@ -126,7 +126,7 @@ def test_mux_says_which_codec_it_had_to_change(
     soundfile.write(wav, clicks(22050, [500]), 22050)
     for path, words in (
         (good, ""),
-        (video, f"note: {video}: its picture (vp8) is encoded anew as H.264"),
+        (video, f"note: {video}: the video codec vp8 was converted to H.264"),
     ):
         out = tmp_path / f"{path.stem}{path.suffix}.out.mp4"
         with pytest.raises(SystemExit) as ended:

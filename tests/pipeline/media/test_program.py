@@ -108,4 +108,4 @@ def test_version_tells_which_ffmpeg_is_used(
 
     assert f"ffmpeg {version(BUNDLED)} ({BUNDLED})\n" in said()
     monkeypatch.setenv("D2M_FFMPEG", str(stub("old", "-movie_timescale")))
-    assert "ffmpeg none to use: D2M_FFMPEG=" in said()
+    assert "ffmpeg not usable: D2M_FFMPEG=" in said()

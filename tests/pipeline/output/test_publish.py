@@ -150,11 +150,14 @@ def test_all_of_it_arrives_dataset_json_last_and_nothing_is_sent_twice(root, add
     with pytest.raises(SystemExit) as ended:
         cli.main(["publish", "--shards", str(root), "--to", address])
     assert ended.value.code == 0
-    assert f"sent 0 files, 0 bytes; {FILES} were there" in capsys.readouterr().out
+    assert f"sent 0 files, 0 bytes; {FILES} were already there" in capsys.readouterr().out
     with pytest.raises(SystemExit) as ended:
         cli.main(["verify", "--shards", address])
     assert ended.value.code == 0
-    assert capsys.readouterr().out.splitlines() == [*verify(root), "all whole"]
+    assert capsys.readouterr().out.splitlines() == [
+        *verify(root),
+        "all shards are complete and valid",
+    ]
     for name, data in here(root).items():
         if name != LAST:
             sha256, of = open_store(address).read(name + MARK).decode().split()

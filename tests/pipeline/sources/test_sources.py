@@ -51,7 +51,7 @@ def test_what_is_hidden_or_thrown_away_is_counted_and_no_input(video: Path, tmp_
     assert ends(report) == {"a.mp4": "ok"}
     told = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["others"]
     assert told == {"hidden": len(ASIDE), ".txt": 1}
-    words = f"{len(ASIDE) + 1} other files in the source folder are hidden, thrown away or not"
+    words = f"{len(ASIDE) + 1} other files in the source folder are hidden, in a recycle bin or not"
     for text in (report.table(), (tmp_path / "out" / "report.html").read_text(encoding="utf-8")):
         assert words in text and f"hidden or in a recycle bin {len(ASIDE)}, .txt 1" in text
     curated = curate(CurateOptions("tiktok", tmp_path / "table", source, engine="local"))
@@ -136,11 +136,11 @@ def test_of_two_files_of_one_name_the_same_one_is_always_taken_and_told(tmp_path
     assert {row.known_code for row in rows.values()} == {"same_name"} and len(rows) == 3
     ends = {row["path"]: row for row in report.rows if row.get("code") == "same_name"}
     assert ends[names[0]]["stage"] == "manifest"
-    assert f"{TRAINED}.mp4 is taken for the listed {TRAINED}" in ends[names[0]]["message"]
-    assert f"listed videos that are in the folder more than once: 1 ({TRAINED}.mp4 is taken" in (
+    assert f"{TRAINED}.mp4 is used for the listed {TRAINED}" in ends[names[0]]["message"]
+    assert f"listed videos that are in the folder more than once: 1 ({TRAINED}.mp4 is used" in (
         report.table()
     )
-    assert f"motions/{dance(TRAINED)}.pkl is taken, not more/motions" in report.table()
+    assert f"motions/{dance(TRAINED)}.pkl is used, not more/motions" in report.table()
 
 
 def test_listed_videos_beside_the_folder_videos_are_found(tmp_path: Path) -> None:
@@ -213,4 +213,4 @@ def test_published_tiktok_videos_are_found_by_name_in_folders(tmp_path: Path) ->
     rows = {row.path: row for row in listing.rows}
     assert rows["b/000000_0_0.mp4"].video_id == "000000_0_0"
     assert rows["b/000000_0_1.mov"].motion == "x/000000_0_1"
-    assert "b/000000_0_0.mp4 is taken, not a/000000_0_0.MP4" in listing.notes[0]
+    assert "b/000000_0_0.mp4 is used, not a/000000_0_0.MP4" in listing.notes[0]

@@ -1,4 +1,7 @@
-"""`pipeline build --dataset tiktok`: compilations curated, built, verified and trained on."""
+"""`pipeline build --dataset tiktok`: compilations curated, built, verified and trained on.
+
+One file, because most of its tests take the same compilations, which are curated and built once.
+"""
 
 from __future__ import annotations
 
@@ -334,7 +337,7 @@ def test_shards_are_whole_and_the_trainer_trains_on_them_at_both_levels(world, t
     assert end.value.code == 0
     with pytest.raises(SystemExit) as end:
         cli.main(["verify", "--shards", str(out)])
-    assert end.value.code == 0 and "all whole" in capsys.readouterr().out
+    assert end.value.code == 0 and "all shards are complete and valid" in capsys.readouterr().out
     for level in ("high", "low"):
         run = tmp_path / level
         small = ["max_steps=2", "val_every=2", "batch_size=2", "val_segments=1", "workers=0",

@@ -23,7 +23,8 @@ from pipeline.features.plan import Settings
 from pipeline.features.visual import i3d_inception as two_stream
 from pipeline.features.visual import inception
 from pipeline.features.visual import stage as visual_stage
-from pipeline.features.visual.base import Visual, make_extractor
+from pipeline.features.visual.base import Visual
+from pipeline.features.visual.extractors import make_extractor
 from pipeline.features.visual.i3d_inception import TwoStream
 from pipeline.features.visual.optical_flow import Flow
 from pipeline.media.reader import FrameRequest, read_frames
@@ -244,7 +245,7 @@ def test_frames_cover_the_window_and_end_where_the_next_begins():
     halves = extractor.frame_times(start_s, Fraction(5, 2), 2)
     assert len(halves) == 2 * 32 == 2 * extractor.clip_frames(Fraction(5, 2), 2)
     assert halves == sorted(halves) and halves[31] == halves[32] == start_s + Fraction(5, 4)
-    with pytest.raises(ValueError, match=r"clips of 8 frames, .* at least 9; ask for at most 5"):
+    with pytest.raises(ValueError, match=r"clips of 8 frames, .* at least 9; use at most 5"):
         extractor.check(Fraction(2), 6)
 
 
@@ -293,7 +294,7 @@ def test_weights_are_three_files_and_each_counts(folder, tmp_path, monkeypatch):
     for name in ("i3d_rgb", "i3d_flow", "raft_small"):
         assert f"{name} " in identity
     assert make_extractor("i3d_inception", "untrained", "", "float32").flow == "raft_large"
-    with pytest.raises(FileNotFoundError, match=r"raft_large_C_T_SKHT_V2-ff5fadd5.pth not there"):
+    with pytest.raises(FileNotFoundError, match=r"raft_large_C_T_SKHT_V2-ff5fadd5.pth not found"):
         TwoStream(str(folder), "raft_large").weights_id()
     monkeypatch.setenv("D2M_CACHE", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"pipeline weights fetch i3d_rgb.*untrained"):
@@ -303,7 +304,7 @@ def test_weights_are_three_files_and_each_counts(folder, tmp_path, monkeypatch):
     for name in ("i3d_rgb", "i3d_flow"):
         (wrong / lookup(name).file).symlink_to(folder / lookup(name).file)
     (wrong / lookup("raft_large").file).symlink_to(folder / lookup("raft_small").file)
-    with pytest.raises(ValueError, match="not weights of raft_large as torchvision"):
+    with pytest.raises(ValueError, match="not the weights of raft_large from torchvision"):
         TwoStream(str(wrong), "raft_large").check(Fraction(2), 1)
 
 
@@ -362,7 +363,7 @@ def test_a_build_holds_the_features_and_says_what_made_them(
 
     command = ["build", "--dataset", "folder", "--source", video, "--out", tmp_path / "no"]
     assert run(*command, "--flow", "raft_small", "--weights", "untrained") == 1
-    assert "goes with --visual i3d_inception" in capsys.readouterr().err
+    assert "needs --visual i3d_inception" in capsys.readouterr().err
 
 
 def test_features_that_are_not_finite_fail_the_video(tmp_path):

@@ -1,0 +1,107 @@
+"""Onsets, beats and tempo: as defined, exact on constructed cases, and able to tell."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from music_pool import pool
+
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.measures.beats import beats_scores, onset_f, onsets_s
+from model.measures.rhythm import (
+    beat_scores,
+    beats_s,
+    loris_scores,
+    loris_summary,
+    spread,
+    tempo_bpm,
+)
+
+BEATS_S = np.arange(0.3, 8, 0.5)
+
+
+def test_beat_scores_are_what_their_formulas_give():
+    assert beat_scores(BEATS_S, BEATS_S) == dict.fromkeys(
+        ("beat_f", "cemgil", "tempo", "tempo_octave"), 1.0
+    )
+    late = beat_scores(BEATS_S + 0.04, BEATS_S)
+    assert late["beat_f"] == 1.0 and late["cemgil"] == pytest.approx(math.exp(-0.5), abs=1e-6)
+    assert beat_scores(BEATS_S + 0.08, BEATS_S)["beat_f"] == 0.0
+    half = beat_scores(BEATS_S[::2], BEATS_S)
+    assert half["beat_f"] == pytest.approx(2 / 3)
+    assert (half["tempo"], half["tempo_octave"]) == (0.0, 1.0)
+
+
+def test_tempo_is_right_within_four_percent_and_one_skipped_beat_changes_nothing():
+    assert tempo_bpm(BEATS_S) == pytest.approx(120)
+    assert tempo_bpm(np.delete(BEATS_S, 5)) == pytest.approx(120)
+    assert math.isnan(tempo_bpm(BEATS_S[:1]))
+    for faster, right in ((1.0, 1), (1.03, 1), (1.05, 0), (0.97, 1), (0.95, 0)):
+        assert beat_scores(BEATS_S / faster, BEATS_S)["tempo"] == right
+
+
+def test_no_beats_score_nothing_and_no_true_beats_give_no_score():
+    assert set(beat_scores(np.zeros(0), BEATS_S).values()) == {0.0}
+    assert all(math.isnan(value) for value in beat_scores(BEATS_S, BEATS_S[:1]).values())
+    assert len(beats_s(np.zeros(88200, np.float32))) == 0
+
+
+def test_coverage_and_hit_as_later_work_reports_them():
+    # Seconds with an onset: truth 0 and 2, generated 0, 1 and 3.
+    truth, generated = np.array([0.2, 0.7, 2.1]), np.array([0.9, 1.0, 3.99])
+    assert loris_scores(generated, truth, 4) == {"loris_cover": 1 / 3, "loris_hit": 1 / 2}
+    assert loris_scores(np.zeros(0), truth, 4) == {"loris_cover": 0.0, "loris_hit": 0.0}
+    row = loris_summary(np.array([0.5, 1.0]), np.array([0.0, 0.5]))
+    assert row == pytest.approx(
+        {"bcs": 0.75, "csd": math.sqrt(0.125), "bhs": 0.25, "hsd": math.sqrt(0.125), "f1": 0.375}
+    )
+    assert loris_summary(np.zeros(2), np.zeros(2))["f1"] == 0.0
+    assert spread([1.0, math.nan, 3.0]) == pytest.approx(math.sqrt(2))
+    assert math.isnan(spread([1.0]))
+
+
+@pytest.fixture(scope="module")
+def songs():
+    """Six songs of 14 s with their beats: three genres, two tempos each."""
+    from pipeline.sources.synthetic.music import compose
+
+    return [compose(f"m{genre}{i}", 0, 14.0) for genre in ("HO", "PO", "KR") for i in (0, 3)]
+
+
+def excerpt(song, start_s: float) -> np.ndarray:
+    import soxr
+
+    samples, _ = song.excerpt(start_s, 8.0)
+    return soxr.resample(samples, 44100, SAMPLE_RATE_HZ)
+
+
+def test_true_music_beats_other_music_and_lateness_is_punished_step_by_step(songs):
+    def mean(late_s: float, turn: int) -> dict[str, float]:
+        rows = []
+        for i, song in enumerate(songs):
+            other = songs[(i + turn) % len(songs)]
+            beats = song.beat_times_s[(song.beat_times_s >= 3) & (song.beat_times_s < 11)] - 3
+            music, truth = excerpt(other, 3 - late_s), excerpt(song, 3)
+            onsets = {"onset_f": onset_f(onsets_s(music), onsets_s(truth))}
+            rows.append(onsets | beat_scores(beats_s(music), beats))
+        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+    true, late, later, other = mean(0, 0), mean(0.05, 0), mean(0.1, 0), mean(0, 2)
+    for name in ("onset_f", "beat_f", "cemgil"):
+        assert true[name] > late[name] > later[name]
+        assert true[name] > other[name] + 0.3
+    assert true["tempo_octave"] > other["tempo_octave"]
+    assert later["tempo"] == true["tempo"]  # a tempo has no beginning
+
+
+def test_no_measure_warns_of_plain_input():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        music = pool()[2]
+        for heard in (music, np.zeros_like(music)):
+            onset_f(onsets_s(heard), onsets_s(music))
+            beat_scores(beats_s(heard), beats_s(music))
+        beats_scores(np.zeros_like(music), music)
