@@ -92,7 +92,7 @@ def known(name: str, names: Sequence[str]) -> str:
     """Return the part of a message that lists all names and suggests the closest one."""
     close = difflib.get_close_matches(name, names, 1)
     guess = f"; did you mean {close[0]!r}?" if close else ""
-    return f"there are: {', '.join(names)}{guess}"
+    return f"there are: {', '.join(names) or 'none installed'}{guess}"
 
 
 @cache

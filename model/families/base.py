@@ -44,6 +44,7 @@ class Model(ABC, Generic[C]):
     Config: ClassVar[type[RunConfig]]
     """The frozen dataclass of the run's settings."""
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Settings by the name of a preset (`--preset`); the first is used if none is named."""
     Options: ClassVar[type[Settings]] = NoOptions
     """The frozen dataclass of the options for generation, such as a temperature."""
     parts: ClassVar[Parts] = {"network": (dict, ())}
@@ -99,8 +100,8 @@ class Model(ABC, Generic[C]):
         """Return codes by level, (B, L) or (B, Q, L) with L = `steps[level]`.
 
         `inputs` are those of B pieces of equal length, each one or more windows long: (B, T, D) by
-        name, GENRE (B,). `options` is an instance of `Options`. Called without gradients, in eval
-        mode.
+        name, GENRE (B,). `options` is an instance of `Options`; None means its
+        defaults. Called without gradients, in eval mode.
         """
 
     @property

@@ -6,6 +6,7 @@ held-out songs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
@@ -19,7 +20,7 @@ from model.audio import LogMel
 from model.codecs.base import load_codec
 from model.contract.dataset import load_dataset
 from model.contract.kinds import D2M_GAN, FAMILIES
-from model.contract.storage import Location
+from model.contract.storage import Location, Url, to_location
 from model.data.integrity import check_shards
 from model.data.source import Batch, Source, open_source
 from model.data.stream import TrainingStream, training_batches
@@ -56,8 +57,8 @@ C = TypeVar("C", bound=RunConfig)
 
 
 def train(
-    root: Location,
-    run: Path,
+    root: str | os.PathLike[str] | Url,
+    run: str | os.PathLike[str],
     config: RunConfig,
     codec_source: str | None = None,
     resume: bool = False,
@@ -73,6 +74,7 @@ def train(
     Under torchrun all processes train one model and stop at the same step; if one fails, the others
     raise PeerFailed.
     """
+    root, run = to_location(root), Path(run)
     device = own_device(device or torch.device("cpu"))
     with team_of(device) as team:
         with team.all_or_none():

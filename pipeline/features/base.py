@@ -134,7 +134,10 @@ class Feature:
     name: ClassVar[str] = ""
     suffix: ClassVar[str] = ""
     VERSION: ClassVar[int] = 1
-    """Increase it when the code gives other results: older results are then computed again."""
+    """Increase it when the code gives other results: older results are then computed again.
+
+    Motion and Visual have stages of their own, each with its number in STAGE_VERSIONS.
+    """
 
     @classmethod
     def off(cls) -> Feature:

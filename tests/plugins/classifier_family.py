@@ -32,6 +32,8 @@ class Classifier(Model):
 
     @classmethod
     def inputs_of(cls, config, dataset):
+        if MOTION not in dataset.fields:
+            raise ValueError("the classifier needs motion: build the shards with --motion")
         return inputs_of(dataset, [MOTION])
 
     def __init__(self, config, inputs, codec, device):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from model.contract.exit_codes import UsageError
 from model.contract.options import option
 from pipeline.sources.base import Source
 from pipeline.sources.listing import Listing
@@ -19,6 +20,10 @@ class Listed(Source):
     DEFAULT_MOTION: ClassVar[str] = "centre"
 
     table: Path | None = option(None, "CSV of file,split,song", flag="listed-table", type=Path)
+
+    def check(self):
+        if self.table is None or self.source is None:
+            raise UsageError("--dataset listed needs --listed-table FILE and --source DIR")
 
     def list(self, files=None, annotations_dir=None, limit=None):
         found = [row for _, row in csv_rows(self.table, ("file", "split", "song"))]
