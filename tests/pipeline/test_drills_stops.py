@@ -253,7 +253,9 @@ def test_d10_another_number_of_processes_is_refused_by_name(world, tmp_path):
     content = read_checkpoint(tmp_path / LAST)
     content["rng"]["peers"] = [dict(content["rng"])]  # as two processes leave it
     save_torch(tmp_path / LAST, {k: v for k, v in content.items() if k != "format"})
-    with pytest.raises(ValueError, match=r"by 2 processes, but this is a run of 1.*--nproc-per-node 2"):
+    with pytest.raises(
+        ValueError, match=r"by 2 processes, but this is a run of 1.*--nproc-per-node 2"
+    ):
         train(world, tmp_path, replace(config, max_steps=2), resume=True)
 
 

@@ -167,7 +167,11 @@ def test_a_picture_that_browsers_do_not_show_is_encoded_anew_and_cut_to_what_is_
 
 @pytest.mark.parametrize(
     ("start_s", "what"),
-    [(30.0, "ends at 2.00 s, before the sound starts"), (None, "generate again"), ("1", "generate again")],
+    [
+        (30.0, "ends at 2.00 s, before the sound starts"),
+        (None, "generate again"),
+        ("1", "generate again"),
+    ],
 )
 def test_a_time_that_is_not_in_the_film_is_refused(foreign, tmp_path, start_s, what):
     ours = Path(shutil.copytree(foreign / "ours", tmp_path / "ours"))

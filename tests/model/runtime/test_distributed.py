@@ -177,7 +177,9 @@ def test_resume_of_two_processes_gives_the_same_bits(world, tmp_path):
     assert not torch.equal(whole["rng"]["cpu"], whole["rng"]["peers"][0]["cpu"])
 
     config = load_config("tiny", None, [*SMALL, *noisy])
-    with pytest.raises(ValueError, match=r"by 2 processes, but this is a run of 1.*--nproc-per-node 2"):
+    with pytest.raises(
+        ValueError, match=r"by 2 processes, but this is a run of 1.*--nproc-per-node 2"
+    ):
         train(world / "shards", tmp_path / "whole", config, resume=True)
 
 
