@@ -9,15 +9,13 @@ Legend: n crops, K = 33 points, S = 256, the side of a crop in px, h, w sides of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from model.contract.files import sha256_of
 from pipeline.features.motion.body25 import COCO
-from pipeline.weights.table import find
+from pipeline.features.pose.graph_network import GraphNetwork
 
 NAMES = ("blazepose_full", "blazepose_heavy")
 SIDE_PX = 256
@@ -45,52 +43,26 @@ MoveNet's on the average, it has taken another person of the crop, and MoveNet's
 REFINE_CELLS, REFINE_SCORE = 3, 0.5
 """A point is moved to its heat map's centre of mass within so many cells each way, where one of
 them is this hot (mediapipe, tensors_to_pose_landmarks_and_segmentation.pbtxt)."""
-_OUTPUTS = (
+OUTPUTS = (
     "StatefulPartitionedCall/model/ld_3d/Reshape",
     "StatefulPartitionedCall/model/activation_heatmap/Sigmoid",
 )
 
 
 @dataclass
-class BlazePose:
-    """BlazePose's landmark network.
+class BlazePose(GraphNetwork):
+    """BlazePose's landmark network, on crops."""
 
-    Args:
-        weights: `blazepose_full`, `blazepose_heavy` (from the weights folder), or a path of the
-            JSON file of either, the weights beside it.
-        precision: `float32` or `bf16` (autocast).
-        batch: crops per forward pass; the last pass is filled up, because a result must not depend
-            on how inputs were grouped.
-    """
-
+    NAMES: ClassVar[tuple[str, ...]] = NAMES
+    OUTPUTS: ClassVar[tuple[str, ...]] = OUTPUTS
+    BATCHES: ClassVar[tuple[int, int]] = (8, 64)
     WEIGHTS: ClassVar[str] = NAMES[0]
     INPUT: ClassVar[Literal["crops"]] = "crops"
     DETECTOR: ClassVar[str] = "movenet"
 
     weights: str = WEIGHTS
-    precision: str = "float32"
-    batch: int = 0
-    device: str = ""
     names: tuple[str, ...] = POINTS
     input_px: tuple[int, int] = (SIDE_PX, SIDE_PX)
-    _net: Any = field(default=None, repr=False)
-
-    def check(self) -> None:
-        """Raise FileNotFoundError or ValueError, saying what to do, where it cannot be used."""
-        _load(self.weights)
-
-    def weights_id(self) -> str:
-        """Return what identifies the weights in a result's key: a hash of their file."""
-        return sha256_of(_path(self.weights).with_suffix(".bin"))
-
-    def setup(self) -> None:
-        """Load the weights and move the network to its device."""
-        import torch
-
-        torch.set_num_threads(1)
-        self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.batch = self.batch or (64 if self.device == "cuda" else 8)
-        self._net = _load(self.weights).eval().requires_grad_(False).to(self.device)
 
     def places(self, people: np.ndarray) -> np.ndarray:
         """Return where crops lie: float64 (n, 2, 3), from px of a crop to px of the frame.
@@ -113,18 +85,11 @@ class BlazePose:
                 f"crops have shape {crops.shape}, expected (n, {SIDE_PX}, {SIDE_PX}, 3)"
             )
         joints = np.empty((len(crops), len(self.names), 3), dtype=np.float32)
-        autocast = torch.autocast(
-            self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16"
-        )
         for start in range(0, len(crops), self.batch):
             part = crops[start : start + self.batch]
-            full = np.zeros((self.batch, *crops.shape[1:]), dtype=np.uint8)
-            full[: len(part)] = part
-            with torch.inference_mode(), autocast:
-                x = torch.from_numpy(full).to(self.device).permute(0, 3, 1, 2).float() / 255
-                heads = [head[: len(part)].float() for head in self._net(x)]
             with torch.inference_mode():
-                joints[start : start + len(part)] = decode(*heads).cpu().numpy()
+                found = decode(*self.heads(part, divisor=255))
+            joints[start : start + len(part)] = found.cpu().numpy()
         return joints
 
 
@@ -223,22 +188,3 @@ def refine(places: Any, heat: Any) -> tuple[Any, Any]:
     hottest = values.amax((2, 3)) * ((x >= 0) & (x < wide) & (y >= 0) & (y < high))
     moved = (hottest >= REFINE_SCORE)[..., None]
     return torch.where(moved, torch.stack([mean_x, mean_y], -1), places), hottest
-
-
-def _path(weights: str) -> Path:
-    """Return the JSON file that `weights` names, or raise an error that says how to get it."""
-    if weights in NAMES:
-        return find(weights).with_suffix(".json")
-    path = Path(weights)
-    if path.suffix != ".json" or not path.is_file():
-        raise FileNotFoundError(
-            f"--pose-weights {weights}: no such file; expected the path of a .json, its .bin "
-            "beside it, or one of " + ", ".join(NAMES)
-        )
-    return path
-
-
-def _load(weights: str) -> Any:
-    from pipeline.features.pose.tfjs import Graph
-
-    return Graph(_path(weights), _OUTPUTS)

@@ -10,15 +10,13 @@ Legend: n frames, H, W a frame's size, h, w that of the heat maps, P persons, K 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from model.contract.files import sha256_of
 from pipeline.features.motion.body25 import COCO
-from pipeline.weights.table import find
+from pipeline.features.pose.graph_network import GraphNetwork
 
 WEIGHTS = "movenet_multipose"
 LONG_SIDE_PX = 256
@@ -37,7 +35,7 @@ MIN_PERSON = 0.15
 and so far below a detector's. On the project's real clips nobody else reaches it, and no dancer is
 lost (docs/results/poses.md)."""
 _PREFIX = "StatefulPartitionedCall/"
-_OUTPUTS = tuple(
+OUTPUTS = tuple(
     _PREFIX + name
     for name in (
         "Sigmoid",
@@ -53,42 +51,24 @@ offsets."""
 
 
 @dataclass
-class MoveNet:
+class MoveNet(GraphNetwork):
     """Persons and their joints in complete frames: an estimator, and a detector that has joints.
 
-    Args:
-        weights: `movenet_multipose` (from the weights folder), a path of its JSON file, the weights
-            beside it, or, of a detector, `movenet`.
-        precision: `float32` or `bf16` (autocast).
-        batch: frames per forward pass.
+    As a detector, its `weights` may also be empty or `movenet`.
     """
 
+    NAMES: ClassVar[tuple[str, ...]] = (WEIGHTS,)
+    OUTPUTS: ClassVar[tuple[str, ...]] = OUTPUTS
     WEIGHTS: ClassVar[str] = WEIGHTS
     INPUT: ClassVar[Literal["frames"]] = "frames"
 
     weights: str = WEIGHTS
-    precision: str = "float32"
-    batch: int = 4
-    device: str = ""
     names: tuple[str, ...] = COCO
     input_px: tuple[int, int] = (LONG_SIDE_PX, LONG_SIDE_PX)
-    _net: Any = field(default=None, repr=False)
 
-    def check(self) -> None:
-        """Raise FileNotFoundError or ValueError, saying what to do, where it cannot be used."""
-        _load(self.weights)
-
-    def weights_id(self) -> str:
-        """Return what identifies the weights in a result's key: a hash of their file."""
-        return sha256_of(_path(self.weights).with_suffix(".bin"))
-
-    def setup(self) -> None:
-        """Load the weights and move the network to its device."""
-        import torch
-
-        torch.set_num_threads(1)
-        self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self._net = _load(self.weights).eval().requires_grad_(False).to(self.device)
+    def __post_init__(self) -> None:
+        if self.weights in ("", "movenet"):
+            self.weights = WEIGHTS
 
     def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
         """Return for each RGB frame, uint8 (n, H, W, 3), its persons, float32 (P, 5 + 3 K).
@@ -105,16 +85,8 @@ class MoveNet:
         import torch
 
         pictures, scale = fit(frames)
-        full = np.zeros((self.batch, *pictures.shape[1:]), dtype=np.uint8)
-        full[: len(pictures)] = pictures  # a result must not depend on how frames were grouped
-        autocast = torch.autocast(
-            self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16"
-        )
-        with torch.inference_mode(), autocast:
-            x = torch.from_numpy(full).to(self.device).permute(0, 3, 1, 2).float()
-            heads = [head[: len(frames)].float() for head in self._net(x)]
         with torch.inference_mode():
-            persons = decode(*heads).cpu().numpy()
+            persons = decode(*self.heads(pictures, divisor=1)).cpu().numpy()
         height, width = frames.shape[1:3]
         found = []
         for rows in persons:
@@ -207,22 +179,3 @@ def decode(centres: Any, sizes: Any, offsets: Any, regressed: Any, heat: Any, nu
 
 def _filled(side_px: int) -> int:
     return -(-side_px // MULTIPLE_PX) * MULTIPLE_PX
-
-
-def _path(weights: str) -> Path:
-    """Return the JSON file that `weights` names, or raise an error that says how to get it."""
-    if weights in ("", WEIGHTS, "movenet"):
-        return find(WEIGHTS).with_suffix(".json")
-    path = Path(weights)
-    if path.suffix != ".json" or not path.is_file():
-        raise FileNotFoundError(
-            f"--pose-weights {weights}: no such file; expected the path of a .json, its .bin "
-            f"beside it, or {WEIGHTS}"
-        )
-    return path
-
-
-def _load(weights: str) -> Any:
-    from pipeline.features.pose.tfjs import Graph
-
-    return Graph(_path(weights), _OUTPUTS)
