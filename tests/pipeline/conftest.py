@@ -43,6 +43,7 @@ def clips_of(tmp_path_factory) -> Callable[[Path, int], Path]:
 
 @pytest.fixture(scope="session")
 def codec_file(tmp_path_factory) -> Path:
+    """A small untrained codec of JukeBox's architecture, in a file."""
     from model.codecs.jukebox.codec import random_codec
     from model.codecs.jukebox.weights import write_weights
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builds import clip, refuse_work, run, shards
+from packages import forgotten, write_package
 from places import ROOT
 
-from model.contract import registry
 from model.contract.dataset import load_dataset, save_dataset
 from model.contract.shards import read_npy, read_shard
 from model.generation.pipeline_process import build_features
@@ -54,17 +54,10 @@ def install(tmp_path, monkeypatch):
     def put(packages: dict[str, tuple[str, str]] = PACKAGES) -> None:
         for name, (code, points) in packages.items():
             (folder / f"{name}.py").write_text(code, encoding="utf-8")
-            info = folder / f"{name}-1.dist-info"
-            info.mkdir()
-            metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n"
-            (info / "METADATA").write_text(metadata, encoding="utf-8")
-            (info / "entry_points.txt").write_text(points, encoding="utf-8")
-        registry._entry_points.cache_clear()
+            write_package(folder, name, points)
 
-    yield put
-    registry._entry_points.cache_clear()
-    for name in PACKAGES:
-        sys.modules.pop(name, None)
+    with forgotten(PACKAGES):
+        yield put
 
 
 def command(folder: Path, *more: object) -> list[object]:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from model.cli import main
+from model.codecs.base import load_codec
+from model.codecs.jukebox.codec import random_codec
+from model.codecs.jukebox.weights import write_weights
+from model.fake_dataset import write_fake_dataset
 
 SMALL = (
     "channels=16", "min_channels=8", "motion_channels=8", "visual_channels=8", "batch_size=2",
@@ -21,3 +27,12 @@ def command(*arguments: object) -> int:
     with pytest.raises(SystemExit) as stopped:
         main([str(argument) for argument in arguments])
     return stopped.value.code
+
+
+def dataset_and_codec(folder: Path, videos: dict[str, int]) -> tuple[Path, Path]:
+    """Write a fake data set, `videos` per split, and return its folder and its codec's file."""
+    root, weights = folder / "shards", folder / "codec.safetensors"
+    untrained = random_codec()
+    write_weights(weights, untrained.model, "random", untrained.note)
+    write_fake_dataset(root, load_codec(weights), str(weights), videos=videos, segments=3)
+    return root, weights

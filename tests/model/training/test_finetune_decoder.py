@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from training_runs import dataset_and_codec
 
 from model.cli import main
 from model.codecs.base import load_codec
@@ -44,16 +45,8 @@ TINY_RUN = (
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> tuple[Path, Path]:
     """Return a shard folder and the file of the codec that made its codes."""
-    folder = tmp_path_factory.mktemp("world")
-    weights = folder / "codec.safetensors"
-    untrained = random_codec()
-    write_weights(weights, untrained.model, "random", untrained.note)
-    codec = load_codec(weights)
-    root = folder / "shards"
-    write_fake_dataset(
-        root, codec, str(weights), videos={"train": 2, "val": 1, "test": 1}, segments=3
-    )
-    return root, weights
+    videos = {"train": 2, "val": 1, "test": 1}
+    return dataset_and_codec(tmp_path_factory.mktemp("world"), videos)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ import pytest
 import torch
 from places import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training_runs import SMALL, command, settings
+from training_runs import SMALL, command, dataset_and_codec, settings
 
 from model.cli import main
 from model.codecs.base import load_codec
@@ -53,16 +53,8 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> tuple[Path, Path]:
     """Return a shard folder and the file of the codec that made its codes."""
-    folder = tmp_path_factory.mktemp("world")
-    weights = folder / "codec.safetensors"
-    untrained = random_codec()
-    write_weights(weights, untrained.model, "random", untrained.note)
-    codec = load_codec(weights)
-    root = folder / "shards"
-    write_fake_dataset(
-        root, codec, str(weights), videos={"train": 2, "val": 1, "test": 2}, segments=3
-    )
-    return root, weights
+    videos = {"train": 2, "val": 1, "test": 2}
+    return dataset_and_codec(tmp_path_factory.mktemp("world"), videos)
 
 
 @pytest.fixture(scope="module")

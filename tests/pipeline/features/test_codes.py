@@ -27,14 +27,6 @@ from pipeline.output.verify import verify
 
 
 @pytest.fixture(scope="module")
-def codec_file(tmp_path_factory) -> Path:
-    """A small untrained codec of JukeBox's architecture, in a file."""
-    path = tmp_path_factory.mktemp("codec") / "small.safetensors"
-    write_weights(path, random_codec().model, "small", "untrained, for tests")
-    return path
-
-
-@pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     """Two videos, four segments, no codes yet."""
     folder = tmp_path_factory.mktemp("codes")
