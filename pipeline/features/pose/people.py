@@ -49,10 +49,11 @@ LOOKING = {
     "max_steps": STEPS_APART,
 }
 LOOKING_AT_ALL = {"every": 1, "max_steps": STEPS_APART * EVERY}
-"""Of an estimator of frames: it looks at each, and as long a miss is forgiven."""
+"""For an estimator of complete frames: it looks at each frame, and tolerates gaps as long as
+those that the default settings tolerate."""
 LOOKING_CLOSER = {"every": 3, "max_steps": 4}
-"""Of an estimator that places its crops by joints: between two looks these move evenly, and a
-dancer whom others hide for 0.3 s is followed all the same."""
+"""For an estimator that places its crops itself. Between two detections the joints are interpolated
+linearly. A dancer who is hidden for 0.3 s is still followed."""
 CHOOSING = {"min_confidence": MIN_CONFIDENCE, "max_gap_s": tracks.MAX_GAP_S}
 """LOOKING and CHOOSING: settings that affect the results and are part of their keys."""
 
@@ -176,9 +177,10 @@ class PersonCollector:
 
 
 def pace(net: object) -> dict[str, int]:
-    """Return by how many frames an estimator, or its class, looks for people, and what it forgives.
+    """Return `every` and `max_steps` of LOOKING for an estimator or its class.
 
-    The keys are those of LOOKING: `every` and `max_steps`.
+    Detection runs in every `every`-th frame. Boxes of one track are at most `max_steps` detections
+    apart.
     """
     if takes_frames(net):
         return LOOKING_AT_ALL
@@ -186,7 +188,7 @@ def pace(net: object) -> dict[str, int]:
 
 
 def pose_crops(net: PoseEstimator, crops: np.ndarray) -> np.ndarray:
-    """Return the joints (n, K, 3) of crops; of an estimator of frames, which has no crops, none."""
+    """Return the joints (n, K, 3) of crops; none for an estimator of frames (n = 0)."""
     if takes_frames(net):
         return np.zeros((0, len(net.names), 3), dtype=np.float32)
     return net(crops)

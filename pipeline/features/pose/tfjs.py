@@ -1,9 +1,9 @@
-"""Read a TensorFlow.js graph model and run it with torch: what convolutional pose networks need.
+"""Read a TensorFlow.js graph model and run it with torch; operators of convolutional pose networks.
 
-A graph model is a JSON file of nodes (TensorFlow's GraphDef) and the weights' names, types and
-shapes in the order in which a second file holds them (TensorFlow.js, "Graph model format"). Only
-the nodes that the wanted outputs need are kept: the rest of a published graph, such as decoding
-for one picture or a mask, costs nothing.
+A graph model is a JSON file of nodes (TensorFlow's GraphDef) and of the names, types and shapes of
+the weights, in the order of their values in a second file (TensorFlow.js, "Graph model format").
+Only the nodes that the wanted outputs need are kept. The rest, such as decoding for one picture,
+costs nothing.
 
 Legend: n pictures, C channels, H height, W width.
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 STORED = {"float32": "float32", "float16": "float16", "int32": "int32"}
-"""How weights lie in the file: by their quantisation, else by their type."""
+"""Types of weights in the file: that of the quantisation if there is one, else the weight's own."""
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "Relu": torch.relu_,
     "Relu6": partial(torch.clamp_, min=0, max=6),
@@ -217,7 +217,10 @@ def _plain(text: str) -> str:
 
 
 def _order(nodes: Mapping[str, Mapping[str, Any]], outputs: Sequence[str]) -> list[str]:
-    """Return the names that the outputs need, each after its inputs; sizes of resizes left out."""
+    """Return the names of the nodes that the outputs need, each after its inputs.
+
+    Inputs that give the size of a resize or a reshape are left out.
+    """
     order: list[str] = []
     done: set[str] = set()
     stack = list(reversed(outputs))

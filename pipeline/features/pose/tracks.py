@@ -22,7 +22,7 @@ MAX_GAP_S = 0.2
 class Sighting(NamedTuple):
     """One person in one frame: the frame's index, the track's number, x0, y0, x1, y1 in px.
 
-    What else a detector said of the person follows in the same array.
+    If the detector finds joints too, they follow in the same array.
     """
 
     frame: int

@@ -18,8 +18,9 @@ import io, os, sys, tarfile
 assert sys.argv[1] == "pack" and sys.argv[-1] == "@toys/nets@1.0.0", sys.argv
 if os.environ.get("FAKE_NPM") == "fails":
     sys.exit("npm error code ENOTFOUND\\nnpm error network")
+print("asked", file=open({folder!r} + ".log", "a"))
 with tarfile.open("toys-nets-1.0.0.tgz", "w:gz") as archive:
-    for name in ("w.bin", "w.json"):
+    for name in sorted(os.listdir({folder!r})):
         data = open(os.path.join({folder!r}, name), "rb").read()
         member = tarfile.TarInfo("package/models/" + name)
         member.size = len(data)
@@ -82,6 +83,16 @@ def test_a_package_with_other_bytes_is_refused_too(script, network, tmp_path):
     with pytest.raises(ValueError, match=rf"toy from npm's @toys/nets@1\.0\.0: .*{sha256(BODY)}"):
         get(network)
     assert not network.path.exists() and (network.path.parent / "w.bin.refused").exists()
+
+
+def test_a_package_is_downloaded_once_for_all_that_is_asked_for(script, network, tmp_path):
+    script.status = 404
+    (tmp_path / "shipped" / "v.bin").write_bytes(BODY)
+    other = replace(network, name="other", file="v.bin", companion=None)
+    told = get(network, also=[other]) + get(other)
+    assert network.path.read_bytes() == other.path.read_bytes() == BODY
+    assert any(line.startswith(f"{other.path}: is there already") for line in told)
+    assert (tmp_path / "shipped.log").read_text(encoding="utf-8") == "asked\n"
 
 
 def test_without_a_package_client_the_error_says_what_to_do(script, network, monkeypatch):
