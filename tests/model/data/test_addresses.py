@@ -10,6 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 import torch
+from fsspec.registry import _registry
 from streams import keys_of, source_of, stream_of, tensors_of
 
 from model.contract.dataset import load_dataset
@@ -118,7 +119,7 @@ def test_a_connection_that_breaks_names_the_file(root, codec):
 
 def test_an_address_of_no_known_kind_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(fsspec.registry._registry, "s3", raising=False)  # if a test has used it
+    monkeypatch.delitem(_registry, "s3", raising=False)  # if a test has used it
     with pytest.raises(ValueError, match=r"s3://bucket/aist/dataset.json: .*s3fs for s3://"):
         load_dataset("s3://bucket/aist")
     with pytest.raises(ValueError, match=r"nope://bucket/dataset.json: Protocol not known"):
