@@ -67,7 +67,7 @@ class Chaos:
                 cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=log, stderr=log,
             )  # fmt: skip
 
-    def eval_mode(self) -> float:
+    def quiet(self) -> float:
         """Build twice undisturbed, and return how long the second took (s)."""
         self.start(self.folder / "first").wait()  # makes the videos
         out, begun_s = self.folder / "quiet", time.monotonic()
@@ -145,7 +145,7 @@ def main() -> None:
         nodes = [cluster.add_node(num_cpus=1)]
         rng = random.Random(asked.seed)
         chaos = Chaos(folder, asked.videos, asked.visual, rng, cluster, nodes)
-        print(f"a quiet build of {asked.videos} videos: {chaos.eval_mode():.1f} s", flush=True)
+        print(f"a quiet build of {asked.videos} videos: {chaos.quiet():.1f} s", flush=True)
         tallies = {"driver": Tally(), "worker": Tally(), "node": Tally()}
         counts = {"node": asked.nodes, "worker": asked.workers, "driver": asked.drivers}
         for kind, count in counts.items():
@@ -217,7 +217,7 @@ def workers() -> list[int]:
     family = {os.getpid()}
     while more := {pid for pid, above in parents.items() if above in family} - family:
         family |= more
-    return sorted(pid for pid in family if lines.get(pid, "").startswith("ray::_Worker"))
+    return sorted(pid for pid in family if lines.get(pid, "").startswith("ray::Runner"))
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def _workers_mb() -> float:
     pages = 0
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if b"ray::_Worker" in (folder / "cmdline").read_bytes():
+            if b"ray::Runner" in (folder / "cmdline").read_bytes():
                 pages += int((folder / "statm").read_text(encoding="utf-8").split()[1])
         except OSError:
             continue  # it ended meanwhile

@@ -77,9 +77,12 @@ def folder_or_address(text: str) -> Path | str:
     return text if "://" in text else Path(text)
 
 
+ENGINE_HELP = "where stages run: ray (several processes, default) or local (this process)"
+
+
 def add_engine(sub: ArgumentParser) -> None:
     """Add the options that choose where stages run."""
-    sub.add_argument("--engine", default="ray", choices=["ray", "local"])
+    sub.add_argument("--engine", default="ray", choices=["ray", "local"], help=ENGINE_HELP)
     sub.add_argument("--address", help="a running Ray cluster: auto or ray://HOST:PORT")
 
 

@@ -29,7 +29,16 @@ from typing import TYPE_CHECKING, Any
 from model.contract.kinds import CODECS
 from model.contract.options import add_flags, chosen, option
 from model.contract.segment import WINDOW_MAX_S, WINDOW_MIN_S
-from pipeline.arguments import UsageError, local_out, positive, seconds, share
+from pipeline.arguments import (
+    ENGINE_HELP,
+    EXIT_CODES,
+    UsageError,
+    local_out,
+    positive,
+    seconds,
+    share,
+    share_code,
+)
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.ray import RayEngine, check_engine, make_engine
 from pipeline.engine.time_limit import ITEM_LIMIT_S
@@ -54,14 +63,14 @@ class BuildOptions:
     If `features` is not given, they are those of the command: the source's usual motion, and
     i3d_r50. A built-in feature (motion, visual) that is not in the list is not made. Features are
     sorted into the order of work. Raises ValueError if a feature is given several times, or if two
-    features declare the same flag differently.
+    features have different values for the same flag.
     """
 
     source: Source
     out: Path = option(None, "shard folder (default shards/DATASET)", type=local_out)
     features: Sequence[Feature] = (Motion(), Visual())
     codec: str = option("none", lambda: f"also extract codes: {', '.join(CODECS.names())} or PATH")
-    window_s: str = option("2", "segment length, 2 to 20 (default 2)")
+    window_s: str = option("2", "length of a segment in seconds, 2 to 20 (default 2)")
     audio_track: int = option(
         0,
         "the N-th sound track of each file, from 1 (default: the one it marks as default)",
@@ -77,7 +86,7 @@ class BuildOptions:
         action="store_true",
     )
     limit: int | None = option(None, "only the first N inputs that exist", type=positive)
-    engine: str = option("ray", "where stages run (default ray)", choices=["ray", "local"])
+    engine: str = option("ray", ENGINE_HELP, choices=["ray", "local"])
     address: str | None = option(None, "a running Ray cluster: auto or ray://HOST:PORT")
     max_failed: float = option(
         0.2, "exit with 3 if a larger share of inputs fails (default 0.2)", type=share
@@ -110,9 +119,7 @@ class BuildOptions:
         return cls(source=source, features=features, **chosen(cls, values))
 
 
-def add_build(
-    commands: _SubParsersAction[ArgumentParser], argv: Sequence[str], epilog: str
-) -> None:
+def add_build(commands: _SubParsersAction[ArgumentParser], argv: Sequence[str]) -> None:
     """Add the command, with all built-in flags and those of the plugins named in `argv`.
 
     Raises ValueError if a named plugin cannot be imported, or declares a flag that exists already.
@@ -120,7 +127,7 @@ def add_build(
     sub = commands.add_parser(
         "build",
         help="turn videos into shards; run again to continue or to add features",
-        epilog=epilog,
+        epilog=EXIT_CODES,
     )
     others = [name for name in FEATURES.names() if name not in FEATURES.own]
     sub.add_argument(
@@ -177,11 +184,7 @@ def run(arguments: Namespace) -> int:
         why = printable("; ".join(examples[:3]) or "there was no input")
         print(f"exit 3: no segment was made: {why}; see {options.out}/report.html", file=sys.stderr)
         return 3
-    if report.stopped or report.failed_share <= options.max_failed:
-        return 3 if report.stopped else 0
-    message = f"{report.failed_share:.1%} failed, more than --max-failed {options.max_failed:.1%}"
-    print(f"exit 3: {message}", file=sys.stderr)
-    return 3
+    return 3 if report.stopped else share_code(report.failed_share, options.max_failed)
 
 
 def build(options: BuildOptions) -> Report:
@@ -205,8 +208,7 @@ def build(options: BuildOptions) -> Report:
         if not options.source.MADE:
             rows = [manifest.find(listing.root, row) for row in rows]
         outcomes = {row.video_id: manifest.ended_early(row) for row in rows}
-        made = Report.of(outcomes, rows, others=listing.others)
-        return replace(made, notes=list(listing.notes))
+        return Report.of(outcomes, rows, others=listing.others, notes=listing.notes)
     settings = make_settings(options, listing, ready(options))
     started = time.monotonic()
     with closing(make_engine(options.engine, options.address)) as engine:
@@ -239,8 +241,8 @@ def _build(
 
     def report(dataset: Dataset | None, stopped: str = "") -> Report:
         seconds = time.monotonic() - started
-        made = Report.of(outcomes, rows, dataset, seconds, stopped, engine.times, listing.others)
-        return _saved(replace(made, notes=list(listing.notes)), options.out)
+        facts = (seconds, stopped, engine.times, listing.others, listing.notes)
+        return _saved(Report.of(outcomes, rows, dataset, *facts), options.out)
 
     for last_try in (False, True):
         outcomes = extract(settings, rows, engine, options.max_failed)

@@ -50,7 +50,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     add_version(top, PACKAGES, _ffmpeg_version)
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_build(commands, argv, EXIT_CODES)
+    add_build(commands, argv)
     add_fetch(commands)
     add_curate(commands)
     add_extract_codes(commands)

@@ -14,6 +14,7 @@ from typing import Any
 from model.contract.files import write_atomic
 from model.contract.segment import (
     DTYPES,
+    LEVELS,
     MOTION,
     SAMPLE_RATE_HZ,
     SCHEMA,
@@ -24,9 +25,6 @@ from model.contract.segment import (
 )
 from model.contract.storage import Url, open_binary, to_location
 
-OLD_HOPS = {"high": 128, "low": 32}
-"""Hop sizes (samples per code) of D2M-GAN's two JukeBox levels. Data sets written by earlier
-versions do not record hops; they can have only these two levels."""
 LAYOUTS = {
     "smpl": "smpl-rotations",
     "smpl-joints": "smpl-joints",
@@ -115,7 +113,7 @@ class Dataset:
 
     @property
     def last_split(self) -> str:
-        """The last split with segments (test, else val, else train): the default for a try."""
+        """The last split with segments: test, else val, else train. Commands suggest it."""
         return next((split for split in reversed(SPLITS) if self.segments(split)), "train")
 
     def no_segments(self, split: str) -> str:
@@ -209,14 +207,18 @@ def _shards(splits: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[Shard]
 
 
 def _codes(raw: dict[str, Any], window_s: str) -> Codes:
-    """Return a codec's entry. One from an earlier version gets the streams of JukeBox's levels."""
+    """Return a codec's entry.
+
+    Data sets written by earlier versions do not record streams. They can have only D2M-GAN's two
+    JukeBox levels.
+    """
     streams = raw.get("streams") or {
-        level: {
-            "suffix": f"{level}.npy",
-            "shape": [window_samples(window_s) // OLD_HOPS[level]],
-            "hop": OLD_HOPS[level],
+        level.name: {
+            "suffix": level.suffix,
+            "shape": [level.steps(window_samples(window_s))],
+            "hop": level.hop,
         }
-        for level in raw["levels"]
+        for level in (LEVELS[name] for name in raw["levels"])
     }
     streams = {level: CodeStream(**stream) for level, stream in streams.items()}
     return Codes(**{**raw, "splits": _shards(raw["splits"]), "streams": streams})

@@ -34,7 +34,7 @@ def option(
         help: the text in `--help`, or a function that returns it (for texts that list plugins).
         flag: the name on the command line, without dashes (default: the name of the field).
         record: converts a value for the `build` record of a data set; `never` leaves it out.
-        strict: False if another option may make this one have no effect without an error.
+        strict: whether it is an error to give this option if another one makes it ineffective.
         words: more arguments of `ArgumentParser.add_argument`: type, choices, nargs, metavar.
     """
     facts = {"help": help, "flag": flag, "record": record, "strict": strict, "words": words}

@@ -75,7 +75,7 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         parent = parent_process()
-        assert parent is not None, "a process that no other has started"
+        assert parent is not None, "called only in a child process"
         wait([parent.sentinel])
         os._exit(1)
 

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shards(parser, required=False, help="a data set with codes")
     parser.add_argument("--split", default="test", help="split to evaluate on (default: test)")
     parser.add_argument("--train-split", default="train", metavar="SPLIT",
-                        help="split to find genres and the nearest dance in")  # fmt: skip
+                        help="split with the known genres and dances (default: train)")  # fmt: skip
     parser.add_argument("--checkpoint", default="last", choices=["last", "best"])
     add_codec(parser, "that of the run")
     parser.add_argument(

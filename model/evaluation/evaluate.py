@@ -115,7 +115,8 @@ def evaluate(
     scored: dict[str, Any] = {}
     played: list[Music] = []
     sets: dict[str, np.ndarray] = {}
-    every_level = load_codec(codec.source, dataset.codecs[codec.codes_id].levels, device)
+    levels = dataset.codecs[codec.codes_id].levels
+    every_level = load_codec(codec.source, levels, device) if baselines else codec
     given = Given(clips, every_level, level, training.nearest, options.seed)
     for music in rows(run, given, baselines, options.denoise, not options.alone):
         print(f"  {music.name}", flush=True)

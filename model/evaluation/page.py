@@ -12,7 +12,7 @@ import torch
 
 from model.audio import LogMel
 from model.baselines.base import Music
-from model.contract.files import write_atomic
+from model.contract.files import atomic_file, write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.wav import write_wav
 from model.data.clips import Clip
@@ -54,10 +54,11 @@ def write_page(
         parts.append(_table(block) if block.startswith("|") else f"<p>{escape(block)}</p>")
     for i, clip in enumerate(clips):
         parts.append(f"<h2>{escape(clip.name)} (song {escape(clip.song)})</h2>")
+        true_beats = beats_s(clip.audio)
         for row, music in enumerate(rows):
             stem = f"clip-{i + 1}-{row + 1:02d}"
             write_wav(folder / f"{stem}.wav", torch.from_numpy(music.audio[i]))
-            draw(music.audio[i], clip.audio, folder / f"{stem}.png")
+            draw(music.audio[i], true_beats, folder / f"{stem}.png")
             parts.append(
                 f'<figure><figcaption>{escape(music.name)}</figcaption><img src="{stem}.png" '
                 f'alt="spectrogram with onsets and beats" loading="lazy"><audio controls '
@@ -84,8 +85,8 @@ def _table(block: str) -> str:
     return "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
 
 
-def draw(audio: np.ndarray, truth: np.ndarray, path: Path) -> None:
-    """Draw a spectrogram of audio (N,) with its onsets and beats, and beats of the true music."""
+def draw(audio: np.ndarray, true_beats: np.ndarray, path: Path) -> None:
+    """Draw a spectrogram of audio (N,) with its onsets and beats, and the true beats (K,), in s."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -98,12 +99,11 @@ def draw(audio: np.ndarray, truth: np.ndarray, path: Path) -> None:
     axis.imshow(mel, origin="lower", aspect="auto", extent=(0, seconds, 0, 80), vmin=-4, vmax=1)
     for beat in beats_s(audio):
         axis.axvline(beat, color="white", lw=0.8, alpha=0.8)
-    beats = beats_s(truth)
-    axis.plot(beats, np.full(len(beats), 83), "|", color="#e07000", ms=9, mew=2, clip_on=False)
+    axis.plot(
+        true_beats, np.full(len(true_beats), 83), "|", color="#e07000", ms=9, mew=2, clip_on=False
+    )
     onsets = onsets_s(audio)
     axis.plot(onsets, np.full(len(onsets), 2), ".", color="#ff5050", ms=5)
     axis.set(xlim=(0, seconds), ylim=(0, 86), yticks=[], xlabel="s")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    figure.savefig(part, format="png", dpi=80)
-    part.replace(path)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=80)

@@ -231,7 +231,7 @@ def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
             facts.setdefault(fact, []).append(e["run"])
     levels = sorted({e["level"] for e in evaluations})
     pools = {level: [e["run"] for e in evaluations if e["level"] == level] for level in levels}
-    pools = {**{level: pool for level, pool in pools.items() if pool}, "all": runs}
+    pools["all"] = runs
     facts_of: dict[str, list[str]] = {"all": []}
     for fact, of in facts.items():
         name, pool = min(

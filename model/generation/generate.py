@@ -84,7 +84,7 @@ def generate(
     out = Path(out)
     if video is not None:
         return _for_video(run, Path(video), out, genre, denoised, chosen)
-    assert shards is not None, "given where no video is"
+    assert shards is not None, "either a video or shards is given"
     return _for_split(run, to_location(shards), out, split, genre, denoised, chosen)
 
 

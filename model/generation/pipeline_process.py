@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from model.contract.options import flag_of
 from model.data.inputs import shown
 from model.generation.run import Run
 
@@ -68,12 +69,13 @@ def build_features(video: Path, build: Mapping[str, Any], out: Path) -> None:
     arguments = ["build", "--dataset", "folder", "--source", str(video), "--out", str(out)]
     arguments += ["--engine", "local", "--no-sound"]
     for name, value in build.items():
-        flag = f"--{name.replace('_', '-')}"
-        if name not in OF_SOUND and value is True:
-            arguments.append(flag)
-        elif name not in OF_SOUND:
+        if name in OF_SOUND:
+            continue
+        if value is True:
+            arguments.append(flag_of(name))
+        else:
             for one in value if isinstance(value, list) else [value]:
-                arguments += [flag, str(one)]
+                arguments += [flag_of(name), str(one)]
     try:
         run_pipeline(arguments)
     except ValueError:
@@ -86,7 +88,7 @@ def build_features(video: Path, build: Mapping[str, Any], out: Path) -> None:
             raise ValueError(
                 f"{video}: the run needs motion from {build['motion']} annotations, and no such "
                 "file was found beside this video: add it (docs/guide/build.md says how to name "
-                "it), or train on poses estimated from video (pipeline build --motion mmpose)"
+                "it), or train on poses estimated from video (pipeline build --motion auto)"
             ) from None
         raise ValueError(f"{row['status']}: {row['stage']}: {row['message']}") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from model.runtime.arguments import location
+from model.contract.storage import to_location
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=DIR", help="the output DIR of model generate; once for each system",
     )  # fmt: skip
     sub.add_argument(
-        "--shards", type=location, required=True, help="the data set of the true music"
+        "--shards", type=to_location, required=True, help="the data set of the true music"
     )
     sub.add_argument("--split", default="test", help="split of the music (default: test)")
     sub.add_argument("--out", type=Path, required=True, help="new folder for the set")

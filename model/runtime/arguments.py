@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.contract.exit_codes import UsageError
+from model.contract.storage import to_location
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def add_shards(parser: Any, required: bool = True, **more: Any) -> None:
     """Add `--shards`, the folder or URL of a data set; `parser` may be an argument group."""
-    parser.add_argument("--shards", type=location, required=required, metavar="DIR", **more)
+    parser.add_argument("--shards", type=to_location, required=required, metavar="DIR", **more)
 
 
 def add_run(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -24,7 +25,9 @@ def add_run(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument("--run", dest="run_folder", type=Path, required=required, metavar="DIR")
 
 
-def add_codec(parser: argparse.ArgumentParser, default: str = "the codes' own") -> None:
+def add_codec(
+    parser: argparse.ArgumentParser, default: str = "the one that made the codes"
+) -> None:
     """Add `--codec`; `default` describes the codec used without it."""
     from model.contract.kinds import CODECS
 
@@ -42,13 +45,6 @@ def add_settings(parser: argparse.ArgumentParser, what: str) -> None:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add `--device`."""
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-
-
-def location(text: str) -> Any:
-    """Return the folder or URL that a text names."""
-    from model.contract.storage import to_location
-
-    return to_location(text)
 
 
 def device_of(name: str) -> torch.device:

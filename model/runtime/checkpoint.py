@@ -104,6 +104,18 @@ def read_checkpoint(
     return content
 
 
+def family_of(path: Path) -> str:
+    """Return the family of a run from its checkpoint, without reading the tensors.
+
+    Raises the errors of `read_checkpoint` if the file is no checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return str(upgraded(content)["family"])
+    except DAMAGED:
+        return str(read_checkpoint(path)["family"])
+
+
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """Return a checkpoint's content, converted from the form of earlier versions to today's."""
     if "best_mel" in content and "network" in content:

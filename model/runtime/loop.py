@@ -81,7 +81,7 @@ class TrainingRun(ABC):
         raise NotImplementedError
 
     def gather(self, team: Team) -> None:  # noqa: B027
-        """Send to process 0 what it needs; called on all processes, before process 0 reports."""
+        """Collect on process 0 what it saves; called on all processes, before process 0 saves."""
 
     def validated(self) -> bool:
         """Return whether the log already has the validation of this step."""
@@ -128,14 +128,15 @@ def loop(run: TrainingRun, batches: Iterator[Any], stop: Stop, team: Team = Team
             continue
         recent.check(team)
         found = recent.numbers(team) if reporting else None
-        run.gather(team)
+        if saving:
+            run.gather(team)
         with team.all_or_none():
             if team.is_main:
                 if found is not None:
                     run.report(*found, len(recent))
                 if saving:
                     run.save()
-                look(run, validating, sampling)
+                validate_and_sample(run, validating, sampling)
         if reporting:
             recent = Recent(run.watched, run.advice)
         if stopping:
@@ -150,10 +151,12 @@ def catch_up(run: TrainingRun, team: Team) -> None:
         run.gather(team)
         with team.all_or_none():
             if team.is_main:
-                look(run, validating and not run.validated(), sampling and not run.sampled())
+                validating = validating and not run.validated()
+                validate_and_sample(run, validating, sampling and not run.sampled())
 
 
-def look(run: TrainingRun, validating: bool, sampling: bool) -> None:
+def validate_and_sample(run: TrainingRun, validating: bool, sampling: bool) -> None:
+    """Validate and sample, each if it is asked for."""
     if validating:
         run.validate()
     if sampling:
@@ -170,7 +173,8 @@ class Recent:
         self.sums: dict[str, Tensor | float] = {}
         self.keys: list[Sequence[str]] = []
         self.first_bad: Tensor | None = None
-        """The first watched loss that was not finite, counted in losses since the report, or -1."""
+        """Index of the first loss that was not finite, over all watched losses since the last
+        report; -1 if all were finite, None before the first step."""
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from model.audio import LogMel
-from model.contract.files import write_atomic
+from model.contract.files import atomic_file, write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.wav import write_wav
 
@@ -151,9 +151,8 @@ def spectrograms(
     figure.suptitle(title, fontsize=9)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-    part = path.with_name(f"{path.name}.part")
-    figure.savefig(part, format="png")
-    part.replace(path)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png")
     return pixels
 
 

@@ -62,8 +62,10 @@ def setting(
     one of `choices`. Tuples must have `length` items. With `may_change`, the setting may differ
     when a run is resumed, because it does not change what the model is. `earlier_names` are its
     names in earlier versions; files, `--set` and checkpoints may still use them. A setting declared
-    without this function has the range of `setting(default)`. The metadata of a dict has the same
-    keys, and `item`: the word for one of its entries in messages.
+    without this function has the range of `setting(default)`.
+
+    A dict is declared by `field(default_factory=..., metadata={...})`. Its metadata may have the
+    keys of this function, and `item`: the word for one entry in messages, such as "loss".
     """
     rules = {"min": min, "below": below, "choices": tuple(choices), "length": length}
     run = {"may_change": may_change, "earlier_names": tuple(earlier_names)}

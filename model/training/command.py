@@ -92,8 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _recorded_family(arguments: argparse.Namespace) -> str:
     """Return the family of the run to be resumed; "" if --out has no such run."""
-    from model.runtime.checkpoint import LAST, read_checkpoint
+    from model.runtime.checkpoint import LAST, family_of
 
     if not arguments.resume or arguments.out is None or not (arguments.out / LAST).is_file():
         return ""
-    return read_checkpoint(arguments.out / LAST)["family"]
+    return family_of(arguments.out / LAST)

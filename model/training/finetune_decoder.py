@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from model.audio import LogMel, mel_loss, wave_loss
 from model.codecs.base import load_codec
 from model.codecs.jukebox import VQVAE, JukeBoxCodec, find_weights, read_weights, write_weights
+from model.codecs.jukebox.hparams import level_index
 from model.codecs.jukebox.weights import Weights
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
-from model.contract.segment import LEVELS
 from model.contract.storage import Location
 from model.data.source import Batch, Source, open_source, spread_batches
 from model.data.stream import Position, TrainingStream, training_batches
@@ -41,12 +41,13 @@ from model.runtime.checkpoint import (
     read_checkpoint,
     save_torch,
 )
-from model.runtime.loop import Schedule, TrainingRun, loop
+from model.runtime.loop import Schedule, loop
 from model.runtime.optimiser import adam, set_rate
 from model.runtime.resume import check_begun, other_settings, refuse_other
 from model.runtime.run_log import Progress, RunLog, labels, reported, write_samples
 from model.runtime.signals import stop_requested
 from model.training.finetune_config import SynthesizerConfig
+from model.training.shard_run import ShardRun
 from model.training.state import choose_codec, data_facts, other_data
 
 CHECKPOINT, CODEC = "checkpoint.pt", "codec.safetensors"
@@ -180,9 +181,7 @@ def write_codec(state: State, path: Path) -> None:
     Encoders and codebooks are compared by hash when the file is written and whenever it is read.
     """
     parent, level = state.parent, state.config.level
-    tuned = {
-        f"decoders.{LEVELS[level].index}.{k}": v for k, v in state.decoder.state_dict().items()
-    }
+    tuned = {f"decoders.{level_index(level)}.{k}": v for k, v in state.decoder.state_dict().items()}
     with torch.device("meta"):
         model = VQVAE(parent.hparams, parent.levels)
     model.load_state_dict(
@@ -236,9 +235,10 @@ def restore(state: State, run: Path) -> None:
 # --- the run -------------------------------------------------------------------------------------
 
 
-class FineTuning(TrainingRun):
+class FineTuning(ShardRun):
     """The run for the common training loop; `val` is None if there is no validation split."""
 
+    state: State
     watched = ("adversary/hinge", "loss/total")
     advice = ADVICE
 
@@ -246,36 +246,24 @@ class FineTuning(TrainingRun):
         self, state: State, stream: TrainingStream, val: Source | None, folder: Path, log: RunLog
     ) -> None:
         config = state.config
-        self.state, self.stream, self.val, self.folder, self.log = state, stream, val, folder, log
+        self.state, self.stream, self.val, self.folder, self._log = state, stream, val, folder, log
         val_every = config.val_every if val else 0
         self.schedule = Schedule(config.steps, config.log_every, config.save_every, val_every)
         self.progress = Progress(state.step, config.steps)
-
-    @property
-    def step(self) -> int:
-        return self.state.step
 
     def advance(self, batch: Batch, wait_s: float) -> dict[str, float]:
         logs = {name: value.item() for name, value in train_step(self.state, batch).items()}
         self.state.position = self.stream.after(self.state.position)
         return logs
 
-    def keys(self, batch: Batch) -> list[str]:
-        return batch.keys
-
-    def report(self, now: Mapping[str, float], mean: Mapping[str, float], count: int) -> None:
-        self.log.scalars(self.step, mean)
-        self.progress.show(self.step, now, mean, count)
-
     def save(self) -> None:
         save(self.state, self.folder)
 
     def validate_first(self) -> None:
         """Validate the original decoder; fine-tuned ones must have a lower distance."""
-        assert self.val is not None, "asked for only where there is a split"
+        assert self.val is not None, "called only if there is a validation split"
         values = validate(self.state, self.val)
-        self.log.scalars(0, values)
-        self.progress.validated(0, values)
+        self.log_validation(values)
         self.state.first_mel = self.state.best_mel = values["val/mel"]
 
     def validate(self) -> None:
@@ -285,8 +273,7 @@ class FineTuning(TrainingRun):
             self.state.best_mel = values["val/mel"]
             write_codec(self.state, self.folder / CODEC)
             save(self.state, self.folder)
-        self.log.scalars(self.step, values)
-        self.progress.validated(self.step, values)
+        self.log_validation(values)
 
     def validated(self) -> bool:
         return reported(self.folder, self.step, "val/mel")
@@ -316,7 +303,7 @@ def finetune(
     config = replace(config, batch_size=min(config.batch_size, source.segments))
     val = replace(source, split="val") if dataset.segments("val") else None
     parent = read_weights(find_weights(named)[0])
-    assert isinstance(codec, JukeBoxCodec), "so are all that have such a file"
+    assert isinstance(codec, JukeBoxCodec), "only JukeBox codecs have a weights file"
     state = build(config, dataset, codec, parent, device)
     if resume:
         restore(state, run)

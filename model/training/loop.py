@@ -7,7 +7,7 @@ held-out songs.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from model.data.source import Batch, Source, open_source
 from model.data.stream import TrainingStream, training_batches
 from model.runtime.checkpoint import BEST, LAST, read_checkpoint
 from model.runtime.distributed import Team, own_device, team_of
-from model.runtime.loop import Logs, Schedule, TrainingRun, loop
+from model.runtime.loop import Logs, Schedule, loop
 from model.runtime.resume import check_begun
 from model.runtime.run_log import (
     SPECTROGRAMS,
@@ -40,6 +40,7 @@ from model.runtime.run_log import (
 from model.runtime.signals import stop_requested
 from model.training.config import RunConfig
 from model.training.memory import step_in_memory
+from model.training.shard_run import ShardRun
 from model.training.state import (
     ADVICE,
     State,
@@ -148,9 +149,10 @@ def join(state: State, team: Team, resume: bool) -> None:
         team.seed_noise(state.config.seed)
 
 
-class Training(TrainingRun):
+class Training(ShardRun):
     """The run for the common training loop; `val` is None if there is no validation split."""
 
+    state: State
     advice = ADVICE
 
     def __init__(
@@ -169,23 +171,11 @@ class Training(TrainingRun):
         self.progress = Progress(state.step, config.max_steps)
         self.peers: Sequence[dict[str, Tensor]] = ()
 
-    @property
-    def step(self) -> int:
-        return self.state.step
-
-    @property
-    def log(self) -> RunLog:
-        assert self._log is not None, "only process 0 logs"
-        return self._log
-
     def advance(self, batch: Batch, wait_s: float) -> Logs:
         logs = step_in_memory(self.state, batch, self.team)
         self.state.step += 1
         self.state.position = self.stream.after(self.state.position)
         return {**logs, "data/wait_s": wait_s}
-
-    def keys(self, batch: Batch) -> list[str]:
-        return batch.keys
 
     def gather(self, team: Team) -> None:
         _, *self.peers = team.gather(random_state(self.state.device))
@@ -193,23 +183,17 @@ class Training(TrainingRun):
     def reports(self, saving: bool, stopping: bool) -> bool:
         return saving or self.due(self.schedule.log_every)
 
-    def report(self, now: Mapping[str, float], mean: Mapping[str, float], count: int) -> None:
-        self.log.scalars(self.step, mean)
-        self.progress.show(self.step, now, mean, count)
-
     def save(self) -> None:
         save(self.state, self.folder, peers=self.peers)
 
     def validate(self) -> None:
-        if self.val is None:
-            return
+        assert self.val is not None, "without a split, val_every is 0"
         values, best = validate(self.state, self.val), self.state.model.best
         if values[best] < self.state.best:
             self.state.best = values[best]
             save(self.state, self.folder, BEST, self.peers)
             self.save()
-        self.log.scalars(self.step, values)
-        self.progress.validated(self.step, values)
+        self.log_validation(values)
 
     def sample(self) -> None:
         examples = sample(self.state, self.val or self.stream.source)

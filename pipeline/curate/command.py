@@ -27,16 +27,32 @@ def add_fetch(commands: argparse._SubParsersAction) -> None:
     sub.add_argument(
         "--pause-s", type=seconds, default=3.0, help="seconds between links (default 3)"
     )
-    sub.add_argument("--rate-bytes-s", type=natural, default=0, help="bytes a second (0: no limit)")
     sub.add_argument(
-        "--max-duration-s", type=seconds, default=1800.0, help="skip longer videos (1800)"
+        "--rate-bytes-s",
+        type=natural,
+        default=0,
+        help="download at most this many bytes a second (default 0: no limit)",
     )
-    sub.add_argument("--tries", type=positive, default=5, help="attempts per link in one run")
+    sub.add_argument(
+        "--max-duration-s",
+        type=seconds,
+        default=1800.0,
+        help="skip videos longer than this many seconds (default 1800)",
+    )
+    sub.add_argument(
+        "--tries",
+        type=positive,
+        default=5,
+        help="give up a link for this run after this many attempts without progress (default 5)",
+    )
     sub.add_argument(
         "--dead-too", action="store_true", help="try links again that are recorded as dead"
     )
     sub.add_argument(
-        "--max-failed", type=share, default=1.0, help="exit 3 if a larger share of links is dead"
+        "--max-failed",
+        type=share,
+        default=1.0,
+        help="exit with 3 if a larger share of links is dead (default 1: never)",
     )
     sub.set_defaults(run=_fetch)
 
@@ -82,9 +98,14 @@ def add_curate(commands: argparse._SubParsersAction) -> None:
     sub.add_argument(
         "--decide-only",
         action="store_true",
-        help="only apply thresholds; read no video",
+        help="apply the thresholds again to the measurements of the last run; read no video",
     )
-    sub.add_argument("--max-failed", type=share, default=0.2, help="exit 3 if a larger share fails")
+    sub.add_argument(
+        "--max-failed",
+        type=share,
+        default=0.2,
+        help="exit with 3 if a larger share of inputs fails (default 0.2)",
+    )
     sub.set_defaults(run=_curate)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -113,11 +114,8 @@ def curate(options: CurateOptions) -> Curation:
             write_atomic(_people_file(options.out), note.encode())
         stage = Measure(root, ledger, settings.shots, settings.picture, options.audio_track)
         people = People(stage, networks) if networks else None
-        engine = make_engine(options.engine, options.address)
-        try:
+        with closing(make_engine(options.engine, options.address)) as engine:
             outcomes = _measured(options, [stage, people] if people else [stage], rows, engine)
-        finally:
-            engine.close()
         curation = _decided(options, settings, stage, people, rows, outcomes)
         seconds = time.monotonic() - started
         report = replace(curation.report, seconds=seconds, others=others)

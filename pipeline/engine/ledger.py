@@ -124,7 +124,17 @@ class Ledger:
         return Result(arrays, facts, outcome)
 
 
-def result_key(inputs: str, stage: str, config: Mapping[str, Any], weights: str = "") -> str:
-    """Return a result's key: 32 hex digits, hashed from input, stage, configuration and weights."""
-    text = json.dumps([STAGE_VERSIONS[stage], inputs, stage, dict(config), weights], sort_keys=True)
+def result_key(
+    inputs: str,
+    stage: str,
+    config: Mapping[str, Any],
+    weights: str = "",
+    version: int | None = None,
+) -> str:
+    """Return a result's key: 32 hex digits, hashed from input, stage, configuration and weights.
+
+    `version` is that of the code; by default the stage's number in STAGE_VERSIONS.
+    """
+    version = STAGE_VERSIONS[stage] if version is None else version
+    text = json.dumps([version, inputs, stage, dict(config), weights], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

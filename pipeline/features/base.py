@@ -8,8 +8,6 @@ selected by `--feature NAME`; the easiest way to write one is a subclass of `Seg
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -87,7 +85,7 @@ class BuildSettings(Protocol):
         ...
 
     def clips(self, row: Row) -> Clips | None:
-        """Return how the frames of an input are read that a later stage still waits for."""
+        """Return how to read the frames that a later stage still needs; None if none are needed."""
         ...
 
     def end(self, stage: str, row: Row, outcome: Outcome) -> Outcome:
@@ -96,7 +94,9 @@ class BuildSettings(Protocol):
 
 
 class Clips(Protocol):
-    """How to read the frames for a stage that uses clips; a video is decoded once for all stages.
+    """How to read the frames that a later stage needs, as short sequences (clips).
+
+    The stage that decodes the video reads them too, so the video is decoded only once.
 
     `cut` is the stored result that contains the windows.
     """
@@ -197,11 +197,10 @@ class Feature:
 
         `cut` is the configuration that determines the windows.
         """
-        text = json.dumps(
-            [self.VERSION, row.sha256, self.name, {**cut, **self.record()}, self.weights_name()],
-            sort_keys=True,
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        from pipeline.engine.ledger import result_key
+
+        config = {**cut, **self.record()}
+        return result_key(row.sha256, self.name, config, self.weights_name(), self.VERSION)
 
     def weights_name(self) -> str:
         """Return the id of the weights for the key: a hash of their file; "" without weights."""
@@ -270,8 +269,7 @@ class SegmentArray(Feature):
         loaded, window_s = self.load(), Fraction(settings.window_s)
 
         def make(row: Row, cut: Result, video: Video) -> tuple[Arrays, Mapping[str, Any]]:
-            starts_s = [Fraction(start_s) for start_s in cut.facts["starts_s"]]
-            windows = [(start_s, start_s + window_s) for start_s in starts_s]
+            windows = windows_of(cut, window_s)
             made = np.asarray(self.compute(video.path, windows, loaded), np.float32)
             if made.shape != (len(windows), *self.shape) or not np.isfinite(made).all():
                 raise ValueError(
@@ -281,6 +279,12 @@ class SegmentArray(Feature):
             return {self.name: made}, {}
 
         return make
+
+
+def windows_of(cut: Result, window_s: Fraction) -> list[tuple[Fraction, Fraction]]:
+    """Return the windows of a video, (start, stop) in seconds, from its result `cut`."""
+    starts_s = [Fraction(start_s) for start_s in cut.facts["starts_s"]]
+    return [(start_s, start_s + window_s) for start_s in starts_s]
 
 
 def feature_class(name: str) -> type[Feature]:

@@ -11,7 +11,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,7 @@ class Encode:
     def _one(self, video: VideoCodes) -> VideoCodes:
         made = attempt("codes", lambda: self._encode(video), self.limit_s)
         outcome, result = (made, "") if isinstance(made, Outcome) else (None, made)
-        return VideoCodes(video.shard, video.keys, video.spans, result, outcome)
+        return replace(video, result=result, outcome=outcome)
 
     def _encode(self, video: VideoCodes) -> str:
         """Compute and store a video's missing codes, uint16 (n, …, L) per level; return the key."""
@@ -257,8 +257,7 @@ def _stored(stage: Encode, video: VideoCodes, sound: str, level: str) -> np.ndar
 
 
 def _lost(video: VideoCodes, stage: str, code: str, words: str) -> VideoCodes:
-    outcome = Outcome("failed", stage, code, words)
-    return VideoCodes(video.shard, video.keys, video.spans, "", outcome)
+    return replace(video, result="", outcome=Outcome("failed", stage, code, words))
 
 
 def _read_span(file: io.BufferedReader, offset: int, size: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 
 from model.contract.exit_codes import UsageError
 from model.contract.kinds import CODECS
@@ -34,13 +35,10 @@ def _extract_codes(arguments: argparse.Namespace) -> int:
     root = shard_folder(arguments.shards)
     load_dataset(root)
     with locked(root):
-        engine = make_engine(arguments.engine, arguments.address)
-        try:
+        with closing(make_engine(arguments.engine, arguments.address)) as engine:
             codec_id = extract_codes(
                 root, arguments.codec, arguments.levels, engine, arguments.item_limit_s
             )
-        finally:
-            engine.close()
     codes = load_dataset(root).codecs[codec_id]
     count = sum(shard.segments for shards in codes.splits.values() for shard in shards)
     print(f"codes of {count} segments, levels {' '.join(codes.levels)}: {root}/codes/{codec_id}")

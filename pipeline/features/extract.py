@@ -1,6 +1,6 @@
 """The work of a CPU worker on one video: sound, windows, and features without a separate stage.
 
-For features with a separate stage it reads the frames.
+For a feature that has its own later stage, it only reads the frames and sends them to that stage.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from pipeline.features.sound import cut_sound
 from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:
-    from pipeline.media.reader import Audio, Probe, Video
+    from pipeline.media.reader import Audio, Video
 
 
 @dataclass
 class Extract:
     """Decodes one video once: cuts its sound, computes features, selects frames.
 
-    The sound of a video with several clips is decoded once and kept in memory for the next clip.
+    A video with several clips is checked and probed once; its sound, which is decoded once, is kept
+    in memory for the next clip.
     """
 
     settings: Settings
@@ -36,7 +37,8 @@ class Extract:
     batch: int = 1
     gpus: float = 0.0
     _makers: dict[str, Maker] = field(default_factory=dict, repr=False)
-    _audio_cache: tuple[str, Probe, Audio] | None = field(default=None, repr=False)
+    _video: tuple[str, Video] | None = field(default=None, repr=False)
+    _audio: Audio | None = field(default=None, repr=False)
 
     @property
     def limit_s(self) -> float:
@@ -52,10 +54,8 @@ class Extract:
         return [self._one(item) for item in items]
 
     def _one(self, work: Work) -> Work:
-        from pipeline.media.reader import Video
-
         limit_s = self.settings.item_limit_s
-        video = Video(self.settings.root / work.row.path)
+        video = self._opened(work.row)
         cut = self._result("cut", work.row, lambda: self._cut(work.row, video))
         if isinstance(cut, Outcome):
             return replace(work, outcome=cut)
@@ -82,14 +82,18 @@ class Extract:
         window_s, track = Fraction(self.settings.window_s), self.settings.audio_track
         if self.settings.no_sound:
             return cut_sound(row, video.probe(with_sound=False), None, window_s)
-        if self._audio_cache is None or self._audio_cache[0] != row.sha256:
-            self._audio_cache = None
-            seen, sound = video.probe(track), video.read_audio(track)
-            self._audio_cache = (row.sha256, seen, sound)
-        _, seen, sound = self._audio_cache
-        if not row.span_s:
-            self._audio_cache = None
+        seen = video.probe(track)
+        sound = self._audio or video.read_audio(track)
+        self._audio = sound if row.span_s else None
         return cut_sound(row, seen, sound, window_s)
+
+    def _opened(self, row: Row) -> Video:
+        """Return the handle of a video; clips of one file share it."""
+        from pipeline.media.reader import Video
+
+        if self._video is None or self._video[0] != row.sha256:
+            self._video, self._audio = (row.sha256, Video(self.settings.root / row.path)), None
+        return self._video[1]
 
     def _result(
         self, stage: str, row: Row, make: Callable[[], tuple[Arrays, Mapping[str, Any]]]

@@ -32,11 +32,10 @@ def extract(
     early = {row.video_id: manifest.ended_early(row) for row in rows}
     outcomes = {row.video_id: early[row.video_id] or stored_outcome(settings, row) for row in rows}
     todo = [Work(row) for row in rows if outcomes[row.video_id] is None]
-    kept = len(rows) - len(todo) - sum(outcome is not None for outcome in early.values())
-    if kept:
-        print(f"{kept} of {len(rows)} inputs are already done")
     worked = [outcomes[row.video_id] for row in rows if early[row.video_id] is None]
     seen = sum(outcome is not None for outcome in worked)
+    if seen:
+        print(f"{seen} of {len(rows)} inputs are already done")
     failed = sum(outcome is not None and outcome.status == "failed" for outcome in worked)
     if todo:
         stages: list[Any] = [Extract(settings)]

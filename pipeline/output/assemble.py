@@ -38,6 +38,10 @@ class ResultsGone(OSError):
     """Stored results that a shard needs are missing or damaged; they must be computed again."""
 
 
+Written = Shard | ResultsGone | Outcome
+"""What became of a planned shard: written, not possible before results are computed, or failed."""
+
+
 def write_shards(
     settings: Settings,
     rows: Sequence[Row],
@@ -53,37 +57,39 @@ def write_shards(
     Raises ResultsGone if stored results are missing, after the other shards are written. Raises
     OSError if a shard cannot be written.
     """
-    plans = []
+    plans: dict[str, list[ShardPlan]] = {split: [] for split in SPLITS}
+    in_order = sorted(rows, key=lambda row: row.video_id)
     for split in SPLITS:
         segments = [
             (row, index)
-            for row in sorted(rows, key=lambda row: row.video_id)
+            for row in in_order
             if row.split == split and outcomes[row.video_id].status == "ok"
             for index in kept(settings, outcomes[row.video_id])
         ]
         for number, part in enumerate(groups(segments, SEGMENTS_PER_SHARD)):
-            plans.append(ShardPlan(shard_name(split, number), tuple(part)))
+            plans[split].append(ShardPlan(shard_name(split, number), tuple(part)))
     stage = WriteShard(settings, out.resolve())
-    written = {plan.name: shard for plan in plans if (shard := stage.stored(plan))}
-    todo = [plan for plan in plans if plan.name not in written]
+    planned = [plan for of_split in plans.values() for plan in of_split]
+    written = {plan.name: shard for plan in planned if (shard := stage.stored(plan))}
+    todo = [plan for plan in planned if plan.name not in written]
     done = engine.run([stage], todo, _lost_shard)
-    gone = ""
+    gone: ResultsGone | None = None
     for plan, shard in progress(done, "shards", len(todo), "shard"):
-        if isinstance(shard, Outcome) and shard.message.startswith(ResultsGone.__name__):
-            gone = gone or shard.message.partition(": ")[2]
-            continue
-        if isinstance(shard, Outcome):
+        if isinstance(shard, ResultsGone):
+            gone = gone or shard
+        elif isinstance(shard, Outcome):
             raise OSError(f"{plan.name}: {shard.message}; run the same command again")
-        written[plan.name] = shard
+        else:
+            written[plan.name] = shard
     if gone:
-        raise ResultsGone(gone)
+        raise gone
     for path in out.glob("*.tar"):
         if path.name not in written and is_shard_name(path.name):
             path.unlink()
     return {
-        split: [written[p.name] for p in plans if p.name.startswith(f"{split}-")]
-        for split in SPLITS
-        if any(p.name.startswith(f"{split}-") for p in plans)
+        split: [written[plan.name] for plan in of_split]
+        for split, of_split in plans.items()
+        if of_split
     }
 
 
@@ -115,7 +121,7 @@ class WriteShard:
     def setup(self) -> None:
         """Do nothing: there is nothing to load."""
 
-    def __call__(self, items: list[ShardPlan]) -> list[tuple[ShardPlan, Shard | Outcome]]:
+    def __call__(self, items: list[ShardPlan]) -> list[tuple[ShardPlan, Written]]:
         return [(plan, attempt("shards", partial(self._write, plan))) for plan in items]
 
     def stored(self, plan: ShardPlan) -> Shard | None:
@@ -131,8 +137,11 @@ class WriteShard:
             return None  # a damaged note or tar: the caller writes it again
         return shard if plan_digest == self._digest(plan) else None
 
-    def _write(self, plan: ShardPlan) -> Shard:
-        shard = write_shard(self.out / plan.name, self._segments(plan))
+    def _write(self, plan: ShardPlan) -> Shard | ResultsGone:
+        try:
+            shard = write_shard(self.out / plan.name, self._segments(plan))
+        except ResultsGone as gone:
+            return gone
         write_atomic(
             self._note(plan), json_bytes({"plan": self._digest(plan), "shard": asdict(shard)})
         )
@@ -216,5 +225,5 @@ def clip_facts(row: Row) -> dict[str, list]:
     return {"clip_s": [float(at_s) for at_s in row.span_s], "box_px": list(row.box)}
 
 
-def _lost_shard(plan: ShardPlan, stage: str, code: str, words: str) -> tuple[ShardPlan, Outcome]:
+def _lost_shard(plan: ShardPlan, stage: str, code: str, words: str) -> tuple[ShardPlan, Written]:
     return plan, Outcome("failed", stage, code, words)

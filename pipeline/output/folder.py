@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.contract.lock import HeldError, held
+from model.contract.options import flag_of
 
 if TYPE_CHECKING:
     from model.contract.dataset import Dataset
@@ -73,7 +74,7 @@ def changes(before: Dataset, dataset: Dataset) -> list[str]:
     for name in sorted(before.build.keys() | dataset.build.keys()):
         was, now = (d.build.get(name, "not set") for d in (before, dataset))
         if not _same(was, now):
-            lines.append(f"--{name.replace('_', '-')} was {was}, is {now}")
+            lines.append(f"{flag_of(name)} was {was}, is {now}")
     for suffix, spec in sorted(dataset.fields.items(), reverse=True):
         for fact, now in sorted(spec.items(), reverse=True):
             was = before.fields.get(suffix, {}).get(fact)

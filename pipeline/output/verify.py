@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -142,7 +143,7 @@ def _code_keys(path: Path, codes: Codes, shard: Shard, keys: list[str]) -> None:
             _array(name, _named(name, partial(read_npy, members[stream.suffix])), spec)
         found.append(key)
     if found != keys:
-        odd = next((a or b for a, b in _longest(keys, found) if a != b), "")
+        odd = next((a or b for a, b in zip_longest(keys, found) if a != b), "")
         raise ValueError(
             f"codes: {shard.name}: keys differ from the features' keys at {odd}; extract again"
         )
@@ -176,9 +177,3 @@ def _array(name: str, array: np.ndarray, spec: Mapping[str, Any]) -> None:
 def _count(shard: Shard, keys: list[str]) -> None:
     if len(keys) != shard.segments:
         raise ValueError(f"{shard.name}: {len(keys)} segments, dataset.json lists {shard.segments}")
-
-
-def _longest(a: list[str], b: list[str]) -> Iterator[tuple[str | None, str | None]]:
-    from itertools import zip_longest
-
-    return zip_longest(a, b)

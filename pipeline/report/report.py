@@ -58,6 +58,7 @@ class Report:
         stopped: str = "",
         stages: Sequence[StageTime] = (),
         others: Mapping[str, int] | None = None,
+        notes: Sequence[str] = (),
     ) -> Report:
         """Make the report of a build; raise ValueError if an input has no outcome."""
         rows = []
@@ -71,7 +72,7 @@ class Report:
             known = {name: getattr(row, name) for name in ("path", "split", "song", "genre")}
             rows.append({"video_id": row.video_id, **known, **facts})
         common: dict[str, Any] = {"seconds": seconds, "stages": list(stages)}
-        common |= {"others": dict(others or {})}
+        common |= {"others": dict(others or {}), "notes": list(notes)}
         if dataset is None:
             return cls(rows, stopped=stopped, **common)
         segments = {split: dataset.segments(split) for split in dataset.splits}

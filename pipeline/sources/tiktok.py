@@ -46,6 +46,10 @@ class TikTok(Source):
         action="store_true",
     )
 
+    def check(self) -> None:
+        if self.published and self.curated:
+            raise UsageError("--published and --curated: choose one, the list or the table")
+
     def list(
         self,
         files: AnnotationFiles | None = None,
@@ -72,8 +76,6 @@ def list_tiktok(
     """
     table = curated or TABLE
     known = (table / "tiktok.parquet").is_file()
-    if published and curated:
-        raise UsageError("--published and --curated: choose one, the list or the table")
     if not published and (curated or source is None or (known and covers(table, source))):
         if not known:
             raise FileNotFoundError(f"{table}/tiktok.parquet: no such table; {HELP}")

@@ -41,9 +41,9 @@ close = Pool.close
 
 def watched(pool):
     from ray._private.state import actors
-    ray.get([seat.ready for seat in pool.seats])
+    ray.get([worker.ready for worker in pool.workers])
     known = actors()
-    homes = [known[seat.actor._actor_id.hex()]["Address"]["NodeID"] for seat in pool.seats]
+    homes = [known[one.actor._actor_id.hex()]["Address"]["NodeID"] for one in pool.workers]
     placed.append(sorted(Counter(homes).values()))
     close(pool)
 
@@ -82,7 +82,7 @@ def source(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def eval_mode(source, tmp_path_factory) -> dict[str, bytes]:
+def quiet(source, tmp_path_factory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("quiet")
     build(options(source, out))
     return shards(out)
@@ -141,10 +141,10 @@ close = Pool.close
 
 def watched(pool):
     from ray._private.state import actors
-    ray.get([seat.ready for seat in pool.seats])
+    ray.get([worker.ready for worker in pool.workers])
     kinds = {n["NodeID"]: "gpu" if n["Resources"].get("GPU") else "cpu" for n in ray.nodes()}
     known = actors()
-    homes = [known[seat.actor._actor_id.hex()]["Address"]["NodeID"] for seat in pool.seats]
+    homes = [known[one.actor._actor_id.hex()]["Address"]["NodeID"] for one in pool.workers]
     placed[pool.stage.name] = dict(Counter(kinds[home] for home in homes))
     close(pool)
 

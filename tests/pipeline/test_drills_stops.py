@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from builds import (
     ENGINES,
     ENVIRONMENT,
@@ -226,7 +227,7 @@ def test_d10_a_killed_trainer_goes_on_bit_for_bit(world, tmp_path):
     run_ = tmp_path / "killed"
     words = [sys.executable, "-m", "model", "train", "--shards", str(world), "--preset", "tiny"]
     words += ["--out", str(run_), *(w for s in settings for w in ("--set", s))]
-    process = start(words)
+    process = start(words, threads=torch.get_num_threads())
     until(lambda: len(read_metrics(run_)) >= 5, process)  # past a checkpoint, within an epoch
     process.kill()
     process.communicate()

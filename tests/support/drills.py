@@ -19,9 +19,11 @@ def command(source: Path, out: Path, *more: object) -> list[str]:
     return [sys.executable, "-m", "pipeline", *map(str, [*words, "--engine", "local", *more])]
 
 
-def start(arguments: list[str], **more: object) -> subprocess.Popen[str]:
+def start(arguments: list[str], threads: int = 1, **more: object) -> subprocess.Popen[str]:
+    """Start a command. What torch computes on a CPU can depend on the number of threads."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(arguments, cwd=ROOT, env=ENVIRONMENT, **pipes, **more)
+    env = {**ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
+    return subprocess.Popen(arguments, cwd=ROOT, env=env, **pipes, **more)
 
 
 def results(out: Path, stage: str = "*") -> dict[Path, tuple[int, int]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from model.codecs.jukebox.config import CodecConfig
 from model.contract.exit_codes import UsageError, exits
-from model.runtime.arguments import location
+from model.contract.storage import to_location
 from model.runtime.settings import load
 from model.runtime.signals import Interrupted, next_unless, stop_requested
 
@@ -29,7 +29,7 @@ LOWER = "lower batch or crop_samples (--set KEY=VALUE)"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `model train-codec`."""
     music = parser.add_mutually_exclusive_group(required=True)
-    music.add_argument("--shards", type=location, metavar="DIR", help="a data set: its music")
+    music.add_argument("--shards", type=to_location, metavar="DIR", help="a data set: its music")
     music.add_argument("--audio", type=Path, metavar="DIR", help="a folder of music files")
     parser.add_argument("--levels", nargs="+", choices=("high", "low", "bottom"), metavar="LEVEL",
                         help="high, low, bottom (default: high low)")  # fmt: skip

@@ -11,16 +11,6 @@ from model.runtime.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class LossWeights:
-    """Loss weights; defaults are those of the released VQ-VAE, where `spectral` has weight 0."""
-
-    commit: float = 0.02
-    spectral: float = 0.0
-    multispectral: float = 1.0
-    log_spectral: float = 0.0
-
-
-@dataclass(frozen=True)
 class CodecConfig(Settings):
     """The settings of codec training. Defaults are JukeBox's, if its VQ-VAE has the setting.
 
@@ -93,10 +83,6 @@ class CodecConfig(Settings):
         rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
         fall = min(1.0, (self.steps - step) / self.decay_steps) if self.decay_steps else 1.0
         return self.lr * rise * fall
-
-    @property
-    def loss(self) -> LossWeights:
-        return LossWeights(self.commit, self.spectral, self.multispectral, self.log_spectral)
 
     @property
     def average_mu(self) -> float:

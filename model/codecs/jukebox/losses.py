@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.codecs.jukebox.config import LossWeights
+from model.codecs.jukebox.config import CodecConfig
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def lmix(target: Tensor, output: Tensor, bandwidth: Bandwidth) -> dict[str, Tens
 
 
 def reconstruction(
-    target: Tensor, output: Tensor, bandwidth: Bandwidth, weights: LossWeights
+    target: Tensor, output: Tensor, bandwidth: Bandwidth, weights: CodecConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of one level without the commitment loss, and all its terms."""
     target, output = target.float(), output.float()

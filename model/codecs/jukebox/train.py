@@ -225,7 +225,7 @@ def train_step(state: State, config: CodecConfig, audio: Tensor) -> dict[str, fl
     quantised = book.lookup(codes.view(len(audio), -1))
     with torch.autocast(audio.device.type, torch.bfloat16, enabled=config.bf16):
         output = model.decoder(index)(straight_through(latents, quantised))
-    loss, terms = reconstruction(audio, output, state.bandwidth, config.loss)
+    loss, terms = reconstruction(audio, output, state.bandwidth, config)
     terms["commit"] = commitment(latents, quantised)
     loss = loss + config.commit * terms["commit"]
     if not torch.isfinite(loss):
@@ -317,7 +317,7 @@ def validate(state: State, config: CodecConfig, corpus: Corpus, out: Path) -> di
     target = torch.stack(originals).to(codec.device)
     codes = codec.encode(target, level)
     output = codec.decode(codes, level)
-    _, terms = reconstruction(target, output, state.bandwidth, config.loss)
+    _, terms = reconstruction(target, output, state.bandwidth, config)
     pairs = {}
     for i, (original, decoded) in enumerate(zip(target.cpu(), output.cpu(), strict=True)):
         write_wav(out / "samples" / f"{i}_original.wav", original)

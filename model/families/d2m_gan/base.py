@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from model.contract.segment import MOTION, VISUAL
 from model.families.d2m_gan.encoders import Standardise
 
 
@@ -20,7 +21,8 @@ class Reader(Protocol):
 class Generator(nn.Module, ABC):
     """The interface that D2M-GAN needs of a generator network."""
 
-    genre: nn.Embedding | None
+    motion: Reader | None
+    visual: Reader | None
     any_length: bool
     """Whether joined segments take one pass; otherwise the network runs on each segment."""
     sigma: float
@@ -30,9 +32,10 @@ class Generator(nn.Module, ABC):
         """Map motion (B, T, D), visual (B, W, D) and genre (B,) to latents (B, C, length)."""
 
     @property
-    @abstractmethod
-    def readers(self) -> Mapping[str, Reader]:
-        """The modules of the standardised inputs, by name."""
+    def readers(self) -> dict[str, Reader]:
+        """The modules of the standardised inputs, motion and visual features, if they exist."""
+        both: dict[str, Reader | None] = {MOTION: self.motion, VISUAL: self.visual}
+        return {name: module for name, module in both.items() if module is not None}
 
     @abstractmethod
     def init_output_to(self, codebook: Tensor) -> None:

@@ -92,8 +92,8 @@ class D2MGAN(Model[D2MGANConfig]):
             raw = codec.latents(batch.audio, level)
         with self.autocast():
             fake = self.network(batch.inputs, true_codes.shape[1])
-        shown = raw if config.discriminate_latents else real
-        hinge = self.adversary.step(shown / self.scale, fake / self.scale)
+        truth = raw if config.discriminate_latents else real
+        hinge = self.adversary.step(truth / self.scale, fake / self.scale)
 
         losses = self.generator_losses(batch, real, raw, fake)
         total = weighted_total(losses, config.weights)
@@ -122,8 +122,8 @@ class D2MGAN(Model[D2MGANConfig]):
         weights = self.config.weights
         losses: dict[str, Tensor] = {}
         if weights["adversarial"] or weights["feature"]:
-            shown = raw if self.config.discriminate_latents else real
-            hinge, matching = self.adversary.losses(shown / self.scale, fake / self.scale)
+            truth = raw if self.config.discriminate_latents else real
+            hinge, matching = self.adversary.losses(truth / self.scale, fake / self.scale)
             losses |= {"adversarial": hinge, "feature": matching}
         if weights["codebook"]:
             losses["codebook"] = codebook_loss(fake, real, self.scale)

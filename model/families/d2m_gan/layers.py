@@ -17,7 +17,7 @@ GAIN = (2 / (1 + SLOPE**2)) ** 0.5
 
 def begin(conv: nn.Conv1d | nn.ConvTranspose1d, deviation: float) -> None:
     """Initialise a convolution: weights normally distributed around 0, bias 0."""
-    assert conv.bias is not None, "torch gives it one where none is refused"
+    assert conv.bias is not None, "torch convolutions have a bias unless bias=False"
     nn.init.normal_(conv.weight, std=deviation)
     nn.init.zeros_(conv.bias)
 

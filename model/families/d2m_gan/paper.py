@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
 from model.data.inputs import GENRE, Inputs, InputSpec, given
-from model.families.d2m_gan.base import Generator, Reader
+from model.families.d2m_gan.base import Generator
 from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.encoders import Standardise
 from model.families.d2m_gan.layers import GAIN, SLOPE, begin, residuals
@@ -102,6 +102,9 @@ class ReferenceGenerator(Generator):
     positions, before the tanh, or after it as in the authors' code (`linear_after_tanh`).
     """
 
+    motion: ReferenceMotion | None
+    visual: ReferenceVisual | None
+    genre: nn.Embedding | None
     any_length = False
 
     def __init__(
@@ -157,12 +160,6 @@ class ReferenceGenerator(Generator):
             return self.stretch(torch.tanh(x)).float() * self.sigma
         return torch.tanh(self.stretch(x).float()) * self.sigma
 
-    @property
-    def readers(self) -> dict[str, Reader]:
-        """The modules for motion and visual features, as far as they exist."""
-        both: dict[str, Reader | None] = {MOTION: self.motion, VISUAL: self.visual}
-        return {name: module for name, module in both.items() if module is not None}
-
     @torch.no_grad()
     def init_output_to(self, codebook: Tensor) -> None:
         """Initialise the output layer so that outputs have the codebook's (K, C) mean and spread.
@@ -170,7 +167,9 @@ class ReferenceGenerator(Generator):
         A linear layer after it is initialised as interpolation over positions, which keeps both.
         """
         last = self.layers[-1]
-        assert isinstance(last, Slide) and last.conv.bias is not None, "so were the layers made"
+        assert isinstance(last, Slide) and last.conv.bias is not None, (
+            "the layers end with a Slide that has a bias"
+        )
         last.conv.bias.copy_(torch.atanh((codebook.mean(0) / self.sigma).clamp(-0.99, 0.99)))
         last.conv.weight.mul_((0.4 * codebook.std(0) / self.sigma)[:, None, None])
         if self.stretch is not None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
 from model.data.inputs import GENRE, Inputs, given
-from model.families.d2m_gan.base import Generator, Reader
+from model.families.d2m_gan.base import Generator
 from model.families.d2m_gan.config import Config
 from model.families.d2m_gan.encoders import MotionEncoder, VisualModule
 from model.families.d2m_gan.layers import SLOPE, Conv, Up, residuals
@@ -29,6 +29,9 @@ class TemporalGenerator(Generator):
     samples.
     """
 
+    motion: MotionEncoder | None
+    visual: VisualModule | None
+    genre: nn.Embedding | None
     any_length = True
 
     def __init__(
@@ -86,12 +89,6 @@ class TemporalGenerator(Generator):
             parts.append(drawn.to(like.dtype))
         x = self.layers(torch.cat(parts, 1))[..., :length]
         return torch.tanh(self.last(F.leaky_relu(x, SLOPE)).float()) * self.sigma
-
-    @property
-    def readers(self) -> dict[str, Reader]:
-        """The modules for motion and visual features, as far as they exist."""
-        both: dict[str, Reader | None] = {MOTION: self.motion, VISUAL: self.visual}
-        return {name: module for name, module in both.items() if module is not None}
 
     def coarse(self, length: int) -> int:
         """Return the number of positions of the coarse grid for `length` codes."""

@@ -17,7 +17,14 @@ from model.contract.options import never, option
 from model.contract.registry import Registry, unknown
 from model.contract.segment import MOTION
 from pipeline.arguments import local
-from pipeline.features.base import BuildSettings, Feature, Maker, precision, recorded_weights
+from pipeline.features.base import (
+    BuildSettings,
+    Feature,
+    Maker,
+    precision,
+    recorded_weights,
+    windows_of,
+)
 from pipeline.features.pose.base import (
     DETECTOR,
     DETECTORS,
@@ -325,8 +332,7 @@ class Motion(Feature):
                     f"{row.path}: {row.motion} not found in the annotation folder; name that "
                     "folder with --motion-dir DIR, or use --motion none",
                 )
-            starts_s = [Fraction(start_s) for start_s in cut.facts["starts_s"]]
-            windows = [(start_s, start_s + window_s) for start_s in starts_s]
+            windows = windows_of(cut, window_s)
             return {CHOSEN: kind(video, path, row, cut.facts, windows)}, {}
 
         return make

@@ -39,7 +39,12 @@ class Visual(Feature):
         flag="visual",
         type=EXTRACTORS.choice(OFF),
     )
-    windows: int = option(1, "clips per segment", flag="visual-windows", type=positive)
+    windows: int = option(
+        1,
+        "visual features of each segment, one for each equal part of it (default 1)",
+        flag="visual-windows",
+        type=positive,
+    )
     weights: str = option(
         "",
         "weights of --visual: kinetics (default), a file (i3d_inception: a folder), or untrained "

@@ -16,7 +16,6 @@ import numpy as np
 
 from pipeline.weights.table import refusal
 
-MODELS = ("raft_large", "raft_small")
 LIMIT_PX = 20
 """Movement is clipped to this many pixels per frame; the result is divided by it."""
 MIN_SIDE_PX, MULTIPLE_PX = 128, 8

@@ -34,24 +34,19 @@ class WriteVideo:
         write_video(spec, self.root)
 
 
-def make(
-    root: Path, limit: int | None, seed: int, engine: LocalEngine | RayEngine | None
-) -> list[VideoSpec]:
-    """Write the first `limit` videos of the plan (all 600 if None) and return their specs.
+def make(root: Path, limit: int | None, seed: int, engine: LocalEngine | RayEngine) -> None:
+    """Write the first `limit` videos of the plan (all 600 if None).
 
-    Existing videos that were made from the same spec are kept. Without an engine nothing is
-    written. Raises OSError if a video cannot be written.
+    Existing videos that were made from the same spec are kept. Raises OSError if a video cannot be
+    written.
     """
     specs = plan(limit, seed)
-    if engine is None:
-        return specs
     write_annotations(specs, root)
     todo = [spec for spec in specs if not is_written(spec, root)]
     done = engine.run([WriteVideo(root.resolve())], todo, _lost)
     for spec, outcome in progress(done, "synthesise", len(todo), "video"):
         if outcome:
             raise OSError(f"{spec.video_id}: {outcome.message}; run the same command again")
-    return specs
 
 
 def _lost(spec: VideoSpec, stage: str, code: str, words: str) -> tuple[VideoSpec, Outcome]:

@@ -17,7 +17,7 @@ from model.cli import main
 from model.codecs.base import load_codec
 from model.codecs.jukebox import TINY, random_codec, write_weights
 from model.codecs.jukebox.command import how, train
-from model.codecs.jukebox.config import CodecConfig, LossWeights
+from model.codecs.jukebox.config import CodecConfig
 from model.codecs.jukebox.corpus import Corpus, read_folder, read_shards
 from model.codecs.jukebox.ema import CodebookEMA, draw
 from model.codecs.jukebox.losses import (
@@ -75,7 +75,7 @@ def test_losses_are_the_originals():
         latents = codec.latents(audio, level)
         quantised = codec.embed(codec.quantise(latents, level), level)
         output = codec.decode_latents(quantised, level)
-        loss, terms = reconstruction(audio, output, bandwidth, LossWeights())
+        loss, terms = reconstruction(audio, output, bandwidth, CodecConfig())
         total, commit = total + loss.item(), commit + commitment(latents, quantised).item()
         expected = reference["per_term"]
         for name in ("l1", "l2", "linf", "lmix"):
