@@ -2,9 +2,11 @@
 
     python benchmarks/real_poses.py found CLIP…      people and joints in each clip, as a build has
     python benchmarks/real_poses.py cost CLIP…       CPU-ms a frame and a person, of each network
+    python benchmarks/real_poses.py stage CLIP…      CPU-ms a frame in all, beside HRNet-w32
     python benchmarks/real_poses.py picture CLIP… --out FILE.png     skeletons over frames
 
-Weights: `pipeline weights fetch movenet_multipose blazepose_full blazepose_heavy`.
+Weights: `pipeline weights fetch movenet_multipose blazepose_full blazepose_heavy`. `stage`
+needs the extra `mmpose`; HRNet-w32 has random weights there, which take the same time.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +122,27 @@ def cost(clips: list[Path]) -> None:
         print(", ".join(words))
 
 
-def _cpu_ms(call: Callable[[], Any]) -> tuple[float, Any]:
-    call()
+def stage(clips: list[Path]) -> None:
+    """Print CPU milliseconds a frame from a file to joints; MoveNet finds the people."""
+    import torch
+
+    torch.set_num_threads(1)
+    for path in clips:
+        costs = {}
+        for name, weights in (("mmpose", "untrained"), ("blazepose", ""), ("movenet", "")):
+            run = partial(collected, path, name, weights)
+            cost_ms, (poses, _) = _cpu_ms(run, warm=False)
+            costs[name] = cost_ms / len(poses["times_s"])
+        ratios = ", ".join(
+            f"{name} {cost:.0f} ms a frame (HRNet-w32 {costs['mmpose'] / cost:.1f} times as much)"
+            for name, cost in costs.items()
+        )
+        print(f"{path.stem}: {ratios}")
+
+
+def _cpu_ms(call: Callable[[], Any], warm: bool = True) -> tuple[float, Any]:
+    if warm:
+        call()
     start = time.process_time()
     result = call()
     return 1000 * (time.process_time() - start), result
@@ -170,18 +192,18 @@ def _draw(image: np.ndarray, body: np.ndarray) -> None:
 
 
 def main() -> None:
-    """Run one of the three."""
+    """Run one of the four."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["found", "cost", "picture"])
+    parser.add_argument("what", choices=["found", "cost", "stage", "picture"])
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, default=Path("real_poses.png"))
     options = parser.parse_args()
     if options.what == "picture":
         picture(options.clips, options.out)
     else:
-        {"found": found, "cost": cost}[options.what](options.clips)
+        {"found": found, "cost": cost, "stage": stage}[options.what](options.clips)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def joints_of(motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the joints (T, J, C) of a stored motion (T, D), and which are visible: (T, J) bool.
 
     D = 219 (`smpl`): root position, then 24 rotation matrices, applied to the offsets above; C = 3,
-    in metres. D = 72 (`smpl-joints`): C = 3, in metres. D = 75 (`openpose`, `mmpose`): x and y of
+    in metres. D = 72 (`smpl-joints`): C = 3, in metres. D = 75 (`body25`): x and y of
     BODY_25, C = 2, in units of the picture's height; a joint with confidence 0 is not visible.
     Raises ValueError for other widths.
     """
@@ -40,7 +40,7 @@ def joints_of(motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if motion.ndim != 2 or width not in (SMPL, SMPL_JOINTS, BODY_25):
         raise ValueError(
             f"motion has shape {motion.shape}; expected (T, {SMPL}), (T, {SMPL_JOINTS}) or "
-            f"(T, {BODY_25}): build the shards with --motion smpl, smpl-joints, openpose or mmpose"
+            f"(T, {BODY_25}): build the shards with another --motion, such as blazepose or smpl"
         )
     if width == BODY_25:
         points = motion.reshape(len(motion), 25, 3)

@@ -219,16 +219,22 @@ class Motion(Feature):
         if not self.estimated:
             self.annotation_kind().check()
             return
+        instead = "or use --motion openpose (poses as JSON), or --motion none"
+        missing = []  # of both networks: a user who must fetch two should learn it at once
         try:
             finder = detector_for(self.kind, self.detector)
-            check_estimator(self.kind, self.weights)
+            try:
+                check_estimator(self.kind, self.weights)
+            except FileNotFoundError as error:
+                missing.append(str(error))
             if finder:
                 check_detector(finder)
-        except (ValueError, FileNotFoundError) as error:
-            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-            raise kind(
-                f"{error}; or use --motion openpose (poses as JSON), or --motion none"
-            ) from None
+        except FileNotFoundError as error:
+            missing.append(str(error))
+        except ValueError as error:
+            raise ValueError(f"{error}; {instead}") from None
+        if missing:
+            raise FileNotFoundError("; ".join([*missing, instead]))
 
     def ready(self, window_s: Fraction) -> Motion:
         if self.on:
