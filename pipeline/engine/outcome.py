@@ -76,7 +76,8 @@ class Outcome:
     `segments` is how many segments it gave. `dropped_s` is the length of the remainder at its end,
     in seconds, which is shorter than a segment. `silent_segments` lists the numbers (from 1) of the
     segments without sound; `segments` includes them unless they were dropped. `audio_tracks` is how
-    many sound tracks the file has.
+    many sound tracks the file has. `dancers_seen` is how many dancers each segment shows, if they
+    were counted.
     """
 
     status: Status
@@ -87,9 +88,11 @@ class Outcome:
     dropped_s: float = 0.0
     silent_segments: tuple[int, ...] = ()
     audio_tracks: int = 1
+    dancers_seen: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "silent_segments", tuple(self.silent_segments))  # JSON gives lists
+        for name in ("silent_segments", "dancers_seen"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON gives lists
         known = {"ok": {"": ""}, "filtered": FILTERED, "failed": PERMANENT | RETRYABLE}
         if self.code not in known[self.status]:
             raise ValueError(f"{self.status} with code {self.code!r}: not in the closed list")

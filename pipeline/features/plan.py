@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -142,7 +142,12 @@ class Settings:
         for result in results.values():
             if result is not None and result.outcome is not None:
                 return self.add_path(row, result.outcome)
-        return None if None in results.values() else end
+        if end is None or None in results.values():
+            return None
+        counted = dancers_seen(row, results, end.segments) or ()
+        left_out = end.silent_segments if self.drop_silent else ()
+        shown = tuple(count for i, count in enumerate(counted, 1) if i not in left_out)
+        return replace(end, dancers_seen=shown)
 
     def cut_outcome(self, row: Row, facts: dict[str, Any]) -> Outcome:
         """Return the outcome if no stage fails: `ok`, or `silent` if all segments are dropped."""
@@ -167,6 +172,18 @@ class Work:
     clips: np.ndarray | None = field(default=None, repr=False)
     outcome: Outcome | None = None
     deferred: bool = False
+
+
+def dancers_seen(row: Row, results: Mapping[str, Result | None], segments: int) -> list[int] | None:
+    """Return how many dancers each of an input's segments shows.
+
+    If a feature counted them, return its counts, otherwise the count of curation for each of
+    `segments`, otherwise None.
+    """
+    for result in results.values():
+        if result and result.facts.get("dancers_seen"):
+            return result.facts["dancers_seen"]
+    return None if row.dancers_seen is None else [row.dancers_seen] * segments
 
 
 def settings_record(settings: Settings) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from pipeline.engine.base import LocalEngine
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.progress import progress
 from pipeline.engine.ray import RayEngine
-from pipeline.features.plan import Settings
+from pipeline.features.plan import Settings, dancers_seen
 from pipeline.sources.manifest import Row
 
 SEGMENTS_PER_SHARD = 256
@@ -176,7 +176,7 @@ def members(
     missing = [stage for stage in settings.stages() if results.get(stage) is None]
     if missing:
         raise ResultsGone(f"{row.video_id}: no stored result of {', '.join(missing)}; run again")
-    cut = results["cut"]
+    cut, counted = results["cut"], dancers_seen(row, results, index + 1)
     made = {} if settings.no_sound else {WAV: wav_bytes(cut.arrays["pcm"][index])}
     for feature in reversed(settings.made):
         made[feature.suffix] = npy_bytes(results[feature.name].arrays[feature.name][index])
@@ -190,7 +190,7 @@ def members(
             "song": row.song,
             "genre": row.genre,
             "dancers": list(row.dancers),
-            **seen_facts(row, results, index),
+            **({} if counted is None else {"dancers_seen": counted[index]}),
             **clip_facts(row),
             "source": row.path,
             "source_sha256": row.sha256,
@@ -200,20 +200,6 @@ def members(
         }
     )
     return made
-
-
-def seen_facts(row: Row, results: Mapping[str, Any], index: int) -> dict[str, int]:
-    """Return `dancers_seen`: how many dancers a segment shows.
-
-    If a feature counted them, return its count, otherwise the count of curation, otherwise nothing.
-    """
-    counts = [result.facts["dancers_seen"] for result in results.values() if _counted(result)]
-    counted = counts[0][index] if counts else row.dancers_seen
-    return {} if counted is None else {"dancers_seen": counted}
-
-
-def _counted(result: Any) -> bool:
-    return bool(result.facts.get("dancers_seen"))
 
 
 def clip_facts(row: Row) -> dict[str, list]:

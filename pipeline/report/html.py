@@ -135,15 +135,20 @@ def _ends_bar(facts: Mapping[str, Any]) -> str:
 def _material(facts: Mapping[str, Any]) -> str:
     if not facts["material"]:
         return ""
-    head = ("split", "inputs", "segments", "hours", "songs", "segments by genre")
+    head = ("split", "inputs", "segments", "hours", "songs", "by genre", "by dancers seen")
     rows = []
     for split, held in facts["material"].items():
         genres = ", ".join(f"{name} {count}" for name, count in held["genres"].items())
         hours = f"{held['hours']:.4g}"
         songs = held["songs"] or "not known"
-        rows.append((split, held["inputs"], held["segments"], hours, songs, genres or "not known"))
+        dancers = ", ".join(
+            f"{count}: {segments}" for count, segments in held.get("dancers_seen", {}).items()
+        )
+        known = (genres or "not known", dancers or "not counted")
+        rows.append((split, held["inputs"], held["segments"], hours, songs, *known))
     tail = (
-        f"Segments of {float(Fraction(facts['window_s'])):g} s; "
+        f"Segments of {float(Fraction(facts['window_s'])):g} s, counted by their genre and by the "
+        "number of dancers in them; "
         f"{facts['dropped_tail_s']} s at the ends of videos were too short for another segment."
     )
     if (silent := facts["silent"])["segments"]:

@@ -123,20 +123,23 @@ class Report:
 
     @property
     def material(self) -> dict[str, dict[str, Any]]:
-        """What each split holds: videos, segments, their hours, songs, and segments by genre."""
+        """What each split holds: videos, segments, hours, songs, segments by genre and dancers."""
         held = {}
         for split in (split for split in SPLITS if split in self.segments):
             segments = self.segments[split]
             rows = [row for row in self.rows if row["status"] == "ok" and row["split"] == split]
             genres: Counter[str] = Counter()
+            dancers: Counter[int] = Counter()
             for row in rows:
                 genres[row.get("genre", "")] += row["segments"]
+                dancers.update(row.get("dancers_seen", ()))
             held[split] = {
                 "inputs": len(rows),
                 "segments": segments,
                 "hours": round(float(segments * Fraction(self.window_s or 0) / 3600), 4),
                 "songs": len({row["song"] for row in rows if row.get("song")}),
                 "genres": {name: genres[name] for name in sorted(genres) if name},
+                "dancers_seen": {str(count): dancers[count] for count in sorted(dancers)},
             }
         return held
 

@@ -96,7 +96,7 @@ def test_report_json_adds_up(facts):
     held = facts["material"]["train"]
     assert held["segments"] == facts["segments"]["train"] == 2 + 2 + 4
     assert held == {"inputs": 3, "segments": 8, "hours": round(16 / 3600, 4), "songs": 0,
-                    "genres": {}}  # fmt: skip
+                    "genres": {}, "dancers_seen": {}}  # fmt: skip
 
 
 def test_the_time_of_every_stage_is_in_it(facts):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -318,12 +319,19 @@ def test_dancers_that_curation_counted_are_in_the_facts(world, built, tmp_path, 
     at = table.schema.get_field_index("dancers")
     table = table.set_column(at, "dancers", pa.array(range(1, len(table) + 1), pa.int64()))
     pq.write_table(table, curated / "tiktok.parquet")
-    build(options(world, tmp_path / "out", curated=curated, motion="none", motion_dir=None))
+    report = build(
+        options(world, tmp_path / "out", curated=curated, motion="none", motion_dir=None)
+    )
     counts = {
         key: json.loads(members["json"])["dancers_seen"]
         for key, members in segments(tmp_path / "out").items()
     }
     assert counts["one_c001_seg0001"] == 1 and counts["two_c003_seg0001"] == 6
+    told: Counter[str] = Counter()
+    for held in report.material.values():
+        told.update(held["dancers_seen"])
+    assert told == Counter(map(str, counts.values()))
+    assert "by dancers seen" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
