@@ -132,6 +132,11 @@ class Detector(Protocol):
         ...
 
 
+def joints_of(people: np.ndarray) -> np.ndarray:
+    """Return a view of the joints (n, J, 3) of persons (n, 4 + 3 J); n and J may be 0."""
+    return people[:, 4:].reshape(len(people), (people.shape[1] - 4) // 3, 3)
+
+
 def make_estimator(name: str, weights: str = "", precision: str = "float32") -> PoseEstimator:
     """Return the estimator with this name, without loading its weights.
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from pipeline.features.motion.body25 import COCO
+from pipeline.features.pose.base import joints_of
 from pipeline.features.pose.graph_network import GraphNetwork
 
 NAMES = ("blazepose_full", "blazepose_heavy")
@@ -109,7 +110,7 @@ def squares(people: np.ndarray) -> np.ndarray:
     radius = (corners[:, 1] - corners[:, 0]).max(1) / 2
     up = np.tile([0.0, -1.0], (len(people), 1))
     if people.shape[1] > 4:
-        joints = people[:, 4:].reshape(len(people), -1, 3)
+        joints = joints_of(people)
         hips, shoulders = (
             joints[:, [COCO.index(f"{side}_{part}") for side in ("left", "right")]]
             for part in ("hip", "shoulder")
@@ -136,7 +137,7 @@ def own_joints(joints: np.ndarray, people: np.ndarray) -> np.ndarray:
     """
     if people.shape[1] == 4:
         return joints
-    theirs = people[:, 4:].reshape(len(people), -1, 3)
+    theirs = joints_of(people)
     trunk = [f"{side}_{part}" for part in ("shoulder", "hip") for side in ("left", "right")]
     a, b = (x[:, [names.index(name) for name in trunk]]
             for x, names in ((joints, POINTS), (theirs, COCO)))  # fmt: skip

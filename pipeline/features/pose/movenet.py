@@ -104,7 +104,7 @@ class MoveNet(GraphNetwork):
 
 def joints_of(rows: np.ndarray) -> np.ndarray:
     """Return a view of the joints (P, K, 3) of persons (P, 5 + 3 K)."""
-    return rows[:, 5:].reshape(len(rows), -1, 3)
+    return rows[:, 5:].reshape(len(rows), (rows.shape[1] - 5) // 3, 3)
 
 
 def fit(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

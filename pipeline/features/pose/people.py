@@ -23,6 +23,7 @@ from pipeline.features.pose.base import (
     Detector,
     Placing,
     PoseEstimator,
+    joints_of,
     takes_frames,
 )
 from pipeline.features.pose.crops import crop, cut, put_back, uncrop
@@ -125,7 +126,7 @@ class PersonCollector:
         boxes = people[:, :4]
         posed = np.zeros((len(boxes), 0, 3))
         if takes_frames(self.net):
-            posed = people[:, 4:].reshape(len(people), -1, 3)
+            posed = joints_of(people)
         elif hasattr(self.net, "places"):
             net = cast(Placing, self.net)
             placed = put_back(np.concatenate([*self._joints, joints]), net.places(people))

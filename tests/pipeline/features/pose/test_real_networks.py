@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from builds import options
+from clips import ffmpeg
 
 from model.contract.dataset import load_dataset
 from pipeline.build import BuildOptions, build
@@ -282,6 +283,29 @@ def test_real_dancers_are_found_counted_and_posed(name, clips):
             assert np.mean(at[lower][:, 1] > at[upper][:, 1]) > 0.95, (clip, lower)
         low = np.maximum(at["left_ankle"][:, 1], at["right_ankle"][:, 1])
         assert np.mean(low > at["mid_hip"][:, 1]) == 1, clip
+
+
+@pytest.mark.parametrize("name", ["movenet", "blazepose"])
+def test_frames_without_people_have_no_poses(name, networks):
+    black = np.zeros((3, 360, 640, 3), np.uint8)
+    finder = base.make_detector("movenet")
+    finder.setup()
+    assert [rows.shape for rows in finder(black)] == [(0, 5 + 3 * len(COCO))] * 3
+    net = base.make_estimator(name)
+    net.setup()
+    watch = PersonCollector(finder, net, len(black), (640, 360), **pace(net))
+    for frame in black:
+        watch(frame)
+    found = watch.result(pose_crops(net, watch.crops()))
+    assert len(found["frame"]) == len(found["boxes"]) == len(found["joints"]) == 0
+
+
+def test_a_dancer_who_comes_late_is_found(clips, tmp_path):
+    late = tmp_path / "late.mp4"
+    pad = "tpad=start_duration=1:start_mode=add:color=black"
+    ffmpeg("-i", clips / f"{SOLO[0]}.mp4", "-vf", pad, "-an", late)
+    found, frames, _ = poses(late, "blazepose")
+    assert set(found["frame"].tolist()) == set(range(30, frames))
 
 
 def test_a_result_does_not_depend_on_how_frames_and_crops_are_grouped(clips):
