@@ -103,8 +103,8 @@ def source_of(name: str, values: Mapping[str, Any]) -> Source:
     for other in (other for other in SOURCES.own if other != name):
         found = options_of(source_class(other))
         foreign = {k: o for k, o in found.items() if k not in known and o.metadata["strict"]}
-        if any(values.get(key, one.default) != one.default for key, one in foreign.items()):
-            flags = [flag_of(key) for key in foreign]
-            goes = "go" if len(flags) > 1 else "goes"
-            raise UsageError(f"{' and '.join(flags)} {goes} with --dataset {other}")
+        given = [k for k, one in foreign.items() if values.get(k, one.default) != one.default]
+        if given:
+            goes = "go" if len(given) > 1 else "goes"
+            raise UsageError(f"{' and '.join(map(flag_of, given))} {goes} with --dataset {other}")
     return kind(**chosen(kind, values))
