@@ -83,6 +83,18 @@ def chosen(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     return {one.name: values[key] for key, one in options_of(kind).items() if key in values}
 
 
+def set_for(other: type, kind: type, values: Mapping[str, Any]) -> list[str]:
+    """Return the strict options of `other` that `kind` does not have and that `values` set."""
+    known = options_of(kind)
+    return [
+        key
+        for key, one in options_of(other).items()
+        if key not in known
+        and one.metadata["strict"]
+        and values.get(key, one.default) != one.default
+    ]
+
+
 def recorded(made: Any) -> dict[str, Any]:
     """Return an instance's options by key, as JSON values; None, False and "" are left out.
 

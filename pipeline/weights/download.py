@@ -155,6 +155,12 @@ def place(part: Path, path: Path) -> None:
         os.close(folder)
 
 
+def discard(part: Path) -> None:
+    """Delete a download and its record, so that the next one starts at the first byte."""
+    part.unlink(missing_ok=True)
+    _facts(part).unlink(missing_ok=True)
+
+
 def size_of(url: str) -> int | None:
     """Return the size in bytes that the server states, None if it states none."""
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"}, method="HEAD")

@@ -57,7 +57,9 @@ class AistKeypoints:
         """Return float32 (n, T, 75) for n windows of T frames, 30 per second."""
         ((start_s, stop_s), *_) = windows
         joints = load_keypoints(annotation, camera_of(row))
-        poses = normalise(to_body25(COCO, joints), *picture_px(facts["width_px"], facts["height_px"]))
+        poses = normalise(
+            to_body25(COCO, joints), *picture_px(facts["width_px"], facts["height_px"])
+        )
         origin_s, starts_s = Fraction(facts["video_start_s"]), [start for start, _ in windows]
         cut = cut_motion(poses.reshape(len(poses), DIM), origin_s, starts_s, stop_s - start_s)
         return cut[:, :: FILE_FPS // FPS][:, : round(FPS * (stop_s - start_s))]
