@@ -8,6 +8,7 @@ of videos is not used: the names of the published split, with the chosen cameras
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,9 @@ TERMS = (
 
 def connections(text: str) -> int:
     """Return a number of connections at once, from 1 to MAX_CONNECTIONS."""
-    return min(positive(text), MAX_CONNECTIONS)
+    if (number := positive(text)) > MAX_CONNECTIONS:
+        raise ArgumentTypeError(f"{text}: more than {MAX_CONNECTIONS} burden the publishers")
+    return number
 
 
 @dataclass(frozen=True)

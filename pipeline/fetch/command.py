@@ -39,8 +39,8 @@ def add_fetch(commands: argparse._SubParsersAction, argv: Sequence[str]) -> None
     )
     ways = _ways(argv)
     taken: dict[str, Field[Any]] = {}
-    for kind in ways.values():
-        add_flags(sub, kind, taken)
+    for way, kind in ways.items():
+        add_flags(sub.add_argument_group(f"with {way}"), kind, taken)
     sub.set_defaults(run=lambda arguments: _fetch(arguments, ways))
 
 

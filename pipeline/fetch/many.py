@@ -198,7 +198,8 @@ def _size(path: Path) -> int | None:
 
 def _read_record(out: Path) -> dict[str, Files]:
     """Return what each file gave, by its name; a broken line is ignored."""
-    path, record = _record(out), {}
+    path = _record(out)
+    record: dict[str, Files] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             row = json.loads(line)

@@ -1,8 +1,8 @@
 """AIST++: the AIST Dance Video Database with the AIST++ annotations, in their published layout.
 
 The videos have the file names of AIST (https://aistdancedb.ongaaccel.jp). The annotations are those
-of AIST++ (https://google.github.io/aistplusplus_dataset). `pipeline fetch --dataset aist` gets both.
-`videos/*.mp4` and `motions/*.pkl` may be in one folder, or in any of its sub-folders, as the
+of AIST++ (https://google.github.io/aistplusplus_dataset). `pipeline fetch --dataset aist` fetches
+both. `videos/*.mp4` and `motions/*.pkl` may be in one folder, or in any of its sub-folders, as the
 archives unpack.
 """
 
@@ -65,7 +65,7 @@ class Aist(Source):
 
     cameras: Sequence[str] = option(
         CAMERAS[:1],
-        "aist: cameras whose videos are inputs, c01 to c09 (default c01, as in the published split)",
+        "aist: cameras whose videos are inputs, c01 to c09 (default c01, as published)",
         nargs="+",
         choices=CAMERAS,
         metavar="CAMERA",

@@ -1,9 +1,10 @@
 """2D keypoints from AIST++ annotations: the 17 COCO joints of each camera, as BODY_25 at 30 fps.
 
-A file `keypoints2d/<dance>.pkl` has `keypoints2d`, an array (9, N, 17, 3): camera c01 to c09, frame,
-joint, and x px, y px, confidence. AIST++ says that its frames are at exactly 60 fps, whatever the
-video's container says, so its `timestamps` are not used. A frame without a detection is NaN. (Data
-formats: google.github.io/aistplusplus_dataset; order of cameras: google/aistplusplus_api.)
+A file `keypoints2d/<dance>.pkl` has `keypoints2d`, an array (9, N, 17, 3): camera c01 to c09,
+frame, joint, and x px, y px, confidence. AIST++ says that its frames are at exactly 60 fps,
+whatever the video's container says, so its `timestamps` are not used. A frame without a detection
+is NaN. (Data formats: google.github.io/aistplusplus_dataset; order of cameras:
+google/aistplusplus_api.)
 """
 
 from __future__ import annotations
