@@ -155,7 +155,7 @@ class FetchAist:
     def next_command(self, fetched: Fetched) -> list[str]:
         """Return the command that builds shards from what is here."""
         videos = sum(end.name.endswith(".mp4") and not end.cause for end in fetched.ends)
-        if not videos:
+        if not videos or fetched.failed_needed:
             return []
         command = f"then: pipeline build --dataset aist --source {self.out}"
         if tuple(self.cameras) != CAMERAS[:1]:

@@ -162,6 +162,9 @@ def _one(
     path = out / ".work" / "parts" / one.name
     part = path.with_name(f"{one.name}.part")
 
+    def reason(error: Exception) -> str:
+        return str(error).removeprefix(f"{one.url}: ")
+
     def get() -> tuple[End, Files]:
         try:
             download(one.url, path, tries=tries, pause_s=pause_s, show=meter)
@@ -170,13 +173,13 @@ def _one(
         except StatusError as error:
             servers.note(one.url, True)
             cause = "gone" if error.status in (404, 410) else "refused"
-            return End(one.name, one.url, cause, str(error)), {}
+            return End(one.name, one.url, cause, reason(error)), {}
         except DownloadError as error:
             servers.note(one.url, False)
-            return End(one.name, one.url, "network", str(error)), {}
+            return End(one.name, one.url, "network", reason(error)), {}
         except WrongBytes as error:
             discard(part)
-            return End(one.name, one.url, "wrong", f"{one.url}: {error}"), {}
+            return End(one.name, one.url, "wrong", reason(error)), {}
         size_bytes = sum(files.values())
         return End(one.name, one.url, files=len(files), bytes=size_bytes, fresh=True), files
 

@@ -109,8 +109,8 @@ def unpack(part: Path, folder: Path, suffixes: Sequence[str]) -> list[Path]:
         raise
     except DAMAGED as error:
         raise WrongBytes(
-            f"the archive is damaged ({error or type(error).__name__!r:.200}); run again to fetch "
-            "it from its first byte"
+            f"the archive is damaged ({str(error) or type(error).__name__:.200}); run again to "
+            "fetch it from its first byte"
         ) from None
     discard(part)
     return found

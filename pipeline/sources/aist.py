@@ -156,17 +156,30 @@ def list_aist(
         rows.append(one)
     rows += further(files, paths)
     notes = twice(files, "listed videos") + twice(motions, "motions")
-    known = [name for name in files if dance(name) in ignored]
-    if known and not ignore_list:
+    known = sum(dance(name) in ignored for name in files)
+    if ignore_list and advice != ignore_list:
+        notes.append(f"--ignore-list: {advice}, {len(ignored)} dances")
+    elif known and not ignore_list:
         notes.append(
-            f"{len(known)} of {len(files)} listed videos here are of dances that AIST++ advises to "
+            f"{known} of {len(files)} listed videos here are of dances that AIST++ advises to "
             "ignore; they are used, because the published split contains them (--ignore-list "
             "leaves them out)"
         )
-    if ignore_list and advice != ignore_list:
-        notes.append(f"--ignore-list: {advice}, {len(ignored)} dances")
-    notes += _notes_on_cameras(rows, membership, NOT_IN_SYNC in files)
-    rows.sort(key=lambda row: row.video_id)
+    dances = {dance(name) for name in membership}
+    others_seen = {
+        row.video_id
+        for row in rows
+        if row.known_code == "not_in_split" and dance(Path(row.path).stem) in dances
+    }
+    if others_seen:
+        notes.append(
+            f"videos of listed dances from other cameras: {len(others_seen)}; they are left out "
+            "(--cameras c01 c02 … names the cameras to use)"
+        )
+    if NOT_IN_SYNC in files:
+        notes.append(f"{NOT_IN_SYNC}: AIST++'s own code leaves it out as not in sync")
+    # Other cameras come last: a build with a limit takes its first rows.
+    rows.sort(key=lambda row: (row.video_id in others_seen, row.video_id))
     return Listing(root, motion_root, rows, others=others, notes=notes)
 
 
@@ -182,22 +195,6 @@ def _advice(source: Path, ignore_list: Path | None) -> Path:
     if ignore_list in (None, IGNORE_LIST) and fetched.is_file():
         return fetched
     return ignore_list or IGNORE_LIST
-
-
-def _notes_on_cameras(
-    rows: Sequence[Row], membership: Mapping[str, str], not_in_sync: bool
-) -> list[str]:
-    notes = []
-    dances = {dance(name) for name in membership}
-    outside = [row for row in rows if row.known_code == "not_in_split"]
-    if others := sum(dance(Path(row.path).stem) in dances for row in outside):
-        notes.append(
-            f"{others} videos here show listed dances from other cameras; they are left out "
-            "(--cameras c01 c02 … names the cameras to use)"
-        )
-    if not_in_sync:
-        notes.append(f"{NOT_IN_SYNC}: AIST++'s own code leaves it out as not in sync")
-    return notes
 
 
 def further(files: Mapping[str, Sequence[Path]], paths: Sequence[Path]) -> list[Row]:
