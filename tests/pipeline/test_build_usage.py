@@ -109,8 +109,8 @@ def test_wrong_usage_of_the_other_commands(arguments, words, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["aist"], "data/aist: no such folder; put the AIST videos"),
-        (["aist", "--source", "nowhere"], "nowhere: no such folder; put the AIST videos"),
+        (["aist"], "data/aist: no such folder; run pipeline fetch --dataset aist"),
+        (["aist", "--source", "nowhere"], "nowhere: no such folder; run pipeline fetch --dataset aist"),
         (["folder", "--source", "nowhere"], "nowhere: no such folder"),
         (["folder", "--source", "."], "no video in it"),
     ],

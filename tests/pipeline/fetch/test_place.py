@@ -73,12 +73,9 @@ def test_an_archive_that_is_none_or_hostile_gives_nothing(data, told, tmp_path):
 
 def test_the_sizes_of_all_files_together_are_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline.fetch.place, "MAX_UNPACKED_BYTES", 15)
+    part = put(tmp_path, zipped({"a.pkl": b"0" * 10, "b.pkl": b"0" * 10}))
     with pytest.raises(WrongBytes, match="claims to unpack to 20 bytes"):
-        unpack(
-            put(tmp_path, zipped({"a.pkl": b"0" * 10, "b.pkl": b"0" * 10})),
-            tmp_path / "x",
-            (".pkl",),
-        )
+        unpack(part, tmp_path / "motions", (".pkl",))
 
 
 def test_only_complete_videos_and_lists_of_dances_are_taken(tmp_path):
