@@ -46,7 +46,8 @@ def add_fetch(commands: argparse._SubParsersAction, argv: Sequence[str]) -> None
 
 def _ways(argv: Sequence[str]) -> dict[str, type]:
     """Return the classes whose options the command has, by the words that choose them."""
-    names = [name for name in FETCHERS.names() if name in FETCHERS.own or name in argv]
+    given = {word.removeprefix("--dataset=") for word in argv}
+    names = [name for name in FETCHERS.names() if name in FETCHERS.own or name in given]
     return {f"--dataset {name}": FETCHERS.get(name) for name in names} | {LINKS: Fetching}
 
 

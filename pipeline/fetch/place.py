@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,11 +18,6 @@ PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.I)
 MAX_MEMBER_BYTES = 256 << 20
 MAX_UNPACKED_BYTES = 16 << 30
 """Limits of an archive: a small file can claim, and unpack to, any size."""
-DAMAGED = (
-    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError,
-    OverflowError,
-)  # fmt: skip
-"""What zipfile raises for archives that are damaged, encrypted or compressed in unusual ways."""
 
 
 def check_no_page(part: Path) -> None:
@@ -99,21 +94,32 @@ def unpack(part: Path, folder: Path, suffixes: Sequence[str]) -> list[Path]:
     for left in folder.glob("*.part"):  # of a run that was killed
         left.unlink()
     found: list[Path] = []
-    try:
-        with zipfile.ZipFile(part) as archive:
-            for info in _members(archive, suffixes):
-                path = folder / PurePosixPath(info.filename).name
-                write_atomic(path, archive.read(info))
-                found.append(path)
-    except WrongBytes:
-        raise
-    except DAMAGED as error:
-        raise WrongBytes(
-            f"the archive is damaged ({str(error) or type(error).__name__:.200}); run again to "
-            "fetch it from its first byte"
-        ) from None
+    with ExitStack() as opened:
+        with _damage():
+            archive = opened.enter_context(zipfile.ZipFile(part))
+            members = _members(archive, suffixes)
+        for info in members:
+            path = folder / PurePosixPath(info.filename).name
+            with _damage():
+                data = archive.read(info)
+            write_atomic(path, data)
+            found.append(path)
     discard(part)
     return found
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Turn what zipfile raises for a damaged archive, which may be anything, into WrongBytes."""
+    try:
+        yield
+    except (WrongBytes, MemoryError):
+        raise
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise WrongBytes(
+            f"the archive is damaged ({reason:.200}); run again to fetch it from its first byte"
+        ) from None
 
 
 def _members(archive: zipfile.ZipFile, suffixes: Sequence[str]) -> list[zipfile.ZipInfo]:

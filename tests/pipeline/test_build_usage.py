@@ -110,7 +110,7 @@ def test_wrong_usage_of_the_other_commands(arguments, words, tmp_path, monkeypat
     ("arguments", "words"),
     [
         (["aist"], "data/aist: no such folder; run pipeline fetch --dataset aist"),
-        (["aist", "--source", "nowhere"], "nowhere: no such folder; run pipeline fetch --dataset aist"),
+        (["aist", "--source", "nowhere"], "nowhere: no such folder; run pipeline fetch"),
         (["folder", "--source", "nowhere"], "nowhere: no such folder"),
         (["folder", "--source", "."], "no video in it"),
     ],

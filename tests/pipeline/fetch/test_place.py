@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from aist_server import MAC, PAGE, zipped
 from builds import clip
@@ -76,6 +78,23 @@ def test_the_sizes_of_all_files_together_are_limited(tmp_path, monkeypatch):
     part = put(tmp_path, zipped({"a.pkl": b"0" * 10, "b.pkl": b"0" * 10}))
     with pytest.raises(WrongBytes, match="claims to unpack to 20 bytes"):
         unpack(part, tmp_path / "motions", (".pkl",))
+
+
+def test_an_archive_with_any_bytes_changed_gives_its_files_or_is_refused(tmp_path):
+    rng = np.random.default_rng(5)
+    whole = zipped({f"m/{k}.pkl": rng.bytes(99) for k in range(3)} | MAC)
+    ends: Counter[str] = Counter()
+    for _ in range(300):
+        data = bytearray(whole)
+        for at in rng.integers(len(data), size=rng.integers(1, 4)):
+            data[at] = rng.integers(256)
+        try:
+            found = unpack(put(tmp_path, bytes(data[: rng.integers(9, 2 * len(data))])),
+                           tmp_path / "m", (".pkl",))  # fmt: skip
+            ends["unpacked"] += all(path.parent == tmp_path / "m" for path in found)
+        except WrongBytes:
+            ends["refused"] += 1
+    assert ends.total() == 300 and min(ends.values()) > 20
 
 
 def test_only_complete_videos_and_lists_of_dances_are_taken(tmp_path):
