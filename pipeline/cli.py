@@ -12,12 +12,13 @@ from pipeline.arguments import (
     EXIT_CODES,
 )
 from pipeline.build import add_build
-from pipeline.curate.command import add_curate, add_fetch
+from pipeline.curate.command import add_curate
 from pipeline.features.base import FEATURES
 from pipeline.features.codes_command import add_extract_codes
 from pipeline.features.motion.base import names as motion_names
 from pipeline.features.pose.base import DETECTORS
 from pipeline.features.visual.extractors import EXTRACTORS
+from pipeline.fetch.command import add_fetch
 from pipeline.media.command import add_mux
 from pipeline.output.command import add_publish, add_verify
 from pipeline.report.command import add_report
@@ -51,7 +52,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     add_version(top, PACKAGES, _ffmpeg_version)
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_build(commands, argv)
-    add_fetch(commands)
+    add_fetch(commands, argv)
     add_curate(commands)
     add_extract_codes(commands)
     add_verify(commands)

@@ -10,7 +10,7 @@ no flag: the user does not set it.
 
 from __future__ import annotations
 
-from argparse import ArgumentError, ArgumentParser
+from argparse import ArgumentError, _ActionsContainer
 from collections.abc import Callable, Mapping
 from dataclasses import Field, field, fields
 from pathlib import Path
@@ -56,7 +56,7 @@ def flag_of(key: str) -> str:
     return f"--{key.replace('_', '-')}"
 
 
-def add_flags(parser: ArgumentParser, kind: type, taken: dict[str, Field[Any]]) -> None:
+def add_flags(parser: _ActionsContainer, kind: type, taken: dict[str, Field[Any]]) -> None:
     """Add a flag for each option of a dataclass. Two equal declarations share one flag.
 
     `taken` has the options added so far, by key; the options of `kind` are added to it. Raises
@@ -81,6 +81,14 @@ def add_flags(parser: ArgumentParser, kind: type, taken: dict[str, Field[Any]]) 
 def chosen(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments of a dataclass that are in `values`, which has option keys."""
     return {one.name: values[key] for key, one in options_of(kind).items() if key in values}
+
+
+def set_for(other: type, kind: type, values: Mapping[str, Any]) -> list[str]:
+    """Return the strict options of `other` that `kind` does not have and that `values` set."""
+    known = options_of(kind)
+    foreign = {key: one for key, one in options_of(other).items() if key not in known}
+    strict = {key: one.default for key, one in foreign.items() if one.metadata["strict"]}
+    return [key for key, default in strict.items() if values.get(key, default) != default]
 
 
 def recorded(made: Any) -> dict[str, Any]:

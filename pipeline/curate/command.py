@@ -1,4 +1,4 @@
-"""`pipeline fetch` and `pipeline curate`: links to videos, and compilations to clips."""
+"""`pipeline curate`: from compilations to clips."""
 
 from __future__ import annotations
 
@@ -9,63 +9,10 @@ from pipeline.arguments import (
     add_audio_track,
     add_engine,
     local,
-    natural,
     positive,
-    seconds,
     share,
     share_code,
 )
-
-
-def add_fetch(commands: argparse._SubParsersAction) -> None:
-    """Add `pipeline fetch`."""
-    sub = commands.add_parser("fetch", help="download a list of videos with yt-dlp")
-    sub.add_argument(
-        "--links", type=local, required=True, help="CSV of id,url,song,duration,dancers"
-    )
-    sub.add_argument("--out", type=local, required=True, help="folder for the videos")
-    sub.add_argument(
-        "--pause-s", type=seconds, default=3.0, help="seconds between links (default 3)"
-    )
-    sub.add_argument(
-        "--rate-bytes-s",
-        type=natural,
-        default=0,
-        help="download at most this many bytes a second (default 0: no limit)",
-    )
-    sub.add_argument(
-        "--max-duration-s",
-        type=seconds,
-        default=1800.0,
-        help="skip videos longer than this many seconds (default 1800)",
-    )
-    sub.add_argument(
-        "--tries",
-        type=positive,
-        default=5,
-        help="give up a link for this run after this many attempts without progress (default 5)",
-    )
-    sub.add_argument(
-        "--dead-too", action="store_true", help="try links again that are recorded as dead"
-    )
-    sub.add_argument(
-        "--max-failed",
-        type=share,
-        default=1.0,
-        help="exit with 3 if a larger share of links is dead (default 1: never)",
-    )
-    sub.set_defaults(run=_fetch)
-
-
-def _fetch(arguments: argparse.Namespace) -> int:
-    from pipeline.curate.fetch import Fetching, fetch_links
-
-    given = vars(arguments)
-    names = [name for name in Fetching.__dataclass_fields__ if name in given]
-    fetched = fetch_links(Fetching(**{name: given[name] for name in names}))
-    print(fetched.table())
-    print(f"written: {arguments.out} (links.json lists the outcome of each link)")
-    return share_code(fetched.dead_share, arguments.max_failed)
 
 
 def add_curate(commands: argparse._SubParsersAction) -> None:

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from model.contract.files import write_atomic
+from model.contract.options import option
+from pipeline.arguments import natural, positive, seconds
 from pipeline.curate.links import (
     CAUSES,
     TRANSIENT,
@@ -50,13 +52,21 @@ class Fetching:
 
     links: Path
     out: Path
-    pause_s: float = 3.0
-    rate_bytes_s: int = 0
-    max_duration_s: float = 1800.0
-    tries: int = 5
+    pause_s: float = option(3.0, "seconds between links (default 3)", type=seconds)
+    rate_bytes_s: int = option(
+        0, "download at most this many bytes a second (default 0: no limit)", type=natural
+    )
+    max_duration_s: float = option(
+        1800.0, "skip videos longer than this many seconds (default 1800)", type=seconds
+    )
+    tries: int = option(
+        5,
+        "give up a link for this run after this many attempts without progress (default 5)",
+        type=positive,
+    )
+    dead_too: bool = option(False, "try links again that are recorded as dead", action="store_true")
     retry_s: float = 1.0
     timeout_s: float = 30.0
-    dead_too: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """AIST++: the AIST Dance Video Database with the AIST++ annotations, in their published layout.
 
 The videos have the file names of AIST (https://aistdancedb.ongaaccel.jp). The annotations are those
-of AIST++ (https://google.github.io/aistplusplus_dataset). `videos/*.mp4` and `motions/*.pkl` may be
-in one folder, or in any of its sub-folders, as the archives unpack.
+of AIST++ (https://google.github.io/aistplusplus_dataset). `pipeline fetch --dataset aist` fetches
+both. `videos/*.mp4` and `motions/*.pkl` may be in one folder, or in any of its sub-folders, as the
+archives unpack.
 """
 
 from __future__ import annotations
@@ -36,9 +37,18 @@ _NAME = re.compile(
     r"_(?P<dancers>d\d\d(?:-d\d\d)*)_(?P<song>m[A-Z]{2}\d)_ch\d\d$"
 )
 _HELP = (
-    "put the AIST videos (https://aistdancedb.ongaaccel.jp) into DIR/videos and the AIST++ motions "
-    "(https://google.github.io/aistplusplus_dataset) into DIR/motions, then --source DIR"
+    "run pipeline fetch --dataset aist --out DIR, or put the AIST videos "
+    "(https://aistdancedb.ongaaccel.jp) into DIR/videos and the AIST++ motions "
+    "(https://google.github.io/aistplusplus_dataset) into DIR/motions; then --source DIR"
 )
+HOME = Path("data/aist")
+"""The default folder, of a build and of `pipeline fetch`."""
+CAMERAS = tuple(f"c{n:02d}" for n in range(1, 10))
+"""The nine cameras of AIST; the published split lists the videos of the first one."""
+KINDS = ("motions", "keypoints2d", "keypoints3d")
+"""Folders of AIST++'s annotations, one file for each dance. The file names are the same in all."""
+NOT_IN_SYNC = "gBR_sBM_c05_d04_mBR0_ch01"
+"""The video that AIST++'s own code leaves out, as not synchronous with the other cameras."""
 IGNORE_LIST = Path(manifests.__path__[0]) / "aist_ignore_list.txt"
 """The dances that AIST++ advises to ignore.
 
@@ -53,6 +63,13 @@ class Aist(Source):
     name: ClassVar[str] = "aist"
     DEFAULT_MOTION: ClassVar[str] = "smpl"
 
+    cameras: Sequence[str] = option(
+        CAMERAS[:1],
+        "aist: cameras whose videos are inputs, c01 to c09 (default c01, as published)",
+        nargs="+",
+        choices=CAMERAS,
+        metavar="CAMERA",
+    )
     ignore_list: Path | None = option(
         None,
         "aist: leave out the dances that AIST++ advises to ignore, or those listed in FILE",
@@ -68,13 +85,25 @@ class Aist(Source):
         annotations_dir: Path | None = None,
         limit: int | None = None,
     ) -> Listing:
-        root, split = self.source or Path("data/aist"), official_split("aist")
+        root, split = self.source or HOME, by_camera(official_split("aist"), self.cameras)
         return list_aist(root, split, files, annotations_dir, self.ignore_list)
 
 
 def official_split(name: str) -> dict[str, str]:
     """Return video id → split of a published list: `aist` or `tiktok`."""
     return {video: row["split"] for video, row in published(name).items()}
+
+
+def by_camera(split: Mapping[str, str], cameras: Sequence[str]) -> dict[str, str]:
+    """Return video id → split for the dances of `split` as each of the cameras saw them.
+
+    All videos of a dance have its motion, its song and its split.
+    """
+    return {
+        of_camera(name, camera): part
+        for name, part in split.items()
+        for camera in dict.fromkeys(cameras)
+    }
 
 
 def published(name: str) -> dict[str, dict[str, str]]:
@@ -114,8 +143,9 @@ def list_aist(
         raise FileNotFoundError(f"{root}: none of the {len(membership)} listed videos; {_HELP}")
     motion_root = motion_dir or source
     wanted = {_annotation(name, motion) for name in membership}
-    motions = by_name(annotation_paths(motion_root, motion), wanted, whole=True)
-    ignored = read_ignore_list(ignore_list or IGNORE_LIST)
+    motions = by_name(_candidates(motion_root, motion), wanted, whole=True)
+    advice = _advice(source, ignore_list)
+    ignored = read_ignore_list(advice)
     rows = []
     for name, split in membership.items():
         one = row(name, str(files[name][0]) if name in files else f"{name}.mp4", split, motion)
@@ -126,15 +156,45 @@ def list_aist(
         rows.append(one)
     rows += further(files, paths)
     notes = twice(files, "listed videos") + twice(motions, "motions")
-    known = [name for name in files if dance(name) in ignored]
-    if known and not ignore_list:
+    known = sum(dance(name) in ignored for name in files)
+    if ignore_list and advice != ignore_list:
+        notes.append(f"--ignore-list: {advice}, {len(ignored)} dances")
+    elif known and not ignore_list:
         notes.append(
-            f"{len(known)} of {len(files)} listed videos here are of dances that AIST++ advises to "
+            f"{known} of {len(files)} listed videos here are of dances that AIST++ advises to "
             "ignore; they are used, because the published split contains them (--ignore-list "
             "leaves them out)"
         )
-    rows.sort(key=lambda row: row.video_id)
+    dances = {dance(name) for name in membership}
+    others_seen = {
+        row.video_id
+        for row in rows
+        if row.known_code == "not_in_split" and dance(Path(row.path).stem) in dances
+    }
+    if others_seen:
+        notes.append(
+            f"videos of listed dances from other cameras: {len(others_seen)}; they are left out "
+            "(--cameras c01 c02 … names the cameras to use)"
+        )
+    if NOT_IN_SYNC in files:
+        notes.append(f"{NOT_IN_SYNC}: AIST++'s own code leaves it out as not in sync")
+    # Other cameras come last: a build with a limit takes its first rows.
+    rows.sort(key=lambda row: (row.video_id in others_seen, row.video_id))
     return Listing(root, motion_root, rows, others=others, notes=notes)
+
+
+def _candidates(root: Path, kind: AnnotationFiles | None) -> list[Path]:
+    """Return the annotations under `root` that are not in the folder of another kind."""
+    others = set(KINDS) - {kind.home if kind else ""}
+    return [path for path in annotation_paths(root, kind) if not others & set(path.parts[:-1])]
+
+
+def _advice(source: Path, ignore_list: Path | None) -> Path:
+    """Return the list of dances to ignore: the user's, the publishers' in the folder, or ours."""
+    fetched = source / "ignore_list.txt"
+    if ignore_list in (None, IGNORE_LIST) and fetched.is_file():
+        return fetched
+    return ignore_list or IGNORE_LIST
 
 
 def further(files: Mapping[str, Sequence[Path]], paths: Sequence[Path]) -> list[Row]:
@@ -172,6 +232,11 @@ def read_ignore_list(path: Path) -> frozenset[str]:
 def dance(name: str) -> str:
     """Return the name of a dance, which the videos of all its cameras share."""
     return re.sub(r"_c\d\d_", "_cAll_", name, count=1)
+
+
+def of_camera(name: str, camera: str) -> str:
+    """Return the name of the video of a dance as this camera saw it."""
+    return re.sub(r"_c(\d\d|All)_", f"_{camera}_", name, count=1)
 
 
 def row(name: str, path: str, split: str, motion: AnnotationFiles | None) -> Row:

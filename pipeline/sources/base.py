@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from model.contract.options import chosen, flag_of, option, options_of
+from model.contract.options import chosen, flag_of, option, set_for
 from model.contract.registry import Registry
 from pipeline.arguments import UsageError, local
 
@@ -99,12 +99,8 @@ def source_of(name: str, values: Mapping[str, Any]) -> Source:
     Raises UsageError if `values` sets an option that belongs only to another source.
     """
     kind = source_class(name)
-    known = options_of(kind)
     for other in (other for other in SOURCES.own if other != name):
-        found = options_of(source_class(other))
-        foreign = {k: o for k, o in found.items() if k not in known and o.metadata["strict"]}
-        if any(values.get(key, one.default) != one.default for key, one in foreign.items()):
-            flags = [flag_of(key) for key in foreign]
-            goes = "go" if len(flags) > 1 else "goes"
-            raise UsageError(f"{' and '.join(flags)} {goes} with --dataset {other}")
+        if given := set_for(source_class(other), kind, values):
+            goes = "go" if len(given) > 1 else "goes"
+            raise UsageError(f"{' and '.join(map(flag_of, given))} {goes} with --dataset {other}")
     return kind(**chosen(kind, values))

@@ -18,7 +18,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,6 +41,14 @@ TRANSIENT = {408, 429, 500, 502, 503, 504}
 
 class DownloadError(OSError):
     """The file could not be downloaded from its URL; the received bytes are kept."""
+
+
+class StatusError(DownloadError):
+    """The server answered with an HTTP status that another try would not change."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class _DroppedError(Exception):
@@ -67,7 +75,14 @@ class _SameSecurity(urllib.request.HTTPRedirectHandler):
         old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
         if new != old and new != "https":
             raise DownloadError(f"{req.full_url} redirects from {old} to {newurl}: not followed")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if request is not None:
+            request.method = req.get_method()  # urllib turns HEAD into GET
+        return request
+
+
+Show = Callable[[Iterable[bytes], str, int | None, int], Iterable[bytes]]
+"""Passes the chunks of one file on and shows them: chunks, name, size if known, bytes before."""
 
 
 def download(
@@ -76,6 +91,7 @@ def download(
     size_bytes: int | None = None,
     tries: int = 5,
     pause_s: float = 1.0,
+    show: Show = byte_progress,
 ) -> Path:
     """Download `url`, and return `<path>.part` when it is complete.
 
@@ -88,11 +104,12 @@ def download(
             is downloaded.
         tries: give up after this many consecutive tries that bring no further byte.
         pause_s: pause before the second try; it doubles up to 30 s.
+        show: shows the progress.
 
     Raises:
-        DownloadError: no connection, no answer, an HTTP error, a wrong size, or too many dropped
-            connections. The received bytes are kept. The next call continues with them, if the
-            server allows it.
+        DownloadError: no connection, no answer, a wrong size, or too many dropped connections. The
+            received bytes are kept. The next call continues with them, if the server allows it.
+        StatusError: an HTTP error, as a kind of DownloadError.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url}: expected an http or https address")
@@ -110,7 +127,7 @@ def download(
         farthest, fruitless, answered = file.tell(), 0, False
         while True:
             try:
-                _attempt(url, file, part, size_bytes)
+                _attempt(url, file, part, size_bytes, show)
                 break
             except _DroppedError as drop:
                 answered |= not isinstance(drop, _UnreachableError)
@@ -138,7 +155,24 @@ def place(part: Path, path: Path) -> None:
         os.close(folder)
 
 
-def _attempt(url: str, file: IO[bytes], part: Path, size_bytes: int | None) -> None:
+def discard(part: Path) -> None:
+    """Delete a download and its record, so that the next one starts at the first byte."""
+    part.unlink(missing_ok=True)
+    _facts(part).unlink(missing_ok=True)
+
+
+def size_of(url: str) -> int | None:
+    """Return the size in bytes that the server states, None if it states none."""
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"}, method="HEAD")
+    try:
+        with urllib.request.build_opener(_SameSecurity).open(request, timeout=TIMEOUT_S) as answer:
+            length = answer.headers.get("Content-Length", "")
+    except (OSError, http.client.HTTPException):
+        return None
+    return int(length) if length.isdigit() else None
+
+
+def _attempt(url: str, file: IO[bytes], part: Path, size_bytes: int | None, show: Show) -> None:
     """Complete `file` with one request, or raise _DroppedError; the received bytes stay in it."""
     start, held = file.seek(0, os.SEEK_END), _held(part, url)
     if start and held and start == held.total_bytes:
@@ -163,7 +197,7 @@ def _attempt(url: str, file: IO[bytes], part: Path, size_bytes: int | None) -> N
             file.seek(start)
             version = _Version(url, _validator(answer.headers), total_bytes)
             _facts(part).write_text(json.dumps(asdict(version)), encoding="utf-8")
-            for chunk in byte_progress(_chunks(answer), part.stem, total_bytes, start):
+            for chunk in show(_chunks(answer), part.stem, total_bytes, start):
                 file.write(chunk)
                 if file.tell() > MAX_BYTES:
                     raise DownloadError(
@@ -177,7 +211,8 @@ def _attempt(url: str, file: IO[bytes], part: Path, size_bytes: int | None) -> N
         if error.code == 416:
             _facts(part).unlink(missing_ok=True)
         elif error.code not in TRANSIENT:
-            raise DownloadError(f"{url}: HTTP status {error.code} ({error.reason})") from None
+            message = f"{url}: HTTP status {error.code} ({error.reason})"
+            raise StatusError(message, error.code) from None
         raise _DroppedError(f"HTTP status {error.code} ({error.reason})") from None
     except urllib.error.URLError as error:
         raise _UnreachableError(f"no connection ({error.reason})") from None

@@ -70,7 +70,7 @@ def test_dry_run_lists_and_writes_nothing(videos, tmp_path, capsys, monkeypatch)
         (["--source", ".", "--window-s", "2,5"], "not a number of seconds"),
         (["--source", ".", "--engine", "local", "--address", "auto"], "goes with --engine ray"),
         (["--source", ".", "--address", "nonsense"], "expected auto, HOST:PORT or ray://HOST:PORT"),
-        (["--source", ".", "--published"], "go with --dataset tiktok"),
+        (["--source", ".", "--published"], "--published goes with --dataset tiktok"),
         (["--source", "s3://b/x"], "s3://b/x: is an address"),
         (["--source", ".", "--out", "s3://b/x"], "pipeline publish --shards FOLDER --to s3://b/x"),
         (["--limit", "abc"], "abc: expected a whole number, 1 or more"),
@@ -109,8 +109,8 @@ def test_wrong_usage_of_the_other_commands(arguments, words, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["aist"], "data/aist: no such folder; put the AIST videos"),
-        (["aist", "--source", "nowhere"], "nowhere: no such folder; put the AIST videos"),
+        (["aist"], "data/aist: no such folder; run pipeline fetch --dataset aist"),
+        (["aist", "--source", "nowhere"], "nowhere: no such folder; run pipeline fetch"),
         (["folder", "--source", "nowhere"], "nowhere: no such folder"),
         (["folder", "--source", "."], "no video in it"),
     ],

@@ -46,10 +46,10 @@ from pipeline.sources.manifest import Row
 # --- every kind of file --------------------------------------------------------------------------
 
 NAMES = (
-    "rows.parquet", "tiktok.parquet", "tiktok.csv", "motion.pkl", "SMPL.pkl", "SMPL.npz",
-    "a_000_keypoints.json", "dataset.json", "config.yaml", "thresholds.yaml", "overrides.csv",
-    "links.csv", "sound.wav", "last.pt", "codec.safetensors", "vqvae.pth.tar", "released.pt",
-    "report.json", "generated.json",
+    "rows.parquet", "tiktok.parquet", "tiktok.csv", "motion.pkl", "keypoints2d.pkl", "SMPL.pkl",
+    "SMPL.npz", "a_000_keypoints.json", "dataset.json", "config.yaml", "thresholds.yaml",
+    "overrides.csv", "links.csv", "sound.wav", "last.pt", "codec.safetensors", "vqvae.pth.tar",
+    "released.pt", "report.json", "generated.json",
 )  # fmt: skip
 STRUCTURED = ("a_000_keypoints.json", "dataset.json", "config.yaml", "thresholds.yaml",
               "report.json", "generated.json")  # fmt: skip

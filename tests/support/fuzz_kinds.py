@@ -35,6 +35,7 @@ from pipeline.curate.decide import read_overrides
 from pipeline.curate.links import Link, read_links
 from pipeline.curate.settings import Settings, load_settings
 from pipeline.engine.outcome import Outcome
+from pipeline.features.motion.aist_keypoints import load_keypoints
 from pipeline.features.motion.openpose import load_people
 from pipeline.features.motion.smpl_model import BodyModel, load_body_model
 from pipeline.features.motion.smpl_rotations import read_annotation
@@ -95,6 +96,11 @@ def is_annotation(value: tuple[np.ndarray, np.ndarray]) -> None:
     assert poses.shape == (len(place), 72) and place.shape == (len(poses), 3)
     assert poses.dtype == place.dtype == np.float64
     assert np.isfinite(poses).all() and np.isfinite(place).all()
+
+
+def are_joints(joints: np.ndarray) -> None:
+    assert joints.dtype == np.float32 and joints.shape == (len(joints), 17, 3)
+    assert np.isfinite(joints).all() and (joints[..., 2] >= 0).all() and joints.any()
 
 
 def is_body(model: BodyModel) -> None:
@@ -288,6 +294,8 @@ def make_kinds(folder: Path) -> dict[str, Kind]:
     dataset = (folder / "data" / "dataset.json").read_bytes()
     arrays = pose_arrays()
     motion = tuple(pickle.dumps(arrays, protocol=p) for p in (2, 4))
+    joints = {"keypoints2d": np.ones((2, 3, 17, 3), np.float32), "timestamps": np.arange(3)}
+    seen = tuple(pickle.dumps(joints, protocol=p) for p in (2, 5))
     keypoints = json.dumps(KEYPOINTS).encode()
     thresholds = (ROOT / "pipeline/curate/thresholds.yaml").read_bytes()
     few = b"decide:\n  min_clip_s: 3\n  song_odds: [1, 2, 3.5, 4]\npicture:\n"
@@ -304,6 +312,7 @@ def make_kinds(folder: Path) -> dict[str, Kind]:
             Kind("tiktok.csv", (published_list,),
                  patched_split, is_split),
             Kind("motion.pkl", motion, read_annotation, is_annotation),
+            Kind("keypoints2d.pkl", seen, lambda p: load_keypoints(p, "c02"), are_joints),
             Kind("SMPL.pkl", (published(body()),), load_body_model, is_body),
             Kind("SMPL.npz", (npz(small_body()), npz(small_body(), True)),
                  load_body_model, is_body),

@@ -63,6 +63,7 @@ KINDS = Registry(
         "smpl": "pipeline.features.motion.smpl_rotations:SmplRotations",
         "smpl-joints": "pipeline.features.motion.smpl_joints:SmplJointPlaces",
         "openpose": "pipeline.features.motion.openpose:OpenPose",
+        "aist-keypoints2d": "pipeline.features.motion.aist_keypoints:AistKeypoints",
     },
 )
 OFF, AUTO = "none", "auto"

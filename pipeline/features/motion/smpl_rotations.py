@@ -73,15 +73,7 @@ def read_annotation(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Raises StageError `missing_motion` or `bad_motion`.
     """
-    if not path.is_file():
-        raise StageError("missing_motion", f"{path.name}: annotation file not found")
-    data = path.read_bytes()
-    try:
-        raw = plain_pickle.load(data)
-    except ValueError as error:
-        raise StageError(
-            "bad_motion", f"{path.name}: unreadable annotation: {error}; download it again"
-        ) from error
+    raw = read_pickle(path)
     try:
         arrays = (plain_pickle.numbers(raw[f"smpl_{name}"]) for name in PARTS)
         poses, trans, scale = (array.astype(np.float64) for array in arrays)
@@ -105,6 +97,21 @@ def read_annotation(path: Path) -> tuple[np.ndarray, np.ndarray]:
         message = f"{path.name}: the scale {scaling} is too small for the positions"
         raise StageError("bad_motion", message)
     return poses, place
+
+
+def read_pickle(path: Path) -> Any:
+    """Return the content of an AIST++ pickle; its arrays are records for `safe_pickle.numbers`.
+
+    Raises StageError `missing_motion` or `bad_motion`.
+    """
+    if not path.is_file():
+        raise StageError("missing_motion", f"{path.name}: annotation file not found")
+    try:
+        return plain_pickle.load(path.read_bytes())
+    except ValueError as error:
+        raise StageError(
+            "bad_motion", f"{path.name}: unreadable annotation: {error}; download it again"
+        ) from error
 
 
 def rotation_matrices(rotvec: np.ndarray) -> np.ndarray:

@@ -16,7 +16,15 @@ from pipeline.build import build, list_inputs
 from pipeline.curate.run import CurateOptions, curate
 from pipeline.features.motion.openpose import OpenPose, load_people
 from pipeline.report.report import Report
-from pipeline.sources.aist import IGNORE_LIST, dance, list_aist, official_split, read_ignore_list
+from pipeline.sources.aist import (
+    IGNORE_LIST,
+    by_camera,
+    dance,
+    list_aist,
+    of_camera,
+    official_split,
+    read_ignore_list,
+)
 from pipeline.sources.manifest import Row, find, hash_inputs
 from pipeline.sources.tiktok import list_published
 
@@ -176,6 +184,51 @@ def test_what_aist_advises_to_ignore_is_told_and_left_out_where_asked(tmp_path: 
     )
     with pytest.raises(ValueError, match="line 1: 'what' is no name of an AIST dance"):
         aist_rows(source, tmp_path, ignore_list=put(own, b"what\n"))
+
+
+def test_cameras_of_a_dance_share_its_motion_its_song_and_its_side_of_the_split(
+    tmp_path: Path,
+) -> None:
+    source, cameras = tmp_path / "aist", ("c01", "c04", "c09")
+    split = official_split("aist")
+    listed = list(by_camera(split, cameras).items())
+    assert len(listed) == len(dict(listed)) == 3 * 1020
+    assert all(part == split[of_camera(name, "c01")] for name, part in listed)
+    for name in (TRAINED, VAL):
+        put(source / "motions" / f"{dance(name)}.pkl")
+        for camera in ("c01", "c04", "c05"):
+            put(source / "videos" / f"{of_camera(name, camera)}.mp4")
+    report, rows = aist_rows(source, tmp_path, cameras=cameras)
+    assert len(report.rows) == 3 * 1020 + 2
+    for name in (TRAINED, VAL):
+        used = [rows[f"{of_camera(name, camera)}.mp4"] for camera in ("c01", "c04")]
+        assert not any(row.known_code for row in used)
+        assert len({(row.split, row.song, row.motion, row.dancers) for row in used}) == 1
+        assert rows[f"{of_camera(name, 'c05')}.mp4"].known_code == "not_in_split"
+    assert "videos of listed dances from other cameras: 2; they are left out" in report.table()
+    assert aist_rows(source, tmp_path, cameras=cameras, ignore_list=put(
+        tmp_path / "own.txt", f"{dance(TRAINED)}\n".encode()
+    ))[0].as_dict()["reasons"]["filtered: ignored"] == 3  # fmt: skip
+    assert "c05_d04_mBR0_ch01: AIST++'s own code leaves it out" not in report.table()
+    report, rows = aist_rows(source, tmp_path, cameras=("c05",))
+    assert f"{of_camera(VAL, 'c05')}: AIST++'s own code leaves it out" in report.table()
+    assert [row.known_code for row in rows.values()].count("") == 2
+
+
+def test_the_publishers_ignore_list_in_the_folder_comes_before_the_copy_here(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "aist"
+    for name in (TRAINED, IGNORED):
+        put(source / "videos" / f"{name}.mp4")
+    theirs = put(source / "ignore_list.txt", f"{dance(TRAINED)}\n".encode())
+    report, rows = aist_rows(source, tmp_path)
+    assert "1 of 2 listed videos here" in report.table()
+    report, rows = aist_rows(source, tmp_path, ignore_list=IGNORE_LIST)
+    assert {row.video_id: row.known_code for row in rows.values()} == {
+        TRAINED: "ignored", IGNORED: "",
+    }  # fmt: skip
+    assert f"--ignore-list: {theirs}, 1 dances" in report.notes
 
 
 def test_the_ignore_list_is_an_option_of_aist_with_or_without_a_file(

@@ -1,0 +1,1 @@
+"""Download data sets from their publishers: every file that is listed ends as here, or failed."""
