@@ -6,8 +6,8 @@
 
 DIR is a synthetic data set (`python -m pipeline.sources.synthetic DIR`). CALIBRATION is a Qualisys
 file (.qca.txt) of the clips, in the order of its cameras, with one person who is seen by all; the
-package `pose2sim` (BSD-3-Clause) ships such a set. Joints are the 15 of trunk and limbs with nose
-and neck; distances are in trunks (neck to mid-hip). Weights: `pipeline weights fetch
+package `pose2sim` (BSD-3-Clause) ships such a set. Joints are nose, big toes and the 12 of
+the limbs; distances are in trunks (neck to mid-hip). Weights: `pipeline weights fetch
 movenet_multipose blazepose_full blazepose_heavy`.
 """
 
@@ -32,7 +32,7 @@ NETWORKS = {
     "blazepose full": ("blazepose", ""),
     "blazepose heavy": ("blazepose", "blazepose_heavy"),
 }
-SHOWN = [name for name in JOINTS if name in BODY_25]
+SHOWN = list(JOINTS)
 PLACES = [BODY_25.index(name) for name in SHOWN]
 NECK, HIP = BODY_25.index("neck"), BODY_25.index("mid_hip")
 NEAR = 0.2
@@ -62,10 +62,12 @@ def synthetic(source: Path, limit: int) -> None:
                 place = {time_s: i for i, time_s in enumerate(frame_times(path))}
                 points = truth["keypoints2d"][[place[t] for t in poses["times_s"]]]  # (F, P, 25, 2)
             counted.append(dancers_seen(poses["frame"], len(body)) == points.shape[1])
-            real = truth_of(points)[:, :, [JOINTS.index(name) for name in SHOWN]]  # (F, P, J, 2)
-            trunk = np.linalg.norm(
-                real[..., SHOWN.index("neck"), :] - real[..., SHOWN.index("mid_hip"), :], axis=-1
+            real = truth_of(points)  # (F, P, J, 2)
+            shoulders, hips = (
+                real[:, :, [SHOWN.index(f"{side}_{part}") for side in ("left", "right")]].mean(2)
+                for part in ("shoulder", "hip")
             )
+            trunk = np.linalg.norm(shoulders - hips, axis=-1)
             off = np.linalg.norm(body[:, None, PLACES, :2] - real, axis=-1) / trunk[..., None]
             nearest = np.nanmedian(off, axis=(0, 2)).argmin()  # the dancer that the track follows
             found.append(~np.isnan(body[:, 0, 0]))
