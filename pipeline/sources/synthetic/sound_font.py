@@ -93,6 +93,9 @@ def _player(font: SoundFont) -> Synth:
     data = font.path.read_bytes()
     if hashlib.sha256(data).hexdigest() != font.sha256:
         raise ValueError(f"{font.path}: the file has changed while it was in use; run again")
+    size = 8 + int.from_bytes(data[4:8], "little")
+    if data[:4] == b"RIFF" and len(data) < size:
+        raise ValueError(f"{font.path}: has {len(data)} of {size} bytes; copy or download it again")
     synth = tinysoundfont.Synth(samplerate=PLAYER_HZ)
     try:
         synth.sfload(data)
