@@ -236,7 +236,7 @@ def _build(
     rows = manifest.hash_inputs(listing.root, listing.motion_root, listing.rows)
     manifest.save(options.out / "manifest.parquet", rows)
     if before is not None:
-        for line in changes(before, describe(options.source.name, settings, {})):
+        for line in changes(before, describe(options.source, settings, {})):
             print(line)
 
     def report(dataset: Dataset | None, stopped: str = "") -> Report:
@@ -261,7 +261,7 @@ def _build(
             if last_try:
                 raise
             print(gone)
-    dataset = describe(options.source.name, settings, shards)
+    dataset = describe(options.source, settings, shards)
     if before is not None:
         keep_codes(options.out, before, dataset)
     save_dataset(options.out, dataset)
@@ -287,6 +287,12 @@ def _saved(report: Report, out: Path) -> Report:
 def check_usage(options: BuildOptions) -> None:
     """Raise UsageError for contradictory options, before any data is read."""
     options.source.check()
+    read = [feature.name for feature in options.features if feature.on and not feature.annotations]
+    if read and not options.source.pictures:
+        raise UsageError(
+            f"--no-video draws no pictures, but the pictures are read for {', '.join(read)}: use "
+            "--visual none, and motion from annotations"
+        )
     try:
         window_s = Fraction(options.window_s)
     except (ValueError, ZeroDivisionError):

@@ -201,15 +201,16 @@ def settings_record(settings: Settings) -> dict[str, Any]:
     return record | {name: value for name, value in sound.items() if value}
 
 
-def describe(name: str, settings: Settings, shards: dict[str, list[Shard]]) -> Dataset:
+def describe(source: Source, settings: Settings, shards: dict[str, list[Shard]]) -> Dataset:
     """Return the content of dataset.json, without codes."""
     window_s = Fraction(settings.window_s)
     fields = {feature.suffix: feature.spec(window_s) for feature in settings.made}
     if not settings.no_sound:
         shape = [window_samples(settings.window_s)]
-        fields[WAV] = {"dtype": "int16", "shape": shape, "rate_hz": SAMPLE_RATE_HZ}
+        form = {"dtype": "int16", "shape": shape, "rate_hz": SAMPLE_RATE_HZ}
+        fields[WAV] = {**form, **source.sound()}
     return Dataset(
-        name=name,
+        name=source.name,
         window_s=settings.window_s,
         fields=fields,
         build=settings_record(settings),

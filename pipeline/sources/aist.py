@@ -34,7 +34,7 @@ from pipeline.sources.tables import csv_rows
 
 _NAME = re.compile(
     r"^g(?P<genre>[A-Z]{2})_s[A-Z]{2}_(?P<camera>c\d\d|cAll)"
-    r"_(?P<dancers>d\d\d(?:-d\d\d)*)_(?P<song>m[A-Z]{2}\d)_ch\d\d$"
+    r"_(?P<dancers>d\d\d(?:-d\d\d)*)_(?P<song>m[A-Z]{2}\d+)_ch\d\d$"
 )
 _HELP = (
     "run pipeline fetch --dataset aist --out DIR, or put the AIST videos "

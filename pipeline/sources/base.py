@@ -53,8 +53,17 @@ class Source:
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", Path(self.source) if self.source else None)
 
+    @property
+    def pictures(self) -> bool:
+        """Whether its videos show something; if not, features can be read from annotations only."""
+        return True
+
     def check(self) -> None:
         """Raise UsageError for options that contradict each other, before any data is read."""
+
+    def sound(self) -> dict[str, str]:
+        """Return what dataset.json must say of the sound's origin, beside its format."""
+        return {}
 
     def list(
         self,

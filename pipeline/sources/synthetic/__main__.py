@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from model.contract.segment import SPLITS
 from model.contract.terminal import print_anything
-from pipeline.sources.synthetic import plan, write_annotations, write_music, write_video
+from pipeline.sources.synthetic import (
+    SoundFont,
+    VideoSpec,
+    plan,
+    write_annotations,
+    write_song,
+    write_video,
+)
 from pipeline.sources.synthetic.jobs import write_each
+from pipeline.sources.synthetic.music import SONGS_PER_GENRE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,25 +28,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("root", type=Path, metavar="DIR")
     parser.add_argument(
-        "--limit", type=int, help="write only the first N videos (default: all 600)"
+        "--limit", type=int, help="write only the first N videos (default: ten of each song)"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--duration-s", type=float, default=8.0)
+    parser.add_argument(
+        "--songs-per-genre", type=int, default=SONGS_PER_GENRE, metavar="N",
+        help=f"songs of each of the ten genres (default and minimum {SONGS_PER_GENRE})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--instruments", type=Path, metavar="FILE.sf2",
+        help="play the songs with the sampled instruments of this sound font",
+    )  # fmt: skip
     parser.add_argument("--split", choices=SPLITS, help="of these, write only this split")
-    parser.add_argument("--music-only", action="store_true", help="write only DIR/wav/<song>.wav")
-    parser.add_argument("--jobs", type=int, default=1, help="number of processes that write videos")
+    parser.add_argument(
+        "--no-video", action="store_true",
+        help="draw nothing: write DIR/wav/<video>.wav, motions and ground truth",
+    )  # fmt: skip
+    parser.add_argument(
+        "--music-only", action="store_true",
+        help="write only the complete songs, DIR/wav/<song>.wav, and their ground truth",
+    )  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes that write files")
     options = parser.parse_args(argv)
     try:
-        specs = plan(options.limit, options.seed, options.duration_s)
-    except ValueError as error:
+        specs = plan(
+            options.limit,
+            options.seed,
+            options.duration_s,
+            songs_per_genre=options.songs_per_genre,
+            instruments=SoundFont.open(options.instruments) if options.instruments else None,
+        )
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     specs = [spec for spec in specs if options.split in (None, spec.split)]
     if options.music_only:
-        write_music(specs, options.root)
+        _write_songs(specs, options.root, options.jobs)
         return 0
     write_annotations(specs, options.root)
-    write_each(write_video, specs, options.root, options.jobs)
+    if options.no_video:
+        specs.sort(key=lambda spec: spec.song_id)  # a song is composed once for all its videos
+        write_each(partial(write_video, medium="sound"), specs, options.root, options.jobs)
+    else:
+        write_each(write_video, specs, options.root, options.jobs)
     return 0
+
+
+def _write_songs(specs: Sequence[VideoSpec], root: Path, jobs: int) -> None:
+    """Write the complete songs of the videos."""
+    if specs:
+        write = partial(write_song, seed=specs[0].seed, instruments=specs[0].instruments)
+        write_each(write, sorted({spec.song_id for spec in specs}), root, jobs, "song")
 
 
 if __name__ == "__main__":

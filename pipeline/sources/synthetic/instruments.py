@@ -1,10 +1,14 @@
-"""The instruments of the synthetic songs: pitched voices by additive synthesis, noise drums."""
+"""The built-in instruments of the synthetic songs: voices by additive synthesis, noise drums."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pipeline.sources.synthetic.score import Score
 
 SAMPLE_RATE_HZ = 44_100
 
@@ -133,3 +137,23 @@ DRUMS = {
     "shaker": lambda r: 0.3 * _hit(r, 0.07, 0.8, 2),
     "vinyl": lambda r: 0.08 * _hit(r, 0.1, 0.5, 0) * (r.random(4410) < 0.02),
 }
+
+
+def synthesise(score: Score) -> np.ndarray:
+    """Play a score: float32 (4, samples), one row for each of `score.TRACKS`, not scaled."""
+    noise = np.random.default_rng(score.kit_seed)
+    kit = {name: DRUMS[name](noise) for name in score.kit}
+    notes: dict[tuple[str, int, int], np.ndarray] = {}
+    tracks = np.zeros((4, score.samples), dtype=np.float32)
+    for event in score.events:
+        if event.midi is None:
+            sound = kit[event.voice]
+        else:
+            key = (event.voice, event.midi, event.steps)
+            if key not in notes:
+                hz = 440 * 2 ** ((event.midi - 69) / 12)
+                notes[key] = voice_of(TIMBRES[event.voice], hz, event.steps * score.beat_s / 4)
+            sound = notes[key]
+        part = tracks[event.track, event.first : event.first + len(sound)]
+        part += event.gain * sound[: len(part)]
+    return tracks

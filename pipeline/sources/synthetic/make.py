@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,8 @@ from pipeline.engine.base import LocalEngine
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.progress import progress
 from pipeline.engine.ray import RayEngine
-from pipeline.sources.synthetic.plan import VideoSpec, plan
-from pipeline.sources.synthetic.write import is_written, write_annotations, write_video
+from pipeline.sources.synthetic.plan import VideoSpec
+from pipeline.sources.synthetic.write import Medium, is_written, write_annotations, write_video
 
 
 @dataclass
@@ -19,6 +20,7 @@ class WriteVideo:
     """Write one video, its motion and its ground truth."""
 
     root: Path
+    medium: Medium = "video"
     name: str = "synthesise"
     batch: int = 1
     gpus: float = 0.0
@@ -31,19 +33,25 @@ class WriteVideo:
         return [(spec, attempt(self.name, partial(self._write, spec))) for spec in items]
 
     def _write(self, spec: VideoSpec) -> None:
-        write_video(spec, self.root)
+        write_video(spec, self.root, self.medium)
 
 
-def make(root: Path, limit: int | None, seed: int, engine: LocalEngine | RayEngine) -> None:
-    """Write the first `limit` videos of the plan (all 600 if None).
+def make(
+    specs: Sequence[VideoSpec],
+    root: Path,
+    engine: LocalEngine | RayEngine,
+    medium: Medium = "video",
+) -> None:
+    """Write the videos of a plan, with drawn pictures or with black ones (`blank`).
 
     Existing videos that were made from the same spec are kept. Raises OSError if a video cannot be
     written.
     """
-    specs = plan(limit, seed)
     write_annotations(specs, root)
-    todo = [spec for spec in specs if not is_written(spec, root)]
-    done = engine.run([WriteVideo(root.resolve())], todo, _lost)
+    todo = [spec for spec in specs if not is_written(spec, root, medium)]
+    if medium != "video":
+        todo.sort(key=lambda spec: spec.song_id)  # a song is composed once for all its videos
+    done = engine.run([WriteVideo(root.resolve(), medium)], todo, _lost)
     for spec, outcome in progress(done, "synthesise", len(todo), "video"):
         if outcome:
             raise OSError(f"{spec.video_id}: {outcome.message}; run the same command again")

@@ -1,13 +1,17 @@
-"""Plan the videos: names as in AIST++, songs, splits and dancers."""
+"""Plan the songs and videos: names as in AIST++, splits and dancers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 
 from model.contract.segment import GENRES
 from pipeline.sources.synthetic.music import SONG_S, SONGS_PER_GENRE
+from pipeline.sources.synthetic.sound_font import SoundFont
 
-FULL = 600
+PER_SONG = 10
+"""Videos of each song in the full plan."""
 DANCERS = 30
 LONGEST_S = SONG_S - 4
 _ROLES = ("train", "train", "train", "train", "val", "test")
@@ -17,7 +21,8 @@ _ROLES = ("train", "train", "train", "train", "val", "test")
 class VideoSpec:
     """Everything that determines a video: the same spec gives the same files.
 
-    The motion of `dancers[0]` is annotated. Width and height must be even (4:2:0 video).
+    The motion of `dancers[0]` is annotated. Width and height must be even (4:2:0 video). The song
+    is played by `instruments`, or by the built-in synthesis if it is None.
     """
 
     video_id: str
@@ -30,6 +35,7 @@ class VideoSpec:
     fps: int = 60
     width_px: int = 384
     height_px: int = 288
+    instruments: SoundFont | None = None
 
     @property
     def motion_id(self) -> str:
@@ -45,35 +51,63 @@ def plan(
     fps: int = 60,
     size_px: tuple[int, int] = (384, 288),
     dancers: int = 1,
+    songs_per_genre: int = SONGS_PER_GENRE,
+    instruments: SoundFont | None = None,
 ) -> list[VideoSpec]:
-    """Return the first `limit` videos (600 if None): ten genres × six songs × choreographies.
+    """Return the first `limit` videos (ten of each song if None, 600 of the usual sixty songs).
 
     Genres take turns. Of six consecutive videos, about four are for train, one for val and one for
-    test. Splits are by song: of a genre's songs, four are train, one is val, one is test. A larger
-    limit only adds videos. `size_px` is (width, height).
+    test. Splits are by song, as `split_of` says. A larger limit only adds videos. With more songs
+    of each genre, the usual sixty songs and their splits stay the same; the names of the videos do
+    not. `size_px` is (width, height).
     """
-    count = FULL if limit is None else limit
-    most = len(GENRES) * SONGS_PER_GENRE * 99
-    if not 0 < count <= most:
-        raise ValueError(f"limit is {limit}, expected 1 to {most}")
+    if songs_per_genre < SONGS_PER_GENRE:
+        raise ValueError(
+            f"songs_per_genre is {songs_per_genre}, expected {SONGS_PER_GENRE} or more"
+        )
+    songs = len(GENRES) * songs_per_genre
+    wanted = PER_SONG * songs if limit is None else limit
+    if not 0 < wanted <= 99 * songs:
+        raise ValueError(f"limit is {limit}, expected 1 to {99 * songs}")
     if not 0.5 <= duration_s <= LONGEST_S:
         raise ValueError(f"duration_s is {duration_s}, expected 0.5 to {LONGEST_S}")
     if not 1 <= dancers <= DANCERS:
         raise ValueError(f"dancers is {dancers}, expected 1 to {DANCERS}")
-    return [_spec(i, seed, duration_s, fps, size_px, dancers) for i in range(count)]
+    return [
+        VideoSpec(*names, seed, duration_s, fps, *size_px, instruments)
+        for names in islice(_names(songs_per_genre, dancers), wanted)
+    ]
 
 
-def _spec(
-    index: int, seed: int, duration_s: float, fps: int, size_px: tuple[int, int], dancers: int
-) -> VideoSpec:
-    turn, genre_index = divmod(index, len(GENRES))
-    genre = GENRES[genre_index]
-    # 10 genres and 6 songs share the factor 2. The shift every three turns uses all songs.
-    role = (index + turn // 3) % SONGS_PER_GENRE
-    song_id = f"m{genre}{(role + genre_index) % SONGS_PER_GENRE}"
-    first = index + index // DANCERS
-    names = tuple(f"d{1 + (first + 7 * p) % DANCERS:02d}" for p in range(dancers))
-    situation = "sBM" if dancers == 1 else "sGR"
-    choreography = f"ch{1 + turn // SONGS_PER_GENRE:02d}"
-    video_id = f"g{genre}_{situation}_c01_{'-'.join(names)}_{song_id}_{choreography}"
-    return VideoSpec(video_id, genre, song_id, _ROLES[role], names, seed, duration_s, fps, *size_px)
+def song_ids(songs_per_genre: int = SONGS_PER_GENRE, split: str | None = None) -> list[str]:
+    """Return the ids of all songs, or of those in one split; the genres take turns."""
+    ids = [f"m{genre}{index}" for index in range(songs_per_genre) for genre in GENRES]
+    return [song_id for song_id in ids if split in (None, split_of(song_id))]
+
+
+def split_of(song_id: str) -> str:
+    """Return the split of a song: of each six songs of a genre, four train, one val, one test."""
+    return _ROLES[(int(song_id[3:]) - GENRES.index(song_id[1:3])) % SONGS_PER_GENRE]
+
+
+def _names(
+    songs_per_genre: int, dancers: int
+) -> Iterator[tuple[str, str, str, str, tuple[str, ...]]]:
+    """Yield the names of a video after the other: its own, genre, song, split and dancers."""
+    sixes = -(-songs_per_genre // SONGS_PER_GENRE)
+    for index in count():
+        turn, genre_index = divmod(index, len(GENRES))
+        genre = GENRES[genre_index]
+        # 10 genres and 6 songs share the factor 2. The shift every three turns uses all songs.
+        role = (index + turn // 3) % SONGS_PER_GENRE
+        # Six turns use six songs of every genre, the next six turns use the next six songs.
+        choreography, six = divmod(turn // SONGS_PER_GENRE, sixes)
+        song = SONGS_PER_GENRE * six + (role + genre_index) % SONGS_PER_GENRE
+        if song >= songs_per_genre:
+            continue
+        first = index + index // DANCERS
+        names = tuple(f"d{1 + (first + 7 * p) % DANCERS:02d}" for p in range(dancers))
+        situation = "sBM" if dancers == 1 else "sGR"
+        song_id = f"m{genre}{song}"
+        video_id = f"g{genre}_{situation}_c01_{'-'.join(names)}_{song_id}_ch{1 + choreography:02d}"
+        yield video_id, genre, song_id, split_of(song_id), names

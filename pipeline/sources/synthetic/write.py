@@ -1,25 +1,29 @@
-"""Write videos, motions, ground truth, splits and music in the layout of AIST++."""
+"""Write videos, motions, ground truth and splits in the layout of AIST++."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import pickle
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from model.contract.files import write_atomic
-from model.contract.segment import SAMPLE_RATE_HZ, SPLITS
+from model.contract.segment import SPLITS
 from pipeline.sources.synthetic.body import JOINTS
 from pipeline.sources.synthetic.dance import MOTION_FPS, Motion, choreograph
 from pipeline.sources.synthetic.music import SONG_S, Song, compose, tempo_of
+from pipeline.sources.synthetic.notes import midi_bytes
 from pipeline.sources.synthetic.plan import VideoSpec
+from pipeline.sources.synthetic.song_files import note_truth, npz_bytes, recorded, wav_bytes
+
+if TYPE_CHECKING:
+    from pipeline.sources.synthetic.render import Camera
 
 RENDER_VERSION = 2
 """Raise this if the same spec now gives other files: older files are then written again."""
@@ -27,23 +31,36 @@ RENDER_VERSION = 2
 SCALING = 100.0
 """AIST++ stores translations in units of its scene; this many units are one metre of SMPL."""
 
+Medium = Literal["video", "blank", "sound"]
+MEDIA: dict[Medium, tuple[str, str]] = {
+    "video": ("videos", ".mp4"),
+    "blank": ("blank", ".mp4"),
+    "sound": ("wav", ".wav"),
+}
+"""Folder and suffix of a performance: with drawn pictures, with black ones, or sound alone."""
+BLANK_PX = 16
+
 
 @dataclass(frozen=True)
 class Performance:
-    """One video before it is drawn: the sound excerpt, its beats, and one motion per dancer."""
+    """One video before it is drawn: the sound excerpt, its beats and notes, and one motion per
+    dancer. `notes` (N, 7) has the columns of NOTE_COLUMNS; times are from the excerpt's start.
+    """
 
     song: Song
     audio: np.ndarray
     beat_times_s: np.ndarray
+    notes: np.ndarray
     motions: tuple[Motion, ...]
 
 
 def perform(spec: VideoSpec) -> Performance:
     """Choose the excerpt of the song and choreograph every dancer; depends only on the spec."""
     rng = _rng(spec)
-    song = compose(spec.song_id, spec.seed)
+    song = compose(spec.song_id, spec.seed, instruments=spec.instruments)
     start_s = float(rng.uniform(1.5, SONG_S - spec.duration_s - 1.5))
     audio, beats = song.excerpt(start_s, spec.duration_s)
+    notes = song.notes_in(start_s, spec.duration_s)
     start_s = round(start_s * song.sample_rate_hz) / song.sample_rate_hz
     frames = round(spec.duration_s * MOTION_FPS)
     around = song.beat_times_s - start_s
@@ -54,49 +71,96 @@ def perform(spec: VideoSpec) -> Performance:
             rng.integers(2**32, size=len(spec.dancers)), _places(len(spec.dancers)), strict=True
         )
     )
-    return Performance(song, audio, beats, motions)
+    return Performance(song, audio, beats, notes, motions)
 
 
-def is_written(spec: VideoSpec, root: Path) -> bool:
-    """Return whether all three files of `spec` exist and were made from the same spec."""
-    video, motion, truth = _paths(spec, root)
-    return video.is_file() and motion.is_file() and _made_from(truth) == spec_hash(spec)
+def is_written(spec: VideoSpec, root: Path, medium: Medium = "video") -> bool:
+    """Return whether all files of `spec` exist and were made from the same spec."""
+    files = _paths(spec, root)
+    wanted = (files[medium], files["motion"], files["midi"])
+    found, complete = _made_from(files["truth"])
+    return complete and found == spec_hash(spec) and all(path.is_file() for path in wanted)
 
 
-def write_video(spec: VideoSpec, root: Path) -> None:
-    """Write `videos/<id>.mp4`, `motions/<id, cAll for c01>.pkl` and `truth/<id>.npz`.
+def write_video(spec: VideoSpec, root: Path, medium: Medium = "video") -> None:
+    """Write a video, or its sound without pictures, with its motion and ground truth.
 
-    Each file is written atomically, the ground truth last. If `is_written`, nothing is done.
+    The files are `videos/<id>.mp4` (`blank/<id>.mp4` with black pictures, or `wav/<id>.wav` with
+    mono PCM16 at 22 050 Hz), `motions/<id, cAll for c01>.pkl`, `truth/<id>.mid` and
+    `truth/<id>.npz`. Each is written atomically, the last one when the others are there. Nothing is
+    done if `is_written`.
     """
-    from pipeline.media.ffmpeg import encode
-    from pipeline.sources.synthetic.render import dress, place_camera, render, stage
+    from pipeline.sources.synthetic.render import place_camera
 
-    if is_written(spec, root):
+    if is_written(spec, root, medium):
         return
-    video, motion, truth = _paths(spec, root)
-    truth.unlink(missing_ok=True)
+    files = _paths(spec, root)
+    if _made_from(files["truth"])[0] != spec_hash(spec):
+        for other in MEDIA:
+            files[other].unlink(missing_ok=True)
+    files["truth"].unlink(missing_ok=True)
     show = perform(spec)
-    joints = np.stack([m.joints_m for m in show.motions], axis=1)
     look = np.random.default_rng([1, *_seed(spec)])
     camera = place_camera(look, spec.width_px, spec.height_px, len(spec.dancers))
-    seen = joints[_motion_frames(spec)]
-    frames = render(seen, [dress(d) for d in spec.dancers], camera, stage(look, camera))
-    size_px = (spec.width_px, spec.height_px)
-    video.parent.mkdir(parents=True, exist_ok=True)
-    encode(frames, spec.fps, size_px, show.audio, show.song.sample_rate_hz, video)
-    first = show.motions[0]
-    smpl = {
-        "smpl_poses": first.poses,
+    if not files[medium].is_file():
+        _write_medium(files[medium], medium, spec, show, camera, look)
+    smpl = _smpl(show.motions[0])
+    write_atomic(files["motion"], pickle.dumps(smpl | {"smpl_loss": 0.0}, protocol=4))
+    write_atomic(files["midi"], midi_bytes(show.notes, show.song.tempo_bpm, spec.video_id))
+    write_atomic(files["truth"], npz_bytes(_truth(spec, show, camera, smpl)))
+
+
+def _write_medium(
+    path: Path,
+    medium: Medium,
+    spec: VideoSpec,
+    show: Performance,
+    camera: Camera,
+    look: np.random.Generator,
+) -> None:
+    from pipeline.media.ffmpeg import encode
+    from pipeline.sources.synthetic.render import dress, render, stage
+
+    if medium == "sound":
+        write_atomic(path, wav_bytes(show.audio, show.song.sample_rate_hz))
+        return
+    if medium == "blank":
+        size_px = (BLANK_PX, BLANK_PX)
+        black = np.zeros((BLANK_PX, BLANK_PX, 3), np.uint8)
+        frames: Iterator[np.ndarray] = (black for _ in _motion_frames(spec))
+    else:
+        size_px = (spec.width_px, spec.height_px)
+        outfits = [dress(dancer) for dancer in spec.dancers]
+        frames = render(_seen(spec, show), outfits, camera, stage(look, camera))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encode(frames, spec.fps, size_px, show.audio, show.song.sample_rate_hz, path)
+
+
+def _smpl(motion: Motion) -> dict[str, np.ndarray]:
+    """Return a motion under the names that AIST++ gives it."""
+    return {
+        "smpl_poses": motion.poses,
         "smpl_scaling": np.array([SCALING], np.float32),
-        "smpl_trans": (SCALING * first.trans_m).astype(np.float32),
+        "smpl_trans": (SCALING * motion.trans_m).astype(np.float32),
     }
-    write_atomic(motion, pickle.dumps(smpl | {"smpl_loss": 0.0}, protocol=4))
-    points, _ = camera.project(seen)
-    inside = ((points >= 0) & (points < np.array(size_px))).all(-1)
-    arrays: dict[str, Any] = smpl | {  # Any: savez_compressed has an option beside them
+
+
+def _seen(spec: VideoSpec, show: Performance) -> np.ndarray:
+    """Return the joints of all dancers in the video's frames, (T, P, 24, 3) metres."""
+    joints = np.stack([motion.joints_m for motion in show.motions], axis=1)
+    return joints[_motion_frames(spec)]
+
+
+def _truth(
+    spec: VideoSpec, show: Performance, camera: Camera, smpl: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Return the arrays of `truth/<id>.npz`."""
+    points, _ = camera.project(_seen(spec, show))
+    inside = ((points >= 0) & (points < np.array([spec.width_px, spec.height_px]))).all(-1)
+    return smpl | {
         "spec_sha256": np.array(spec_hash(spec)),
         "beat_times_s": show.beat_times_s,
-        "kinematic_beat_times_s": first.rest_times_s,
+        "kinematic_beat_times_s": show.motions[0].rest_times_s,
         "keypoints2d": points.astype(np.float32),
         "visible": inside,
         "joint_names": np.array(JOINTS),
@@ -107,10 +171,8 @@ def write_video(spec: VideoSpec, root: Path) -> None:
         "dancers": np.array(spec.dancers),
         "split": np.array(spec.split),
         "tempo_bpm": np.array(show.song.tempo_bpm),
+        **note_truth(show.notes, spec.instruments),
     }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_atomic(truth, buffer.getvalue())
 
 
 def write_annotations(specs: Sequence[VideoSpec], root: Path) -> None:
@@ -125,47 +187,46 @@ def write_annotations(specs: Sequence[VideoSpec], root: Path) -> None:
             "split": spec.split,
             "dancers": list(spec.dancers),
             "tempo_bpm": tempo_of(spec.genre, int(spec.song_id[3:])),
+            **recorded(spec.instruments),
         }
         for spec in specs
     }
     write_atomic(root / "truth.json", (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
 
 
-def write_music(specs: Sequence[VideoSpec], root: Path) -> None:
-    """Write `wav/<song>.wav`: every complete song of `specs`, mono PCM16 at 22 050 Hz."""
-    import soundfile
-    import soxr
-
-    for song_id, seed in sorted({(spec.song_id, spec.seed) for spec in specs}):
-        song = compose(song_id, seed)
-        samples = soxr.resample(song.samples, song.sample_rate_hz, SAMPLE_RATE_HZ)
-        buffer = io.BytesIO()
-        soundfile.write(buffer, np.clip(samples, -1, 1), SAMPLE_RATE_HZ, "PCM_16", format="WAV")
-        write_atomic(root / "wav" / f"{song_id}.wav", buffer.getvalue())
-
-
 def spec_hash(spec: VideoSpec) -> str:
     """Return the SHA-256 of everything that determines a video's files."""
-    text = json.dumps({"made_by": RENDER_VERSION, **asdict(spec)}, sort_keys=True)
+    facts = asdict(spec)
+    del facts["instruments"]  # the built-in synthesis has no entry, as before there was a choice
+    text = json.dumps(
+        {"made_by": RENDER_VERSION, **facts, **recorded(spec.instruments)}, sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _paths(spec: VideoSpec, root: Path) -> tuple[Path, Path, Path]:
-    return (
-        root / "videos" / f"{spec.video_id}.mp4",
-        root / "motions" / f"{spec.motion_id}.pkl",
-        root / "truth" / f"{spec.video_id}.npz",
-    )
+def _paths(spec: VideoSpec, root: Path) -> dict[str, Path]:
+    media = {
+        name: root / folder / f"{spec.video_id}{suffix}" for name, (folder, suffix) in MEDIA.items()
+    }
+    return media | {
+        "motion": root / "motions" / f"{spec.motion_id}.pkl",
+        "midi": root / "truth" / f"{spec.video_id}.mid",
+        "truth": root / "truth" / f"{spec.video_id}.npz",
+    }
 
 
-def _made_from(truth: Path) -> str:
+def _made_from(truth: Path) -> tuple[str, bool]:
+    """Return the hash of the spec that a truth file was made from, and whether it has notes.
+
+    Files that earlier versions wrote have no notes; their pictures and sound stay valid.
+    """
     if not truth.is_file():
-        return ""
+        return "", False
     try:
         with np.load(truth, allow_pickle=False) as arrays:
-            return str(arrays["spec_sha256"])
+            return str(arrays["spec_sha256"]), "notes" in arrays
     except (ValueError, KeyError, zipfile.BadZipFile):
-        return ""  # not a truth file of this program: write it again
+        return "", False  # not a truth file of this program: write it again
 
 
 def _seed(spec: VideoSpec) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from builds import options, run
 from scipy.spatial.transform import Rotation
+from sound_fonts import write_sound_font
 
 from model.contract.dataset import load_dataset
 from model.contract.shards import read_npy, read_shard
@@ -82,3 +84,45 @@ def test_dry_run_writes_no_video(tmp_path, capsys):
     assert run("build", "--dataset", "synthetic", "--limit", 7, *source, "--dry-run") == 0
     assert "7" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_build_without_pictures_has_the_same_sound_and_motion(built, tmp_path):
+    blind = {"dataset": "synthetic", "limit": 2, "no_video": True}
+    done = build(options(tmp_path / "in", tmp_path / "out", **blind))
+    assert done.notes == ["no pictures were drawn (--no-video): only sound and motion are data"]
+    assert not (tmp_path / "in" / "videos").exists()
+    drawn, blank = segments(built), segments(tmp_path)
+    assert drawn.keys() == blank.keys()
+    for key, members in drawn.items():
+        assert members.keys() == blank[key].keys()
+        assert members["wav"] == blank[key]["wav"]
+        assert members["motion.npy"] == blank[key]["motion.npy"]
+
+
+def test_pictures_that_were_not_drawn_are_not_described(tmp_path, capsys):
+    source = ["--source", tmp_path / "in", "--out", tmp_path / "out", "--no-video"]
+    assert run("build", "--dataset", "synthetic", *source) == 2
+    assert "--no-video draws no pictures, but the pictures are read for visual" in (
+        capsys.readouterr().err
+    )
+    assert run("build", "--dataset", "synthetic", "--songs-per-genre", 5) == 2
+    assert "--songs-per-genre 5: expected 6 or more" in capsys.readouterr().err
+    assert run("build", "--dataset", "folder", "--source", tmp_path, "--no-video") == 2
+    assert "--no-video go with --dataset synthetic" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_dataset_says_which_sound_font_played(tmp_path):
+    pytest.importorskip("tinysoundfont", reason="needs the extra `midi`")
+    font = write_sound_font(tmp_path / "tiny.sf2")
+    played = {"dataset": "synthetic", "limit": 1, "no_video": True, "instruments": font}
+    done = build(options(tmp_path / "in", tmp_path / "out", **played))
+    sha256 = hashlib.sha256(font.read_bytes()).hexdigest()
+    assert done.notes[0] == f"songs played by tiny.sf2 (SHA-256 {sha256})"
+    assert load_dataset(tmp_path / "out").fields["wav"]["instruments_sha256"] == sha256
+    first = segments(tmp_path)
+    write_sound_font(font, quieter_db=6)
+    build(options(tmp_path / "in", tmp_path / "out", **played))
+    again = load_dataset(tmp_path / "out").fields["wav"]["instruments_sha256"]
+    assert again == hashlib.sha256(font.read_bytes()).hexdigest() != sha256
+    assert segments(tmp_path).keys() == first.keys()
