@@ -28,6 +28,8 @@ class Thresholds:
     max_silent: float
     speech_bass_db: float
     speech_pulse: float
+    max_speech: float
+    sung: float
     min_dancers: float
     max_dancers: float
     min_whole_body: float
@@ -121,6 +123,7 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
     if override:
         return "", ""
     people, whole, energy = clip.dancers, clip.whole_body, clip.energy
+    spoken, sung = clip.speech, clip.singing or 0.0
     checks = [
         ("too_short", clip.duration_s < limits.min_clip_s, f"{clip.duration_s:.2f} s"),
         ("too_long", clip.duration_s > limits.max_clip_s, f"{clip.duration_s:.1f} s"),
@@ -134,6 +137,11 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
             "speech",
             clip.bass_db < limits.speech_bass_db and clip.pulse < limits.speech_pulse,
             f"bass {clip.bass_db:.0f} dB, pulse {clip.pulse:.2f}",
+        ),
+        (
+            "voice_over",
+            spoken is not None and spoken > limits.max_speech and sung <= limits.sung * spoken,
+            f"speech {spoken or 0:.0%}, singing {sung:.0%}, music {clip.music or 0:.0%}",
         ),
         ("still", clip.motion < limits.min_motion, f"motion {clip.motion:.2f}"),
         ("no_dancer", people is not None and people < limits.min_dancers, f"{people} dancers"),
