@@ -13,7 +13,7 @@ from pipeline.engine.outcome import REASONS
 from pipeline.sources.song_split import split_of
 from pipeline.sources.tables import csv_rows
 
-__all__ = ["REASONS", "Thresholds", "Verdict", "decide", "joining", "read_overrides"]
+__all__ = ["REASONS", "Thresholds", "Verdict", "decide", "is_talk", "joining", "read_overrides"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,16 @@ def decide(
     return verdicts
 
 
+def is_talk(speech: float | None, singing: float | None, limits: Thresholds) -> bool:
+    """Return whether somebody talks in a clip, over music or not, by shares of its time.
+
+    A clip with more singing than speech is a song. None means that no network measured the shares.
+    """
+    if speech is None or singing is None:
+        return False
+    return speech > limits.max_speech and singing <= limits.sung * speech
+
+
 def joining(limits: Thresholds) -> Joining:
     """Return the thresholds for grouping clips into songs, and songs into families."""
     return Joining(limits.song_odds, limits.song, limits.song_alone, limits.family)
@@ -123,7 +133,6 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
     if override:
         return "", ""
     people, whole, energy = clip.dancers, clip.whole_body, clip.energy
-    spoken, sung = clip.speech, clip.singing or 0.0
     checks = [
         ("too_short", clip.duration_s < limits.min_clip_s, f"{clip.duration_s:.2f} s"),
         ("too_long", clip.duration_s > limits.max_clip_s, f"{clip.duration_s:.1f} s"),
@@ -140,8 +149,9 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
         ),
         (
             "voice_over",
-            spoken is not None and spoken > limits.max_speech and sung <= limits.sung * spoken,
-            f"speech {spoken or 0:.0%}, singing {sung:.0%}, music {clip.music or 0:.0%}",
+            is_talk(clip.speech, clip.singing, limits),
+            f"speech {clip.speech or 0:.0%}, singing {clip.singing or 0:.0%}, "
+            f"music {clip.music or 0:.0%}",
         ),
         ("still", clip.motion < limits.min_motion, f"motion {clip.motion:.2f}"),
         ("no_dancer", people is not None and people < limits.min_dancers, f"{people} dancers"),
