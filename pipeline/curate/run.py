@@ -24,6 +24,7 @@ from pipeline.curate.scores import Clip, ClipData, SongMatch
 from pipeline.curate.settings import DEFAULT, Settings, load_settings
 from pipeline.curate.songs import compare
 from pipeline.curate.table import save_table
+from pipeline.curate.voices import VoiceNetwork, Voices, voices_sentence
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.ledger import Ledger, result_key
 from pipeline.engine.outcome import Outcome, attempt
@@ -46,6 +47,7 @@ class CurateOptions:
     overrides: Path | None = None
     detector: str = ""
     pose_weights: str = ""
+    voices: str = "auto"
     engine: str = "ray"
     address: str | None = None
     limit: int | None = None
@@ -57,13 +59,15 @@ class CurateOptions:
 class Curation:
     """The result of a run, besides its files: clips, their verdicts, and the report on the inputs.
 
-    `people` is a sentence that says how the dancers were counted, or that they were not.
+    `people` is a sentence that says how the dancers were counted, or that they were not; `voices`
+    one that says how speech was measured.
     """
 
     clips: list[Clip]
     verdicts: list[Verdict]
     report: Report
     people: str
+    voices: str
 
     def table(self) -> str:
         """Return the summary for printing."""
@@ -75,7 +79,7 @@ class Curation:
         for reason in REASONS:
             if number := sum(v.reason == reason for v in self.verdicts):
                 lines.append(f"  {'rejected, ' + reason:<26}{number:>8}")
-        lines.append(self.people)
+        lines += [self.people, self.voices]
         return "\n".join(lines)
 
 
@@ -92,10 +96,12 @@ def curate(options: CurateOptions) -> Curation:
     settings = load_settings(options.thresholds or DEFAULT)
     read_overrides(options.overrides, None)
     networks = _networks(options)
+    voice_network = _voice_network(options)
     check_engine(options.engine, options.address)
     inputs = options.out / f"{options.dataset}.inputs.parquet"
     if options.decide_only and not inputs.is_file():
         raise FileNotFoundError(f"{inputs}: nothing was measured yet; run without --decide-only")
+    print(voices_sentence(options.voices, voice_network))
     started = time.monotonic()
     ledger = Ledger((options.out / ".work" / "results").resolve())
     others: Mapping[str, int] = {}
@@ -112,11 +118,15 @@ def curate(options: CurateOptions) -> Curation:
             root = listing.root.resolve()
             note = json.dumps(networks and asdict(networks))
             write_atomic(_people_file(options.out), note.encode())
+            note = json.dumps(voice_network and asdict(voice_network))
+            write_atomic(_voices_file(options.out), note.encode())
         stage = Measure(root, ledger, settings.shots, settings.picture, options.audio_track)
         people = People(stage, networks) if networks else None
+        voices = Voices(stage, voice_network) if voice_network else None
         with closing(make_engine(options.engine, options.address)) as engine:
-            outcomes = _measured(options, [stage, people] if people else [stage], rows, engine)
-        curation = _decided(options, settings, stage, people, rows, outcomes)
+            stages = [each for each in (stage, voices, people) if each]
+            outcomes = _measured(options, stages, rows, engine)
+        curation = _decided(options, settings, stage, people, voices, rows, outcomes)
         seconds = time.monotonic() - started
         report = replace(curation.report, seconds=seconds, others=others)
         report.save(options.out)
@@ -141,9 +151,22 @@ def _people_file(out: Path) -> Path:
     return out / ".work" / "people.json"
 
 
+def _voice_network(options: CurateOptions) -> VoiceNetwork | None:
+    """Return the network that measures speech; --decide-only uses that of the last run."""
+    if not (options.decide_only and options.voices == "auto"):
+        return VoiceNetwork.of(options.voices)
+    last = _voices_file(options.out)
+    note = json.loads(last.read_text(encoding="utf-8")) if last.is_file() else None
+    return note and VoiceNetwork(**note)
+
+
+def _voices_file(out: Path) -> Path:
+    return out / ".work" / "voices.json"
+
+
 def _measured(
     options: CurateOptions,
-    stages: Sequence[Measure | People],
+    stages: Sequence[Measure | Voices | People],
     rows: Sequence[Row],
     engine: LocalEngine | RayEngine,
 ) -> dict[str, Outcome]:
@@ -187,13 +210,15 @@ def _decided(
     settings: Settings,
     stage: Measure,
     people: People | None,
+    voices: Voices | None,
     rows: Sequence[Row],
     outcomes: dict[str, Outcome],
 ) -> Curation:
     found: list[tuple[Clip, ClipData]] = []
     for row in rows:
         if outcomes[row.video_id].status == "ok":
-            found += (people or stage).clips(row)
+            seen = (people or stage).clips(row)
+            found += voices.added_to(seen, row) if voices else seen
     clips, materials = [clip for clip, _ in found], [material for _, material in found]
     overrides = read_overrides(options.overrides, {clip.clip_id for clip in clips})
     alike = likenesses(stage.ledger, clips, materials)
@@ -211,8 +236,9 @@ def _decided(
     page = options.out / f"{options.dataset}.html"
     title = f"Curation of {options.dataset}"
     counted_by = _people_sentence(people.networks if people else None)
-    save_page(page, title, counted_by, clips, materials, verdicts, failures)
-    return Curation(clips, verdicts, Report.of(outcomes, rows), counted_by)
+    heard_by = voices_sentence(options.voices, voices.network if voices else None)
+    save_page(page, title, f"{counted_by}; {heard_by}", clips, materials, verdicts, failures)
+    return Curation(clips, verdicts, Report.of(outcomes, rows), counted_by, heard_by)
 
 
 def _people_sentence(networks: Networks | None) -> str:

@@ -16,7 +16,8 @@ class Clip:
     the sides of the box are (picture.py), `motion` how much the picture changes, in grey levels.
     `jump_db` is the change of the sound at the start (shots.py). `loud_dbfs`, `silent`, `bass_db`
     and `pulse` come from music.py. `dancers`, `whole_body` and `energy` come from people.py; they
-    are None if no detector was used.
+    are None if no detector was used. `speech`, `singing` and `music` are shares of the time, and
+    `voices_by` names the network that measured them (voices.py); None without one.
     """
 
     clip_id: str
@@ -39,6 +40,10 @@ class Clip:
     dancers: int | None = None
     whole_body: float | None = None
     energy: float | None = None
+    speech: float | None = None
+    singing: float | None = None
+    music: float | None = None
+    voices_by: str | None = None
 
     @property
     def duration_s(self) -> float:

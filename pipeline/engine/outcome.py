@@ -19,6 +19,7 @@ REASONS = {
     "too_long": "longer than max_clip_s",
     "silent": "too quiet, or silent for too long",
     "speech": "only a voice: neither bass nor a regular pulse",
+    "voice_over": "a network found more speech than max_speech: alone or over music",
     "still": "the picture does not move",
     "small_picture": "the active picture takes too little of the frame",
     "no_dancer": "a detector counted fewer than min_dancers",

@@ -39,7 +39,7 @@ FEATURES = Registry(
     },
 )
 """In the order of processing: a stage of the first feature may also decode for the second one."""
-RESERVED = ("cut", "pose", "codes", "curate", "people")
+RESERVED = ("cut", "pose", "codes", "curate", "people", "voices")
 """Names that other kinds of stored results use; a feature cannot have them."""
 
 Arrays = Mapping[str, "np.ndarray"]

@@ -115,6 +115,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(
         ("silent", {"loud_dbfs": -70.0}),
         ("silent", {"silent": 0.9}),
         ("speech", {"bass_db": -30.0, "pulse": 0.1}),
+        ("voice_over", {"speech": 0.9, "singing": 0.2, "music": 1.0}),
         ("still", {"motion": 0.0}),
         ("small_picture", {"box_share": 0.01}),
         ("no_dancer", {"dancers": 0}),
