@@ -9,7 +9,6 @@ Legend: B batch, T frames, C channels, H 27 and W 48 the size of a frame, n fram
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -164,27 +163,25 @@ def small_frames(frames: np.ndarray) -> np.ndarray:
 
 @torch.inference_mode()
 def transitions(
-    net: TransNetV2, frames: np.ndarray, wanted: Iterable[int] | None = None
+    net: TransNetV2, frames: np.ndarray, first: int = 0, stop: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return how likely each frame is the middle of a transition, and any frame of one.
 
     Args:
         net: in evaluation mode.
-        frames: uint8 (n, 27, 48, 3), RGB.
-        wanted: frames for which the answer is needed; None: all. The network runs over the windows
-            with these frames only. What it says of a frame does not depend on the other windows.
+        frames: uint8 (n, 27, 48, 3), RGB. The first and last one are repeated where the network
+            wants to see frames beyond them.
+        first: the first frame for which the answer is needed.
+        stop: the frame after the last one; None: n.
 
     Returns:
-        Two arrays float32 (n,), probabilities from 0 to 1; 0 where the network did not run.
+        Two arrays float32 (stop - first,), probabilities from 0 to 1.
     """
-    count = len(frames)
-    middle, within = np.zeros(count, np.float32), np.zeros(count, np.float32)
-    starts = {index // STEP * STEP for index in (range(count) if wanted is None else wanted)}
-    for start in sorted(starts):
-        window = np.clip(np.arange(start - MARGIN, start - MARGIN + WINDOW), 0, count - 1)
-        logits = net(torch.from_numpy(frames[window])[None])
-        stop = min(start + STEP, count)
-        for answer, logit in zip((middle, within), logits, strict=True):
-            kept = logit[0, MARGIN : MARGIN + stop - start]
-            answer[start:stop] = torch.sigmoid(kept).numpy()
+    stop = len(frames) if stop is None else stop
+    answers: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for start in range(first, stop, STEP):
+        seen = np.clip(np.arange(start - MARGIN, start - MARGIN + WINDOW), 0, len(frames) - 1)
+        for answer, logits in zip(answers, net(torch.from_numpy(frames[seen])[None]), strict=True):
+            answer.append(torch.sigmoid(logits[0, MARGIN : MARGIN + STEP]).numpy())
+    middle, within = (np.concatenate(answer)[: stop - first] for answer in answers)
     return middle, within
