@@ -15,6 +15,7 @@ from pipeline.arguments import (
     share,
     share_code,
 )
+from pipeline.curate.detector import DETECTORS
 
 
 def add_fetch(commands: argparse._SubParsersAction) -> None:
@@ -92,6 +93,13 @@ def add_curate(commands: argparse._SubParsersAction) -> None:
         default="",
         help="network that estimates their poses: hrnet_w32_wholebody, hrnet_w32_coco, a file, "
         "CONFIG.py:FILE, or untrained (default: boxes only, no poses)",
+    )
+    sub.add_argument(
+        "--shots",
+        choices=DETECTORS,
+        default="auto",
+        help="how shots are found: adaptive (hard cuts) or transnet (fades, too; wants the weights "
+        "transnetv2); default auto: transnet if its weights are there",
     )
     add_engine(sub)
     sub.add_argument("--limit", type=positive, help="use only the first N inputs")

@@ -16,6 +16,7 @@ import numpy as np
 from model.contract.exit_codes import UsageError
 from model.contract.files import write_atomic
 from pipeline.curate.decide import REASONS, Verdict, decide, read_overrides
+from pipeline.curate.detector import Detector
 from pipeline.curate.duplicates import distance
 from pipeline.curate.measure import NAME, Measure, Work
 from pipeline.curate.page import save_page
@@ -46,6 +47,7 @@ class CurateOptions:
     overrides: Path | None = None
     detector: str = ""
     pose_weights: str = ""
+    shots: str = "auto"
     engine: str = "ray"
     address: str | None = None
     limit: int | None = None
@@ -92,10 +94,12 @@ def curate(options: CurateOptions) -> Curation:
     settings = load_settings(options.thresholds or DEFAULT)
     read_overrides(options.overrides, None)
     networks = _networks(options)
+    detector = _detector(options)
     check_engine(options.engine, options.address)
     inputs = options.out / f"{options.dataset}.inputs.parquet"
     if options.decide_only and not inputs.is_file():
         raise FileNotFoundError(f"{inputs}: nothing was measured yet; run without --decide-only")
+    print(detector)
     started = time.monotonic()
     ledger = Ledger((options.out / ".work" / "results").resolve())
     others: Mapping[str, int] = {}
@@ -112,13 +116,15 @@ def curate(options: CurateOptions) -> Curation:
             root = listing.root.resolve()
             note = json.dumps(networks and asdict(networks))
             write_atomic(_people_file(options.out), note.encode())
-        stage = Measure(root, ledger, settings.shots, settings.picture, options.audio_track)
+            write_atomic(_shots_file(options.out), json.dumps(asdict(detector)).encode())
+        how = (settings.shots, settings.picture, options.audio_track, detector.weights_id)
+        stage = Measure(root, ledger, *how)
         people = People(stage, networks) if networks else None
         with closing(make_engine(options.engine, options.address)) as engine:
             outcomes = _measured(options, [stage, people] if people else [stage], rows, engine)
-        curation = _decided(options, settings, stage, people, rows, outcomes)
+        curation = _decided(options, settings, stage, people, rows, outcomes, detector)
         seconds = time.monotonic() - started
-        report = replace(curation.report, seconds=seconds, others=others)
+        report = replace(curation.report, seconds=seconds, others=others, notes=[str(detector)])
         report.save(options.out)
         return replace(curation, report=report)
 
@@ -139,6 +145,18 @@ def _networks(options: CurateOptions) -> Networks | None:
 
 def _people_file(out: Path) -> Path:
     return out / ".work" / "people.json"
+
+
+def _detector(options: CurateOptions) -> Detector:
+    """Return the detector of shots; --decide-only uses that of the last run."""
+    last = _shots_file(options.out)
+    if options.decide_only and options.shots == "auto" and last.is_file():
+        return Detector(**json.loads(last.read_text(encoding="utf-8")))
+    return Detector.of(options.shots)
+
+
+def _shots_file(out: Path) -> Path:
+    return out / ".work" / "shots.json"
 
 
 def _measured(
@@ -189,6 +207,7 @@ def _decided(
     people: People | None,
     rows: Sequence[Row],
     outcomes: dict[str, Outcome],
+    detector: Detector,
 ) -> Curation:
     found: list[tuple[Clip, ClipData]] = []
     for row in rows:
@@ -211,7 +230,7 @@ def _decided(
     page = options.out / f"{options.dataset}.html"
     title = f"Curation of {options.dataset}"
     counted_by = _people_sentence(people.networks if people else None)
-    save_page(page, title, counted_by, clips, materials, verdicts, failures)
+    save_page(page, title, f"{counted_by}; {detector}", clips, materials, verdicts, failures)
     return Curation(clips, verdicts, Report.of(outcomes, rows), counted_by)
 
 

@@ -22,8 +22,6 @@ from pipeline.curate.fades import find_fades
 if TYPE_CHECKING:
     from pipeline.curate.transnet import TransNetV2
 
-DETECTORS = ("auto", "transnet", "adaptive")
-"""With TransNetV2 on candidates, or PySceneDetect's adaptive detector alone."""
 HOP = 256
 SIDE_S = 0.8
 BANDS = 40

@@ -16,7 +16,9 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize, pad, relu
 
-WEIGHTS = "transnetv2"
+from pipeline.curate.detector import WEIGHTS
+from pipeline.weights.table import find, refusal
+
 SIZE_PX = (48, 27)
 """Width and height of a frame, whatever its shape was."""
 WINDOW, STEP = 100, 50
@@ -139,13 +141,20 @@ def likeness(vectors: torch.Tensor) -> torch.Tensor:
     )
 
 
+def load_published() -> TransNetV2:
+    """Return the network with the published weights, for one thread.
+
+    Raises FileNotFoundError or ValueError, with advice, if they are not there or not right.
+    """
+    torch.set_num_threads(1)  # each worker has a core
+    return load(find(WEIGHTS))
+
+
 def load(path: Path) -> TransNetV2:
     """Return the network with the weights of a file.
 
     Raises ValueError if they are not those of this network.
     """
-    from pipeline.weights.table import refusal
-
     net = TransNetV2()
     try:
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
