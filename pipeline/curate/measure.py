@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.time_limit import ITEM_LIMIT_S
 from pipeline.media.reader import Audio, Video
 from pipeline.sources.manifest import Row
+
+if TYPE_CHECKING:
+    from pipeline.curate.transnet import TransNetV2
 
 SHORT_SIDE_PX = 360
 HASHED = 40 * RATE_HZ
@@ -41,20 +44,29 @@ class Work:
 
 @dataclass
 class Measure:
-    """Writes the scores and the data of every clip of one video to the ledger."""
+    """Writes the scores and the data of every clip of one video to the ledger.
+
+    `transnet` is the hash of TransNetV2's weights; "" if it is not used.
+    """
 
     root: Path
     ledger: Ledger
     shots: ShotSettings
     picture: PictureSettings
     audio_track: int = 0
+    transnet: str = ""
     name: str = NAME
     batch: int = 1
     gpus: float = 0.0
     limit_s: float = 3 * ITEM_LIMIT_S
+    _net: TransNetV2 | None = field(default=None, repr=False)
 
     def setup(self) -> None:
-        """Nothing to load."""
+        """Load TransNetV2, if it is used."""
+        if self.transnet:
+            from pipeline.curate.transnet import load_published
+
+            self._net = load_published()
 
     def __call__(self, items: list[Work]) -> list[Work]:
         return [self._one(item) for item in items]
@@ -63,7 +75,7 @@ class Measure:
         """Return the key of a video's result, from its content and the settings of this stage."""
         config: dict[str, Any] = {"shots": asdict(self.shots), "picture": asdict(self.picture)}
         config |= {"audio_track": self.audio_track} if self.audio_track else {}
-        return result_key(row.sha256, NAME, config)
+        return result_key(row.sha256, NAME, config, self.transnet)
 
     def stored(self, row: Row) -> Outcome | None:
         """Return the stored outcome of one input; None if the ledger has none."""
@@ -99,7 +111,7 @@ class Measure:
         path = self.root / row.path
         made = attempt(
             NAME,
-            lambda: measure(path, self.shots, self.picture, self.audio_track),
+            lambda: measure(path, self.shots, self.picture, self.audio_track, self._net),
             self.limit_s,
         )
         if isinstance(made, Outcome):
@@ -118,12 +130,14 @@ def measure(
     shot_settings: ShotSettings,
     picture_settings: PictureSettings,
     audio_track: int = 0,
+    net: TransNetV2 | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the facts (`clips`, `audio_tracks`) and the arrays of a video.
 
     Each clip k has the arrays `print_<k>`, `hashes_<k>` and `thumb_<k>`.
 
-    `audio_track` is that of `pipeline.media.container.audio_stream`.
+    `audio_track` is that of `pipeline.media.container.audio_stream`. Without `net` no fades are
+    found.
 
     Raises MediaError.
     """
@@ -132,7 +146,8 @@ def measure(
     audio = video.read_audio(audio_track)
     times_s, tiny = tiny_frames(video)
     start_s = float(audio.start_s)
-    shots = find_shots(tiny, list(map(float, times_s)), audio.samples, start_s, shot_settings)
+    times = list(map(float, times_s))
+    shots = find_shots(tiny, times, audio.samples, start_s, shot_settings, net)
     del tiny
     clips, arrays = [], {}
     for k, (shot, picked, frames) in enumerate(_frames_of(video, shots, times_s)):

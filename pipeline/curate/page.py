@@ -29,7 +29,7 @@ svg * { vector-effect: non-scaling-stroke } rect { stroke: #bbb } .main rect { s
 def save_page(
     path: Path,
     title: str,
-    measured_by: str,
+    methods: str,
     clips: Sequence[Clip],
     materials: Sequence[ClipData],
     verdicts: Sequence[Verdict],
@@ -37,7 +37,7 @@ def save_page(
 ) -> None:
     """Write the page completely or not at all. It contains all pictures and loads no other file.
 
-    `measured_by` says how dancers were counted and speech was measured.
+    `methods` says how dancers were counted, speech was measured and shots were found.
     """
     figures = [_figure(*row) for row in zip(clips, materials, verdicts, strict=True)]
     kept = [k for k, verdict in enumerate(verdicts) if verdict.decision == "keep"]
@@ -47,7 +47,7 @@ def save_page(
     parts = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{len(clips)} clips: {len(kept)} kept ({counts or 'none'}) in {len(songs)} songs, "
-        f"{len(clips) - len(kept)} rejected; {escape(measured_by)}.</p>",
+        f"{len(clips) - len(kept)} rejected; {escape(methods)}.</p>",
     ]
     for song, count in sorted(songs.items(), key=lambda item: (-item[1], item[0])):
         places = [k for k in kept if verdicts[k].song == song]

@@ -16,6 +16,7 @@ import numpy as np
 from model.contract.exit_codes import UsageError
 from model.contract.files import write_atomic
 from pipeline.curate.decide import REASONS, Verdict, decide, read_overrides
+from pipeline.curate.detector import Detector
 from pipeline.curate.duplicates import distance
 from pipeline.curate.measure import NAME, Measure, Work
 from pipeline.curate.page import save_page
@@ -48,6 +49,7 @@ class CurateOptions:
     detector: str = ""
     pose_weights: str = ""
     voices: str = "auto"
+    shots: str = "auto"
     engine: str = "ray"
     address: str | None = None
     limit: int | None = None
@@ -97,10 +99,12 @@ def curate(options: CurateOptions) -> Curation:
     read_overrides(options.overrides, None)
     networks = _networks(options)
     voice_network = _voice_network(options)
+    detector = _detector(options)
     check_engine(options.engine, options.address)
     inputs = options.out / f"{options.dataset}.inputs.parquet"
     if options.decide_only and not inputs.is_file():
         raise FileNotFoundError(f"{inputs}: nothing was measured yet; run without --decide-only")
+    print(detector)
     print(voices_sentence(options.voices, voice_network))
     started = time.monotonic()
     ledger = Ledger((options.out / ".work" / "results").resolve())
@@ -120,15 +124,17 @@ def curate(options: CurateOptions) -> Curation:
             write_atomic(_people_file(options.out), note.encode())
             note = json.dumps(voice_network and asdict(voice_network))
             write_atomic(_voices_file(options.out), note.encode())
-        stage = Measure(root, ledger, settings.shots, settings.picture, options.audio_track)
+            write_atomic(_shots_file(options.out), json.dumps(asdict(detector)).encode())
+        how = (settings.shots, settings.picture, options.audio_track, detector.weights_id)
+        stage = Measure(root, ledger, *how)
         people = People(stage, networks) if networks else None
         voices = Voices(stage, voice_network) if voice_network else None
         with closing(make_engine(options.engine, options.address)) as engine:
             stages = [each for each in (stage, voices, people) if each]
             outcomes = _measured(options, stages, rows, engine)
-        curation = _decided(options, settings, stage, people, voices, rows, outcomes)
+        curation = _decided(options, settings, stage, people, voices, rows, outcomes, detector)
         seconds = time.monotonic() - started
-        report = replace(curation.report, seconds=seconds, others=others)
+        report = replace(curation.report, seconds=seconds, others=others, notes=[str(detector)])
         report.save(options.out)
         return replace(curation, report=report)
 
@@ -162,6 +168,18 @@ def _voice_network(options: CurateOptions) -> VoiceNetwork | None:
 
 def _voices_file(out: Path) -> Path:
     return out / ".work" / "voices.json"
+
+
+def _detector(options: CurateOptions) -> Detector:
+    """Return the detector of shots; --decide-only uses that of the last run."""
+    last = _shots_file(options.out)
+    if options.decide_only and options.shots == "auto" and last.is_file():
+        return Detector(**json.loads(last.read_text(encoding="utf-8")))
+    return Detector.of(options.shots)
+
+
+def _shots_file(out: Path) -> Path:
+    return out / ".work" / "shots.json"
 
 
 def _measured(
@@ -213,6 +231,7 @@ def _decided(
     voices: Voices | None,
     rows: Sequence[Row],
     outcomes: dict[str, Outcome],
+    detector: Detector,
 ) -> Curation:
     found: list[tuple[Clip, ClipData]] = []
     for row in rows:
@@ -237,7 +256,8 @@ def _decided(
     title = f"Curation of {options.dataset}"
     counted_by = _people_sentence(people.networks if people else None)
     heard_by = voices_sentence(options.voices, voices.network if voices else None)
-    save_page(page, title, f"{counted_by}; {heard_by}", clips, materials, verdicts, failures)
+    methods = f"{counted_by}; {heard_by}; {detector}"
+    save_page(page, title, methods, clips, materials, verdicts, failures)
     return Curation(clips, verdicts, Report.of(outcomes, rows), counted_by, heard_by)
 
 

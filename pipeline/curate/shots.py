@@ -1,10 +1,10 @@
-"""Find the hard cuts of a video, by PySceneDetect on the picture and by jumps in the sound.
+"""Find the shots of a video: hard cuts by PySceneDetect, fades by TransNetV2 if it is there.
 
-Only the part of the picture that ever moves is used, so that constant bars do not make a cut look
-weaker. A weak cut of the picture counts if the sound changes at the same time. A very large jump of
-the sound counts without a cut of the picture.
+Only the part of the picture that ever moves is searched for cuts, so that constant bars do not make
+a cut look weaker. A weak change of the picture is a cut if the colours before and after it differ.
+The sound is measured, but decides nothing: it also changes within a shot.
 
-Legend: n frames, h, w size of a frame, N samples at 22 050 Hz.
+Legend: n frames, h, w size of a frame, N samples at 22 050 Hz. Spans are half-open, in frames.
 """
 
 from __future__ import annotations
@@ -12,17 +12,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from model.contract.segment import SAMPLE_RATE_HZ
+from pipeline.curate.fades import find_fades
+
+if TYPE_CHECKING:
+    from pipeline.curate.transnet import TransNetV2
 
 HOP = 256
 SIDE_S = 0.8
 BANDS = 40
 FLOOR_DB = -40.0
 STOP_DB = -25.0
-"""If one side of a jump is quieter by more than this, the sound starts or stops: this is no cut."""
+"""If one side of a jump is quieter by more than this, the sound starts or stops; this is 0."""
+COLOUR_SIDE_S, MIN_SPREAD = 0.3, 0.02
+"""The two groups of frames whose colours are compared; less spread than this is compression."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +38,15 @@ class ShotSettings:
 
     `strong` and `weak` are thresholds of PySceneDetect's adaptive detector: the ratio to the
     neighbouring frames, and the minimum difference of mean hue, saturation and lightness in grey
-    levels. A weak cut also needs a jump of the sound by `jump_db`. A jump by `alone_db` needs no
-    cut of the picture. Cuts are at least `min_shot_s` apart.
+    levels. At a weak cut the colours before and after must also differ, by `step` times the
+    differences on each side. `fade` is the mean probability from which TransNetV2's answer counts.
+    Cuts are at least `min_shot_s` apart; a shorter rest beside a fade belongs to the fade.
     """
 
     strong: tuple[float, float] = (4.0, 12.0)
     weak: tuple[float, float] = (2.5, 4.0)
-    jump_db: float = 6.0
-    alone_db: float = 18.0
+    step: float = 3.0
+    fade: float = 0.35
     min_shot_s: float = 0.5
 
 
@@ -57,31 +65,77 @@ def find_shots(
     sound: np.ndarray,
     sound_start_s: float,
     settings: ShotSettings,
+    net: TransNetV2 | None = None,
 ) -> list[Shot]:
-    """Return the shots of a video, in order; they cover all frames without gaps.
+    """Return the shots of a video, in order; frames between two of them belong to a fade.
 
     `frames` is (n, h, w, 3), shown at `times_s`; `sound` is (N,) and starts at `sound_start_s`.
+    Without `net` no fades are found.
     """
     times = np.asarray(times_s, float)
     jump_db = sound_jump_db(sound, times - sound_start_s)
     frame_s = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    least = max(1, round(settings.min_shot_s / frame_s))
+    cuts = hard_cuts(frames, frame_s, settings, least)
+    fades = [] if net is None else find_fades(frames, frame_s, net, settings.fade)
+    spans = between(cuts, fades, least, len(frames)) or [(0, len(frames))]
+    return [Shot(start, stop, float(jump_db[start])) for start, stop in spans]
+
+
+def hard_cuts(frames: np.ndarray, frame_s: float, settings: ShotSettings, least: int) -> list[int]:
+    """Return the first frames of new scenes in `frames` (n, h, w, 3), `least` or more apart."""
     part = frames[(slice(None), *moving_part(frames))]
+    side = max(2, round(COLOUR_SIDE_S / frame_s))
     strong = picture_cuts(part, *settings.strong)
-    near = max(1, round(0.08 / frame_s))
     weak = [
         cut
         for cut in picture_cuts(part, *settings.weak)
-        if jump_db[max(0, cut - near) : cut + near + 1].max() >= settings.jump_db
+        if cut not in strong
+        and colour_step(part[max(0, cut - side) : cut], part[cut : cut + side]) >= settings.step
     ]
-    alone = _peaks(jump_db, settings.alone_db, max(1, round(SIDE_S / frame_s)))
-    cuts: list[int] = [0]
-    least = max(1, round(settings.min_shot_s / frame_s))
-    kept = {cut: 0 for cut in alone} | {cut: 1 for cut in weak} | {cut: 2 for cut in strong}
-    for cut in sorted(kept, key=lambda cut: (-kept[cut], cut)):
+    cuts = [0]
+    for cut in [*strong, *weak]:
         if cut < len(frames) - 1 and all(abs(cut - other) >= least for other in cuts):
             cuts.append(cut)
-    cuts = [*sorted(cuts), len(frames)]
-    return [Shot(a, b, float(jump_db[a])) for a, b in pairwise(cuts)]
+    return sorted(cuts[1:])
+
+
+def between(
+    cuts: Sequence[int], fades: Sequence[tuple[int, int]], least: int, count: int
+) -> list[tuple[int, int]]:
+    """Return the spans between cuts and fades of a video with `count` frames.
+
+    Beside a fade they are at least `least` frames long; shorter ones belong to the fade.
+    """
+    breaks = [(0, 0)]
+    for start, stop in sorted([*fades, *((cut, cut) for cut in cuts), (count, count)]):
+        before = breaks[-1]
+        if start - before[1] < least and (start < stop or before[0] < before[1]):
+            breaks[-1] = (before[0], max(stop, before[1]))
+        else:
+            breaks.append((start, stop))
+    return [(a[1], b[0]) for a, b in pairwise(breaks) if a[1] < b[0]]
+
+
+def colour_step(before: np.ndarray, after: np.ndarray) -> float:
+    """Return how much the colours of two groups of frames (n, h, w, 3) differ.
+
+    This is the distance of their mean histograms over the mean distance of frames to the mean of
+    their own group. A step of the colours gives a large value, a steady change about 4.
+    """
+    if min(len(before), len(after)) < 2:
+        return 0.0
+    histograms = [_histograms(before), _histograms(after)]
+    means = [group.mean(0) for group in histograms]
+    spreads = [np.abs(g - m).sum(1).mean() for g, m in zip(histograms, means, strict=True)]
+    return float(np.abs(means[0] - means[1]).sum() / max(np.mean(spreads), MIN_SPREAD))
+
+
+def _histograms(frames: np.ndarray) -> np.ndarray:
+    """Return the shares of the colours in 8 x 8 x 8 bins: (n, 512)."""
+    coarse = (frames >> 5).astype(int).reshape(len(frames), -1, 3)
+    bins = coarse @ np.array([64, 8, 1])
+    return np.stack([np.bincount(row, minlength=512) / len(row) for row in bins])
 
 
 def moving_part(frames: np.ndarray) -> tuple[slice, slice]:
@@ -140,12 +194,3 @@ def sound_jump_db(sound: np.ndarray, times_s: np.ndarray) -> np.ndarray:
 
 def _mean(total: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     return (total[:, stop] - total[:, start]) / np.maximum(1, stop - start)
-
-
-def _peaks(values: np.ndarray, least: float, apart: int) -> list[int]:
-    """Return the indices where `values` reach `least` and are the maximum within `apart`."""
-    return [
-        int(index)
-        for index in np.flatnonzero(values >= least)
-        if values[index] == values[max(0, index - apart) : index + apart + 1].max()
-    ]

@@ -70,6 +70,8 @@ def fetch(
 
 def _download(weight: Weight, url: str, tell: Callable[[str], None], pause_s: float) -> None:
     path, url = weight.path, url or weight.url
+    if not url:
+        raise DownloadError(f"{weight.name}: no address of its own is known")
     size_bytes = None if weight.doubt else weight.size_bytes
     try:
         part = download(url, path, size_bytes, pause_s=pause_s)

