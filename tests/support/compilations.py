@@ -25,7 +25,7 @@ def compilation(name: str, *clips: ClipSpec) -> CompilationSpec:
 
 
 def run(source: Path, out: Path, /, **changes: object) -> Curation:
-    options = CurateOptions("tiktok", out, source / "videos", engine="local")
+    options = CurateOptions("tiktok", out, source / "videos", engine="local", shots="adaptive")
     return curate(replace(options, **changes))
 
 

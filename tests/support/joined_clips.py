@@ -23,8 +23,8 @@ class Join:
 
     @property
     def middle(self) -> float:
-        """The frame in the middle, or the first frame after a hard cut."""
-        return self.start if self.start == self.stop else (self.start + self.stop - 1) / 2
+        """The frame in the middle, or the border of the frames at a hard cut."""
+        return (self.start + self.stop - 1) / 2
 
 
 def join(

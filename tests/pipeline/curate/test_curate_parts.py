@@ -81,10 +81,10 @@ def test_shots_are_cut_where_the_scene_changes_and_nowhere_else() -> None:
 def test_the_sound_jumps_where_another_song_starts() -> None:
     sound = np.concatenate([excerpt("mBR0", 4, 3), excerpt("mLH3", 4, 3)])
     jump_db = sound_jump_db(sound, np.arange(0, 6, 0.1))
-    assert jump_db[30] >= ShotSettings().jump_db
+    assert jump_db[30] >= 6
     assert not jump_db[:8].any() and not jump_db[-8:].any(), "too little sound on one side"
     ends = np.concatenate([excerpt("mBR0", 4, 3), np.zeros(3 * SAMPLE_RATE_HZ, np.float32)])
-    assert sound_jump_db(ends, np.array([3.0]))[0] == 0, "sound that stops is no cut"
+    assert sound_jump_db(ends, np.array([3.0]))[0] == 0, "the sound stops"
 
 
 def test_a_voice_alone_is_told_from_music_and_silence() -> None:
