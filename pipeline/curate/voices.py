@@ -130,7 +130,7 @@ def shares(detector: VoiceDetector, sound: np.ndarray) -> Shares:
     """Return the shares in `sound` (N,); sound shorter than 1 s counts as silence."""
     import soxr
 
-    peak = float(np.abs(sound).max(initial=0.0))
+    peak = max(float(sound.max(initial=0.0)), -float(sound.min(initial=0.0)))
     if len(sound) < SAMPLE_RATE_HZ or peak == 0:
         return Shares()
     total_s = dict.fromkeys(KINDS, 0.0)
