@@ -77,14 +77,14 @@ def test_the_network_sees_the_part_that_changes():
 
 
 class Echo:
-    """In place of the network: sure of frames of one brightness, not of others."""
+    """In place of the network: sure of frames of some brightness; the middle is a medium grey."""
 
     def __init__(self, sure: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.sure = sure
 
     def __call__(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = torch.where(self.sure(frames.float().mean((2, 3, 4))), 4.0, -4.0)
-        return logits, logits
+        grey = frames.float().mean((2, 3, 4))
+        return -(grey - 125).abs() / 10, torch.where(self.sure(grey), 4.0, -4.0)
 
 
 @pytest.mark.parametrize("at", [30, 100])
@@ -92,7 +92,8 @@ def test_a_fade_is_where_the_network_agrees_and_reaches_as_far_as_it_says(at):
     black, white = (np.full((80 + 60, 40, 72, 3), value, np.uint8) for value in (10, 240))
     frames, place = faded(black[: at + 14], white, 14)
     mixed = Echo(lambda grey: (grey > 12) & (grey < 238))
-    assert find_fades(frames, FRAME_S, mixed, 0.35) == [(place.start - 1, place.stop + 1)]
+    ((start, stop),) = find_fades(frames, FRAME_S, mixed, 0.35)
+    assert place.start - 3 < start < place.start and place.stop < stop < place.stop + 3
     assert find_fades(frames, FRAME_S, Echo(lambda grey: grey > 1000), 0.35) == []
     slow, place = faded(black, white, 70)
     ((start, stop),) = find_fades(slow, FRAME_S, mixed, 0.35)
@@ -104,8 +105,8 @@ def test_a_fade_at_the_end_of_a_video_leaves_no_rest():
     frames, place = faded(white, black[:16], 14)
     mixed = Echo(lambda grey: (grey > 12) & (grey < 238))
     times_s, silence = np.arange(len(frames)) * FRAME_S, np.zeros(0, np.float32)
-    shots = find_shots(frames, times_s, silence, 0, ShotSettings(), mixed)
-    assert [(shot.start, shot.stop) for shot in shots] == [(0, place.start - 1)]
+    (shot,) = find_shots(frames, times_s, silence, 0, ShotSettings(), mixed)
+    assert shot.start == 0 and place.start - 3 < shot.stop < place.start
     every = find_shots(frames[46:], times_s[46:], silence, 0, ShotSettings(), mixed)
     assert [(shot.start, shot.stop) for shot in every] == [(0, len(frames) - 46)]
 
