@@ -22,7 +22,15 @@ from pipeline.curate import transnet
 from pipeline.curate.detector import DETECTORS, Detector
 from pipeline.curate.fades import candidates, changed_part, find_fades
 from pipeline.curate.frames import LIMITS, tiny_frames
-from pipeline.curate.shots import Shot, ShotSettings, between, colour_step, find_shots, hard_cuts
+from pipeline.curate.shots import (
+    Shot,
+    ShotSettings,
+    between,
+    colour_step,
+    find_shots,
+    hard_cuts,
+    picture_cuts,
+)
 from pipeline.media.reader import Video
 from pipeline.sources.synthetic.compilations import write_compilation
 from pipeline.weights.download import DownloadError
@@ -131,14 +139,19 @@ def test_colours_that_step_are_told_from_motion_and_flashes():
     assert colour_step(one[:1], other) == 0
 
 
-def test_a_weak_change_is_a_cut_if_the_colours_differ_and_whatever_the_sound_does(monkeypatch):
+def test_a_change_is_a_cut_if_the_colours_differ_and_whatever_the_sound_does(monkeypatch):
     frames = np.concatenate([scene(40, 1), scene(40, 2)])
 
     def weak_only(frames: np.ndarray, ratio: float, least: float) -> list[int]:
-        return [] if ratio == ShotSettings().strong[0] else [20, 40]
+        return [60] if ratio == ShotSettings().strong[0] else [20, 40]
 
     monkeypatch.setattr("pipeline.curate.shots.picture_cuts", weak_only)
     assert hard_cuts(frames, FRAME_S, ShotSettings(), 15) == [40]
+    monkeypatch.undo()
+    flash = scene(80, 1)
+    flash[40:44] = np.minimum(flash[40:44].astype(int) + 60, 255)
+    assert 40 in picture_cuts(flash, *ShotSettings().strong[:2])
+    assert hard_cuts(flash, FRAME_S, ShotSettings(), 15) == []
     times_s = np.arange(80) * FRAME_S
     loud = np.random.default_rng(0).normal(0, 0.1, 3 * SAMPLE_RATE_HZ).astype(np.float32)
     for cut_s in (20 * FRAME_S, 1.0):
