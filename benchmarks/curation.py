@@ -1,6 +1,6 @@
 """Measure curation on synthetic compilations, whose truth is known.
 
-    python benchmarks/curation.py DIR --seed 1 --count 40
+    python benchmarks/curation.py DIR --seed 1 --count 40 [--shots adaptive]
 
 DIR gets the compilations (where missing) and, in DIR/curated, what `pipeline curate` makes of
 them. Thresholds were tuned on seed 0; report another. Every clip found is compared with the true
@@ -17,6 +17,7 @@ from itertools import combinations
 from pathlib import Path
 
 from model.contract.terminal import print_anything
+from pipeline.curate.detector import DETECTORS
 from pipeline.curate.run import CurateOptions, Curation, curate
 from pipeline.sources.synthetic.compilations import plan, write_compilation
 
@@ -34,12 +35,14 @@ def main() -> None:
     parser.add_argument("--detector", default=str(PERSONS), help="default: the tests' small one")
     parser.add_argument("--pose-weights", default="", help="default: boxes alone")
     parser.add_argument("--voices", default="auto", help="as of pipeline curate")
+    parser.add_argument("--shots", choices=DETECTORS, default="auto")
     options = parser.parse_args()
     for spec in plan(options.count, options.seed):
         write_compilation(spec, options.root)
     source, out = options.root / "videos", options.root / "curated"
-    networks = {name: getattr(options, name) for name in ("detector", "pose_weights", "voices")}
-    curation = curate(CurateOptions("tiktok", out, source, engine=options.engine, **networks))
+    names = ("engine", "detector", "pose_weights", "voices", "shots")
+    how = {name: getattr(options, name) for name in names}
+    curation = curate(CurateOptions("tiktok", out, source, **how))
     truth = {
         p.stem: json.loads(p.read_text(encoding="utf-8"))
         for p in sorted((options.root / "truth").iterdir())

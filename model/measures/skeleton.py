@@ -40,7 +40,7 @@ def joints_of(motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if motion.ndim != 2 or width not in (SMPL, SMPL_JOINTS, BODY_25):
         raise ValueError(
             f"motion has shape {motion.shape}; expected (T, {SMPL}), (T, {SMPL_JOINTS}) or "
-            f"(T, {BODY_25}): build the shards with another --motion, such as blazepose or smpl"
+            f"(T, {BODY_25}): build the shards with --motion smpl, blazepose or another one"
         )
     if width == BODY_25:
         points = motion.reshape(len(motion), 25, 3)

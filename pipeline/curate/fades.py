@@ -39,19 +39,22 @@ def find_fades(
     """Return the spans of the fades in `frames`, uint8 (n, h, w, 3), in order.
 
     A candidate is a fade if the network gives its frames a mean probability of at least `least`.
+    Its length is the number of frames that the network counts to it; its middle is the frame that
+    the network calls the middle, because a dancer who moves on makes one end look longer.
     """
     spans = []
     for start, stop in candidates(frames, frame_s):
-        first, within = _probabilities(net, frames, start, stop, frame_s)
-        inside = within[start - first : stop - first]
-        if inside.mean() >= least:
-            begin = end = start - first + int(inside.argmax())
+        first, middle, within = _probabilities(net, frames, start, stop, frame_s)
+        inside = slice(start - first, stop - first)
+        if within[inside].mean() >= least:
+            peak = start - first + int(middle[inside].argmax())
+            begin, end = peak, peak + 1
             while begin > 0 and within[begin - 1] >= FADED:
                 begin -= 1
             while end < len(within) and within[end] >= FADED:
                 end += 1
-            edge = round(EDGE_S / frame_s)
-            spans.append((max(0, first + begin - edge), min(len(frames), first + end + edge)))
+            at, half = first + peak, (end - begin) // 2 + round(EDGE_S / frame_s)
+            spans.append((max(0, at - half), min(len(frames), at + half + 1)))
     return spans
 
 
@@ -99,8 +102,10 @@ def _range(changed: np.ndarray) -> slice:
 
 def _probabilities(
     net: TransNetV2, frames: np.ndarray, start: int, stop: int, frame_s: float
-) -> tuple[int, np.ndarray]:
-    """Return how likely frames around a candidate belong to a transition, and the first's index."""
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """Return the index of the first frame around a candidate that the network judges, and how
+    likely these frames are the middle, and any frame, of a transition.
+    """
     from pipeline.curate.transnet import MARGIN, STEP, small_frames, transitions
 
     windows = -(-(stop - start + MARGIN) // STEP)
@@ -108,9 +113,9 @@ def _probabilities(
     last = first + windows * STEP
     seen = np.clip(np.arange(first - MARGIN, last + MARGIN), 0, len(frames) - 1)
     small = small_frames(frames[(seen, *changed_part(frames, start, stop, frame_s))])
-    _, within = transitions(net, small, MARGIN, len(small) - MARGIN)
-    first, skipped = max(0, first), max(0, -first)
-    return first, within[skipped : len(within) - max(0, last - len(frames))]
+    kept = slice(max(0, -first), len(small) - 2 * MARGIN - max(0, last - len(frames)))
+    middle, within = transitions(net, small, MARGIN, len(small) - MARGIN)
+    return max(0, first), middle[kept], within[kept]
 
 
 def _grey(frames: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from pipeline.curate.shots import ShotSettings
 DEFAULT = Path(__file__).with_name("thresholds.yaml")
 NO_YAML = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
 """Errors that the YAML parser raises for invalid values, in addition to its own error type."""
-LISTS = {"strong": 2, "weak": 2, "song_odds": 4}
+LISTS = {"strong": 3, "weak": 3, "song_odds": 4}
 """Settings that consist of several numbers."""
 
 

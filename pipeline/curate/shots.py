@@ -1,7 +1,7 @@
 """Find the shots of a video: hard cuts by PySceneDetect, fades by TransNetV2 if it is there.
 
 Only the part of the picture that ever moves is searched for cuts, so that constant bars do not make
-a cut look weaker. A weak change of the picture is a cut if the colours before and after it differ.
+a cut look weaker. A sudden change of the picture is a cut if the colours before and after differ.
 The sound is measured, but decides nothing: it also changes within a shot.
 
 Legend: n frames, h, w size of a frame, N samples at 22 050 Hz. Spans are half-open, in frames.
@@ -36,16 +36,15 @@ COLOUR_SIDE_S, MIN_SPREAD = 0.3, 0.02
 class ShotSettings:
     """When a change counts as a cut. After a change of these values all videos are decoded again.
 
-    `strong` and `weak` are thresholds of PySceneDetect's adaptive detector: the ratio to the
-    neighbouring frames, and the minimum difference of mean hue, saturation and lightness in grey
-    levels. At a weak cut the colours before and after must also differ, by `step` times the
-    differences on each side. `fade` is the mean probability from which TransNetV2's answer counts.
-    Cuts are at least `min_shot_s` apart; a shorter rest beside a fade belongs to the fade.
+    `strong` and `weak` each begin with the thresholds of PySceneDetect's adaptive detector: the
+    ratio to the neighbouring frames, and the minimum difference of mean hue, saturation and
+    lightness in grey levels. The third number is the minimum of `colour_step`. `fade` is the mean
+    probability from which TransNetV2's answer counts. Cuts are at least `min_shot_s` apart; a
+    shorter rest beside a fade belongs to the fade.
     """
 
-    strong: tuple[float, float] = (4.0, 12.0)
-    weak: tuple[float, float] = (2.5, 4.0)
-    step: float = 3.0
+    strong: tuple[float, float, float] = (4.0, 12.0, 2.0)
+    weak: tuple[float, float, float] = (2.5, 4.0, 3.0)
     fade: float = 0.35
     min_shot_s: float = 0.5
 
@@ -86,17 +85,13 @@ def hard_cuts(frames: np.ndarray, frame_s: float, settings: ShotSettings, least:
     """Return the first frames of new scenes in `frames` (n, h, w, 3), `least` or more apart."""
     part = frames[(slice(None), *moving_part(frames))]
     side = max(2, round(COLOUR_SIDE_S / frame_s))
-    strong = picture_cuts(part, *settings.strong)
-    weak = [
-        cut
-        for cut in picture_cuts(part, *settings.weak)
-        if cut not in strong
-        and colour_step(part[max(0, cut - side) : cut], part[cut : cut + side]) >= settings.step
-    ]
     cuts = [0]
-    for cut in [*strong, *weak]:
-        if cut < len(frames) - 1 and all(abs(cut - other) >= least for other in cuts):
-            cuts.append(cut)
+    for ratio, grey, step in (settings.strong, settings.weak):
+        for cut in picture_cuts(part, ratio, grey):
+            apart = cut < len(frames) - 1 and all(abs(cut - other) >= least for other in cuts)
+            sides = part[max(0, cut - side) : cut], part[cut : cut + side]
+            if apart and colour_step(*sides) >= step:
+                cuts.append(cut)
     return sorted(cuts[1:])
 
 

@@ -108,7 +108,7 @@ def test_pictures_that_were_not_drawn_are_not_described(tmp_path, capsys):
     assert run("build", "--dataset", "synthetic", "--songs-per-genre", 5) == 2
     assert "--songs-per-genre 5: expected 6 or more" in capsys.readouterr().err
     assert run("build", "--dataset", "folder", "--source", tmp_path, "--no-video") == 2
-    assert "--no-video go with --dataset synthetic" in capsys.readouterr().err
+    assert "--no-video goes with --dataset synthetic" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
