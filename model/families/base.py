@@ -53,6 +53,9 @@ class Model(ABC, Generic[C]):
     """The logged numbers of a step that must be finite, in the order of their computation."""
     best: ClassVar[str] = "val/mel"
     """The validation measure whose minimum marks the best checkpoint."""
+    flat_memory: ClassVar[bool] = False
+    """Whether the memory of generation does not grow with the length of a piece; codes are then
+    decoded in chunks, too."""
     likelihood: ClassVar[bool] = False
     """Whether the model gives codes a probability: `bits` is then called, in validations too."""
     optional: ClassVar[frozenset[str]] = frozenset()

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.codecs.base import samples_per_code
+from model.codecs.base import decode_in_chunks, samples_per_code
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ, split_key, window_samples
@@ -158,7 +158,10 @@ def music_of(run: Run, piece: Piece, options: Any = None) -> Tensor:
     samples = piece.segments * run.dataset.samples
     steps = {name: ceil(samples / samples_per_code(run.codec, name)) for name in run.model.levels}
     codes = run.model.generate(inputs_of_piece(run, piece, 1), steps, options)
-    return run.codec.decode(codes[run.level], run.level)[0, :samples].cpu()
+    found, level = codes[run.level], run.level
+    if run.model.flat_memory:
+        return decode_in_chunks(run.codec, found, level)[0, :samples].cpu()
+    return run.codec.decode(found, level)[0, :samples].cpu()
 
 
 def inputs_of_piece(run: Run, piece: Piece, count: int) -> dict[str, Tensor]:

@@ -49,6 +49,7 @@ class Tokens(Model[TokensConfig]):
         "progress": (dict, ("steps",)),
     }
     best = "val/bits"
+    flat_memory = True
     likelihood = True
     optional = frozenset({GENRE})
     advice = "lower lr"

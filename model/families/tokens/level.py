@@ -138,7 +138,7 @@ class LocalBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.dropout(self.narrow(F.gelu(self.wide(self.norm(x)))))
+        return x + self.dropout(self.narrow(F.gelu(self.wide(self.norm(x)), approximate="tanh")))
 
 
 class UpperCodes(nn.Module):
@@ -161,4 +161,4 @@ class UpperCodes(nn.Module):
         codes = codes[:, place]
         vectors = F.pad(F.embedding(codes, self.codes()), (0, 0, self.AROUND, self.AROUND))
         around = vectors.unfold(1, 2 * self.AROUND + 1, 1).transpose(2, 3).flatten(2)
-        return self.narrow(F.gelu(self.wide(around)))
+        return self.narrow(F.gelu(self.wide(around), approximate="tanh"))

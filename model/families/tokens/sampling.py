@@ -54,15 +54,16 @@ def chosen(logits: Tensor, temperature: float, top_p: float) -> Tensor:
 
     Source: nucleus sampling (Holtzman et al. 2020); the likeliest code is always among them.
     """
-    shares = (logits.float() / temperature).softmax(-1)
-    if top_p < 1:
-        shares, order = shares.sort(-1, descending=True)
-        shares = shares.masked_fill(shares.cumsum(-1) - shares >= top_p, 0.0)
-        return order.gather(1, torch.multinomial(shares, 1))[:, 0]
-    return torch.multinomial(shares, 1)[:, 0]
+    shares, order = (logits.float() / temperature).softmax(-1).sort(-1, descending=True)
+    sums = shares.cumsum(-1)
+    last = torch.searchsorted(sums, sums.new_full((len(sums), 1), top_p))
+    last = last.clamp(max=sums.shape[1] - 1)
+    place = torch.rand_like(sums[:, :1]) * sums.gather(1, last)
+    drawn = torch.searchsorted(sums, place, right=True).minimum(last)
+    return order.gather(1, drawn)[:, 0]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def draw(
     network: LevelNetwork,
     condition: Tensor,
@@ -105,9 +106,7 @@ def window_codes(
     vectors = network.start.repeat(rows, reach + length * patch, 1)
     known = 0 if begin is None else begin.shape[1]
     if begin is not None:
-        vectors[:, reach : reach + known] = F.embedding(begin, table).repeat(
-            rows // len(begin), 1, 1
-        )
+        vectors[:, reach : reach + known] = shared(F.embedding(begin, table), rows)
     found: list[Tensor] = []
     for position in range(known // patch, length):
         first = cache.length
@@ -120,6 +119,11 @@ def window_codes(
             at = reach + position * patch + inner
             recent = vectors[:, at - reach : at].flatten(1)
             code = choose(network.local_logits(unfolded[:, inner], recent, weight))
-            vectors[:, at] = F.embedding(code, table).repeat(rows // len(code), 1)
+            vectors[:, at] = shared(F.embedding(code, table), rows)
             found.append(code)
     return found
+
+
+def shared(vectors: Tensor, rows: int) -> Tensor:
+    """Return vectors (B, …) for all rows (G, …)."""
+    return vectors if len(vectors) == rows else torch.cat([vectors, vectors])

@@ -64,7 +64,7 @@ class Block(nn.Module):
         found = F.scaled_dot_product_attention(queries, keys, values, is_causal=length > 1)
         x = x + self.dropout(self.out(found.transpose(1, 2).reshape(batch, length, width)))
         inner = torch.addcmul(shift_wide, F.layer_norm(x, (width,)), scale_wide)
-        return x + self.dropout(self.narrow(F.gelu(self.wide(inner))))
+        return x + self.dropout(self.narrow(F.gelu(self.wide(inner), approximate="tanh")))
 
 
 class Transformer(nn.Module):
