@@ -20,17 +20,21 @@ def set_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-def clip_gradients(optimiser: torch.optim.Optimizer, norm: float) -> None:
-    """Make every step of `optimiser` first scale its gradients down to an L2 norm of `norm`.
+class GradientClip:
+    """Makes every step of `optimiser` first scale its gradients down to an L2 norm of `most`.
 
     In distributed training these are the averaged gradients: `Team.average_gradients` comes first.
     """
 
-    def clip(stepping: torch.optim.Optimizer, *_: Any) -> None:
-        held = [p for group in stepping.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(held, norm)
+    def __init__(self, optimiser: torch.optim.Optimizer, most: float) -> None:
+        self.most = most
+        self.norm = torch.zeros(())
+        """The norm of the last step's gradients before they were scaled."""
+        optimiser.register_step_pre_hook(self._clip)
 
-    optimiser.register_step_pre_hook(clip)
+    def _clip(self, stepping: torch.optim.Optimizer, *_: Any) -> None:
+        held = [p for group in stepping.param_groups for p in group["params"]]
+        self.norm = torch.nn.utils.clip_grad_norm_(held, self.most)
 
 
 def gradient_norm(optimiser: torch.optim.Optimizer) -> Tensor:

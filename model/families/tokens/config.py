@@ -118,11 +118,11 @@ class Options(Settings):
 PRESETS: dict[str, dict[str, Any]] = {
     "base": {"bf16": True, "batch_size": 64, "max_steps": 50_000},
     "tiny": {
-        "width": (192, 160),
+        "width": (160, 128),
         "layers": (6, 4),
-        "heads": (6, 5),
+        "heads": (5, 4),
         "code_width": 64,
-        "local_width": 192,
+        "local_width": 160,
         "local_layers": 1,
         "condition_width": 96,
         "motion_channels": 96,

@@ -27,7 +27,7 @@ from model.families.tokens.network import TokenNetwork, of_level
 from model.families.tokens.onsets import OnsetStrength
 from model.families.tokens.sampling import Sampler, draw
 from model.runtime.checkpoint import load_state
-from model.runtime.optimiser import clip_gradients, gradient_norm, set_rate
+from model.runtime.optimiser import GradientClip, set_rate
 
 BITS = 1 / math.log(2)
 
@@ -97,7 +97,7 @@ class Tokens(Model[TokensConfig]):
         ]
         betas = (config.betas[0], config.betas[1])
         self.optimiser = torch.optim.AdamW(groups, config.lr, betas, fused=True)
-        clip_gradients(self.optimiser, config.clip)
+        self.clip = GradientClip(self.optimiser, config.clip)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         config, network = self.config, self.trained
@@ -133,7 +133,7 @@ class Tokens(Model[TokensConfig]):
             **logs,
             **{f"loss/{name}": loss.detach() for name, loss in losses.items()},
             "loss/total": total.detach(),
-            "gradient/network": gradient_norm(self.optimiser),
+            "gradient/network": self.clip.norm,
             "rate": torch.tensor(self.rate(self.steps - 1)),
         }
 
