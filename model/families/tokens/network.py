@@ -29,10 +29,9 @@ class TokenNetwork(nn.Module):
         super().__init__()
         levels = config.level_names
         hops = {name: samples_per_code(codec, name) for name in levels}
-        self.patches = {
-            name: max(1, round(config.position_samples / hop)) for name, hop in hops.items()
-        }
-        self.step_samples = hops[levels[0]] * self.patches[levels[0]]
+        first = hops[levels[0]]
+        self.step_samples = first * max(1, round(config.position_samples / first))
+        self.patches = {name: round(self.step_samples / hop) for name, hop in hops.items()}
         for name in levels:
             if codec.level(name).codebooks > 1:
                 raise ValueError(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from token_models import SAMPLES, small_codes, small_inputs, small_model
 from torch.nn import functional as F
 
+from model.codecs.jukebox.codec import JukeBoxCodec
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ
 from model.data.inputs import GENRE
 from model.families.tokens.onsets import OnsetStrength
@@ -36,6 +39,16 @@ def test_levels_share_a_grid_on_which_a_position_holds_four_low_codes(model):
     assert model.network.step_samples == 128 and model.window == 32
     found = logits_of(model, small_codes())
     assert found["high"].shape == (2, 32, 64) and found["low"].shape == (2, 128, 64)
+
+
+def test_a_level_whose_codes_do_not_fill_a_position_is_refused(monkeypatch):
+    level = JukeBoxCodec.level
+    hops = {"high": 128, "low": 48}
+    monkeypatch.setattr(
+        JukeBoxCodec, "level", lambda codec, name: replace(level(codec, name), hop=hops[name])
+    )
+    with pytest.raises(ValueError, match="positions of 128 samples are not a whole number of code"):
+        small_model()
 
 
 @pytest.mark.parametrize("level", LEVELS)
