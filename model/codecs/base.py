@@ -107,6 +107,12 @@ class LatentCodec(Codec, Protocol):
         ...
 
 
+def decode_in_chunks(codec: Codec, codes: Tensor, level: str) -> Tensor:
+    """Decode codes of any length in bounded memory, if the codec can (`decode_long`)."""
+    decode = getattr(codec, "decode_long", codec.decode)
+    return decode(codes, level)
+
+
 def load_codec(
     source: str | Path,
     levels: Sequence[str] | None = None,

@@ -20,7 +20,14 @@ CODECS = Registry(
 )
 """Loaders of codecs: `model.codecs.base`."""
 
-FAMILIES = Registry("families", "family", {D2M_GAN: "model.families.d2m_gan.family:D2MGAN"})
+FAMILIES = Registry(
+    "families",
+    "family",
+    {
+        D2M_GAN: "model.families.d2m_gan.family:D2MGAN",
+        "tokens": "model.families.tokens.family:Tokens",
+    },
+)
 """Families of generators: `model.families.base`."""
 
 BASELINES = Registry(

@@ -5,8 +5,8 @@ Symbols: S segments of a clip, N samples at 22 050 Hz, L codes of a segment.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,8 @@ class Clip:
     """Consecutive segments of one video, with their true music.
 
     `segments` (S, n) is the audio in the shards; each segment was scaled to a peak of 0.95 by its
-    factor in `gains` (S,). `codes` (S, L) are the segments' codes of one level. `piece` has the
-    inputs from which music is generated.
+    factor in `gains` (S,). `codes` (S, L) are the segments' codes of one level, `by_level` those of
+    all levels that were read. `piece` has the inputs from which music is generated.
     """
 
     piece: Piece
@@ -32,6 +32,7 @@ class Clip:
     segments: np.ndarray
     codes: np.ndarray
     gains: np.ndarray
+    by_level: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -94,6 +95,10 @@ def _clip(video_id: str, rows: list[tuple[dict[str, Any], Batch]], alone: bool) 
         str(first.get("source", "")), inputs, str(first.get("genre") or ""), alone,
     )  # fmt: skip
     segments = np.concatenate([batch.audio.numpy() for _, batch in rows])
-    codes = np.concatenate([next(iter(batch.codes.values())).numpy() for _, batch in rows])
+    by_level = {
+        level: np.concatenate([batch.codes[level].numpy() for _, batch in rows])
+        for level in rows[0][1].codes
+    }
+    codes = next(iter(by_level.values()))
     gains = np.array([meta.get("gain", 1.0) for meta, _ in rows], np.float32)
-    return Clip(piece, str(first.get("song") or video_id), segments, codes, gains)
+    return Clip(piece, str(first.get("song") or video_id), segments, codes, gains, by_level)

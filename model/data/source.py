@@ -180,17 +180,34 @@ def spread_batches(source: Source, batch_size: int, limit: int) -> Iterator[Batc
     Neighbouring segments come from one video and often one genre, so the first segments of a split
     would not be representative.
     """
+    held: list[Raw] = []
+    for raw in _spread(source, limit):
+        held.append(raw)
+        if len(held) == batch_size:
+            yield source.collate(held)
+            held = []
+    if held:
+        yield source.collate(held)
+
+
+def mixed_batches(source: Source, batch_size: int, limit: int) -> Iterator[Batch]:
+    """Yield the segments of `spread_batches`, each batch from all over the split.
+
+    In a batch, segments half a batch apart are half a split apart: mostly of different songs. All
+    segments are in memory, undecoded.
+    """
+    raws = list(_spread(source, limit))
+    count = -(-len(raws) // batch_size)
+    for first in range(count):
+        yield source.collate(raws[first::count])
+
+
+def _spread(source: Source, limit: int) -> Iterator[Raw]:
+    """Yield `limit` segments spread evenly over the split, undecoded."""
     take = min(limit, source.segments)
     chosen = [i * source.segments // take for i in range(take)]
-    held: list[Raw] = []
     first = 0
     for number, shard in enumerate(source.dataset.splits[source.split]):
         wanted = {i - first for i in chosen if first <= i < first + shard.segments}
-        for raw in source.raw(number, wanted) if wanted else ():
-            held.append(raw)
-            if len(held) == batch_size:
-                yield source.collate(held)
-                held = []
+        yield from source.raw(number, wanted) if wanted else ()
         first += shard.segments
-    if held:
-        yield source.collate(held)

@@ -9,7 +9,14 @@ from typing import Any
 
 from model.contract.exit_codes import UsageError
 from model.contract.kinds import BASELINES, MEASURES
-from model.runtime.arguments import add_codec, add_device, add_run, add_shards, device_of
+from model.runtime.arguments import (
+    add_codec,
+    add_device,
+    add_run,
+    add_settings,
+    add_shards,
+    device_of,
+)
 
 LOWER = "use a split with shorter videos, or --device cpu"
 """Advice when memory runs out."""
@@ -54,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="print the paper's tables beside these evaluated runs")  # fmt: skip
     parser.add_argument("--listening", type=Path, metavar="DIR",
                         help="with --all: print the scores of this listening test")  # fmt: skip
+    add_settings(parser, "one option of generation of the run's family; may be repeated")
     add_device(parser)
     parser.set_defaults(run=run, lower=LOWER)
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from model.baselines.base import Given, Music
+from model.baselines.references import partners
 from model.codecs.base import load_codec
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import atomic_file, write_atomic
@@ -22,12 +23,13 @@ from model.contract.segment import GENRES
 from model.contract.storage import Url, to_location
 from model.data.clips import read_clips
 from model.data.source import Source, open_source
+from model.evaluation.likelihood import likelihood, likelihood_measures
 from model.evaluation.page import write_page
 from model.evaluation.score import Scorer, plain
 from model.evaluation.systems import rows
 from model.evaluation.training_split import Training, read_training
 from model.generation.denoise import check_available
-from model.generation.generate import check_features
+from model.generation.generate import check_features, chosen_options
 from model.generation.run import Run
 from model.measures.base import check_measure
 from model.measures.embeddings import load_embedding
@@ -45,7 +47,8 @@ class EvaluateOptions:
     distances, is "vggish", "mel-statistics" or "none"; `vggish` is the path of VGGish weights
     outside the weights folder. `alone` leaves out the built-in baselines; `baselines` and
     `measures` add those of other packages, by name. `clips` is the number of clips on the page.
-    `seed` is the seed of random codes, pairings and noise.
+    `seed` is the seed of random codes, pairings and noise. `settings` are options of generation of
+    the run's family, as "key=value".
     """
 
     split: str = "test"
@@ -58,6 +61,7 @@ class EvaluateOptions:
     measures: tuple[str, ...] = ()
     clips: int = 3
     seed: int = 0
+    settings: tuple[str, ...] = ()
 
 
 def folder_of(run_folder: Path, split: str = "test") -> Path:
@@ -83,6 +87,8 @@ def evaluate(
     if options.denoise:
         check_available()
     measures = {name: check_measure(name, MEASURES.get(name)) for name in options.measures}
+    generation = chosen_options(run, options.settings)
+    likely = likelihood_measures(run.model.levels) if run.model.likelihood else {}
     baselines = [*([] if options.alone else BASELINES.own), *options.baselines]
     for name in baselines:
         BASELINES.get(name)
@@ -95,10 +101,12 @@ def evaluate(
     dataset, codec, level = load_dataset(root), run.codec, run.level
     check_features(root, run, dataset)
 
-    def source(split: str) -> Source:
-        return open_source(root, dataset, split, codec, [level])
+    def source(split: str, *levels: str) -> Source:
+        return open_source(root, dataset, split, codec, [level, *levels])
 
-    clips = read_clips(source(options.split))
+    # The level that is decoded comes first; a likelihood is of all levels.
+    others = [name for name in run.model.levels if name != level] if likely else []
+    clips = read_clips(source(options.split, *others))
     count = sum(len(clip.segments) for clip in clips)
     print(f"{options.split}: {len(clips)} clips, {count} segments", flush=True)
     training = Training()
@@ -106,7 +114,8 @@ def evaluate(
         train_source = source(options.train_split)
         training = read_training(train_source, clips, embedding, dances=not options.alone)
     size = codec.level(level).size
-    scorer = Scorer(clips, embedding, training.database, clips[0].motion_fps, size, measures)
+    fps, asked = clips[0].motion_fps, measures | likely
+    scorer = Scorer(clips, embedding, training.database, fps, size, asked)
     shown = to_show([clip.song for clip in clips], options.clips)
     notes = labels(codec.note, sorted({*dataset.untrained, *run.dataset.untrained}))
     if embedding is not None:
@@ -118,9 +127,11 @@ def evaluate(
     levels = dataset.codecs[codec.codes_id].levels
     every_level = load_codec(codec.source, levels, device) if baselines else codec
     given = Given(clips, every_level, level, training.nearest, options.seed)
-    for music in rows(run, given, baselines, options.denoise, not options.alone):
+    for music in rows(run, given, baselines, options.denoise, not options.alone, generation):
         print(f"  {music.name}", flush=True)
         scores = scorer.scores(music)
+        if likely and music.name == run.name:
+            scores |= likelihood(run, clips, partners(clips, options.seed))
         summary = plain(scorer.summary(scores))
         scored[music.name] = {"scores": summary, "each": scorer.plain_scores(scores)}
         notes += [music.note] if music.note else []
@@ -131,6 +142,7 @@ def evaluate(
                 sets |= {"patches": scores["patches"], "truth": scorer.patches}
     if not options.alone and "shuffled pairing" not in scored:
         notes.append("one song has more than half of the clips: no rows with other songs' music")
+    drawn = {"generation": to_dict(generation)} if fields(generation) else {}
     found = {
         "run": str(run.folder),
         "family": run.family,
@@ -144,12 +156,13 @@ def evaluate(
         "step": run.step,
         "checkpoint": run.checkpoint,
         "config": to_dict(run.config),
+        **drawn,
         "codec": codec.id,
         "codes_id": codec.codes_id,
         "bins": size,
         "finetuned": codec.id != codec.codes_id,
         "embedding": embedding.name if embedding is not None else "none",
-        "measures": {name: measure.facts() for name, measure in measures.items()},
+        "measures": {name: each.facts() for name, each in asked.items()},
         "labels": notes,
         "songs": [clip.song for clip in clips],
         "segment_songs": scorer.segment_songs,

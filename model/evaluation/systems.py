@@ -6,6 +6,7 @@ Symbols: a list has one entry per clip; N samples at 22 050 Hz, S segments, L co
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,19 +20,25 @@ from model.generation.run import Run
 
 
 def rows(
-    run: Run, given: Given, baselines: Sequence[str], denoised: bool, others: bool
+    run: Run,
+    given: Given,
+    baselines: Sequence[str],
+    denoised: bool,
+    others: bool,
+    options: Any = None,
 ) -> Iterator[Music]:
     """Yield the baselines' rows, then the run's music, named `run.name`.
 
     With `denoised`, a row of the run's denoised music follows. With `others`, a row of its music
-    for other songs follows, if every clip can get one of another song.
+    for other songs follows, if every clip can get one of another song. `options` are those of
+    generation of the run's family.
     """
     for name in baselines:
         yield from play(name, given)
-    sounds = [music_of(run, clip.piece).numpy() for clip in given.clips]
+    sounds = [music_of(run, clip.piece, options).numpy() for clip in given.clips]
     if not all(np.isfinite(audio).all() for audio in sounds):
         raise ValueError(f"{run.name}: audio with NaN or infinity; use an earlier checkpoint")
-    yield Music(run.name, sounds, [codes_of(run, clip) for clip in given.clips])
+    yield Music(run.name, sounds, [codes_of(run, clip, options) for clip in given.clips])
     if denoised:
         clean = [denoise(audio) for audio in sounds]
         share = np.mean([removed_share(a, b) for a, b in zip(sounds, clean, strict=True)])
@@ -43,9 +50,9 @@ def rows(
 
 
 @torch.no_grad()
-def codes_of(run: Run, clip: Clip) -> np.ndarray:
+def codes_of(run: Run, clip: Clip, options: Any = None) -> np.ndarray:
     """Return the codes (S, L) that the run generates for each segment separately."""
     inputs = inputs_of_piece(run, clip.piece, len(clip.segments))
     samples = run.dataset.samples
     steps = {level: run.codec.steps(samples, level) for level in run.model.levels}
-    return run.model.generate(inputs, steps)[run.level].cpu().numpy()
+    return run.model.generate(inputs, steps, options)[run.level].cpu().numpy()

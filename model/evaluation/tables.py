@@ -126,6 +126,8 @@ def unlike_measures(a: Evaluation, b: Evaluation) -> tuple[list[str], set[str]]:
         notes.append(f"codes of {a['codes_id']}, {a['level']}, and {b['codes_id']}, {b['level']}: "
                      "no codes, perplexity")  # fmt: skip
         without.add("codes")
+    if a["codes_id"] != b["codes_id"]:
+        without |= {name for name in recorded(a) if name.startswith(("bits_", "gain_"))}
     if a["data"] != b["data"]:
         notes.append("the segments have the same names, but the shards differ")
     return notes, without

@@ -53,6 +53,15 @@ class Model(ABC, Generic[C]):
     """The logged numbers of a step that must be finite, in the order of their computation."""
     best: ClassVar[str] = "val/mel"
     """The validation measure whose minimum marks the best checkpoint."""
+    flat_memory: ClassVar[bool] = False
+    """Whether the memory of generation does not grow with the length of a piece; codes are then
+    decoded in chunks, too."""
+    likelihood: ClassVar[bool] = False
+    """Whether the model gives codes a probability: `bits` is then called, in validations too."""
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """The inputs that may be missing in generation, such as an unknown genre."""
+    advice: ClassVar[str] = "lower the learning rate"
+    """What to do if a loss or a weight is not finite."""
 
     config: C
     inputs: Inputs
@@ -92,6 +101,19 @@ class Model(ABC, Generic[C]):
         Measures are means over the segments, as 0-dim tensors by log tag. Called without gradients,
         in float32, with the network in eval mode.
         """
+
+    def bits(self, inputs: Mapping[str, Tensor], codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the bits per code of true codes, by level: (B,), as the model predicts them.
+
+        Only for families with a `likelihood`. Without `inputs` ({}), the model predicts the music
+        alone. Called without gradients, in float32, in eval mode.
+        """
+        raise NotImplementedError
+
+    @property
+    def val_sound_segments(self) -> int:
+        """How many of `val_segments` `validate` is called for; 0: all. `bits` is, for all."""
+        return 0
 
     @abstractmethod
     def generate(

@@ -32,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--genre", default="", help="genre, for a run that has it as an input: BR, PO, …"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the noise, if the run has any")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the noise and of drawn codes, if the run has any",
+    )
     add_settings(parser, "one option of the run's family, such as a temperature; may be repeated")
     parser.add_argument(
         "--denoise",

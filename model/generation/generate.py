@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.codecs.base import samples_per_code
+from model.codecs.base import decode_in_chunks, samples_per_code
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ, split_key, window_samples
@@ -37,7 +37,7 @@ from model.generation.pipeline_process import (
 )
 from model.generation.run import Run
 from model.runtime.run_log import labels
-from model.runtime.settings import load, override
+from model.runtime.settings import load, override, to_dict
 
 SUMMARY = "generated.json"
 
@@ -148,7 +148,7 @@ def check_genre(run: Run, genre: str, needed: bool) -> None:
     if GENRE not in run.model.inputs.specs:
         if genre:
             raise ValueError(f"--genre {genre}: the run was trained without the genre as an input")
-    elif genre or needed:
+    elif genre or (needed and GENRE not in run.model.optional):
         genre_index(genre or None, "--genre")
 
 
@@ -158,7 +158,10 @@ def music_of(run: Run, piece: Piece, options: Any = None) -> Tensor:
     samples = piece.segments * run.dataset.samples
     steps = {name: ceil(samples / samples_per_code(run.codec, name)) for name in run.model.levels}
     codes = run.model.generate(inputs_of_piece(run, piece, 1), steps, options)
-    return run.codec.decode(codes[run.level], run.level)[0, :samples].cpu()
+    found, level = codes[run.level], run.level
+    if run.model.flat_memory:
+        return decode_in_chunks(run.codec, found, level)[0, :samples].cpu()
+    return run.codec.decode(found, level)[0, :samples].cpu()
 
 
 def inputs_of_piece(run: Run, piece: Piece, count: int) -> dict[str, Tensor]:
@@ -166,6 +169,8 @@ def inputs_of_piece(run: Run, piece: Piece, count: int) -> dict[str, Tensor]:
     inputs: dict[str, Tensor] = {}
     for name, spec in run.model.inputs.specs.items():
         if name == GENRE:
+            if not piece.genre and GENRE in run.model.optional:
+                continue
             index = genre_index(piece.genre, piece.video_id)
             inputs[name] = torch.full((count,), index, device=run.device)
         else:
@@ -276,6 +281,7 @@ def write_pieces(
         "level": run.level,
         "inputs": [shown(name) for name in run.model.inputs.names],
         "denoised": denoised,
+        **({"options": to_dict(options)} if options is not None and fields(options) else {}),
         "labels": notes,
         "generated": rows,
     }

@@ -106,7 +106,10 @@ class Team:
                 dist.broadcast(tensor, 0)
 
     def average_gradients(self, optimiser: torch.optim.Optimizer) -> None:
-        """Make every step of `optimiser` first average its gradients over the processes."""
+        """Make every step of `optimiser` first average its gradients over the processes.
+
+        This comes before what was registered earlier, such as the clipping of the gradient.
+        """
         if self.size == 1:
             return
 
@@ -120,7 +123,9 @@ class Team:
             for p, part in zip(held, flat.split([p.numel() for p in held]), strict=True):
                 p.grad = part.view_as(p)
 
-        optimiser.register_step_pre_hook(average)
+        hook = optimiser.register_step_pre_hook(average)
+        hooks = optimiser._optimizer_step_pre_hooks
+        hooks.move_to_end(hook.id, last=False)  # type: ignore[attr-defined]  # an OrderedDict
 
     def seed_noise(self, seed: int) -> None:
         """Seed each process differently; process 0 keeps the seed of a single-process run."""

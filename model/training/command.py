@@ -33,9 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"family of generators: {', '.join(FAMILIES.names())} (default: {D2M_GAN}; with "
         "--resume, that of the run)",
     )
-    parser.add_argument("--level", help="codec level, such as high or low (default: high)")
     parser.add_argument(
-        "--preset", help="preset of settings; for D2M-GAN: paper (default), code, tiny"
+        "--level",
+        help="codec level, such as high or low (default: high; for tokens: both)",
+    )
+    parser.add_argument(
+        "--preset",
+        help="preset of settings; for D2M-GAN: paper (default), code, tiny; for tokens: base "
+        "(default), tiny",
     )
     parser.add_argument("--config", type=Path, help="YAML file of settings, overrides the preset")
     add_settings(parser, "one setting, overrides the file; may be repeated")

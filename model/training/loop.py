@@ -42,8 +42,8 @@ from model.training.config import RunConfig
 from model.training.memory import step_in_memory
 from model.training.shard_run import ShardRun
 from model.training.state import (
-    ADVICE,
     State,
+    advice,
     build,
     check_window,
     choose_codec,
@@ -153,7 +153,6 @@ class Training(ShardRun):
     """The run for the common training loop; `val` is None if there is no validation split."""
 
     state: State
-    advice = ADVICE
 
     def __init__(
         self, state: State, stream: TrainingStream, val: Source | None, folder: Path, team: Team,
@@ -162,7 +161,7 @@ class Training(ShardRun):
         config = state.config
         self.state, self.stream, self.val, self.folder = state, stream, val, folder
         self.team, self._log = team, log
-        self.watched = state.model.losses
+        self.watched, self.advice = state.model.losses, advice(state.model)
         val_every = config.val_every if val else 0
         self.schedule = Schedule(
             config.max_steps, config.log_every, config.checkpoint_every, val_every,

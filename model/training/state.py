@@ -26,8 +26,7 @@ from model.runtime.settings import to_dict
 from model.training.config import RunConfig
 
 ADVICE = (
-    "lower lr_generator or lr_discriminator, and --resume from the last checkpoint, which is still "
-    "valid (if there is none, start again)"
+    "and --resume from the last checkpoint, which is still valid (if there is none, start again)"
 )
 
 
@@ -100,6 +99,11 @@ def measure_inputs(state: State, source: Source, segments: int = 256) -> None:
         state.model.measure_inputs(name, torch.cat(values).to(state.device))
 
 
+def advice(model: Model) -> str:
+    """Return what to do if a loss or a weight is not finite."""
+    return f"{model.advice}, {ADVICE}"
+
+
 def random_state(device: torch.device) -> dict[str, Tensor]:
     """Return the state of this process's random number generators."""
     rng = {"cpu": torch.get_rng_state()}
@@ -140,7 +144,7 @@ def save(
         **parts,
         "rng": rng,
     }
-    check_finite(content, parts, ADVICE)
+    check_finite(content, parts, advice(state.model))
     save_torch(run / name, content)
 
 

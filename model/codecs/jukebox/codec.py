@@ -133,6 +133,25 @@ class JukeBoxCodec:
             return torch.cat([decoder(self.embed(group, level)) for group in groups])
 
     @torch.no_grad()
+    def decode_long(self, codes: Tensor, level: str, chunk_s: float = 20.0) -> Tensor:
+        """Decode codes (B, L) of any length in chunks: the audio of `decode`, in bounded memory.
+
+        Each chunk includes the codes that influence its audio on both sides. Sums are rounded
+        differently, so that samples may differ by about 1e-6.
+        """
+        hop, context = self.level(level).hop, self.hparams.context(self._index(level))
+        total, step = (
+            codes.shape[1],
+            max(1, round(chunk_s * SAMPLE_RATE_HZ / self.level(level).hop)),
+        )
+        audio = []
+        for start in range(0, total, step):
+            end, first = min(start + step, total), max(0, start - context)
+            found = self.decode(codes[:, first : end + context], level)
+            audio.append(found[:, (start - first) * hop : (end - first) * hop])
+        return torch.cat(audio, 1)
+
+    @torch.no_grad()
     def _latents_by_group(self, audio: Tensor, level: str) -> Iterator[Tensor]:
         encoder = self.model.encoder(self._index(level))
         audio = self._check(audio, level).to(self.device, torch.float32)

@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from model.contract.segment import MOTION, VISUAL
-from model.families.d2m_gan.encoders import Standardise
+from model.families.aligned import Standardise
 
 
 class Reader(Protocol):

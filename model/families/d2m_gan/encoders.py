@@ -6,44 +6,13 @@ time axis. Here convolutions slide along time, so that a movement keeps its posi
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from model.families.d2m_gan.layers import Conv, Down, hold_time, resample_time, residuals
+from model.families.aligned import Standardise, hold_time, resample_time
+from model.families.d2m_gan.layers import Conv, Down, residuals
 
 MOTION_RATE_HZ = 16.0
 """The motion encoder halves the frame rate until it is at most this."""
-
-
-class Standardise(nn.Module):
-    """Subtracts the mean and divides by the standard deviation of each feature.
-
-    Both are buffers, saved with the weights.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("deviation", torch.ones(features))
-
-    def measure(self, values: Tensor) -> None:
-        """Set mean and standard deviation from values (..., D).
-
-        A feature that is almost constant in them keeps deviation 1. Otherwise a movement in other
-        data would become thousands of deviations.
-        """
-        rows = values.reshape(-1, values.shape[-1]).double()
-        deviation = rows.std(0, unbiased=False)
-        self.mean.copy_(rows.mean(0))
-        least = 1e-3 * deviation.mean().clamp(min=1.0)
-        self.deviation.copy_(torch.where(deviation > least, deviation, 1.0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map values (..., D) to the same shape."""
-        return (x - self.mean) / self.deviation
 
 
 class MotionEncoder(nn.Module):

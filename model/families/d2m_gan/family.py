@@ -40,6 +40,7 @@ class D2MGAN(Model[D2MGANConfig]):
         "adversary": (dict, ("network", "optimiser")),
     }
     losses = ("adversary/hinge", "loss/total")
+    advice = "lower lr_generator or lr_discriminator"
 
     codec: LatentCodec
     network: Generator

@@ -125,22 +125,3 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.leaky_relu(x, SLOPE))
-
-
-def resample_time(x: Tensor, step_s: float, length: int, length_step_s: float) -> Tensor:
-    """Interpolate x (B, C, T), with steps of `step_s`, to `length` steps of `length_step_s`.
-
-    Both grids start at time 0. The value of a position is that at the middle of its step. Beyond
-    both ends, the nearest value is repeated.
-    """
-    middle = (torch.arange(length, device=x.device, dtype=torch.float64) + 0.5) * length_step_s
-    place = (middle / step_s - 0.5).clamp(0, x.shape[-1] - 1)
-    before = place.floor().long()
-    after = (before + 1).clamp(max=x.shape[-1] - 1)
-    return torch.lerp(x[..., before], x[..., after], (place - before).to(x.dtype))
-
-
-def hold_time(x: Tensor, step_s: float, length: int, length_step_s: float) -> Tensor:
-    """Repeat values of x (B, C, W), steps of `step_s`, over `length` steps of `length_step_s`."""
-    middle = (torch.arange(length, device=x.device, dtype=torch.float64) + 0.5) * length_step_s
-    return x[..., (middle / step_s).long().clamp(max=x.shape[-1] - 1)]

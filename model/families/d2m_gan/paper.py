@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
 from model.data.inputs import GENRE, Inputs, InputSpec, given
+from model.families.aligned import Standardise
 from model.families.d2m_gan.base import Generator
 from model.families.d2m_gan.config import Config
-from model.families.d2m_gan.encoders import Standardise
 from model.families.d2m_gan.layers import GAIN, SLOPE, begin, residuals
 
 COLUMNS = 800

@@ -247,6 +247,16 @@ def test_long_audio_in_chunks_gives_the_codes_of_one_pass(level):
         assert torch.equal(codec.encode_long(audio, level, chunk_s), whole)
 
 
+@pytest.mark.parametrize("level", ["high", "low"])
+def test_long_codes_in_chunks_give_the_audio_of_one_pass(level):
+    codec = load_codec("demo", (level,))
+    steps = codec.steps(22050 * 5, level)
+    codes = torch.randint(1024, (2, steps), generator=torch.Generator().manual_seed(1))
+    whole = codec.decode(codes, level)
+    for chunk_s in (0.7, 2.0, 60.0):
+        torch.testing.assert_close(codec.decode_long(codes, level, chunk_s), whole)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("level", ["high", "low"])
 def test_three_minutes_in_chunks_give_the_codes_of_one_pass(level):

@@ -15,11 +15,11 @@ from model.contract.segment import MOTION, VISUAL, WAV, window_samples
 from model.contract.wav import decode_wav, encode_wav
 from model.data.inputs import GENRE, Inputs, InputSpec
 from model.data.source import Batch
+from model.families.aligned import Standardise, resample_time
 from model.families.d2m_gan.config import LOSSES, Config, load_config
 from model.families.d2m_gan.discriminators import arrange, build_adversary
-from model.families.d2m_gan.encoders import Standardise
 from model.families.d2m_gan.generator import build_generator
-from model.families.d2m_gan.layers import pad_time, resample_time
+from model.families.d2m_gan.layers import pad_time
 from model.families.d2m_gan.losses import straight_through, weighted_total
 from model.runtime.settings import override
 from model.training.state import build

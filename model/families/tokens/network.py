@@ -1,0 +1,102 @@
+"""All networks of a token model: the condition encoder, and one network for each level.
+
+Symbols: B batch, N codes of a level, L positions, K entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from model.codecs.base import Codec, samples_per_code
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.data.inputs import Inputs
+from model.families.tokens.conditions import Condition, ConditionEncoder
+from model.families.tokens.config import Config
+from model.families.tokens.level import LevelNetwork
+
+
+class TokenNetwork(nn.Module):
+    """The encoder of the dance and the levels' networks, each conditioned on the level above.
+
+    All levels share one grid: a position lasts one code of the first level, or as many as make
+    `position_samples`, and holds several codes of a finer one.
+    """
+
+    def __init__(self, config: Config, inputs: Inputs, codec: Codec) -> None:
+        super().__init__()
+        levels = config.level_names
+        hops = {name: samples_per_code(codec, name) for name in levels}
+        first = hops[levels[0]]
+        self.step_samples = first * max(1, round(config.position_samples / first))
+        self.patches = {name: round(self.step_samples / hop) for name, hop in hops.items()}
+        for name in levels:
+            if codec.level(name).codebooks > 1:
+                raise ValueError(
+                    f"codec {codec.id}, level {name}: {codec.level(name).codebooks} codebooks; "
+                    "token models need a codec with one codebook a level"
+                )
+            if hops[name] * self.patches[name] != self.step_samples:
+                raise ValueError(
+                    f"codec {codec.id}: positions of {self.step_samples:g} samples are not a whole "
+                    f"number of codes of level {name} ({hops[name]:g} samples each); choose "
+                    "another position_samples, or train each level by itself with --level"
+                )
+        self.encoder = ConditionEncoder(
+            inputs, self.step_samples / SAMPLE_RATE_HZ, config.condition_width,
+            config.motion_channels, config.dilations, config.dropout,
+        )  # fmt: skip
+        entries = {name: entries_of(codec, name) for name in levels}
+        self.above = {lower: upper for upper, lower in pairwise(levels)}
+        """The level above each, but the first."""
+        self.levels = nn.ModuleDict(
+            {
+                name: LevelNetwork(
+                    entries[name], self.patches[name], config.condition_width,
+                    of_level(config.width, i), of_level(config.layers, i),
+                    of_level(config.heads, i), config.local_width, config.local_layers,
+                    config.reach, config.code_width, config.dropout,
+                    entries[self.above[name]] if name in self.above else None,
+                )
+                for i, name in enumerate(levels)
+            }
+        )  # fmt: skip
+
+    def positions(self, codes: Mapping[str, int]) -> int:
+        """Return the number of positions for counts of codes by level."""
+        return max(-(-count // self.patches[name]) for name, count in codes.items())
+
+    def condition(
+        self,
+        inputs: Mapping[str, Tensor],
+        batch: int,
+        length: int,
+        kept: Mapping[str, Tensor] | None = None,
+    ) -> Condition:
+        """Return the condition of `length` positions: see `ConditionEncoder`."""
+        return self.encoder(inputs, batch, length, kept)
+
+    def logits(
+        self, name: str, codes: Tensor, condition: Tensor, upper: Tensor | None = None
+    ) -> Tensor:
+        """Return the logits (B, N, K) of a level's codes (B, N), each from the codes before it.
+
+        `upper` (B, N') are the codes of the level above, unless this is the first.
+        """
+        length = -(-codes.shape[1] // self.patches[name])
+        return self.levels[name](codes, condition[:, :length], upper)
+
+
+def entries_of(codec: Codec, name: str) -> Tensor:
+    """Return the entries (K, C) of a level's codebook, on the CPU."""
+    import torch
+
+    every = torch.arange(codec.level(name).size, device=codec.device)
+    return codec.embed(every[None], name)[0].T.float().cpu().contiguous()
+
+
+def of_level(values: tuple[int, ...], index: int) -> int:
+    """Return the value of a level: `values` has one for each level, or one for all."""
+    return values[index] if len(values) > 1 else values[0]

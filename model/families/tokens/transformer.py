@@ -1,0 +1,122 @@
+"""A causal transformer whose layers are modulated at each position, with a cache for generation.
+
+Pre-norm blocks, rotary positions (Su et al. 2021), scaled dot-product attention. Each layer norm is
+followed by a scale and a shift that come from the condition of the same position (FiLM, Perez et
+al. 2018, as DiT's adaptive layer norm), so that the dance acts where it happens.
+
+Symbols: B batch, L positions, D width, H heads, M width of the condition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BASE = 10_000.0
+"""The base of the rotary frequencies, as published."""
+
+
+@dataclass
+class Cache:
+    """The keys and values (layers, B, H, positions, D / H) of the positions seen so far."""
+
+    keys: Tensor
+    values: Tensor
+    length: int = 0
+
+
+class Block(nn.Module):
+    """Attention and a feed-forward network, both on modulated input: (B, L, D) to (B, L, D)."""
+
+    def __init__(self, width: int, heads: int, condition: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.modulation = nn.Linear(condition, 4 * width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.wide = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.zeros_(self.modulation.weight)
+        with torch.no_grad():  # scale 1 and shift 0, twice
+            self.modulation.bias.copy_(torch.tensor([1.0, 0, 1, 0]).repeat_interleave(width))
+
+    def forward(
+        self, x: Tensor, modulation: Tensor, turn: Tensor, cache: Cache | None, layer: int
+    ) -> Tensor:
+        """Apply the block; `modulation` (B, L, 4 D) is `self.modulation` of the condition."""
+        scale, shift, scale_wide, shift_wide = modulation.chunk(4, -1)
+        batch, length, width = x.shape
+        inner = torch.addcmul(shift, F.layer_norm(x, (width,)), scale)
+        qkv = self.qkv(inner).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        queries, keys = rotate(qkv[:2], turn).unbind()
+        values = qkv[2]
+        if cache is not None:
+            end = cache.length + length
+            cache.keys[layer, :, :, cache.length : end] = keys
+            cache.values[layer, :, :, cache.length : end] = values
+            keys, values = cache.keys[layer, :, :, :end], cache.values[layer, :, :, :end]
+        # With a cache, either it was empty or there is one new position, which sees all.
+        found = F.scaled_dot_product_attention(queries, keys, values, is_causal=length > 1)
+        x = x + self.dropout(self.out(found.transpose(1, 2).reshape(batch, length, width)))
+        inner = torch.addcmul(shift_wide, F.layer_norm(x, (width,)), scale_wide)
+        return x + self.dropout(self.narrow(F.gelu(self.wide(inner), approximate="tanh")))
+
+
+class Transformer(nn.Module):
+    """A stack of blocks: input (B, L, D) and condition (B, L, M) to output (B, L, D)."""
+
+    def __init__(self, width: int, layers: int, heads: int, condition: int, dropout: float) -> None:
+        super().__init__()
+        if width % (2 * heads):
+            raise ValueError(f"width {width} is not a multiple of 2 x heads {heads}")
+        self.width, self.heads = width, heads
+        blocks = [Block(width, heads, condition, dropout) for _ in range(layers)]
+        self.blocks = nn.ModuleList(blocks)
+        for block in blocks:  # the sum over all layers begins with variance 1
+            nn.init.normal_(block.out.weight, std=(2 * layers * width) ** -0.5)
+            nn.init.normal_(block.narrow.weight, std=(8 * layers * width) ** -0.5)
+        frequency = BASE ** -torch.linspace(0, 1, width // heads // 2 + 1)[:-1]
+        self.register_buffer("frequency", frequency, persistent=False)
+
+    frequency: Tensor
+
+    def modulations(self, condition: Tensor) -> list[Tensor]:
+        """Return each layer's modulation (B, L, 4 D) for a condition (B, L, M)."""
+        return [cast(Block, block).modulation(condition) for block in self.blocks]
+
+    def turns(self, length: int) -> Tensor:
+        """Return cosine and sine of each position's rotation: (2, L, D / H / 2)."""
+        angle = torch.arange(length, device=self.frequency.device)[:, None] * self.frequency
+        return torch.stack([angle.cos(), angle.sin()])
+
+    def cache(self, batch: int, length: int) -> Cache:
+        """Return an empty cache for `length` positions."""
+        shape = (len(self.blocks), batch, self.heads, length, self.width // self.heads)
+        device = self.frequency.device
+        return Cache(torch.zeros(shape, device=device), torch.zeros(shape, device=device))
+
+    def forward(
+        self, x: Tensor, modulations: list[Tensor], turns: Tensor, cache: Cache | None = None
+    ) -> Tensor:
+        """Return the last layer's output.
+
+        `modulations` and `turns` are those of the positions of `x`. With a cache, `x` continues its
+        positions: any number if it is empty, else one.
+        """
+        for layer, block in enumerate(self.blocks):
+            x = block(x, modulations[layer], turns, cache, layer)
+        if cache is not None:
+            cache.length += x.shape[1]
+        return F.layer_norm(x, (self.width,))
+
+
+def rotate(x: Tensor, turn: Tensor) -> Tensor:
+    """Rotate the pairs (i, i + E / 2) of x (..., L, E) by `turn` (2, L, E / 2)."""
+    cosine, sine = turn.to(x.dtype)
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], -1)
