@@ -17,9 +17,14 @@ def weights_folder() -> Path:
 
     Raises ValueError if this needs a home folder and the user has none.
     """
+    return cache_folder() / "weights"
+
+
+def cache_folder() -> Path:
+    """Return `$D2M_CACHE`, or `~/.cache/dance2music`; ValueError as `weights_folder`."""
     cache = os.environ.get("D2M_CACHE") or "~/.cache/dance2music"
     try:
-        return Path(cache).expanduser() / "weights"
+        return Path(cache).expanduser()
     except RuntimeError:  # no HOME, and the user is unknown to the machine
         raise ValueError(
             f"{cache}: the user has no home folder; set D2M_CACHE to the folder for published "

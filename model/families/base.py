@@ -90,6 +90,13 @@ class Model(ABC, Generic[C]):
     def start_training(self) -> None:
         """Create what only training needs, such as optimisers and discriminators."""
 
+    def read_music(self) -> None:
+        """Read what training learns from besides the shards, if the settings name any (`--music`).
+
+        Called before the first step, also of a resumed run. Raises ValueError and OSError if it
+        cannot be read or is not what the run was begun with.
+        """
+
     @abstractmethod
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Train on one batch; return 0-dim tensors by log tag, without waiting for the device."""

@@ -13,6 +13,7 @@ from model.runtime.arguments import (
     add_settings,
     add_shards,
     device_of,
+    settings_of,
 )
 
 LOWER = "use shorter videos, or --device cpu"
@@ -37,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         help="seed of the noise and of drawn codes, if the run has any",
+    )
+    parser.add_argument(
+        "--style",
+        metavar="AUDIO",
+        help="music whose sound to take, for runs of tokens: sound like this, dance like the video",
     )
     add_settings(parser, "one option of the run's family, such as a temperature; may be repeated")
     parser.add_argument(
@@ -71,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         genre=arguments.genre,
         seed=arguments.seed,
         denoised=arguments.denoise,
-        options=arguments.settings,
+        options=settings_of(arguments, "style"),
     )
     failed = [piece for piece in made if piece.error]
     for piece in failed:

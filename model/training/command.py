@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from model.contract.exit_codes import UsageError
@@ -38,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="codec level, such as high or low (default: high; for tokens: both)",
     )
     parser.add_argument(
+        "--music",
+        metavar="DIR",
+        help="music without dances to learn from as well, for tokens: a folder of audio files, or "
+        "of shards",
+    )
+    parser.add_argument(
         "--preset",
         help="preset of settings; for D2M-GAN: paper (default), code, tiny; for tokens: base "
         "(default), tiny",
@@ -63,9 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
             "no data: give --shards DIR, a folder written by `pipeline build` and "
             "`pipeline extract-codes`, e.g. model train --shards shards/synthetic --preset tiny"
         )
-    settings = settings_of(arguments, "level")
+    settings = settings_of(arguments, "level", "music")
     family = arguments.family or _recorded_family(arguments) or D2M_GAN
     kind = FAMILIES.get(family)
+    if arguments.music and "music" not in {field.name for field in fields(kind.Config)}:
+        raise UsageError(
+            f"--music: family {family} learns from dances only; --family tokens also learns from "
+            "music without dances"
+        )
     preset = arguments.preset or next(iter(kind.PRESETS), None)
     config = load(kind.Config(), settings, arguments.config, preset, kind.PRESETS)
     dataset = load_dataset(arguments.shards)

@@ -129,6 +129,7 @@ def prepare(
         restore(state, read_checkpoint(run / LAST), run, team)
     elif team.is_main:
         measure_inputs(state, source)
+    state.model.read_music()
     stream = TrainingStream(
         source, config.batch_size, config.seed, config.shuffle_segments, state.position,
         team.rank, team.size,

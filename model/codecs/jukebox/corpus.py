@@ -6,7 +6,6 @@ a resumed run gets the same crops as an uninterrupted one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,14 @@ from typing import TypeVar
 import numpy as np
 
 from model.contract.dataset import Dataset, load_dataset
-from model.contract.segment import SAMPLE_RATE_HZ, WAV, is_hidden, split_key
+from model.contract.segment import SAMPLE_RATE_HZ, WAV, split_key
 from model.contract.storage import Location
 from model.contract.wav import decode_pcm
+from model.data.audio_files import SUFFIXES, audio_files, read_audio
 from model.data.reader import read_tar
 
 Item = TypeVar("Item")
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 SEGMENT_SAMPLES = 2 * SAMPLE_RATE_HZ
 PEAK, GAIN_MIN, SILENCE = 0.95, 0.3, 1e-3
 HOLD_OUT_EVERY = 20
@@ -72,14 +71,8 @@ def check_music(audio: Path | None, shards: Location | None) -> None:
 
 
 def music_files(folder: Path) -> list[Path]:
-    """Return every music file below `folder`, sorted, without hidden and deleted files.
-
-    Raises FileNotFoundError if the folder is missing, ValueError for fewer than two files.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; give one with music files to --audio")
-    named = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    paths = sorted(path for path in named if not is_hidden(path.relative_to(folder)))
+    """Return the files of `audio_files`; ValueError for fewer than two."""
+    paths = audio_files(folder, "--audio")
     if len(paths) < 2:
         raise ValueError(
             f"{folder}: found {len(paths)} music files ({', '.join(SUFFIXES)}); "
@@ -105,22 +98,17 @@ def read_folder(folder: Path, samples: int) -> Corpus:
     Raises ValueError if a file cannot be read or is shorter than `samples`, or if there are fewer
     than two files; FileNotFoundError if the folder is missing.
     """
-    import soundfile
-    import soxr
-
     paths = music_files(folder)
     held_out = held_out_of(paths)
     train: list[np.ndarray] = []
     held: list[np.ndarray] = []
     for path in paths:
         try:
-            audio, rate_hz = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise ValueError(f"{path}: not readable as music ({error}); remove it") from None
-        audio = audio.mean(1)
-        if rate_hz != SAMPLE_RATE_HZ:
-            audio = soxr.resample(audio, rate_hz, SAMPLE_RATE_HZ)
-        (held if path in held_out else train).append(_item(audio, samples, str(path)))
+            audio = read_audio(path)
+        except ValueError as error:
+            raise ValueError(f"{error}; remove it") from None
+        item = _item(audio, samples, str(path))
+        (held if path in held_out else train).append(item)
     return Corpus(train, held)
 
 

@@ -38,8 +38,26 @@ class Condition:
     genre: Tensor | None
 
 
+@dataclass(frozen=True)
+class KnownMusic:
+    """What is known of B segments' music before it is drawn; None: nothing.
+
+    `style` (B, S) counts where `styled` (B,) is true, the strengths of `onsets` (B, L), from 0 to
+    1, where `hears` (B,) is.
+    """
+
+    style: Tensor | None
+    styled: Tensor
+    onsets: Tensor | None
+    hears: Tensor
+
+
 class ConditionEncoder(nn.Module):
     """Maps the inputs of a dance to the condition of each position.
+
+    Besides the dance, two things may be known of the music: its style, a vector of `style` numbers
+    (0: no such input), and for music without a dance the strength of its onsets, which takes the
+    place of what is predicted from a dance. So music alone teaches to play where onsets should be.
 
     `step_s` is the length of a position. Motion, as any array with several vectors in a segment
     would, passes convolutions along time and is interpolated to the middle of each position; the
@@ -48,7 +66,7 @@ class ConditionEncoder(nn.Module):
 
     def __init__(
         self, inputs: Inputs, step_s: float, width: int, channels: int, dilations: Sequence[int],
-        dropout: float,
+        dropout: float, style: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.step_s, self.width = step_s, width
@@ -65,6 +83,8 @@ class ConditionEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.onsets = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
         self.onset_input = nn.Linear(1, width)
+        self.style = nn.Linear(style, width) if style else None
+        self.no_style = nn.Parameter(torch.zeros(width))
         genre = inputs.get(GENRE)
         self.genre = nn.Linear(width, genre.features) if genre is not None else None
 
@@ -74,32 +94,46 @@ class ConditionEncoder(nn.Module):
         batch: int,
         length: int,
         kept: Mapping[str, Tensor] | None = None,
+        music: KnownMusic | None = None,
     ) -> Condition:
         """Return the condition of `length` positions of `batch` dances.
 
-        Inputs that are not given count as missing. `kept` (B,) bool by name says which segments
-        keep an input; without it, all do.
+        Inputs that are not given count as missing, also those of the last segments of a batch, if
+        inputs are of fewer. `kept` (B,) bool by name says which segments keep an input; without it,
+        all do.
         """
         device = self.norm.weight.device
         dance = torch.zeros(batch, length, self.width, device=device)
-        named = torch.zeros(batch, 1, self.width, device=device)
+        named = self.styled(music, batch)[:, None]
         for name in self.specs:
             key, missing = shown(name), self.missing[shown(name)]
             part = missing.expand(batch, 1, -1)
-            if name in inputs:
+            if name in inputs and len(inputs[name]):
                 read = self.readers[key](inputs[name])
                 part = read[:, None] if name == GENRE else self.placed(name, read, length)
                 if kept is not None:
-                    part = torch.where(kept[name][:, None, None], part, missing)
+                    part = torch.where(kept[name][: len(part), None, None], part, missing)
+                rest = missing.expand(batch - len(part), part.shape[1], -1)
+                part = torch.cat([part, rest]) if len(rest) else part
             if name == GENRE:
-                named = part
+                named = named + part
             else:
                 dance = dance + part
         dance = self.dropout(dance)
         onsets = self.onsets(dance)
-        heard = self.onset_input(onsets.detach().sigmoid())
+        curve = onsets.detach().sigmoid()
+        if music is not None and music.onsets is not None:
+            curve = torch.where(music.hears[:, None, None], music.onsets[..., None], curve)
+        heard = self.onset_input(curve)
         genre = None if self.genre is None else self.genre(F.gelu(dance).mean(1))
         return Condition(self.norm(dance + named + heard), onsets[..., 0], genre)
+
+    def styled(self, music: KnownMusic | None, batch: int) -> Tensor:
+        """Return the part of the style (B, M)."""
+        unknown = self.no_style.expand(batch, -1)
+        if self.style is None or music is None or music.style is None:
+            return unknown
+        return torch.where(music.styled[:, None], self.style(music.style), unknown)
 
     def placed(self, name: str, read: Tensor, length: int) -> Tensor:
         """Return what was read of an input (B, T, M) at each position (B, L, M)."""

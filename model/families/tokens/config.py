@@ -28,6 +28,8 @@ class Config(RunConfig):
     use_visual: bool = True
     use_genre: bool = True
     """Use the dance's genre as an input; in generation it may be missing."""
+    use_style: bool = True
+    """Use a summary of the music's sound, for `model generate --style`; else it is unknown."""
 
     position_samples: int = setting(128, min=1)
     """Samples (22 050 Hz) of a position of the transformers; finer codes share a position."""
@@ -50,6 +52,15 @@ class Config(RunConfig):
     """Share of segments trained without any input, for guidance."""
     drop_each: float = setting(0.1, below=1)
     """Share of segments trained without one input, for each input."""
+    drop_style: float = setting(0.5, below=1)
+    """Share of segments trained without their style."""
+    music: str = setting("", may_change=True)
+    """A folder of audio, or of shards: music without dances to learn from as well (`--music`)."""
+    music_share: float = setting(0.5, below=1)
+    """Share of a step's segments that are music without dances, if there is any; they join the
+    `batch_size` segments with dances."""
+    hear_onsets: float = setting(0.5, below=1)
+    """Share of the music without dances trained with its own onsets in place of a dance's."""
     wrong_codes: float = setting(0.05, below=1)
     """Share of the codes read that are replaced, as in generation not every code is right."""
     weights: dict[str, float] = field(default_factory=auxiliary_weights, metadata={"item": "loss"})
@@ -98,6 +109,9 @@ class Options(Settings):
     """Below 1 likely codes become likelier; above 1 unlikely ones do."""
     top_p: tuple[float, ...] = (0.9, 0.9)
     """Draw among the likeliest codes that have this share of the probability."""
+
+    style: str = ""
+    """A piece of music as a file (`--style`): sound like this, dance like the video."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -16,13 +17,16 @@ from torch.nn import functional as F
 
 from model.codecs.base import Codec
 from model.contract.dataset import Dataset
-from model.contract.segment import MOTION, VISUAL
+from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
+from model.data.audio_files import read_audio
 from model.data.inputs import GENRE, Inputs, given, inputs_of, shown
 from model.data.source import Batch
 from model.families.base import Model
+from model.families.tokens.conditions import KnownMusic
 from model.families.tokens.config import PRESETS, Options, check_count
 from model.families.tokens.config import Config as TokensConfig
 from model.families.tokens.level import LevelNetwork
+from model.families.tokens.music import Music, encoded, read_music, scaled
 from model.families.tokens.network import TokenNetwork, of_level
 from model.families.tokens.onsets import OnsetStrength
 from model.families.tokens.sampling import Sampler, draw
@@ -88,6 +92,8 @@ class Tokens(Model[TokensConfig]):
         config = self.config
         self.trained = copy.deepcopy(self.network)
         self.steps = 0
+        self.music: Music | None = None
+        self.music_begun_with = ""
         self.onset_strength = OnsetStrength(self.network.step_samples).to(self.device)
         # Scales, shifts, biases and tables are few: only matrices decay.
         every = [p for p in self.trained.parameters() if p.requires_grad]
@@ -99,43 +105,85 @@ class Tokens(Model[TokensConfig]):
         self.optimiser = torch.optim.AdamW(groups, config.lr, betas, fused=True)
         self.clip = GradientClip(self.optimiser, config.clip)
 
+    def read_music(self) -> None:
+        if not self.config.music:
+            return
+        counts = {name: self.codec.steps(self.inputs.samples, name) for name in self.levels}
+        self.music = read_music(self.config.music, self.codec, self.network, counts)
+        if self.steps and self.music.fingerprint != self.music_begun_with:
+            raise ValueError(
+                f"{self.config.music}: not the music that the run was begun with; give that folder "
+                "to --music, or choose another --out"
+            )
+        self.music_begun_with = self.music.fingerprint
+
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        config, network = self.config, self.trained
+        network = self.trained
         network.train()
         set_rate(self.optimiser, self.rate(self.steps))
-        count = len(batch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
-            condition = network.condition(batch.inputs, count, self.window, self.kept(count))
-            read = {name: self.with_wrong(codes) for name, codes in batch.codes.items()}
+        true_onsets, pairs = self.onset_strength(batch.audio, self.window), len(batch)
+        codes, onsets = self.with_music(batch.codes, true_onsets)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
+            count, known = len(onsets), self.known(codes, onsets, pairs)
+            condition = network.condition(batch.inputs, count, self.window, self.kept(count), known)
+            read = {name: self.with_wrong(each) for name, each in codes.items()}
             logits = {
                 name: network.logits(
                     name, read[name], condition.values, read.get(network.above.get(name, ""))
                 )
                 for name in self.levels
             }
-        losses = {
-            name: F.cross_entropy(found.float().flatten(0, 1), batch.codes[name].flatten())
+        nats = {
+            name: F.cross_entropy(found.float().transpose(1, 2), codes[name], reduction="none")
             for name, found in logits.items()
         }
-        logs = {f"bits/{name}": loss.detach() * BITS for name, loss in losses.items()}
-        onsets = self.onset_strength(batch.audio, self.window)
-        losses["onset"] = F.binary_cross_entropy_with_logits(condition.onsets.float(), onsets)
+        losses = {name: found.mean() for name, found in nats.items()}
+        losses["onset"] = F.binary_cross_entropy_with_logits(
+            condition.onsets[:pairs].float(), true_onsets
+        )
         if condition.genre is not None:
-            losses["genre"] = F.cross_entropy(condition.genre.float(), batch.inputs[GENRE])
-        total = sum((config.weights.get(name, 1.0) * loss for name, loss in losses.items()),
-                    torch.zeros((), device=self.device))  # fmt: skip
+            losses["genre"] = F.cross_entropy(condition.genre[:pairs].float(), batch.inputs[GENRE])
+        weights = self.config.weights
+        total = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         self.optimiser.step()
         self.steps += 1
         self.update_average()
         return {
-            **logs,
+            **{f"bits/{name}": each[:pairs].detach().mean() * BITS for name, each in nats.items()},
             **{f"loss/{name}": loss.detach() for name, loss in losses.items()},
             "loss/total": total.detach(),
             "gradient/network": self.clip.norm,
             "rate": torch.tensor(self.rate(self.steps - 1)),
         }
+
+    def with_music(
+        self, codes: Mapping[str, Tensor], onsets: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return codes and onsets of a batch, with segments of music without dances after it."""
+        share = self.config.music_share
+        count = round(len(onsets) * share / (1 - share))
+        if self.music is None or not count:
+            return dict(codes), onsets
+        more = self.music.draw(count, self.device)
+        joined = {name: torch.cat([each, more.codes[name]]) for name, each in codes.items()}
+        return joined, torch.cat([onsets, more.onsets])
+
+    def known(self, codes: Mapping[str, Tensor], onsets: Tensor, pairs: int) -> KnownMusic:
+        """Draw what the encoder is told of the music of a batch, whose first `pairs` have dances.
+
+        Only music without a dance is heard, with its onsets blurred: those predicted from a dance
+        are not sharp either.
+        """
+        config, count = self.config, len(onsets)
+        styled = torch.rand(count, device=self.device) >= config.drop_style
+        hears = torch.rand(count, device=self.device) < config.hear_onsets
+        hears[:pairs] = False
+        style = self.trained.style(codes) if config.use_style else None
+        width = 1 + 2 * int(torch.randint(5, ()))
+        blurred = F.avg_pool1d(onsets[:, None], width, 1, width // 2, count_include_pad=False)
+        return KnownMusic(style, styled, blurred[:, 0], hears)
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
@@ -194,8 +242,9 @@ class Tokens(Model[TokensConfig]):
             given(inputs, name)
         count, network = len(next(iter(inputs.values()))), self.network
         length = network.positions(steps)
-        condition = network.condition(inputs, count, length).values
-        without = network.condition({}, count, length).values
+        known = self.style_of(options.style, count) if options.style else None
+        condition = network.condition(inputs, count, length, music=known).values
+        without = network.condition({}, count, length, music=known).values
         codes: dict[str, Tensor] = {}
         for i, name in enumerate(self.levels):
             lists = (options.guidance, options.temperature, options.top_p)
@@ -207,6 +256,22 @@ class Tokens(Model[TokensConfig]):
             level = cast(LevelNetwork, network.levels[name])
             codes[name] = draw(level, rows, upper, steps[name], self.window, sampler)
         return codes
+
+    def style_of(self, path: str, count: int) -> KnownMusic:
+        """Return the style of a file for `count` pieces; ValueError if it cannot be read."""
+        if not self.config.use_style:
+            raise ValueError(f"--style {path}: the run was trained without (use_style is false)")
+        audio = read_audio(Path(path))
+        if len(audio) < self.inputs.samples:
+            raise ValueError(
+                f"--style {path}: {len(audio) / SAMPLE_RATE_HZ:.2f} s of music; expected at least "
+                f"{self.inputs.samples / SAMPLE_RATE_HZ:g} s, a segment of the training data"
+            )
+        sound = scaled(audio)[None].to(self.device)
+        codes = encoded(sound, self.codec, self.levels)
+        everywhere = torch.ones(count, dtype=torch.bool, device=self.device)
+        style = self.network.style(codes).expand(count, -1)
+        return KnownMusic(style, everywhere, None, ~everywhere)
 
     # --- state -----------------------------------------------------------------------------------
 
@@ -233,7 +298,7 @@ class Tokens(Model[TokensConfig]):
             "network": self.network.state_dict(),
             "trained": self.trained.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "progress": {"steps": self.steps},
+            "progress": {"steps": self.steps, "music": self.music_begun_with},
         }
 
     def load_state_dict(self, state: Mapping[str, Any], what: str) -> None:
@@ -241,3 +306,4 @@ class Tokens(Model[TokensConfig]):
         load_state(self.trained, state["trained"], f"{what}: trained")
         load_state(self.optimiser, state["optimiser"], f"{what}: optimiser")
         self.steps = state["progress"]["steps"]
+        self.music_begun_with = state["progress"].get("music", "")

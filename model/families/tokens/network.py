@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model.codecs.base import Codec, samples_per_code
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.data.inputs import Inputs
-from model.families.tokens.conditions import Condition, ConditionEncoder
+from model.families.tokens.conditions import Condition, ConditionEncoder, KnownMusic
 from model.families.tokens.config import Config
 from model.families.tokens.level import LevelNetwork
 
@@ -44,11 +47,12 @@ class TokenNetwork(nn.Module):
                     f"number of codes of level {name} ({hops[name]:g} samples each); choose "
                     "another position_samples, or train each level by itself with --level"
                 )
+        entries = {name: entries_of(codec, name) for name in levels}
         self.encoder = ConditionEncoder(
             inputs, self.step_samples / SAMPLE_RATE_HZ, config.condition_width,
             config.motion_channels, config.dilations, config.dropout,
+            style_width(entries) if config.use_style else 0,
         )  # fmt: skip
-        entries = {name: entries_of(codec, name) for name in levels}
         self.above = {lower: upper for upper, lower in pairwise(levels)}
         """The level above each, but the first."""
         self.levels = nn.ModuleDict(
@@ -74,9 +78,22 @@ class TokenNetwork(nn.Module):
         batch: int,
         length: int,
         kept: Mapping[str, Tensor] | None = None,
+        music: KnownMusic | None = None,
     ) -> Condition:
         """Return the condition of `length` positions: see `ConditionEncoder`."""
-        return self.encoder(inputs, batch, length, kept)
+        return self.encoder(inputs, batch, length, kept, music)
+
+    def style(self, codes: Mapping[str, Tensor]) -> Tensor:
+        """Return the style (B, S) of music, from its codes (B, N) by level.
+
+        These are the mean and the standard deviation of the codes' vectors over time, for each
+        level: which sounds there are, not when.
+        """
+        found = []
+        for name, level in self.levels.items():
+            vectors = F.embedding(codes[name], cast(LevelNetwork, level).codes.entries)
+            found += [vectors.mean(1), vectors.std(1, unbiased=False)]
+        return torch.cat(found, 1)
 
     def logits(
         self, name: str, codes: Tensor, condition: Tensor, upper: Tensor | None = None
@@ -91,10 +108,13 @@ class TokenNetwork(nn.Module):
 
 def entries_of(codec: Codec, name: str) -> Tensor:
     """Return the entries (K, C) of a level's codebook, on the CPU."""
-    import torch
-
     every = torch.arange(codec.level(name).size, device=codec.device)
     return codec.embed(every[None], name)[0].T.float().cpu().contiguous()
+
+
+def style_width(entries: Mapping[str, Tensor]) -> int:
+    """Return the length S of a style."""
+    return sum(2 * each.shape[1] for each in entries.values())
 
 
 def of_level(values: tuple[int, ...], index: int) -> int:

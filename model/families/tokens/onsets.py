@@ -34,8 +34,12 @@ class OnsetStrength(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
 
-    @torch.no_grad()
     def forward(self, audio: Tensor, length: int) -> Tensor:
+        return strength(self.rise(audio, length))
+
+    @torch.no_grad()
+    def rise(self, audio: Tensor, length: int) -> Tensor:
+        """Return the spectral flux (B, L) of audio (B, N), at any scale."""
         hop = round(self.step_samples)
         # Frames around the middle of each position, and `lag` frames before the first.
         left, right = N_FFT // 2 + self.lag * hop - hop // 2, N_FFT + hop
@@ -45,5 +49,9 @@ class OnsetStrength(nn.Module):
         ).abs()
         bands = (self.filters @ spectrum * SAMPLE_RATE_HZ / 2).clamp(min=1e-3).log()
         rise = (bands[..., self.lag :] - bands[..., : -self.lag]).clamp(min=0).mean(1)
-        rise = F.pad(rise, (0, max(0, length - rise.shape[1])))[:, :length]
-        return rise / rise.amax(1, keepdim=True).clamp(min=1e-6)
+        return F.pad(rise, (0, max(0, length - rise.shape[1])))[:, :length]
+
+
+def strength(rise: Tensor) -> Tensor:
+    """Return rises (B, L) as the strength of onsets, 1 for the strongest of a segment."""
+    return rise / rise.amax(1, keepdim=True).clamp(min=1e-6)
