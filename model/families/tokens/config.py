@@ -132,9 +132,9 @@ class Options(Settings):
 PRESETS: dict[str, dict[str, Any]] = {
     "base": {"bf16": True, "batch_size": 64, "max_steps": 50_000},
     "tiny": {
-        "width": (160, 128),
-        "layers": (6, 4),
-        "heads": (5, 4),
+        "width": (192, 160),
+        "layers": (4, 3),
+        "heads": (6, 5),
         "code_width": 64,
         "local_width": 160,
         "local_layers": 1,
