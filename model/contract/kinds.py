@@ -26,6 +26,7 @@ FAMILIES = Registry(
     {
         D2M_GAN: "model.families.d2m_gan.family:D2MGAN",
         "tokens": "model.families.tokens.family:Tokens",
+        "masked": "model.families.masked.family:Masked",
     },
 )
 """Families of generators: `model.families.base`."""
