@@ -1,6 +1,9 @@
-"""The mel spectrogram used in losses and pictures, and distances between audio signals."""
+"""Music files, the mel spectrogram used in losses and pictures, and distances between signals."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,6 +11,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.contract.segment import SAMPLE_RATE_HZ
+
+
+def read_music(path: Path, advice: str = "give a wav, flac, ogg or mp3 file") -> np.ndarray:
+    """Return the music (N,) float32 of a file of any rate and channels: mono at 22 050 Hz.
+
+    Raises FileNotFoundError, and ValueError, with `advice`, if it cannot be read.
+    """
+    import soundfile
+    import soxr
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of music")
+    try:
+        audio, rate_hz = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{path}: not readable as music ({error}); {advice}") from None
+    audio = audio.mean(1)
+    return audio if rate_hz == SAMPLE_RATE_HZ else soxr.resample(audio, rate_hz, SAMPLE_RATE_HZ)
 
 
 def mel_filters(bands: int, n_fft: int, low_hz: float, high_hz: float) -> Tensor:

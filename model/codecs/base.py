@@ -113,6 +113,12 @@ def decode_in_chunks(codec: Codec, codes: Tensor, level: str) -> Tensor:
     return decode(codes, level)
 
 
+def encode_in_chunks(codec: Codec, audio: Tensor, level: str) -> Tensor:
+    """Encode audio of any length in bounded memory, if the codec can (`encode_long`)."""
+    encode = getattr(codec, "encode_long", codec.encode)
+    return encode(audio, level)
+
+
 def load_codec(
     source: str | Path,
     levels: Sequence[str] | None = None,

@@ -6,7 +6,6 @@ a resumed run gets the same crops as an uninterrupted one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from model.audio import read_music
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.segment import SAMPLE_RATE_HZ, WAV, is_hidden, split_key
 from model.contract.storage import Location
@@ -105,21 +105,12 @@ def read_folder(folder: Path, samples: int) -> Corpus:
     Raises ValueError if a file cannot be read or is shorter than `samples`, or if there are fewer
     than two files; FileNotFoundError if the folder is missing.
     """
-    import soundfile
-    import soxr
-
     paths = music_files(folder)
     held_out = held_out_of(paths)
     train: list[np.ndarray] = []
     held: list[np.ndarray] = []
     for path in paths:
-        try:
-            audio, rate_hz = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise ValueError(f"{path}: not readable as music ({error}); remove it") from None
-        audio = audio.mean(1)
-        if rate_hz != SAMPLE_RATE_HZ:
-            audio = soxr.resample(audio, rate_hz, SAMPLE_RATE_HZ)
+        audio = read_music(path, "remove it")
         (held if path in held_out else train).append(_item(audio, samples, str(path)))
     return Corpus(train, held)
 

@@ -27,17 +27,19 @@ class VectorEncoder(nn.Module):
         super().__init__()
         self.specs, self.width = dict(inputs.specs), width
         self.motion = self.visual = self.genre = None
-        total = 0
+        widths: dict[str, int] = {}
+        """The width of what is read of each input."""
         if (motion := inputs.get(MOTION)) is not None:
             self.motion = ReferenceMotion(motion, channels).requires_grad_(False)
-            total += self.motion.width
+            widths[MOTION] = self.motion.width
         if (visual := inputs.get(VISUAL)) is not None:
             self.visual = ReferenceVisual(visual)
-            total += self.visual.width
+            widths[VISUAL] = self.visual.width
         if (genre := inputs.get(GENRE)) is not None:
             self.genre = nn.Embedding(genre.features, GENRE_WIDTH).requires_grad_(False)
-            total += GENRE_WIDTH
-        self.project = nn.Linear(total, width)
+            widths[GENRE] = GENRE_WIDTH
+        self.widths = widths
+        self.project = nn.Linear(sum(widths.values()), width)
         self.missing = nn.Parameter(torch.zeros(width))
 
     def forward(
@@ -53,15 +55,14 @@ class VectorEncoder(nn.Module):
         is a learnt vector.
         """
         parts, some = [], torch.zeros(batch, 1, dtype=torch.bool, device=self.missing.device)
-        for name, module in ((MOTION, self.motion), (VISUAL, self.visual), (GENRE, self.genre)):
-            if module is None:
-                continue
-            if name not in inputs:
-                size = GENRE_WIDTH if name == GENRE else module.width
-                parts.append(torch.zeros(batch, size, device=self.missing.device))
+        readers = {MOTION: self.motion, VISUAL: self.visual, GENRE: self.genre}
+        for name, width in self.widths.items():
+            reader = readers[name]
+            if name not in inputs or reader is None:
+                parts.append(torch.zeros(batch, width, device=self.missing.device))
                 continue
             keep = torch.ones_like(some) if kept is None else kept[name][:, None]
-            parts.append(module(inputs[name]) * keep)
+            parts.append(reader(inputs[name]) * keep)
             some = some | keep
         values = torch.where(some, self.project(torch.cat(parts, 1)), self.missing)
         return values[:, None].expand(-1, length, -1)

@@ -218,8 +218,12 @@ class Masked(Averaged[MaskedConfig]):
         return found
 
     def predictor(
-        self, level: MaskedLevel, inputs: Mapping[str, Tensor], codes: Tensor,
-        upper: Tensor | None, guides: bool,
+        self,
+        level: MaskedLevel,
+        inputs: Mapping[str, Tensor],
+        codes: Tensor,
+        upper: Tensor | None,
+        guides: bool,
     ) -> Any:
         """Return a function from a window's start and stop to what predicts its codes.
 
@@ -237,7 +241,9 @@ class Masked(Averaged[MaskedConfig]):
 
             def predict(codes: Tensor, at: Tensor | None) -> Tensor:
                 times = len(dances)
-                return level(codes.repeat(times, 1), rows, None if at is None else at.repeat(times, 1))
+                return level(
+                    codes.repeat(times, 1), rows, None if at is None else at.repeat(times, 1)
+                )
 
             return predict
 

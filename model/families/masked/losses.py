@@ -46,7 +46,9 @@ class Times:
             # Without waiting for the device: both are drawn, and one is taken.
             by_loss = self.squares.add(1e-10).sqrt() + 1e-4
             known = self.counts.min() > SEEN
-            shares = torch.where(known, by_loss / by_loss.sum(), torch.full_like(by_loss, 1 / steps))
+            shares = torch.where(
+                known, by_loss / by_loss.sum(), torch.full_like(by_loss, 1 / steps)
+            )
             drawn = torch.multinomial(shares, count, replacement=True)
             return drawn + 1, shares[drawn]
         places = (torch.randperm(count, device=device) + torch.rand(count, device=device)) / count
@@ -76,7 +78,11 @@ def masked_codes(codes: Tensor, shares: Tensor, mask: int) -> Tensor:
 
 
 def level_losses(
-    config: Config, logits: Tensor, codes: Tensor, hidden: Tensor, times: Tensor,
+    config: Config,
+    logits: Tensor,
+    codes: Tensor,
+    hidden: Tensor,
+    times: Tensor,
     songs: Sequence[str],
 ) -> dict[str, Tensor]:
     """Return the losses (B,) of a level's step t: `bound`, `auxiliary` and `contrast`, unweighted.

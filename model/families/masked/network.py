@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -184,7 +185,8 @@ class MaskedNetwork(nn.Module):
 
         `upper` (B, N') are the codes of the level above, unless this is the first.
         """
-        level, length = self.levels[name], -(-codes.shape[1] // self.patches[name])
+        level = cast(MaskedLevel, self.levels[name])
+        length = -(-codes.shape[1] // self.patches[name])
         return level(codes, level.conditioned(condition, upper)[:, :length])
 
 

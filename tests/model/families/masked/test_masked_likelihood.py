@@ -17,7 +17,7 @@ COUNT, STATES, LIKELY = 32, 8, 0.75
 
 
 def walks(count: int) -> torch.Tensor:
-    """Return codes (count, 32) that rise by 1, or with a probability of a quarter by 2, modulo 8."""
+    """Return codes (count, 32) that rise by 1, or with a chance of a quarter by 2, modulo 8."""
     first = torch.randint(STATES, (count, 1))
     steps = 1 + (torch.rand(count, COUNT - 1) >= LIKELY).long()
     return torch.cat([first, first + steps.cumsum(1)], 1) % STATES
