@@ -73,6 +73,8 @@ class Filler:
         In random order the share falls linearly, as in the chain; with confident codes first, it
         falls as a cosine, so that the first passes, which know least, keep few.
         """
+        if done == passes:
+            return 0
         kept = total * done // passes
         if self.order == CONFIDENT:
             kept = int(total * (1 - math.cos(math.pi / 2 * done / passes)))
