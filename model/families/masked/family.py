@@ -193,13 +193,15 @@ class Masked(Averaged[MaskedConfig]):
         replaced: Mapping[str, Tensor],
         options: Any = None,
     ) -> dict[str, Tensor]:
-        options = options or Options()
+        guides = bool(self.config.drop_all)
+        options = options or (Options() if guides else Options(guidance=(1.0,)))
         for name in ("steps", "guidance", "temperature", "top_p"):
             check_count(name, getattr(options, name), len(self.levels))
-        if not self.config.drop_all and any(value != 1 for value in options.guidance):
+        asked = [of_level(options.guidance, i) for i in range(len(self.levels))]
+        if not guides and any(value != 1 for value in asked):
             raise ValueError(
-                f"guidance is {list(options.guidance)}, but the run was trained with drop_all=0 "
-                "and knows no music without a dance; generate with --set guidance=1"
+                f"guidance is {asked}, but the run was trained with drop_all=0 and knows no music "
+                "without a dance; generate with --set guidance=1"
             )
         for name in (name for name in self.inputs.names if name not in self.optional):
             given(inputs, name)

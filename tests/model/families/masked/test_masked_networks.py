@@ -92,7 +92,9 @@ def test_training_does_not_reach_the_encoder_of_the_reference_but_its_last_layer
     for _ in range(3):
         model.step(batch_of(model))
     after = model.trained.encoder.state_dict()
-    moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    moved = {
+        name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])
+    }
     assert "project" in moved and not moved & {"motion", "visual", "genre"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from masked_models import small_masked
@@ -40,7 +42,7 @@ def test_each_pass_keeps_some_codes_and_the_last_the_rest(order, steps, masked):
     assert found.max() < MASK and (codes == MASK).sum() == 2 * masked
     assert torch.equal(found[:, : 32 - masked], codes[:, : 32 - masked])
     left = [int((seen == MASK).sum()) for seen in model.seen]
-    assert left[0] == 2 * masked and all(a > b for a, b in zip(left, left[1:], strict=False))
+    assert left[0] == 2 * masked and all(a > b for a, b in pairwise(left))
     # As many passes as the share that is masked, and never more than codes.
     assert len(left) == min(masked, -(-steps * masked // 32))
     if order == "confident" and steps == 5:
@@ -72,7 +74,7 @@ def test_a_long_piece_is_filled_in_windows_that_know_half_of_their_codes(patch):
     assert found.max() < MASK and found.shape == codes.shape
     assert model.windows[0] == (0, 32) and model.windows[-1][1] == 100
     assert all(stop - start == 32 for start, stop in model.windows)
-    steps = [b[0] - a[0] for a, b in zip(model.windows, model.windows[1:], strict=False)]
+    steps = [b[0] - a[0] for a, b in pairwise(model.windows)]
     assert all(0 < step <= 16 for step in steps)
     # In one pass each; after the first, each knows half a window of codes.
     assert len(model.seen) == len(model.windows)
