@@ -185,7 +185,7 @@ def test_half_of_what_is_needed_is_refused_with_the_other_half(world, tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file of music"):
         replacement(run, ["1-2"], tmp_path / "b.wav", True)
     (tmp_path / "c.wav").write_text("no music", encoding="utf-8")
-    with pytest.raises(ValueError, match="not readable as music .*; give a wav, flac"):
+    with pytest.raises(ValueError, match=r"not readable as music .*; give a wav, flac"):
         replacement(run, ["1-2"], tmp_path / "c.wav", True)
     monaural = replacement(run, ["1-2"], tmp_path / "a.wav", True)
     assert monaural.music.shape == (4 * SAMPLE_RATE_HZ,)
