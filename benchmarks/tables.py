@@ -75,7 +75,8 @@ def main() -> None:
 
 def rows() -> list[str]:
     """Return the names of the configurations that are rows of the paper."""
-    return [path.stem for path in sorted(CONFIGS.glob("*.yaml")) if path.stem not in BEYOND]
+    names = [path.stem for path in sorted(CONFIGS.glob("*.yaml"))]
+    return [name for name in names if name not in BEYOND and not name.startswith("cdcd-")]
 
 
 def finetune(shards: Path, level: str, out: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from model.contract.registry import Registry
 
 D2M_GAN = "d2m-gan"
+MASKED = "masked"
 
 CODECS = Registry(
     "codecs",
@@ -26,6 +27,7 @@ FAMILIES = Registry(
     {
         D2M_GAN: "model.families.d2m_gan.family:D2MGAN",
         "tokens": "model.families.tokens.family:Tokens",
+        MASKED: "model.families.masked.family:Masked",
     },
 )
 """Families of generators: `model.families.base`."""

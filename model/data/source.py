@@ -23,13 +23,15 @@ class Batch:
     """B segments: audio (B, N), codes by level and inputs by name.
 
     Codes are int64 (B, L), or (B, Q, L) for a level with Q codebooks. Inputs are float32
-    (B, T, D), named by the suffix of their member; GENRE is int64 (B,).
+    (B, T, D), named by the suffix of their member; GENRE is int64 (B,). `songs` has the name of
+    each segment's song: that of its video, if the data set does not know it.
     """
 
     keys: list[str]
     audio: Tensor
     codes: dict[str, Tensor]
     inputs: dict[str, Tensor] = field(default_factory=dict)
+    songs: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -40,7 +42,8 @@ class Batch:
 
     def head(self, items: int) -> Batch:
         """Return the first `items` segments as a batch."""
-        return replace(self._each(lambda x: x[:items]), keys=self.keys[:items])
+        first = self._each(lambda x: x[:items])
+        return replace(first, keys=self.keys[:items], songs=self.songs[:items])
 
     def pin_memory(self) -> Batch:
         """Return the batch in pinned memory, from which a GPU can copy asynchronously."""
@@ -52,6 +55,7 @@ class Batch:
             change(self.audio),
             {level: change(codes) for level, codes in self.codes.items()},
             {name: change(x) for name, x in self.inputs.items()},
+            self.songs,
         )
 
 
@@ -144,7 +148,9 @@ class Source:
         audio = stack(WAV).to(torch.float32).div_(PCM_SCALE)
         codes = {level: stack(level) for level in self.sizes}
         inputs = {name: stack(name) for name in (*self.suffixes, GENRE) if name in arrays[0]}
-        return Batch(list(keys), audio, codes, inputs)
+        metas = [meta_of(raw, raw["__url__"]) for raw in raws]
+        songs = [str(meta.get("song") or meta["video_id"]) for meta in metas]
+        return Batch(list(keys), audio, codes, inputs, songs)
 
 
 def open_source(

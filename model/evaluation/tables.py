@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from model.contract.kinds import D2M_GAN
+from model.contract.kinds import D2M_GAN, MASKED
+from model.evaluation.cdcd import CDCD, CONDITIONS, D2M_GAN_ROW, variant_of
 from model.evaluation.paper import AIST, OTHERS, TABLES, TIKTOK, Row, row_of
 from model.evaluation.score import PAPER, set_figures
 from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, Config
@@ -152,17 +153,48 @@ def beside_the_paper(evaluations: Sequence[Evaluation]) -> str:
 
     Cells are cover / hit / genre in percent, ours with intervals. Runs on TikTok are in the paper's
     TikTok table, all others in its AIST++ tables. Runs without a row in the paper are in the last
-    table. Below the tables are the data and weights of our runs.
+    table, but masked models are in tables of their own, beside CDCD's. Below the tables are the
+    data and weights of our runs.
     """
-    tiktok = [e for e in evaluations if e["dataset"] == "tiktok"]
-    aist = [e for e in evaluations if e["dataset"] != "tiktok"]
+    others_than_masked = [e for e in evaluations if e.get("family") != MASKED]
+    tiktok = [e for e in others_than_masked if e["dataset"] == "tiktok"]
+    aist = [e for e in others_than_masked if e["dataset"] != "tiktok"]
     blocks = []
     if aist:
         others = [[name, slashed(f), "", slashed(f), ""] for name, f in OTHERS.items()]
         blocks += _tables(aist, TABLES, TABLES[AIST][0], others)
     if tiktok:
         blocks += _tables(tiktok, {"TikTok": TIKTOK}, TIKTOK[0], [])
+    for name in CDCD:
+        of_set = [e for e in evaluations if (e["dataset"] == "tiktok") == (name == "TikTok")]
+        if any(e.get("family") == MASKED for e in of_set):
+            blocks.append(beside_cdcd(of_set, name))
     return "\n\n".join([*blocks, "\n".join(_sources(evaluations))])
+
+
+def beside_cdcd(evaluations: Sequence[Evaluation], name: str) -> str:
+    """Return CDCD's table of a data set, with our masked models and D2M-GAN at the high level.
+
+    A column each for one vector as the condition (of D2M-GAN: `arch: paper`) and an aligned one.
+    """
+    held: dict[str, dict[str, list[Evaluation]]] = {row: {} for row in CDCD[name]}
+    for e in evaluations:
+        config = e["config"]
+        if is_d2m_gan(e) and e["level"] == "high":
+            row, kind = D2M_GAN_ROW, CONDITIONS[config["arch"] != "paper"]
+        elif e.get("family") == MASKED:
+            row, kind = variant_of(config), config["condition"]
+            row += "" if e["level"] == "high" else f", {e['level']}"
+        else:
+            continue
+        held.setdefault(row, {}).setdefault(kind, []).append(e)
+    lines = [["row", "CDCD", "MOS, CDCD", *(f"ours, {kind}" for kind in CONDITIONS)]]
+    for row, runs in held.items():
+        figures, opinion = CDCD[name].get(row, ((), None))
+        published = [slashed(figures) or "–", "–" if opinion is None else f"{opinion:.1f}"]
+        lines.append([row, *published, *(_ours(runs.get(kind, ())) for kind in CONDITIONS)])
+    scores = " / ".join(PAPER[:-1] if name == "TikTok" else PAPER)
+    return f"**CDCD, {name}**: {scores}, %\n\n{markdown(lines)}"
 
 
 def _tables(
@@ -229,6 +261,7 @@ def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
             f"decoder {'' if e['finetuned'] else 'not '}fine-tuned", "not denoised",
             f"embedding {e['embedding']}", *(e["labels"] or ["published weights"]),
             *(unlike_the_paper(e["config"]) if is_d2m_gan(e) else []),
+            *(f"{key}={value}" for key, value in e.get("generation", {}).items()),
         ]:  # fmt: skip
             facts.setdefault(fact, []).append(e["run"])
     levels = sorted({e["level"] for e in evaluations})

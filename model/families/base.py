@@ -58,6 +58,8 @@ class Model(ABC, Generic[C]):
     decoded in chunks, too."""
     likelihood: ClassVar[bool] = False
     """Whether the model gives codes a probability: `bits` is then called, in validations too."""
+    inpaints: ClassVar[bool] = False
+    """Whether the model can replace a part of given music: `inpaint` is then called."""
     optional: ClassVar[frozenset[str]] = frozenset()
     """The inputs that may be missing in generation, such as an unknown genre."""
     advice: ClassVar[str] = "lower the learning rate"
@@ -132,6 +134,20 @@ class Model(ABC, Generic[C]):
         name, GENRE (B,). `options` is an instance of `Options`; None means its
         defaults. Called without gradients, in eval mode.
         """
+
+    def inpaint(
+        self,
+        inputs: Mapping[str, Tensor],
+        codes: Mapping[str, Tensor],
+        replaced: Mapping[str, Tensor],
+        options: Any = None,
+    ) -> dict[str, Tensor]:
+        """Return codes by level (B, L), in which those that are `replaced` (L,) bool are new.
+
+        Only for families that can (`inpaints`); all other `codes` (B, L) stay as they are. Else as
+        `generate`.
+        """
+        raise NotImplementedError
 
     @property
     @abstractmethod

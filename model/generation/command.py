@@ -44,6 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="AUDIO",
         help="music whose sound to take, for runs of tokens: sound like this, dance like the video",
     )
+    parser.add_argument(
+        "--replace",
+        action="append",
+        default=[],
+        metavar="START-END",
+        help="replace only this span (s) of --music, such as 3.0-5.0; may be repeated, or a list "
+        "with commas; for runs of family masked",
+    )
+    parser.add_argument(
+        "--music", type=Path, metavar="FILE", help="with --replace: the music of the video"
+    )
     add_settings(parser, "one option of the run's family, such as a temperature; may be repeated")
     parser.add_argument(
         "--denoise",
@@ -78,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         denoised=arguments.denoise,
         options=settings_of(arguments, "style"),
+        replace=arguments.replace,
+        music=arguments.music,
     )
     failed = [piece for piece in made if piece.error]
     for piece in failed:

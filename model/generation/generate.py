@@ -10,7 +10,8 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from dataclasses import replace as replaced
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from model.data.inputs import GENRE, shown
 from model.data.pieces import Piece, Row, join
 from model.data.reader import genre_index, member, meta_of, read_tar
 from model.generation.denoise import denoise, removed_share
+from model.generation.inpaint import Replacement, check_fits, inpainted, replacement
 from model.generation.pipeline_process import (
     build_features,
     find_video,
@@ -66,12 +68,15 @@ def generate(
     seed: int = 0,
     denoised: bool = False,
     options: Iterable[str] | Mapping[str, Any] = (),
+    replace: Iterable[str] = (),
+    music: str | os.PathLike[str] | None = None,
 ) -> list[Generated]:
     """Generate music for one video, or for a split of shards, and write it into the folder `out`.
 
     The features of a video are computed as for the run's training data, by the package `pipeline`,
     which must be installed. `genre`, if given, replaces the genre of the segments. `options` are
-    those of the run's family, as a dict or as "key=value" texts.
+    those of the run's family, as a dict or as "key=value" texts. `replace` are spans in seconds,
+    such as "3.0-5.0", of the video's `music`, a file: only they are generated, the rest is kept.
 
     Raises ValueError and OSError, with advice, if video, shards or options do not fit the run. For
     shards, an mp4 that cannot be written raises nothing: see `Generated.error`.
@@ -80,10 +85,11 @@ def generate(
         raise ValueError("give either a video or shards")
     check_genre(run, genre, needed=video is not None)
     chosen = chosen_options(run, options)
+    wanted = replacement(run, replace, music, video is not None)
     torch.manual_seed(seed)
     out = Path(out)
     if video is not None:
-        return _for_video(run, Path(video), out, genre, denoised, chosen)
+        return _for_video(run, Path(video), out, genre, denoised, chosen, wanted)
     assert shards is not None, "either a video or shards is given"
     return _for_split(run, to_location(shards), out, split, genre, denoised, chosen)
 
@@ -99,15 +105,18 @@ def chosen_options(run: Run, options: Iterable[str] | Mapping[str, Any]) -> Any:
 
 
 def _for_video(
-    run: Run, video: Path, out: Path, genre: str, denoised: bool, options: Any
-) -> list[Generated]:
+    run: Run, video: Path, out: Path, genre: str, denoised: bool, options: Any,
+    wanted: Replacement | None,
+) -> list[Generated]:  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
         root = Path(folder) / "shards"
         build_features(video, options_for(run), root)
         dataset = load_dataset(root)
         splits = [split for split in dataset.splits if dataset.segments(split)]
-        pieces = (p for s in splits for p in read_pieces(root, run, dataset, s, genre))
-        written = write_pieces(run, pieces, out, dataset.untrained, denoised, options)
+        pieces = [p for s in splits for p in read_pieces(root, run, dataset, s, genre)]
+        if wanted is not None:
+            check_fits(wanted, pieces, dataset.seconds)
+        written = write_pieces(run, pieces, out, dataset.untrained, denoised, options, wanted)
     made = []
     for piece, wav in written:
         mp4 = wav.with_suffix(".mp4")
@@ -206,7 +215,7 @@ def read_pieces(
             ahead[video_id] -= 1
             if not ahead[video_id]:
                 for piece in join(video_id, videos.pop(video_id), suffixes):
-                    yield replace(piece, genre=genre or piece.genre)
+                    yield replaced(piece, genre=genre or piece.genre)
 
 
 def check_features(root: Location, run: Run, dataset: Dataset) -> list[str]:
@@ -235,9 +244,11 @@ def write_pieces(
     untrained: Iterable[str],
     denoised: bool = False,
     options: Any = None,
+    wanted: Replacement | None = None,
 ) -> list[tuple[Piece, Path]]:
     """Write one wav per piece and generated.json into `out`.
 
+    `wanted` says which part of given music is replaced; without it all music is generated.
     With `denoised` each complete piece is denoised, and the removed energy is reported. Return the
     pieces, without their features, and their files.
     """
@@ -250,7 +261,11 @@ def write_pieces(
         if not piece.alone:
             name += f"_seg{piece.first:04d}-{piece.last:04d}"
         path = out / f"{name}.wav"
-        audio = music_of(run, piece, options).numpy()
+        if wanted is None:
+            audio = music_of(run, piece, options).numpy()
+        else:
+            inputs = inputs_of_piece(run, piece, 1)
+            audio = inpainted(run, piece, inputs, wanted, options).numpy()
         taken = {}
         if denoised:
             before, audio = audio, denoise(audio)
@@ -273,7 +288,7 @@ def write_pieces(
         if denoised:
             note += f", denoising removed {taken['denoising_removed_share']:.1%} of the energy"
         print(f"{path}: {seconds:.2f} s{note}", flush=True)
-        written.append((replace(piece, inputs={}), path))
+        written.append((replaced(piece, inputs={}), path))
     summary = {
         "codec": run.codec.id,
         "step": run.step,
@@ -281,6 +296,7 @@ def write_pieces(
         "level": run.level,
         "inputs": [shown(name) for name in run.model.inputs.names],
         "denoised": denoised,
+        **(wanted.facts if wanted is not None else {}),
         **({"options": to_dict(options)} if options is not None and fields(options) else {}),
         "labels": notes,
         "generated": rows,

@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--level",
-        help="codec level, such as high or low (default: high; for tokens: both)",
+        help="codec level, such as high or low (default: high); for tokens (default) and masked "
+        "also both",
     )
     parser.add_argument(
         "--music",
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         help="preset of settings; for D2M-GAN: paper (default), code, tiny; for tokens: base "
-        "(default), tiny",
+        "(default), tiny; for masked: base (default), tiny, cdcd",
     )
     parser.add_argument("--config", type=Path, help="YAML file of settings, overrides the preset")
     add_settings(parser, "one setting, overrides the file; may be repeated")

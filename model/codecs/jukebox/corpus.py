@@ -17,7 +17,7 @@ from model.contract.dataset import Dataset, load_dataset
 from model.contract.segment import SAMPLE_RATE_HZ, WAV, split_key
 from model.contract.storage import Location
 from model.contract.wav import decode_pcm
-from model.data.audio_files import SUFFIXES, audio_files, read_audio
+from model.data.music_files import SUFFIXES, music_files, read_music
 from model.data.reader import read_tar
 
 Item = TypeVar("Item")
@@ -65,14 +65,14 @@ def normalised(segment: np.ndarray) -> np.ndarray:
 def check_music(audio: Path | None, shards: Location | None) -> None:
     """Raise the error of reading `audio` or `shards` if there is no music; report the hold-out."""
     if audio is not None:
-        music_files(audio)
+        enough_files(audio)
     elif shards is not None and not held_out_split(load_dataset(shards)):
         print(f"{shards}: splits val and test are empty: every 20th video of train is held out")
 
 
-def music_files(folder: Path) -> list[Path]:
-    """Return the files of `audio_files`; ValueError for fewer than two."""
-    paths = audio_files(folder, "--audio")
+def enough_files(folder: Path) -> list[Path]:
+    """Return the music files below `folder`; ValueError for fewer than two."""
+    paths = music_files(folder, "--audio")
     if len(paths) < 2:
         raise ValueError(
             f"{folder}: found {len(paths)} music files ({', '.join(SUFFIXES)}); "
@@ -98,17 +98,13 @@ def read_folder(folder: Path, samples: int) -> Corpus:
     Raises ValueError if a file cannot be read or is shorter than `samples`, or if there are fewer
     than two files; FileNotFoundError if the folder is missing.
     """
-    paths = music_files(folder)
+    paths = enough_files(folder)
     held_out = held_out_of(paths)
     train: list[np.ndarray] = []
     held: list[np.ndarray] = []
     for path in paths:
-        try:
-            audio = read_audio(path)
-        except ValueError as error:
-            raise ValueError(f"{error}; remove it") from None
-        item = _item(audio, samples, str(path))
-        (held if path in held_out else train).append(item)
+        audio = read_music(path, "remove it")
+        (held if path in held_out else train).append(_item(audio, samples, str(path)))
     return Corpus(train, held)
 
 

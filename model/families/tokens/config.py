@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model.contract.segment import LEVELS
+from model.families.averaged import AveragedConfig
 from model.runtime.settings import Settings, setting
-from model.training.config import RunConfig
 
 BOTH = "both"
 """The name for the levels of D2M-GAN, high and low, trained together."""
@@ -19,7 +19,7 @@ def auxiliary_weights() -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Config(RunConfig):
+class Config(AveragedConfig):
     """The settings of a token model. Lists have one value for each level, or one for all."""
 
     level: str = BOTH
@@ -65,20 +65,8 @@ class Config(RunConfig):
     """Share of the codes read that are replaced, as in generation not every code is right."""
     weights: dict[str, float] = field(default_factory=auxiliary_weights, metadata={"item": "loss"})
 
-    lr: float = setting(3e-4, may_change=True)
-    """The highest learning rate: it rises over `warmup_steps`, then falls as a cosine to a 20th at
-    `max_steps`."""
-    warmup_steps: int = setting(1000, min=1)
-    betas: tuple[float, ...] = setting((0.9, 0.95), below=1, length=2)
-    weight_decay: float = 0.05
-    clip: float = 1.0
-    """The largest norm of the gradient."""
-    average: float = setting(0.999, below=1)
-    """The decay of the moving average of the weights, which is what generates."""
     val_sound_segments: int = setting(32, min=1, may_change=True)
     """How many of `val_segments` are also generated and scored as sound, which takes longer."""
-    bf16: bool = False
-    """Train in bfloat16 autocast; losses stay float32."""
 
     @property
     def level_names(self) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ Symbols: B batch, N codes of a level, L positions, K entries.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,45 +17,33 @@ from torch.nn import functional as F
 from model.codecs.base import Codec
 from model.contract.dataset import Dataset
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
-from model.data.audio_files import read_audio
 from model.data.inputs import GENRE, Inputs, given, inputs_of, shown
+from model.data.music_files import read_music
 from model.data.source import Batch
-from model.families.base import Model
+from model.families.averaged import Averaged
 from model.families.tokens.conditions import KnownMusic
 from model.families.tokens.config import PRESETS, Options, check_count
 from model.families.tokens.config import Config as TokensConfig
 from model.families.tokens.level import LevelNetwork
-from model.families.tokens.music import Music, encoded, read_music, scaled
+from model.families.tokens.music import Music, encoded, load_music, scaled
 from model.families.tokens.network import TokenNetwork, of_level
 from model.families.tokens.onsets import OnsetStrength
 from model.families.tokens.sampling import Sampler, draw
-from model.runtime.checkpoint import load_state
-from model.runtime.optimiser import GradientClip, set_rate
 
 BITS = 1 / math.log(2)
 
 
-class Tokens(Model[TokensConfig]):
-    """Transformers that draw codes one after another, coarsest level first.
-
-    `network` holds the moving average of the trained weights, `trained` those weights.
-    """
+class Tokens(Averaged[TokensConfig]):
+    """Transformers that draw codes one after another, coarsest level first."""
 
     title = "Tokens"
     Config = TokensConfig
     PRESETS = PRESETS
     Options = Options
-    parts = {  # noqa: RUF012
-        "network": (dict, ()),
-        "trained": (dict, ()),
-        "optimiser": (dict, ()),
-        "progress": (dict, ("steps",)),
-    }
     best = "val/bits"
     flat_memory = True
     likelihood = True
     optional = frozenset({GENRE})
-    advice = "lower lr"
 
     network: TokenNetwork
     trained: TokenNetwork
@@ -89,27 +76,16 @@ class Tokens(Model[TokensConfig]):
     # --- training --------------------------------------------------------------------------------
 
     def start_training(self) -> None:
-        config = self.config
-        self.trained = copy.deepcopy(self.network)
-        self.steps = 0
+        super().start_training()
         self.music: Music | None = None
         self.music_begun_with = ""
         self.onset_strength = OnsetStrength(self.network.step_samples).to(self.device)
-        # Scales, shifts, biases and tables are few: only matrices decay.
-        every = [p for p in self.trained.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in every if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in every if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        betas = (config.betas[0], config.betas[1])
-        self.optimiser = torch.optim.AdamW(groups, config.lr, betas, fused=True)
-        self.clip = GradientClip(self.optimiser, config.clip)
 
     def read_music(self) -> None:
         if not self.config.music:
             return
         counts = {name: self.codec.steps(self.inputs.samples, name) for name in self.levels}
-        self.music = read_music(self.config.music, self.codec, self.network, counts)
+        self.music = load_music(self.config.music, self.codec, self.network, counts)
         if self.steps and self.music.fingerprint != self.music_begun_with:
             raise ValueError(
                 f"{self.config.music}: not the music that the run was begun with; give that folder "
@@ -120,7 +96,6 @@ class Tokens(Model[TokensConfig]):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         network = self.trained
         network.train()
-        set_rate(self.optimiser, self.rate(self.steps))
         true_onsets, pairs = self.onset_strength(batch.audio, self.window), len(batch)
         codes, onsets = self.with_music(batch.codes, true_onsets)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
@@ -145,17 +120,14 @@ class Tokens(Model[TokensConfig]):
             losses["genre"] = F.cross_entropy(condition.genre[:pairs].float(), batch.inputs[GENRE])
         weights = self.config.weights
         total = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
-        self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        self.optimiser.step()
-        self.steps += 1
-        self.update_average()
+        rate = self.rate(self.steps)
+        self.descend(total)
         return {
             **{f"bits/{name}": each[:pairs].detach().mean() * BITS for name, each in nats.items()},
             **{f"loss/{name}": loss.detach() for name, loss in losses.items()},
             "loss/total": total.detach(),
             "gradient/network": self.clip.norm,
-            "rate": torch.tensor(self.rate(self.steps - 1)),
+            "rate": torch.tensor(rate),
         }
 
     def with_music(
@@ -185,13 +157,6 @@ class Tokens(Model[TokensConfig]):
         blurred = F.avg_pool1d(onsets[:, None], width, 1, width // 2, count_include_pad=False)
         return KnownMusic(style, styled, blurred[:, 0], hears)
 
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0."""
-        config = self.config
-        done = min(1.0, step / config.max_steps)
-        falling = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
-        return config.lr * min(1.0, (step + 1) / config.warmup_steps) * falling
-
     def kept(self, count: int) -> dict[str, Tensor]:
         """Draw which of `count` segments keep each input: (B,) bool by name."""
         some = torch.rand(count, device=self.device) >= self.config.drop_all
@@ -205,14 +170,6 @@ class Tokens(Model[TokensConfig]):
         wrong = torch.rand(codes.shape, device=codes.device) < self.config.wrong_codes
         other = torch.randint(codes.numel(), codes.shape, device=codes.device)
         return torch.where(wrong, codes.flatten()[other], codes)
-
-    @torch.no_grad()
-    def update_average(self) -> None:
-        """Move the averaged weights towards the trained ones; faster in the first steps."""
-        decay = min(self.config.average, self.steps / (self.steps + 9))
-        pairs = zip(self.network.parameters(), self.trained.parameters(), strict=True)
-        held, new = zip(*pairs, strict=True)
-        torch._foreach_lerp_(held, new, 1 - decay)
 
     # --- validation and generation ---------------------------------------------------------------
 
@@ -261,7 +218,7 @@ class Tokens(Model[TokensConfig]):
         """Return the style of a file for `count` pieces; ValueError if it cannot be read."""
         if not self.config.use_style:
             raise ValueError(f"--style {path}: the run was trained without (use_style is false)")
-        audio = read_audio(Path(path))
+        audio = read_music(Path(path))
         if len(audio) < self.inputs.samples:
             raise ValueError(
                 f"--style {path}: {len(audio) / SAMPLE_RATE_HZ:.2f} s of music; expected at least "
@@ -275,13 +232,6 @@ class Tokens(Model[TokensConfig]):
 
     # --- state -----------------------------------------------------------------------------------
 
-    @property
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"network": self.optimiser}
-
-    def networks(self) -> list[torch.nn.Module]:
-        return [self.network, self.trained]
-
     def wants_measures(self) -> list[str]:
         return self.network.encoder.measured()
 
@@ -294,16 +244,9 @@ class Tokens(Model[TokensConfig]):
         return [f"trained without: {', '.join(unused)}"] if unused else []
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "trained": self.trained.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "progress": {"steps": self.steps, "music": self.music_begun_with},
-        }
+        state = super().state_dict()
+        return {**state, "progress": {**state["progress"], "music": self.music_begun_with}}
 
     def load_state_dict(self, state: Mapping[str, Any], what: str) -> None:
-        load_state(self.network, state["network"], f"{what}: network")
-        load_state(self.trained, state["trained"], f"{what}: trained")
-        load_state(self.optimiser, state["optimiser"], f"{what}: optimiser")
-        self.steps = state["progress"]["steps"]
+        super().load_state_dict(state, what)
         self.music_begun_with = state["progress"].get("music", "")

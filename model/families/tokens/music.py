@@ -27,7 +27,7 @@ from model.contract.files import sha256_of, write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.storage import to_location
 from model.contract.weights_folder import cache_folder
-from model.data.audio_files import SUFFIXES, audio_files, read_audio
+from model.data.music_files import SUFFIXES, music_files, read_music
 from model.data.source import open_source
 from model.families.tokens.network import TokenNetwork
 from model.families.tokens.onsets import OnsetStrength, strength
@@ -121,7 +121,7 @@ class Music:
         return Piece(codes, piece.rise[start : start + self.window])
 
 
-def read_music(
+def load_music(
     source: str, codec: Codec, network: TokenNetwork, counts: Mapping[str, int]
 ) -> Music:
     """Return the music of a folder of audio files, or of the split `train` of a folder of shards.
@@ -135,7 +135,7 @@ def read_music(
     if is_shards(source):
         pieces = list(pieces_of_shards(source, codec, onsets, [*counts]))
     else:
-        paths = audio_files(Path(source), "--music")
+        paths = music_files(Path(source), "--music")
         pieces = list(pieces_of_files(paths, codec, onsets, [*counts], failed))
     music = Music(pieces, counts, network.patches, window)
     for message in failed:
@@ -187,8 +187,8 @@ def pieces_of_files(
             piece = read_piece(cached, levels)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             try:
-                piece = encode_piece(read_audio(path), codec, onsets, levels)
-            except ValueError as error:
+                piece = encode_piece(read_music(path, "remove it"), codec, onsets, levels)
+            except (ValueError, OSError) as error:
                 failed.append(str(error))
                 continue
             write_piece(cached, piece)

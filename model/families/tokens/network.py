@@ -5,7 +5,7 @@ Symbols: B batch, N codes of a level, L positions, K entries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -24,29 +24,13 @@ from model.families.tokens.level import LevelNetwork
 class TokenNetwork(nn.Module):
     """The encoder of the dance and the levels' networks, each conditioned on the level above.
 
-    All levels share one grid: a position lasts one code of the first level, or as many as make
-    `position_samples`, and holds several codes of a finer one.
+    All levels share one grid: see `grid_of`.
     """
 
     def __init__(self, config: Config, inputs: Inputs, codec: Codec) -> None:
         super().__init__()
         levels = config.level_names
-        hops = {name: samples_per_code(codec, name) for name in levels}
-        first = hops[levels[0]]
-        self.step_samples = first * max(1, round(config.position_samples / first))
-        self.patches = {name: round(self.step_samples / hop) for name, hop in hops.items()}
-        for name in levels:
-            if codec.level(name).codebooks > 1:
-                raise ValueError(
-                    f"codec {codec.id}, level {name}: {codec.level(name).codebooks} codebooks; "
-                    "token models need a codec with one codebook a level"
-                )
-            if hops[name] * self.patches[name] != self.step_samples:
-                raise ValueError(
-                    f"codec {codec.id}: positions of {self.step_samples:g} samples are not a whole "
-                    f"number of codes of level {name} ({hops[name]:g} samples each); choose "
-                    "another position_samples, or train each level by itself with --level"
-                )
+        self.step_samples, self.patches = grid_of(codec, levels, config.position_samples)
         entries = {name: entries_of(codec, name) for name in levels}
         self.encoder = ConditionEncoder(
             inputs, self.step_samples / SAMPLE_RATE_HZ, config.condition_width,
@@ -104,6 +88,33 @@ class TokenNetwork(nn.Module):
         """
         length = -(-codes.shape[1] // self.patches[name])
         return self.levels[name](codes, condition[:, :length], upper)
+
+
+def grid_of(
+    codec: Codec, levels: Sequence[str], position_samples: int
+) -> tuple[float, dict[str, int]]:
+    """Return the samples of a position, and how many codes of each level a position holds.
+
+    A position lasts one code of the first level, or as many as make `position_samples`, and holds
+    several codes of a finer one. Raises ValueError for a codec whose levels do not fit.
+    """
+    hops = {name: samples_per_code(codec, name) for name in levels}
+    first = hops[levels[0]]
+    step_samples = first * max(1, round(position_samples / first))
+    patches = {name: round(step_samples / hop) for name, hop in hops.items()}
+    for name in levels:
+        if codec.level(name).codebooks > 1:
+            raise ValueError(
+                f"codec {codec.id}, level {name}: {codec.level(name).codebooks} codebooks; "
+                "token models need a codec with one codebook a level"
+            )
+        if hops[name] * patches[name] != step_samples:
+            raise ValueError(
+                f"codec {codec.id}: positions of {step_samples:g} samples are not a whole "
+                f"number of codes of level {name} ({hops[name]:g} samples each); choose "
+                "another position_samples, or train each level by itself with --level"
+            )
+    return step_samples, patches
 
 
 def entries_of(codec: Codec, name: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""A causal transformer whose layers are modulated at each position, with a cache for generation.
+"""A transformer whose layers are modulated at each position, with a cache for causal generation.
 
 Pre-norm blocks, rotary positions (Su et al. 2021), scaled dot-product attention. Each layer norm is
 followed by a scale and a shift that come from the condition of the same position (FiLM, Perez et
@@ -32,9 +32,11 @@ class Cache:
 class Block(nn.Module):
     """Attention and a feed-forward network, both on modulated input: (B, L, D) to (B, L, D)."""
 
-    def __init__(self, width: int, heads: int, condition: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, heads: int, condition: int, dropout: float, causal: bool
+    ) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.modulation = nn.Linear(condition, 4 * width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
@@ -61,21 +63,28 @@ class Block(nn.Module):
             cache.values[layer, :, :, cache.length : end] = values
             keys, values = cache.keys[layer, :, :, :end], cache.values[layer, :, :, :end]
         # With a cache, either it was empty or there is one new position, which sees all.
-        found = F.scaled_dot_product_attention(queries, keys, values, is_causal=length > 1)
+        causal = self.causal and length > 1
+        found = F.scaled_dot_product_attention(queries, keys, values, is_causal=causal)
         x = x + self.dropout(self.out(found.transpose(1, 2).reshape(batch, length, width)))
         inner = torch.addcmul(shift_wide, F.layer_norm(x, (width,)), scale_wide)
         return x + self.dropout(self.narrow(F.gelu(self.wide(inner), approximate="tanh")))
 
 
 class Transformer(nn.Module):
-    """A stack of blocks: input (B, L, D) and condition (B, L, M) to output (B, L, D)."""
+    """A stack of blocks: input (B, L, D) and condition (B, L, M) to output (B, L, D).
 
-    def __init__(self, width: int, layers: int, heads: int, condition: int, dropout: float) -> None:
+    If it is `causal`, a position sees those before it; otherwise, all.
+    """
+
+    def __init__(
+        self, width: int, layers: int, heads: int, condition: int, dropout: float,
+        causal: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
         if width % (2 * heads):
             raise ValueError(f"width {width} is not a multiple of 2 x heads {heads}")
         self.width, self.heads = width, heads
-        blocks = [Block(width, heads, condition, dropout) for _ in range(layers)]
+        blocks = [Block(width, heads, condition, dropout, causal) for _ in range(layers)]
         self.blocks = nn.ModuleList(blocks)
         for block in blocks:  # the sum over all layers begins with variance 1
             nn.init.normal_(block.out.weight, std=(2 * layers * width) ** -0.5)

@@ -14,7 +14,9 @@ from model.runtime.run_log import read_metrics
 from model.runtime.settings import to_dict
 
 FOLDER = ROOT / "configs"
-FILES = sorted(FOLDER.glob("*.yaml"))
+CDCD = {"cdcd-vanilla", "cdcd-step-intra", "cdcd-sample-inter"}
+"""Files for the family masked, which its own tests train."""
+FILES = sorted(path for path in FOLDER.glob("*.yaml") if path.stem not in CDCD)
 FAST = ("d_first_stride=64", "channels=16", "min_channels=8", "batch_size=2", "val_segments=1")
 SINGLE = ("batch_size=1", "val_segments=1", "sample_segments=1")
 NARROW = {"high": (), "low": ("channels=64", "min_channels=16", "motion_channels=32")}
@@ -74,4 +76,4 @@ def test_another_window_is_refused(shards, tmp_path, capsys):
 def test_the_table_names_every_file():
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z0-9-]+)`", text))
-    assert {file.stem for file in FILES} <= named
+    assert {file.stem for file in FILES} | CDCD <= named

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from builds import clip, ends, options
 
-from model.codecs.jukebox.corpus import music_files
 from model.contract.segment import is_hidden
+from model.data.music_files import music_files
 from pipeline import cli
 from pipeline.build import build, list_inputs
 from pipeline.curate.run import CurateOptions, curate
@@ -84,7 +84,7 @@ def test_music_and_keypoints_are_taken_without_what_a_mac_left_beside(tmp_path: 
     for name in ("a.wav", "sub/b.wav", "._a.wav", "sub/.Trashes/c.wav"):
         put(tmp_path / "music" / name)
     folder = tmp_path / "music"
-    assert [path.relative_to(folder).as_posix() for path in music_files(folder)] == [
+    assert [path.relative_to(folder).as_posix() for path in music_files(folder, "--audio")] == [
         "a.wav", "sub/b.wav",
     ]  # fmt: skip
     frames = tmp_path / "openpose" / "a"

@@ -18,7 +18,7 @@ from model.fake_dataset import write_fake_dataset
 from model.families.tokens.conditions import KnownMusic
 from model.families.tokens.config import Config
 from model.families.tokens.family import Tokens
-from model.families.tokens.music import Music, Piece, read_music, rise_of
+from model.families.tokens.music import Music, Piece, load_music, rise_of
 from model.families.tokens.onsets import OnsetStrength, strength
 from model.generation.generate import generate
 from model.generation.run import load_run
@@ -114,7 +114,7 @@ def test_the_rise_of_a_long_sound_does_not_depend_on_its_parts():
 def test_a_folder_is_encoded_once_and_every_file_is_accounted_for(songs, capsys, monkeypatch):
     model = small_model("position_samples=1024", samples=44_100)
     counts = {name: model.codec.steps(44_100, name) for name in model.levels}
-    found = read_music(str(songs), model.codec, model.network, counts)
+    found = load_music(str(songs), model.codec, model.network, counts)
     output = capsys.readouterr()
     assert "2 pieces, 0 minutes (1 too short for a segment, 1 not readable)" in output.out
     assert "broken.wav: not readable as music" in output.err
@@ -130,17 +130,17 @@ def test_a_folder_is_encoded_once_and_every_file_is_accounted_for(songs, capsys,
     monkeypatch.setattr(model.codec, "encode", no_encoding)
     (songs / "short.wav").unlink()
     (songs / "a.wav").rename(songs / "z.wav")
-    again = read_music(str(songs), model.codec, model.network, counts)
+    again = load_music(str(songs), model.codec, model.network, counts)
     assert {len(p.rise) for p in again.pieces} == {len(p.rise) for p in found.pieces}
 
 
 def test_a_damaged_file_of_the_cache_is_made_anew(songs, tmp_path):
     model = small_model("position_samples=1024", samples=44_100)
     counts = {name: model.codec.steps(44_100, name) for name in model.levels}
-    found = read_music(str(songs), model.codec, model.network, counts)
+    found = load_music(str(songs), model.codec, model.network, counts)
     for path in (tmp_path / "cache").rglob("*.npz"):
         path.write_bytes(path.read_bytes()[:100])
-    again = read_music(str(songs), model.codec, model.network, counts)
+    again = load_music(str(songs), model.codec, model.network, counts)
     assert again.fingerprint == found.fingerprint
 
 
@@ -148,9 +148,9 @@ def test_a_folder_without_music_is_an_error_that_says_what_to_give(tmp_path):
     model = small_model("position_samples=1024", samples=44_100)
     (tmp_path / "notes.txt").write_text("no music")
     with pytest.raises(ValueError, match=r"no music of at least a segment's length; .*--music"):
-        read_music(str(tmp_path), model.codec, model.network, {"high": 344, "low": 1378})
+        load_music(str(tmp_path), model.codec, model.network, {"high": 344, "low": 1378})
     with pytest.raises(FileNotFoundError, match="no such folder"):
-        read_music(str(tmp_path / "x"), model.codec, model.network, {"high": 344, "low": 1378})
+        load_music(str(tmp_path / "x"), model.codec, model.network, {"high": 344, "low": 1378})
 
 
 def test_the_music_of_shards_is_their_training_segments(world, capsys):
@@ -158,7 +158,7 @@ def test_the_music_of_shards_is_their_training_segments(world, capsys):
     codec = load_codec(world / "codec.safetensors")
     model = small_model("position_samples=1024", samples=44_100)
     counts = {name: codec.steps(44_100, name) for name in ("high", "low")}
-    found = read_music(str(root), codec, model.network, counts)
+    found = load_music(str(root), codec, model.network, counts)
     assert len(found.pieces) == 4 and "4 pieces" in capsys.readouterr().out
     assert [len(piece.codes["low"]) for piece in found.pieces] == [1378] * 4
 
@@ -293,7 +293,7 @@ def test_the_style_of_a_song_is_followed_and_recorded(run, world, songs, tmp_pat
     [
         ("short.wav", "0.50 s of music; expected at least 2 s"),
         ("broken.wav", "not readable as music"),
-        ("missing.wav", "not readable as music"),
+        ("missing.wav", "no such file of music"),
     ],
 )
 def test_a_style_that_cannot_be_heard_is_refused(run, world, songs, tmp_path, capsys, name, words):

@@ -1,0 +1,1 @@
+"""Masked models: a bidirectional transformer fills in masked codes, in any order and any place."""
