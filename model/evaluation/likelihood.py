@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from model.data.clips import Clip
-from model.generation.generate import inputs_of_piece
+from model.generation.batches import inputs_of_piece
 from model.generation.run import Run
 from model.measures.base import Measure
 

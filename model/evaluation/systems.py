@@ -14,8 +14,8 @@ import torch
 from model.baselines.base import Given, Music, play
 from model.baselines.references import exchanged, partners
 from model.data.clips import Clip
+from model.generation.batches import batches, inputs_of_piece, music_of_each
 from model.generation.denoise import denoise, removed_share
-from model.generation.generate import inputs_of_piece, music_of
 from model.generation.run import Run
 
 
@@ -35,10 +35,11 @@ def rows(
     """
     for name in baselines:
         yield from play(name, given)
-    sounds = [music_of(run, clip.piece, options).numpy() for clip in given.clips]
+    pieces = [clip.piece for clip in given.clips]
+    sounds = [audio.numpy() for _, audio in music_of_each(run, pieces, options)]
     if not all(np.isfinite(audio).all() for audio in sounds):
         raise ValueError(f"{run.name}: audio with NaN or infinity; use an earlier checkpoint")
-    yield Music(run.name, sounds, [codes_of(run, clip, options) for clip in given.clips])
+    yield Music(run.name, sounds, codes_of_each(run, given.clips, options))
     if denoised:
         clean = [denoise(audio) for audio in sounds]
         share = np.mean([removed_share(a, b) for a, b in zip(sounds, clean, strict=True)])
@@ -50,9 +51,13 @@ def rows(
 
 
 @torch.no_grad()
-def codes_of(run: Run, clip: Clip, options: Any = None) -> np.ndarray:
-    """Return the codes (S, L) that the run generates for each segment separately."""
-    inputs = inputs_of_piece(run, clip.piece, len(clip.segments))
-    samples = run.dataset.samples
+def codes_of_each(run: Run, clips: Sequence[Clip], options: Any = None) -> list[np.ndarray]:
+    """Return the codes (S, L) that the run generates for each segment of each clip, separately."""
+    samples, found = run.dataset.samples, []
     steps = {level: run.codec.steps(samples, level) for level in run.model.levels}
-    return run.model.generate(inputs, steps, options)[run.level].cpu().numpy()
+    for batch in batches([clip.piece for clip in clips], run.model.pieces_at_once):
+        each = [inputs_of_piece(run, piece, piece.segments) for piece in batch]
+        inputs = {name: torch.cat([one[name] for one in each]) for name in each[0]}
+        codes = run.model.generate(inputs, steps, options)[run.level].cpu().numpy()
+        found += [*codes.reshape(len(batch), batch[0].segments, *codes.shape[1:])]
+    return found

@@ -56,6 +56,8 @@ class Model(ABC, Generic[C]):
     flat_memory: ClassVar[bool] = False
     """Whether the memory of generation does not grow with the length of a piece; codes are then
     decoded in chunks, too."""
+    pieces_at_once: ClassVar[int] = 1
+    """How many pieces of the same length `generate` should get together, for speed."""
     likelihood: ClassVar[bool] = False
     """Whether the model gives codes a probability: `bits` is then called, in validations too."""
     inpaints: ClassVar[bool] = False

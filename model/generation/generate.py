@@ -12,14 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from dataclasses import replace as replaced
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from model.codecs.base import decode_in_chunks, samples_per_code
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ, split_key, window_samples
@@ -28,6 +25,7 @@ from model.contract.wav import write_wav
 from model.data.inputs import GENRE, shown
 from model.data.pieces import Piece, Row, join
 from model.data.reader import genre_index, member, meta_of, read_tar
+from model.generation.batches import music_of_each
 from model.generation.denoise import denoise, removed_share
 from model.generation.inpaint import Replacement, check_fits, inpainted, replacement
 from model.generation.pipeline_process import (
@@ -161,33 +159,6 @@ def check_genre(run: Run, genre: str, needed: bool) -> None:
         genre_index(genre or None, "--genre")
 
 
-@torch.no_grad()
-def music_of(run: Run, piece: Piece, options: Any = None) -> Tensor:
-    """Return the music (N,) of one piece, as long as its windows, not clipped."""
-    samples = piece.segments * run.dataset.samples
-    steps = {name: ceil(samples / samples_per_code(run.codec, name)) for name in run.model.levels}
-    codes = run.model.generate(inputs_of_piece(run, piece, 1), steps, options)
-    found, level = codes[run.level], run.level
-    if run.model.flat_memory:
-        return decode_in_chunks(run.codec, found, level)[0, :samples].cpu()
-    return run.codec.decode(found, level)[0, :samples].cpu()
-
-
-def inputs_of_piece(run: Run, piece: Piece, count: int) -> dict[str, Tensor]:
-    """Return the run's inputs of a piece, split into `count` equal parts: (count, T, D) by name."""
-    inputs: dict[str, Tensor] = {}
-    for name, spec in run.model.inputs.specs.items():
-        if name == GENRE:
-            if not piece.genre and GENRE in run.model.optional:
-                continue
-            index = genre_index(piece.genre, piece.video_id)
-            inputs[name] = torch.full((count,), index, device=run.device)
-        else:
-            array = piece.inputs[name].reshape(count, -1, spec.features)
-            inputs[name] = torch.from_numpy(array).to(run.device)
-    return inputs
-
-
 def read_pieces(
     root: Location, run: Run, dataset: Dataset, split: str, genre: str = ""
 ) -> Iterator[Piece]:
@@ -256,16 +227,16 @@ def write_pieces(
     notes = labels(run.codec.note, untrained)
     written: list[tuple[Piece, Path]] = []
     rows = []
-    for piece in pieces:
+    if wanted is None:
+        sounds = music_of_each(run, pieces, options)
+    else:
+        sounds = ((piece, inpainted(run, piece, wanted, options)) for piece in pieces)
+    for piece, sound in sounds:
         name = piece.video_id
         if not piece.alone:
             name += f"_seg{piece.first:04d}-{piece.last:04d}"
         path = out / f"{name}.wav"
-        if wanted is None:
-            audio = music_of(run, piece, options).numpy()
-        else:
-            inputs = inputs_of_piece(run, piece, 1)
-            audio = inpainted(run, piece, inputs, wanted, options).numpy()
+        audio = sound.numpy()
         taken = {}
         if denoised:
             before, audio = audio, denoise(audio)

@@ -10,7 +10,7 @@ Symbols: N samples at 22 050 Hz, L codes of a level.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -26,6 +26,7 @@ from model.contract.exit_codes import UsageError
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.data.music_files import read_music
 from model.data.pieces import Piece
+from model.generation.batches import inputs_of_piece
 from model.generation.run import Run
 
 PEAK = 0.95
@@ -128,13 +129,8 @@ def check_fits(wanted: Replacement, pieces: Sequence[Piece], window_s: float) ->
 
 
 @torch.no_grad()
-def inpainted(
-    run: Run, piece: Piece, inputs: Mapping[str, Tensor], wanted: Replacement, options: Any = None
-) -> Tensor:
-    """Return the music (N,) of a piece, as long as its windows, with new music in the spans.
-
-    `inputs` are those of the piece, by name (1, T, D).
-    """
+def inpainted(run: Run, piece: Piece, wanted: Replacement, options: Any = None) -> Tensor:
+    """Return the music (N,) of a piece, as long as its windows, with new music in the spans."""
     samples = piece.segments * run.dataset.samples
     first = round(piece.start_s * SAMPLE_RATE_HZ)
     music = np.zeros(samples, np.float32)
@@ -148,7 +144,7 @@ def inpainted(
         name: inside(spans, each.shape[1], samples_per_code(run.codec, name)).to(run.device)
         for name, each in codes.items()
     }
-    made = run.model.inpaint(inputs, codes, replaced, options)
+    made = run.model.inpaint(inputs_of_piece(run, piece, 1), codes, replaced, options)
     audio = decode_in_chunks(run.codec, made[run.level], run.level)[0, :samples].cpu() / gain
     return F.pad(audio, (0, samples - len(audio)))
 

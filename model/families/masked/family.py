@@ -42,6 +42,7 @@ class Masked(Averaged[MaskedConfig]):
     parts = {**Averaged.parts, "times": (dict, ("squares", "counts"))}  # noqa: RUF012
     best = "val/bits"
     flat_memory = True
+    pieces_at_once = 32
     likelihood = True
     inpaints = True
     optional = frozenset({GENRE})

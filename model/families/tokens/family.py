@@ -42,6 +42,7 @@ class Tokens(Averaged[TokensConfig]):
     Options = Options
     best = "val/bits"
     flat_memory = True
+    pieces_at_once = 32
     likelihood = True
     optional = frozenset({GENRE})
 

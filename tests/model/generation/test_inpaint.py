@@ -23,7 +23,7 @@ from model.contract.segment import SAMPLE_RATE_HZ
 from model.data.pieces import Piece
 from model.fake_dataset import write_fake_dataset
 from model.families.masked.config import Config
-from model.generation.generate import inputs_of_piece, read_pieces
+from model.generation.generate import read_pieces
 from model.generation.inpaint import (
     Replacement,
     check_fits,
@@ -99,7 +99,7 @@ def test_a_code_is_replaced_if_its_middle_is_in_a_span():
 def test_codes_outside_the_spans_are_exactly_those_of_the_music(world, monkeypatch):
     run = load_run(world[1])
     (piece,) = read_pieces(world[0], run, load_dataset(world[0]), "test")
-    inputs, music = inputs_of_piece(run, piece, 1), tone(4.0)
+    music = tone(4.0)
     kept, made = {}, {}
     plain = run.model.inpaint
 
@@ -113,7 +113,7 @@ def test_codes_outside_the_spans_are_exactly_those_of_the_music(world, monkeypat
     monkeypatch.setattr(run.model, "inpaint", spied)
     wanted = Replacement(Path("a.wav"), music, ((1.0, 1.5), (3.0, 3.2)))
     options = run.model.Options(steps=(4,))
-    audio = inpainted(run, piece, inputs, wanted, options)
+    audio = inpainted(run, piece, wanted, options)
     assert audio.shape == (4 * SAMPLE_RATE_HZ,) and audio.isfinite().all()
     for level in ("high", "low"):
         replaced = made["replaced"][level]
@@ -128,12 +128,11 @@ def test_what_is_kept_sounds_as_loud_as_the_music_that_was_given(world):
     """The codec hears music at the level of the shards: twice as loud, the codes are the same."""
     run = load_run(world[1])
     (piece,) = read_pieces(world[0], run, load_dataset(world[0]), "test")
-    inputs = inputs_of_piece(run, piece, 1)
     made = []
     for gain in (1.0, 2.0):
         torch.manual_seed(0)
         wanted = Replacement(Path("a.wav"), gain * tone(4.0, 0.2), ((1.0, 1.5),))
-        made.append(inpainted(run, piece, inputs, wanted, run.model.Options(steps=(4,))))
+        made.append(inpainted(run, piece, wanted, run.model.Options(steps=(4,))))
     torch.testing.assert_close(made[1], 2 * made[0], rtol=1e-3, atol=1e-3)
 
 

@@ -104,7 +104,10 @@ def film(path: Path) -> tuple[list[int], list[float], str, str]:
 
 def test_a_clip_cut_from_a_longer_video_plays_its_own_moving_picture(tmp_path, monkeypatch):
     noise = torch.rand(2 * SAMPLE_RATE_HZ) - 0.5
-    monkeypatch.setattr("model.generation.generate.music_of", lambda *_: noise)
+    monkeypatch.setattr(
+        "model.generation.generate.music_of_each",
+        lambda run, pieces, options: ((piece, noise) for piece in pieces),
+    )
     trained = SimpleNamespace(
         codec=SimpleNamespace(id="c", note=""), dataset=SimpleNamespace(untrained=[]), step=1,
         family="none", level="high",
