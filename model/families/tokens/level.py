@@ -87,7 +87,8 @@ class LevelNetwork(nn.Module):
         table = self.codes()
         vectors = F.embedding(codes, table)
         condition = self.conditioned(condition, upper)
-        x = self.inputs(vectors[:, : -self.patch], condition, first=True)
+        start = self.start.expand(len(codes), self.patch, -1)
+        x = self.inputs(torch.cat([start, vectors[:, : -self.patch]], 1), condition)
         x = self.transformer(
             x, self.transformer.modulations(condition), self.transformer.turns(length)
         )
@@ -103,16 +104,13 @@ class LevelNetwork(nn.Module):
             return condition
         return condition + self.upper(upper, condition.shape[1])
 
-    def inputs(self, vectors: Tensor, condition: Tensor, first: bool) -> Tensor:
-        """Return the transformer's input (B, L, D) from the vectors of the preceding positions.
+    def inputs(self, vectors: Tensor, condition: Tensor) -> Tensor:
+        """Return the transformer's input (B, L, D) from the codes before each position.
 
-        `vectors` (B, N, code width) are those of the codes of all positions but the last; before
-        them, if these are the `first` positions, comes the start.
+        `vectors` (B, L patch, code width) are those of the codes of the preceding position; before
+        the first one, they are the start.
         """
         patches = vectors.reshape(len(vectors), -1, self.patch * self.code_width)
-        if first:
-            start = self.start.repeat(self.patch).expand(len(condition), 1, -1)
-            patches = torch.cat([start, patches], 1)
         return self.patches(patches) + self.condition(condition)
 
     def unfolded(self, x: Tensor) -> Tensor:

@@ -80,48 +80,122 @@ def draw(
     """
     patch, total = network.patch, -(-count // network.patch)
     condition = network.conditioned(condition, upper)
+    drawer = Drawer(network, len(condition), min(window, total), choose)
     codes: list[Tensor] = []
-    start = 0
-    while len(codes) < total * patch:
+    start = known = 0
+    while start + known < total:
         stop = min(start + window, total)
-        begin = torch.stack(codes[start * patch :], 1) if codes else None
-        codes += window_codes(network, condition[:, start:stop], begin, choose)
-        start = stop - window // 2
-    return torch.stack(codes[:count], 1)
+        begin = torch.cat(codes, 1)[:, start * patch :] if codes else None
+        codes.append(drawer.window(condition[:, start:stop], begin))
+        start, known = stop - window // 2, window // 2
+        if stop == total:
+            break
+    return torch.cat(codes, 1)[:, :count]
 
 
-def window_codes(
-    network: LevelNetwork,
-    condition: Tensor,
-    begin: Tensor | None,
-    choose: Callable[[Tensor], Tensor],
-) -> list[Tensor]:
-    """Return the codes (B,) of the positions of a window that follow `begin` (B, N)."""
-    rows, length, _ = condition.shape
-    patch, reach, transformer = network.patch, network.reach, network.transformer
-    table, weight = network.codes(), network.logits()
-    modulations, turns = transformer.modulations(condition), transformer.turns(length)
-    cache = transformer.cache(rows, length)
-    # The vectors of all codes, after those of the start; the rows of guidance share the codes.
-    vectors = network.start.repeat(rows, reach + length * patch, 1)
-    known = 0 if begin is None else begin.shape[1]
-    if begin is not None:
-        vectors[:, reach : reach + known] = shared(F.embedding(begin, table), rows)
-    found: list[Tensor] = []
-    for position in range(known // patch, length):
-        first = cache.length
-        old = vectors[:, reach + max(first - 1, 0) * patch : reach + position * patch]
-        new = slice(first, position + 1)
-        x = network.inputs(old, condition[:, new], first=first == 0)
-        x = transformer(x, [m[:, new] for m in modulations], turns[:, new], cache)
-        unfolded = network.unfolded(x[:, -1:])
-        for inner in range(patch):
-            at = reach + position * patch + inner
-            recent = vectors[:, at - reach : at].flatten(1)
-            code = choose(network.local_logits(unfolded[:, inner], recent, weight))
-            vectors[:, at] = shared(F.embedding(code, table), rows)
-            found.append(code)
-    return found
+class Drawer:
+    """Draws the codes of windows, position by position, in buffers that all windows share.
+
+    The work of a position reads where it is from a tensor, and has the same shapes everywhere. So a
+    GPU records it once, as a CUDA graph, and repeats it: launching its hundreds of small kernels
+    one by one would take many times as long as computing them.
+    """
+
+    def __init__(
+        self, network: LevelNetwork, rows: int, length: int, choose: Callable[[Tensor], Tensor]
+    ) -> None:
+        device = network.start.device
+        self.network, self.rows, self.choose = network, rows, choose
+        patch, width = network.patch, network.code_width
+        self.ahead = max(network.reach, patch)
+        """How many vectors of the start come before those of the codes."""
+        self.table, self.weight = network.codes(), network.logits()
+        self.vectors = torch.zeros(rows, self.ahead + length * patch, width, device=device)
+        self.codes = torch.zeros(0, dtype=torch.long, device=device)
+        transformer = network.transformer
+        self.cache, self.turns = transformer.cache(rows, length), transformer.turns(length)
+        self.condition = torch.zeros(rows, length, network.condition.in_features, device=device)
+        self.modulations = transformer.modulations(self.condition)
+        self.position = torch.zeros(1, dtype=torch.long, device=device)
+        self.patch = torch.arange(patch, device=device) + self.ahead - patch
+        self.recent = torch.arange(network.reach, device=device) + self.ahead - network.reach
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def window(self, condition: Tensor, begin: Tensor | None) -> Tensor:
+        """Return the codes (B, N) of a window's positions that follow `begin` (B, N').
+
+        `condition` (G, L, M) is that of the window; L is at most `length`.
+        """
+        network, patch, length = self.network, self.network.patch, condition.shape[1]
+        self.condition[:, :length] = condition
+        for held, new in zip(
+            self.modulations, network.transformer.modulations(condition), strict=True
+        ):
+            held[:, :length] = new
+        self.vectors[:] = network.start
+        first = 0 if begin is None else begin.shape[1] // patch
+        if begin is not None:
+            known = shared(F.embedding(begin, self.table), self.rows)
+            self.vectors[:, self.ahead : self.ahead + first * patch] = known
+            self.remember(first)
+        self.position.fill_(first)
+        for _ in range(first, length):
+            self.advance()
+        return self.codes[:, first * patch : length * patch].clone()
+
+    def remember(self, count: int) -> None:
+        """Pass the first `count` positions, whose codes are known, into the cache."""
+        network, places = self.network, torch.arange(count, device=self.position.device)
+        begin = self.ahead - network.patch
+        old = self.vectors[:, begin : begin + count * network.patch]
+        x = network.inputs(old, self.condition[:, :count])
+        modulations = [each[:, :count] for each in self.modulations]
+        network.transformer(x, modulations, self.turns[:, :count], self.cache, places)
+
+    def advance(self) -> None:
+        """Draw the codes of the next position."""
+        if self.position.device.type != "cuda":
+            self.draw_position()
+        elif self.graph is None:
+            self.record()
+        else:
+            self.graph.replay()
+
+    def draw_position(self) -> None:
+        """Draw the codes of the position that `self.position` names, and move it on."""
+        network, position = self.network, self.position
+        old = self.vectors.index_select(1, position * network.patch + self.patch)
+        x = network.inputs(old, self.condition.index_select(1, position))
+        modulations = [each.index_select(1, position) for each in self.modulations]
+        turns = self.turns.index_select(1, position)
+        x = network.transformer(x, modulations, turns, self.cache, position)
+        unfolded = network.unfolded(x)
+        for inner in range(network.patch):
+            place = position * network.patch + inner
+            recent = self.vectors.index_select(1, place + self.recent).flatten(1)
+            code = self.choose(network.local_logits(unfolded[:, inner], recent, self.weight))
+            new = shared(F.embedding(code, self.table), self.rows)
+            self.vectors.index_copy_(1, place + self.ahead, new[:, None])
+            self.enter(place, code)
+        position += 1
+
+    def enter(self, place: Tensor, code: Tensor) -> None:
+        """Note a code (B,)."""
+        if not len(self.codes):
+            shape = len(code), self.vectors.shape[1] - self.ahead
+            self.codes = torch.zeros(shape, dtype=torch.long, device=code.device)
+        self.codes.index_copy_(1, place, code[:, None])
+
+    def record(self) -> None:
+        """Draw a position on a GPU, and record the work for all that follow."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # what is loaded lazily must not be recorded
+            self.draw_position()
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.draw_position()
 
 
 def shared(vectors: Tensor, rows: int) -> Tensor:

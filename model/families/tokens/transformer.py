@@ -22,11 +22,35 @@ BASE = 10_000.0
 
 @dataclass
 class Cache:
-    """The keys and values (layers, B, H, positions, D / H) of the positions seen so far."""
+    """The keys and values (layers, B, H, positions, D / H) of the positions of a window."""
 
     keys: Tensor
     values: Tensor
-    length: int = 0
+
+    def with_new(
+        self, layer: int, keys: Tensor, values: Tensor, places: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Enter keys and values (B, H, L, D / H) at `places` (L,); return those of all places.
+
+        All shapes stay the same from position to position, so that a GPU can record the work of
+        one and repeat it.
+        """
+        self.keys[layer].index_copy_(2, places, keys)
+        self.values[layer].index_copy_(2, places, values)
+        return self.keys[layer], self.values[layer]
+
+    def seen(self, places: Tensor) -> Tensor:
+        """Return which positions each of `places` (L,) sees: itself and those before it."""
+        return torch.arange(self.keys.shape[3], device=places.device) <= places[:, None]
+
+
+@dataclass(frozen=True)
+class Continued:
+    """Where positions belong in a window whose keys and values are in a cache."""
+
+    cache: Cache
+    places: Tensor
+    seen: Tensor
 
 
 class Block(nn.Module):
@@ -48,7 +72,7 @@ class Block(nn.Module):
             self.modulation.bias.copy_(torch.tensor([1.0, 0, 1, 0]).repeat_interleave(width))
 
     def forward(
-        self, x: Tensor, modulation: Tensor, turn: Tensor, cache: Cache | None, layer: int
+        self, x: Tensor, modulation: Tensor, turn: Tensor, after: Continued | None, layer: int
     ) -> Tensor:
         """Apply the block; `modulation` (B, L, 4 D) is `self.modulation` of the condition."""
         scale, shift, scale_wide, shift_wide = modulation.chunk(4, -1)
@@ -57,14 +81,11 @@ class Block(nn.Module):
         qkv = self.qkv(inner).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         queries, keys = rotate(qkv[:2], turn).unbind()
         values = qkv[2]
-        if cache is not None:
-            end = cache.length + length
-            cache.keys[layer, :, :, cache.length : end] = keys
-            cache.values[layer, :, :, cache.length : end] = values
-            keys, values = cache.keys[layer, :, :, :end], cache.values[layer, :, :, :end]
-        # With a cache, either it was empty or there is one new position, which sees all.
-        causal = self.causal and length > 1
-        found = F.scaled_dot_product_attention(queries, keys, values, is_causal=causal)
+        if after is None:
+            found = F.scaled_dot_product_attention(queries, keys, values, is_causal=self.causal)
+        else:
+            keys, values = after.cache.with_new(layer, keys, values, after.places)
+            found = F.scaled_dot_product_attention(queries, keys, values, after.seen)
         x = x + self.dropout(self.out(found.transpose(1, 2).reshape(batch, length, width)))
         inner = torch.addcmul(shift_wide, F.layer_norm(x, (width,)), scale_wide)
         return x + self.dropout(self.narrow(F.gelu(self.wide(inner), approximate="tanh")))
@@ -110,17 +131,23 @@ class Transformer(nn.Module):
         return Cache(torch.zeros(shape, device=device), torch.zeros(shape, device=device))
 
     def forward(
-        self, x: Tensor, modulations: list[Tensor], turns: Tensor, cache: Cache | None = None
+        self,
+        x: Tensor,
+        modulations: list[Tensor],
+        turns: Tensor,
+        cache: Cache | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         """Return the last layer's output.
 
-        `modulations` and `turns` are those of the positions of `x`. With a cache, `x` continues its
-        positions: any number if it is empty, else one.
+        `modulations` and `turns` are those of the positions of `x`. With a cache, `places` (L,)
+        says which positions these are; all before them are in the cache.
         """
+        after = None
+        if cache is not None and places is not None:
+            after = Continued(cache, places, cache.seen(places))
         for layer, block in enumerate(self.blocks):
-            x = block(x, modulations[layer], turns, cache, layer)
-        if cache is not None:
-            cache.length += x.shape[1]
+            x = block(x, modulations[layer], turns, after, layer)
         return F.layer_norm(x, (self.width,))
 
 
