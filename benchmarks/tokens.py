@@ -1,7 +1,10 @@
 """How fast token models train and draw codes, on the CPU or a GPU, with the weights of a preset.
 
-Prints steps and codes per second of training, and how long music of a given length takes, level by
-level, beside the real time. Weights and data are random: speed does not depend on them.
+Prints steps and codes per second of training, and how long music of a given length takes. Beside
+each is a floor: for training, the time of its floating point operations at the rate of a large
+matrix product on this machine; for drawing, that of one product with each weight matrix for each
+position, and nothing else. Weights and data are random: speed does not depend on them. On a GPU,
+drawing uses CUDA graphs; its first piece, which records them, is not counted.
 """
 
 from __future__ import annotations
@@ -9,9 +12,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from model.codecs.base import load_codec, samples_per_code
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
@@ -20,6 +26,8 @@ from model.data.inputs import GENRE, Inputs, InputSpec
 from model.data.source import Batch
 from model.families.tokens.config import Config, Options
 from model.families.tokens.family import Tokens
+from model.families.tokens.level import LevelNetwork
+from model.families.tokens.network import of_level
 from model.runtime.arguments import device_of
 from model.runtime.settings import load
 
@@ -82,6 +90,9 @@ def train(model: Tokens, steps: int) -> None:
     audio = torch.randn(count, SAMPLES, device=device) * 0.1
     batch = Batch([""] * count, audio, codes, inputs_of(count, 1, device))
     model.step(batch)
+    with FlopCounterMode(display=False) as counter:
+        model.step(batch)
+    floor_s = counter.get_total_flops() / matmul_rate(device, model.config.bf16)
     seconds, busy = zip(
         *(timed(lambda: model.step(batch), device) for _ in range(steps)), strict=True
     )
@@ -89,7 +100,7 @@ def train(model: Tokens, steps: int) -> None:
     tokens = sum(each.numel() for each in codes.values())
     print(
         f"training: {1 / step_s:.2f} steps/s of {count} segments, {tokens / step_s:,.0f} codes/s "
-        f"(median {step_s:.2f} s, {np.median(busy):.2f} s of processor time)"
+        f"(median {step_s:.3f} s, {np.median(busy):.3f} s of processor time; floor {floor_s:.3f} s)"
     )
 
 
@@ -108,8 +119,47 @@ def generate(model: Tokens, seconds: float, pieces: int, options: Options) -> No
     print(
         f"drawing: {pieces} x {2 * segments} s of music, guidance {list(options.guidance)}: "
         f"{took_s:.1f} s ({busy_s:.1f} s of processor time), "
-        f"{pieces * sum(steps.values()) / took_s:,.0f} codes/s"
+        f"{pieces * sum(steps.values()) / took_s:,.0f} codes/s, floor "
+        f"{products_s(model, options, pieces) * segments * model.window:.1f} s"
     )
+
+
+def matmul_rate(device: torch.device, bf16: bool) -> float:
+    """Return the floating point operations a second of a large matrix product."""
+    size = 8192 if device.type == "cuda" else 1024
+    kind = torch.bfloat16 if bf16 else torch.float32
+    a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
+    a @ b
+    took_s = min(timed(lambda: a @ b, device)[0] for _ in range(5))
+    return 2 * size**3 / took_s
+
+
+def products_s(model: Tokens, options: Options, pieces: int) -> float:
+    """Return the time of multiplying each weight matrix once for each row of a position."""
+    products: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for i, module in enumerate(model.network.levels.values()):
+        network = cast(LevelNetwork, module)
+        rows = pieces * (2 if of_level(options.guidance, i) != 1 else 1)
+        weights = dict(network.named_parameters())
+        once = [
+            weight
+            for name, weight in weights.items()
+            if name == "patches.weight" or (name.startswith("transformer") and "modul" not in name)
+        ]
+        each_code = [weight for name, weight in weights.items() if name.startswith("local.")]
+        each_code += [weights["recent.weight"], network.logits()]
+        for weight in (*once, weights["unfold.weight"], *each_code * network.patch):
+            if weight.ndim == 2:
+                row = torch.randn(rows, weight.shape[1], device=model.device)
+                products.append((row, weight))
+
+    def multiply() -> None:
+        for row, matrix in products:
+            F.linear(row, matrix)
+
+    with torch.no_grad():
+        multiply()
+        return float(np.median([timed(multiply, model.device)[0] for _ in range(20)]))
 
 
 def timed(work: Callable[[], object], device: torch.device) -> tuple[float, float]:

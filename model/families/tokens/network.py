@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from model.data.inputs import Inputs
 from model.families.tokens.conditions import Condition, ConditionEncoder, KnownMusic
 from model.families.tokens.config import Config
 from model.families.tokens.level import LevelNetwork
+
+N = TypeVar("N", int, float)
 
 
 class TokenNetwork(nn.Module):
@@ -128,6 +130,6 @@ def style_width(entries: Mapping[str, Tensor]) -> int:
     return sum(2 * each.shape[1] for each in entries.values())
 
 
-def of_level(values: tuple[int, ...], index: int) -> int:
+def of_level(values: tuple[N, ...], index: int) -> N:
     """Return the value of a level: `values` has one for each level, or one for all."""
     return values[index] if len(values) > 1 else values[0]
