@@ -5,7 +5,6 @@ Symbols: B batch, N codes of a level, L positions, K entries, T steps of the cha
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -14,38 +13,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.codecs.base import Codec
-from model.contract.dataset import Dataset
-from model.contract.segment import MOTION, VISUAL
-from model.data.inputs import GENRE, Inputs, given, inputs_of, shown
+from model.data.inputs import GENRE, Inputs, given
 from model.data.source import Batch
-from model.families.averaged import Averaged
+from model.families.code_models import BITS, CodeModel, check_count
 from model.families.masked.config import NONE, PRESETS, VECTOR, Options
 from model.families.masked.config import Config as MaskedConfig
 from model.families.masked.losses import Times, level_losses, masked_codes
 from model.families.masked.network import MaskedLevel, MaskedNetwork
 from model.families.masked.sampling import Filler, Predict, fill
-from model.families.tokens.config import check_count
 from model.families.tokens.network import of_level
 from model.families.tokens.onsets import OnsetStrength
 from model.runtime.checkpoint import load_state
 
-BITS = 1 / math.log(2)
 
-
-class Masked(Averaged[MaskedConfig]):
+class Masked(CodeModel[MaskedConfig]):
     """A transformer that fills in masked codes of any places, coarsest level first."""
 
     title = "Masked"
     Config = MaskedConfig
     PRESETS = PRESETS
     Options = Options
-    parts = {**Averaged.parts, "times": (dict, ("squares", "counts"))}  # noqa: RUF012
-    best = "val/bits"
-    flat_memory = True
-    pieces_at_once = 32
-    likelihood = True
+    parts = {**CodeModel.parts, "times": (dict, ("squares", "counts"))}  # noqa: RUF012
     inpaints = True
-    optional = frozenset({GENRE})
 
     network: MaskedNetwork
     trained: MaskedNetwork
@@ -55,22 +44,6 @@ class Masked(Averaged[MaskedConfig]):
     ) -> None:
         self.config, self.inputs, self.codec, self.device = config, inputs, codec, device
         self.network = MaskedNetwork(config, inputs, codec).to(device)
-
-    @classmethod
-    def levels_of(cls, config: MaskedConfig) -> tuple[str, ...]:
-        return config.level_names
-
-    @classmethod
-    def inputs_of(cls, config: MaskedConfig, dataset: Dataset) -> Inputs:
-        wanted = {MOTION: config.use_motion, VISUAL: config.use_visual, GENRE: config.use_genre}
-        inputs = inputs_of(dataset, [name for name, use in wanted.items() if use])
-        if not {MOTION, VISUAL} & set(inputs.names):
-            raise ValueError(
-                f"{dataset.name}: no dance to follow: the data set has "
-                f"{', '.join(sorted(dataset.fields))}; use_motion is {config.use_motion}, "
-                f"use_visual is {config.use_visual}"
-            )
-        return inputs
 
     # --- training --------------------------------------------------------------------------------
 
@@ -124,29 +97,11 @@ class Masked(Averaged[MaskedConfig]):
             "rate": torch.tensor(rate),
         }
 
-    def kept(self, count: int) -> dict[str, Tensor]:
-        """Draw which of `count` segments keep each input: (B,) bool by name."""
-        some = torch.rand(count, device=self.device) >= self.config.drop_all
-        return {
-            name: some & (torch.rand(count, device=self.device) >= self.config.drop_each)
-            for name in self.inputs.names
-        }
-
-    def with_wrong(self, codes: Tensor) -> Tensor:
-        """Return codes (B, N) of which a share is replaced by codes of other places."""
-        wrong = torch.rand(codes.shape, device=codes.device) < self.config.wrong_codes
-        other = torch.randint(codes.numel(), codes.shape, device=codes.device)
-        return torch.where(wrong, codes.flatten()[other], codes)
-
     def level(self, network: MaskedNetwork, name: str) -> MaskedLevel:
         """Return the network of a level."""
         return cast(MaskedLevel, network.levels[name])
 
     # --- validation and generation ---------------------------------------------------------------
-
-    def validate(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        steps = {name: codes.shape[-1] for name, codes in batch.codes.items()}
-        return {}, self.generate(batch.inputs, steps)
 
     def bits(self, inputs: Mapping[str, Tensor], codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return an upper bound of the bits per code, by level: (B,).
@@ -254,17 +209,9 @@ class Masked(Averaged[MaskedConfig]):
 
     # --- state -----------------------------------------------------------------------------------
 
-    def wants_measures(self) -> list[str]:
-        return self.network.encoder.measured()
-
-    def measure_inputs(self, name: str, values: Tensor) -> None:
-        self.network.encoder.measure(name, values)
-        self.trained.encoder.measure(name, values)
-
     def announcements(self) -> list[str]:
         config = self.config
-        unused = [shown(name) for name in (MOTION, VISUAL) if name not in self.inputs.specs]
-        lines = [f"trained without: {', '.join(unused)}"] if unused else []
+        lines = super().announcements()
         if config.condition == VECTOR:
             lines.append("condition: one vector for a segment, from an untrained encoder, as CDCD")
         if config.contrast != NONE:

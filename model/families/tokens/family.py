@@ -5,7 +5,6 @@ Symbols: B batch, N codes of a level, L positions, K entries.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -15,14 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.codecs.base import Codec
-from model.contract.dataset import Dataset
-from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
-from model.data.inputs import GENRE, Inputs, given, inputs_of, shown
+from model.contract.segment import SAMPLE_RATE_HZ
+from model.data.inputs import GENRE, Inputs, given
 from model.data.music_files import read_music
 from model.data.source import Batch
-from model.families.averaged import Averaged
+from model.families.code_models import BITS, CodeModel, check_count
 from model.families.tokens.conditions import KnownMusic
-from model.families.tokens.config import PRESETS, Options, check_count
+from model.families.tokens.config import PRESETS, Options
 from model.families.tokens.config import Config as TokensConfig
 from model.families.tokens.level import LevelNetwork
 from model.families.tokens.music import Music, encoded, load_music, scaled
@@ -30,21 +28,14 @@ from model.families.tokens.network import TokenNetwork, of_level
 from model.families.tokens.onsets import OnsetStrength
 from model.families.tokens.sampling import Sampler, draw
 
-BITS = 1 / math.log(2)
 
-
-class Tokens(Averaged[TokensConfig]):
+class Tokens(CodeModel[TokensConfig]):
     """Transformers that draw codes one after another, coarsest level first."""
 
     title = "Tokens"
     Config = TokensConfig
     PRESETS = PRESETS
     Options = Options
-    best = "val/bits"
-    flat_memory = True
-    pieces_at_once = 32
-    likelihood = True
-    optional = frozenset({GENRE})
 
     network: TokenNetwork
     trained: TokenNetwork
@@ -57,22 +48,6 @@ class Tokens(Averaged[TokensConfig]):
         counts = {name: codec.steps(inputs.samples, name) for name in self.levels}
         self.window = self.network.positions(counts)
         """The positions of a segment."""
-
-    @classmethod
-    def levels_of(cls, config: TokensConfig) -> tuple[str, ...]:
-        return config.level_names
-
-    @classmethod
-    def inputs_of(cls, config: TokensConfig, dataset: Dataset) -> Inputs:
-        wanted = {MOTION: config.use_motion, VISUAL: config.use_visual, GENRE: config.use_genre}
-        inputs = inputs_of(dataset, [name for name, use in wanted.items() if use])
-        if not {MOTION, VISUAL} & set(inputs.names):
-            raise ValueError(
-                f"{dataset.name}: no dance to follow: the data set has "
-                f"{', '.join(sorted(dataset.fields))}; use_motion is {config.use_motion}, "
-                f"use_visual is {config.use_visual}"
-            )
-        return inputs
 
     # --- training --------------------------------------------------------------------------------
 
@@ -158,25 +133,7 @@ class Tokens(Averaged[TokensConfig]):
         blurred = F.avg_pool1d(onsets[:, None], width, 1, width // 2, count_include_pad=False)
         return KnownMusic(style, styled, blurred[:, 0], hears)
 
-    def kept(self, count: int) -> dict[str, Tensor]:
-        """Draw which of `count` segments keep each input: (B,) bool by name."""
-        some = torch.rand(count, device=self.device) >= self.config.drop_all
-        return {
-            name: some & (torch.rand(count, device=self.device) >= self.config.drop_each)
-            for name in self.inputs.names
-        }
-
-    def with_wrong(self, codes: Tensor) -> Tensor:
-        """Return codes (B, N) of which a share is replaced by codes of other places."""
-        wrong = torch.rand(codes.shape, device=codes.device) < self.config.wrong_codes
-        other = torch.randint(codes.numel(), codes.shape, device=codes.device)
-        return torch.where(wrong, codes.flatten()[other], codes)
-
     # --- validation and generation ---------------------------------------------------------------
-
-    def validate(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        steps = {name: codes.shape[-1] for name, codes in batch.codes.items()}
-        return {}, self.generate(batch.inputs, steps)
 
     def bits(self, inputs: Mapping[str, Tensor], codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
         network, found = self.network, {}
@@ -232,17 +189,6 @@ class Tokens(Averaged[TokensConfig]):
         return KnownMusic(style, everywhere, None, ~everywhere)
 
     # --- state -----------------------------------------------------------------------------------
-
-    def wants_measures(self) -> list[str]:
-        return self.network.encoder.measured()
-
-    def measure_inputs(self, name: str, values: Tensor) -> None:
-        self.network.encoder.measure(name, values)
-        self.trained.encoder.measure(name, values)
-
-    def announcements(self) -> list[str]:
-        unused = [shown(name) for name in (MOTION, VISUAL) if name not in self.inputs.specs]
-        return [f"trained without: {', '.join(unused)}"] if unused else []
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()
