@@ -77,7 +77,7 @@ def test_a_family_a_codec_a_baseline_and_a_measure_do_their_parts(shards, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train", "--family", "d2m-gna"], "family 'd2m-gna'; there are: d2m-gan, tokens, masked; "),
+        (["train", "--family", "d2m-gna"], "family 'd2m-gna'; there are: d2m-gan, tokens, masked"),
         (["evaluate", "--baseline", "metronom"], "did you mean 'metronome'?"),
         (["evaluate", "--measure", "loud"], "unknown measure 'loud'; there are: "),
     ],
