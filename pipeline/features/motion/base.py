@@ -64,6 +64,7 @@ KINDS = Registry(
         "smpl-joints": "pipeline.features.motion.smpl_joints:SmplJointPlaces",
         "openpose": "pipeline.features.motion.openpose:OpenPose",
         "aist-keypoints2d": "pipeline.features.motion.aist_keypoints:AistKeypoints",
+        "simulated-keypoints2d": "pipeline.features.motion.simulated_keypoints:SimulatedKeypoints",
     },
 )
 OFF, AUTO = "none", "auto"
