@@ -34,6 +34,7 @@ from model.generation.pipeline_process import (
     has_pipeline,
     mux,
     options_for,
+    same_kind,
 )
 from model.generation.run import Run
 from model.runtime.run_log import labels
@@ -220,7 +221,7 @@ def check_features(root: Location, run: Run, dataset: Dataset) -> list[str]:
         )
     for suffix in suffixes:
         got, expected = dataset.fields.get(suffix), run.dataset.fields[suffix]
-        if got != expected:
+        if not same_kind(expected, got):
             raise ValueError(
                 f"{root}: {suffix} is {got}, the run was trained on {expected}; "
                 "build the shards with the same options"

@@ -54,7 +54,22 @@ def options_for(run: Run) -> dict[str, Any]:
     for suffix in run.dataset.fields:
         if shown(suffix) in build and suffix not in run.model.inputs.specs:
             build[shown(suffix)] = "none"
+        elif imitated := run.dataset.fields[suffix].get("imitates"):
+            build[shown(suffix)] = imitated
     return build
+
+
+def same_kind(expected: Mapping[str, Any], got: Mapping[str, Any] | None) -> bool:
+    """Return whether features are of the kind that a run was trained on, by their field specs.
+
+    Features that imitate those of a network (`imitates`) may be replaced by that network's: dtype,
+    shape, layout and rate must then be the same.
+    """
+    if got is None or "imitates" not in expected:
+        return got == expected
+    if got.get("kind") not in (expected["imitates"], expected["kind"]):
+        return False
+    return all(got.get(name) == expected.get(name) for name in ("dtype", "shape", "layout", "fps"))
 
 
 def build_features(video: Path, build: Mapping[str, Any], out: Path) -> None:

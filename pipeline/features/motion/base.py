@@ -76,7 +76,8 @@ class AnnotationKind(Protocol):
     """Motion that is stored in files next to the videos.
 
     The class is called without arguments. If it has BODY_MODEL = True, it gets `smpl_model`: the
-    user's file or None.
+    user's file or None. If it has IMITATES, the name of a pose estimator, its motion is like that
+    which the estimator finds: a model trained on it is then driven by the estimator.
     """
 
     FILES: ClassVar[AnnotationFiles]
@@ -305,6 +306,8 @@ class Motion(Feature):
         if self.estimated:
             made_by = {"weights": self.weights_id, "detector": self.detector_id}
             spec |= {"precision": self.precision} | made_by
+        elif self.on and (imitates := getattr(KINDS.get(self.kind), "IMITATES", "")):
+            spec |= {"imitates": imitates}
         return spec | ({"model_sha256": self.model_id} if self.model_id else {})
 
     def notes(self) -> list[str]:

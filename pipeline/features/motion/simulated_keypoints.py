@@ -63,6 +63,7 @@ class SimulatedKeypoints:
     LAYOUT: ClassVar[str] = LAYOUT
     FPS: ClassVar[int] = FPS
     DIM: ClassVar[int] = DIM
+    IMITATES: ClassVar[str] = "blazepose"
 
     def check(self) -> None:
         """Nothing to check."""
