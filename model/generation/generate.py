@@ -32,6 +32,7 @@ from model.generation.pipeline_process import (
     build_features,
     find_video,
     has_pipeline,
+    imitates,
     mux,
     options_for,
     same_kind,
@@ -104,7 +105,9 @@ def _for_video(
 ) -> list[Generated]:
     with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
         root = Path(folder) / "shards"
-        build_features(video, options_for(run), root)
+        if imitates(run):
+            print("poses are estimated from the picture; the weights for it are fetched if missing")
+        build_features(video, options_for(run), root, imitates(run))
         dataset = load_dataset(root)
         splits = [split for split in dataset.splits if dataset.segments(split)]
         pieces = (p for s in splits for p in read_pieces(root, run, dataset, s, genre))
@@ -243,7 +246,7 @@ def write_pieces(
     pieces, without their features, and their files.
     """
     untrained = sorted({*untrained, *run.dataset.untrained})
-    notes = labels(run.codec.note, untrained)
+    notes = [*([run.note] if run.note else []), *labels(run.codec.note, untrained)]
     written: list[tuple[Piece, Path]] = []
     rows = []
     for piece in pieces:

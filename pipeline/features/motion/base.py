@@ -264,6 +264,14 @@ class Motion(Feature):
         kind = KINDS.get(self.kind)
         return kind(smpl_model=self.smpl_model) if getattr(kind, "BODY_MODEL", False) else kind()
 
+    def published_weights(self) -> list[str]:
+        if not self.estimated:
+            return []
+        from pipeline.weights.table import TABLE
+
+        named = [getattr(net, "weights", "") for net in self.networks() if net is not None]
+        return [weight.name for weight in TABLE if weight.name in named]
+
     def networks(self) -> tuple[Detector | None, PoseEstimator]:
         """Return the person detector and the pose estimator; their weights are not loaded yet.
 
