@@ -100,14 +100,14 @@ def test_generation_writes_the_note_and_says_it(world, tmp_path, capsys):
     made = generate(load_run(out), tmp_path, shards=shards, split="test")
     assert len(made) == 2
     assert all(piece.wav.is_file() for piece in made)
-    assert json.loads((tmp_path / "generated.json").read_text())["labels"][0] == NOTE
+    assert json.loads((tmp_path / "generated.json").read_text(encoding="utf-8"))["labels"][0] == NOTE
     assert f"note: {NOTE}" in capsys.readouterr().out
 
 
 def test_the_folder_is_complete_elsewhere_and_names_no_place_of_its_maker(world, tmp_path):
     shards, run, out = world
     moved = shutil.copytree(out, tmp_path / "moved")
-    texts = [(moved / name).read_text() for name in (FACTS, "README.md")]
+    texts = [(moved / name).read_text(encoding="utf-8") for name in (FACTS, "README.md")]
     assert all(str(part) not in text for text in texts for part in (shards.parent, run))
     assert NOTE in texts[1]
     codec = Path(read_exported(moved)["codec"]["source"])
@@ -147,7 +147,7 @@ def test_what_is_missing_or_damaged_is_named(world, tmp_path, capsys):
         ("list", "[]", "not an exported run of format 1"),
         ("old", '{"format": 1, "family": "tokens"}', "config is NoneType, expected dict"),
     ):
-        (broken(name) / FACTS).write_text(text)
+        (broken(name) / FACTS).write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=message):
             load_run(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="no checkpoint; train first"):
