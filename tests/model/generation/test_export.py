@@ -100,7 +100,9 @@ def test_generation_writes_the_note_and_says_it(world, tmp_path, capsys):
     made = generate(load_run(out), tmp_path, shards=shards, split="test")
     assert len(made) == 2
     assert all(piece.wav.is_file() for piece in made)
-    assert json.loads((tmp_path / "generated.json").read_text(encoding="utf-8"))["labels"][0] == NOTE
+    assert (
+        json.loads((tmp_path / "generated.json").read_text(encoding="utf-8"))["labels"][0] == NOTE
+    )
     assert f"note: {NOTE}" in capsys.readouterr().out
 
 
