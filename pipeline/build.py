@@ -96,6 +96,11 @@ class BuildOptions:
         "seconds that one stage may work on one video (default 3600), 0 for no limit",
         type=seconds,
     )
+    fetch_weights: bool = option(
+        False,
+        "first fetch the published weights of pose networks that are not there yet",
+        action="store_true",
+    )
     dry_run: bool = option(False, "list the inputs, but make nothing", action="store_true")
 
     def __post_init__(self) -> None:
@@ -209,6 +214,10 @@ def build(options: BuildOptions) -> Report:
             rows = [manifest.find(listing.root, row) for row in rows]
         outcomes = {row.video_id: manifest.ended_early(row) for row in rows}
         return Report.of(outcomes, rows, others=listing.others, notes=listing.notes)
+    if options.fetch_weights:
+        from pipeline.weights.fetch import fetch_missing
+
+        fetch_missing([name for each in options.features for name in each.published_weights()])
     settings = make_settings(options, listing, ready(options))
     started = time.monotonic()
     with closing(make_engine(options.engine, options.address)) as engine:

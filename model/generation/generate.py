@@ -32,8 +32,10 @@ from model.generation.pipeline_process import (
     build_features,
     find_video,
     has_pipeline,
+    imitates,
     mux,
     options_for,
+    same_kind,
 )
 from model.generation.run import Run
 from model.runtime.run_log import labels
@@ -108,7 +110,9 @@ def _for_video(
 ) -> list[Generated]:  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
         root = Path(folder) / "shards"
-        build_features(video, options_for(run), root)
+        if imitates(run):
+            print("poses are estimated from the picture; the weights for it are fetched if missing")
+        build_features(video, options_for(run), root, imitates(run))
         dataset = load_dataset(root)
         splits = [split for split in dataset.splits if dataset.segments(split)]
         pieces = [p for s in splits for p in read_pieces(root, run, dataset, s, genre)]
@@ -200,7 +204,7 @@ def check_features(root: Location, run: Run, dataset: Dataset) -> list[str]:
         )
     for suffix in suffixes:
         got, expected = dataset.fields.get(suffix), run.dataset.fields[suffix]
-        if got != expected:
+        if not same_kind(expected, got):
             raise ValueError(
                 f"{root}: {suffix} is {got}, the run was trained on {expected}; "
                 "build the shards with the same options"
@@ -224,7 +228,7 @@ def write_pieces(
     pieces, without their features, and their files.
     """
     untrained = sorted({*untrained, *run.dataset.untrained})
-    notes = labels(run.codec.note, untrained)
+    notes = [*([run.note] if run.note else []), *labels(run.codec.note, untrained)]
     written: list[tuple[Piece, Path]] = []
     rows = []
     if wanted is None:

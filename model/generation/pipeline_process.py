@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from model.contract.options import flag_of
-from model.data.inputs import shown
+from model.data.inputs import GENRE, shown
 from model.generation.run import Run
 
 OF_SOUND = ("no_sound", "audio_track", "drop_silent")
@@ -54,20 +54,44 @@ def options_for(run: Run) -> dict[str, Any]:
     for suffix in run.dataset.fields:
         if shown(suffix) in build and suffix not in run.model.inputs.specs:
             build[shown(suffix)] = "none"
+        elif imitated := run.dataset.fields[suffix].get("imitates"):
+            build[shown(suffix)] = imitated
     return build
 
 
-def build_features(video: Path, build: Mapping[str, Any], out: Path) -> None:
+def imitates(run: Run) -> bool:
+    """Return whether an input of the run imitates what a network finds in videos.
+
+    Its user never built features with that network, whose weights may then be missing.
+    """
+    return any("imitates" in run.dataset.fields[n] for n in run.model.inputs.names if n != GENRE)
+
+
+def same_kind(expected: Mapping[str, Any], got: Mapping[str, Any] | None) -> bool:
+    """Return whether features are of the kind that a run was trained on, by their field specs.
+
+    Features that imitate those of a network (`imitates`) may be replaced by that network's: dtype,
+    shape, layout and rate must then be the same.
+    """
+    if got is None or "imitates" not in expected:
+        return got == expected
+    if got.get("kind") not in (expected["imitates"], expected["kind"]):
+        return False
+    return all(got.get(name) == expected.get(name) for name in ("dtype", "shape", "layout", "fps"))
+
+
+def build_features(video: Path, build: Mapping[str, Any], out: Path, fetch: bool = False) -> None:
     """Write shards of one video into `out`, with the options of a data set's `build` record.
 
-    Only the picture determines the segments; the video's own audio is not read.
+    Only the picture determines the segments; the video's own audio is not read. With `fetch`, the
+    published weights that are missing are fetched first.
 
     Raises ValueError, with the outcome of the video, if it gives no segment.
     """
     if not video.is_file():
         raise FileNotFoundError(f"{video}: no such video")
     arguments = ["build", "--dataset", "folder", "--source", str(video), "--out", str(out)]
-    arguments += ["--engine", "local", "--no-sound"]
+    arguments += ["--engine", "local", "--no-sound", *(["--fetch-weights"] if fetch else [])]
     for name, value in build.items():
         if name in OF_SOUND:
             continue

@@ -13,7 +13,8 @@ from model.codecs.base import Codec, load_codec
 from model.contract.dataset import Dataset
 from model.contract.kinds import FAMILIES
 from model.families.base import Model
-from model.runtime.checkpoint import LAST, check_parts, load_state, read_checkpoint
+from model.runtime.checkpoint import LAST, check_parts, load_state
+from model.runtime.exported import SHIPPED, located, read_run
 from model.runtime.settings import override
 
 
@@ -30,6 +31,8 @@ class Run:
     step: int
     checkpoint: str = "last"
     """The name of the loaded checkpoint: last or best."""
+    note: str = ""
+    """What an exported run is, in the words of whoever exported it."""
 
     @property
     def codec(self) -> Codec:
@@ -58,15 +61,21 @@ def load_run(
 ) -> Run:
     """Load a checkpoint (a file name in the run's folder) and the codec it was trained with.
 
+    `folder` may be that of an exported run, or `demo`, the name of the shipped model.
     `codec` may be another codec with the same codes, such as one with a fine-tuned decoder. Raises
     FileNotFoundError if the checkpoint is missing, and ValueError if it cannot be read, or if the
     codec has other codes than the run's training data.
     """
     folder, device = Path(folder), torch.device(device or "cpu")
-    path = folder / checkpoint
-    content = read_checkpoint(path)
+    held = located(folder)
+    path = held / checkpoint
+    content = read_run(held, checkpoint)
     kind: type[Model] = FAMILIES.get(content["family"])
-    check_parts(content, kind.parts, path)
+    note = content.get("note")
+    if note is None:
+        check_parts(content, kind.parts, path)
+    if held == SHIPPED:
+        print(f"run: the demo model that is part of this package ({held})")
     config = override(kind.Config(), content["config"], str(path))
     dataset = Dataset(**content["dataset"], splits={}, codecs={})
     known = content["codec"]
@@ -80,4 +89,5 @@ def load_run(
     model = kind(config, kind.inputs_of(config, dataset), loaded, device)
     load_state(model.network, content["network"], f"{path}: network")
     model.network.eval()
-    return Run(folder, content["family"], config, dataset, model, content["step"], path.stem)
+    step = content["step"]
+    return Run(folder, content["family"], config, dataset, model, step, path.stem, note or "")

@@ -21,8 +21,15 @@ def add_shards(parser: Any, required: bool = True, **more: Any) -> None:
 
 
 def add_run(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Add `--run`, the folder of a trained run."""
-    parser.add_argument("--run", dest="run_folder", type=Path, required=required, metavar="DIR")
+    """Add `--run`, the folder of a trained or exported run, or the name of the shipped one."""
+    parser.add_argument(
+        "--run",
+        dest="run_folder",
+        type=Path,
+        required=required,
+        metavar="DIR",
+        help="folder of a run, or demo: the small model that is part of this package",
+    )
 
 
 def add_codec(

@@ -16,11 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the facts of a checkpoint, without building its model."""
-    from model.runtime.checkpoint import read_checkpoint
+    from model.runtime.exported import located, read_run
     from model.runtime.run_log import labels, read_metrics
 
-    path = arguments.run_folder / f"{arguments.checkpoint}.pt"
-    content = read_checkpoint(path)
+    content = read_run(located(arguments.run_folder), f"{arguments.checkpoint}.pt")
     dataset, codec = content["dataset"], content["codec"]
     weights = [v for k, v in content.get("network", {}).items() if "standardise" not in k]
     most = content["config"].get("max_steps", "?")
@@ -35,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"config     {key}: {value}")
     for row in read_metrics(arguments.run_folder)[-2:]:
         print("metrics    " + "  ".join(f"{k} {v:.4g}" for k, v in row.items()))
-    for label in labels(codec["note"], dataset["untrained"]):
-        print(f"note: {label}")
+    for label in [content.get("note"), *labels(codec["note"], dataset["untrained"])]:
+        if label:
+            print(f"note: {label}")
     return 0

@@ -202,6 +202,10 @@ class Feature:
         config = {**cut, **self.record()}
         return result_key(row.sha256, self.name, config, self.weights_name(), self.VERSION)
 
+    def published_weights(self) -> list[str]:
+        """Return the names, for `pipeline weights fetch`, of the published weights it uses."""
+        return []
+
     def weights_name(self) -> str:
         """Return the id of the weights for the key: a hash of their file; "" without weights."""
         return ""

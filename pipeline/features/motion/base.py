@@ -64,6 +64,7 @@ KINDS = Registry(
         "smpl-joints": "pipeline.features.motion.smpl_joints:SmplJointPlaces",
         "openpose": "pipeline.features.motion.openpose:OpenPose",
         "aist-keypoints2d": "pipeline.features.motion.aist_keypoints:AistKeypoints",
+        "simulated-keypoints2d": "pipeline.features.motion.simulated_keypoints:SimulatedKeypoints",
     },
 )
 OFF, AUTO = "none", "auto"
@@ -75,7 +76,8 @@ class AnnotationKind(Protocol):
     """Motion that is stored in files next to the videos.
 
     The class is called without arguments. If it has BODY_MODEL = True, it gets `smpl_model`: the
-    user's file or None.
+    user's file or None. If it has IMITATES, the name of a pose estimator, its motion is like that
+    which the estimator finds: a model trained on it is then driven by the estimator.
     """
 
     FILES: ClassVar[AnnotationFiles]
@@ -262,6 +264,14 @@ class Motion(Feature):
         kind = KINDS.get(self.kind)
         return kind(smpl_model=self.smpl_model) if getattr(kind, "BODY_MODEL", False) else kind()
 
+    def published_weights(self) -> list[str]:
+        if not self.estimated:
+            return []
+        from pipeline.weights.table import TABLE
+
+        named = [getattr(net, "weights", "") for net in self.networks() if net is not None]
+        return [weight.name for weight in TABLE if weight.name in named]
+
     def networks(self) -> tuple[Detector | None, PoseEstimator]:
         """Return the person detector and the pose estimator; their weights are not loaded yet.
 
@@ -304,6 +314,8 @@ class Motion(Feature):
         if self.estimated:
             made_by = {"weights": self.weights_id, "detector": self.detector_id}
             spec |= {"precision": self.precision} | made_by
+        elif self.on and (imitates := getattr(KINDS.get(self.kind), "IMITATES", "")):
+            spec |= {"imitates": imitates}
         return spec | ({"model_sha256": self.model_id} if self.model_id else {})
 
     def notes(self) -> list[str]:

@@ -56,10 +56,20 @@ def axis_angles(matrices: np.ndarray) -> np.ndarray:
 
 def forward_kinematics(poses: np.ndarray, trans_m: np.ndarray) -> np.ndarray:
     """Return the joints (T, 24, 3) in metres for `poses` (T, 72) and pelvis positions (T, 3)."""
+    return kinematics(poses, trans_m)[0]
+
+
+def kinematics(
+    poses: np.ndarray, trans_m: np.ndarray, offsets_m: np.ndarray = OFFSETS_M
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the joints (T, 24, 3) in metres, and the rotation (T, 24, 3, 3) of each in the world.
+
+    `offsets_m` are the offsets of a body with other proportions.
+    """
     local = rotations(poses.reshape(len(poses), len(JOINTS), 3))
     turned, joints = np.empty_like(local), np.empty((len(poses), len(JOINTS), 3))
     turned[:, 0], joints[:, 0] = local[:, 0], trans_m
     for joint, parent in enumerate(PARENTS[1:], start=1):
         turned[:, joint] = turned[:, parent] @ local[:, joint]
-        joints[:, joint] = joints[:, parent] + turned[:, parent] @ OFFSETS_M[joint]
-    return joints
+        joints[:, joint] = joints[:, parent] + turned[:, parent] @ offsets_m[joint]
+    return joints, turned

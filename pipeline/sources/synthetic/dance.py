@@ -68,6 +68,20 @@ def choreograph(
     return Motion(poses.astype(np.float32), trans.astype(np.float32), inside)
 
 
+def other_pace(beat_times_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the times to which a dancer moves: the beats, or every second one, or two for each.
+
+    Twice on each beat only below 112 beats a minute: nobody takes faster steps for long.
+    """
+    pace = rng.choice((1.0, 0.5, 2.0), p=(0.55, 0.2, 0.25))
+    if pace < 1 and len(beat_times_s) >= 4:
+        return beat_times_s[int(rng.integers(2)) :: 2]
+    if pace > 1 and np.diff(beat_times_s).mean() > 60 / 112:
+        between = (beat_times_s[1:] + beat_times_s[:-1]) / 2
+        return np.sort(np.concatenate([beat_times_s, between]))
+    return beat_times_s
+
+
 def _phrase(style: Moves, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return `count` key poses (count, controls): random moves, each danced again mirrored."""
     at_ease = np.array([SIDE.get(name[2:], 0.0) for name in CONTROLS])

@@ -22,7 +22,8 @@ class VideoSpec:
     """Everything that determines a video: the same spec gives the same files.
 
     The motion of `dancers[0]` is annotated. Width and height must be even (4:2:0 video). The song
-    is played by `instruments`, or by the built-in synthesis if it is None.
+    is played by `instruments`, or by the built-in synthesis if it is None. With `vary_pace`, some
+    dancers move on every second beat, or twice on each.
     """
 
     video_id: str
@@ -36,6 +37,7 @@ class VideoSpec:
     width_px: int = 384
     height_px: int = 288
     instruments: SoundFont | None = None
+    vary_pace: bool = False
 
     @property
     def motion_id(self) -> str:
@@ -53,6 +55,7 @@ def plan(
     dancers: int = 1,
     songs_per_genre: int = SONGS_PER_GENRE,
     instruments: SoundFont | None = None,
+    vary_pace: bool = False,
 ) -> list[VideoSpec]:
     """Return the first `limit` videos (ten of each song if None, 600 of the usual sixty songs).
 
@@ -74,7 +77,7 @@ def plan(
     if not 1 <= dancers <= DANCERS:
         raise ValueError(f"dancers is {dancers}, expected 1 to {DANCERS}")
     return [
-        VideoSpec(*names, seed, duration_s, fps, *size_px, instruments)
+        VideoSpec(*names, seed, duration_s, fps, *size_px, instruments, vary_pace)
         for names in islice(_names(songs_per_genre, dancers), wanted)
     ]
 

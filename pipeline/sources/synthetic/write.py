@@ -16,7 +16,7 @@ import numpy as np
 from model.contract.files import write_atomic
 from model.contract.segment import SPLITS
 from pipeline.sources.synthetic.body import JOINTS
-from pipeline.sources.synthetic.dance import MOTION_FPS, Motion, choreograph
+from pipeline.sources.synthetic.dance import MOTION_FPS, Motion, choreograph, other_pace
 from pipeline.sources.synthetic.music import SONG_S, Song, compose, tempo_of
 from pipeline.sources.synthetic.notes import midi_bytes
 from pipeline.sources.synthetic.plan import VideoSpec
@@ -65,6 +65,8 @@ def perform(spec: VideoSpec) -> Performance:
     frames = round(spec.duration_s * MOTION_FPS)
     around = song.beat_times_s - start_s
     around = around[(around > -1.5) & (around < spec.duration_s + 1.5)]
+    if spec.vary_pace:
+        around = other_pace(around, np.random.default_rng([2, *_seed(spec)]))
     motions = tuple(
         choreograph(spec.genre, around, frames, np.random.default_rng(seed), place)
         for seed, place in zip(
@@ -198,6 +200,8 @@ def spec_hash(spec: VideoSpec) -> str:
     """Return the SHA-256 of everything that determines a video's files."""
     facts = asdict(spec)
     del facts["instruments"]  # the built-in synthesis has no entry, as before there was a choice
+    if not spec.vary_pace:
+        del facts["vary_pace"]
     text = json.dumps(
         {"made_by": RENDER_VERSION, **facts, **recorded(spec.instruments)}, sort_keys=True
     )
