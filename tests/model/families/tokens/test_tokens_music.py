@@ -146,7 +146,7 @@ def test_a_damaged_file_of_the_cache_is_made_anew(songs, tmp_path):
 
 def test_a_folder_without_music_is_an_error_that_says_what_to_give(tmp_path):
     model = small_model("position_samples=1024", samples=44_100)
-    (tmp_path / "notes.txt").write_text("no music")
+    (tmp_path / "notes.txt").write_bytes(b"no music")
     with pytest.raises(ValueError, match=r"no music of at least a segment's length; .*--music"):
         load_music(str(tmp_path), model.codec, model.network, {"high": 344, "low": 1378})
     with pytest.raises(FileNotFoundError, match="no such folder"):
