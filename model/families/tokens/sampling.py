@@ -117,8 +117,14 @@ class Drawer:
         self.condition = torch.zeros(rows, length, network.condition.in_features, device=device)
         self.modulations = transformer.modulations(self.condition)
         self.position = torch.zeros(1, dtype=torch.long, device=device)
-        self.patch = torch.arange(patch, device=device) + self.ahead - patch
-        self.recent = torch.arange(network.reach, device=device) + self.ahead - network.reach
+        inner = torch.arange(patch, device=device)
+        self.before = inner + self.ahead - patch
+        """Where the vectors of the preceding position are, at position 0."""
+        back = torch.arange(network.reach, device=device) + self.ahead - network.reach
+        self.places = torch.cat(
+            [inner[:, None], inner[:, None] + self.ahead, inner[:, None] + back], 1
+        )
+        """For each code of position 0: its place, that of its vector, and of those it sees."""
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def window(self, condition: Tensor, begin: Tensor | None) -> Tensor:
@@ -164,18 +170,19 @@ class Drawer:
     def draw_position(self) -> None:
         """Draw the codes of the position that `self.position` names, and move it on."""
         network, position = self.network, self.position
-        old = self.vectors.index_select(1, position * network.patch + self.patch)
+        begin = position * network.patch
+        old = self.vectors.index_select(1, begin + self.before)
         x = network.inputs(old, self.condition.index_select(1, position))
         modulations = [each.index_select(1, position) for each in self.modulations]
         turns = self.turns.index_select(1, position)
         x = network.transformer(x, modulations, turns, self.cache, position)
         unfolded = network.unfolded(x)
-        for inner in range(network.patch):
-            place = position * network.patch + inner
-            recent = self.vectors.index_select(1, place + self.recent).flatten(1)
+        for inner, places in enumerate((begin + self.places).unbind()):
+            place, own, seen = places.split([1, 1, network.reach])
+            recent = self.vectors.index_select(1, seen).flatten(1)
             code = self.choose(network.local_logits(unfolded[:, inner], recent, self.weight))
             new = shared(F.embedding(code, self.table), self.rows)
-            self.vectors.index_copy_(1, place + self.ahead, new[:, None])
+            self.vectors.index_copy_(1, own, new[:, None])
             self.enter(place, code)
         position += 1
 

@@ -22,10 +22,10 @@ BASE = 10_000.0
 
 @dataclass
 class Cache:
-    """The keys and values (layers, B, H, positions, D / H) of the positions of a window."""
+    """The keys and values (B, H, positions, D / H) of the positions of a window, by layer."""
 
-    keys: Tensor
-    values: Tensor
+    keys: list[Tensor]
+    values: list[Tensor]
 
     def with_new(
         self, layer: int, keys: Tensor, values: Tensor, places: Tensor
@@ -41,7 +41,7 @@ class Cache:
 
     def seen(self, places: Tensor) -> Tensor:
         """Return which positions each of `places` (L,) sees: itself and those before it."""
-        return torch.arange(self.keys.shape[3], device=places.device) <= places[:, None]
+        return torch.arange(self.keys[0].shape[2], device=places.device) <= places[:, None]
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,9 @@ class Transformer(nn.Module):
 
     def cache(self, batch: int, length: int) -> Cache:
         """Return an empty cache for `length` positions."""
-        shape = (len(self.blocks), batch, self.heads, length, self.width // self.heads)
-        device = self.frequency.device
-        return Cache(torch.zeros(shape, device=device), torch.zeros(shape, device=device))
+        shape = (batch, self.heads, length, self.width // self.heads)
+        empty = torch.zeros(shape, device=self.frequency.device)
+        return Cache([empty.clone() for _ in self.blocks], [empty.clone() for _ in self.blocks])
 
     def forward(
         self,
@@ -153,6 +153,12 @@ class Transformer(nn.Module):
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
     """Rotate the pairs (i, i + E / 2) of x (..., L, E) by `turn` (2, L, E / 2)."""
-    cosine, sine = turn.to(x.dtype)
+    cosine, sine = turn.to(x.dtype).unbind()
     first, second = x.chunk(2, -1)
-    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], -1)
+    return torch.cat(
+        [
+            torch.addcmul(first * cosine, second, sine, value=-1),
+            torch.addcmul(first * sine, second, cosine),
+        ],
+        -1,
+    )
