@@ -27,7 +27,8 @@ def test_runs_are_in_the_row_of_their_variant_and_the_column_of_their_condition(
     runs = [
         masked(0.1, "none", "intra", "vector"), masked(0.2, "none", "inter", "aligned"),
         masked(0.3, "step", "intra", "aligned"), masked(0.4, "sample", "inter", "vector"),
-        masked(0.6, "step", "inter", "vector"), masked(0.7, "none", "intra", "aligned", level="low"),
+        masked(0.6, "step", "inter", "vector"),
+        masked(0.7, "none", "intra", "aligned", level="low"),
         evaluated("d2m-gan", 0.8, arch="temporal"), evaluated("d2m-gan", 0.9, arch="paper"),
         evaluated("d2m-gan", 0.95, level="low", arch="paper"), evaluated("tokens", 0.99),
     ]  # fmt: skip
