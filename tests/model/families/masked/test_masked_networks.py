@@ -73,6 +73,14 @@ def test_low_codes_see_the_upper_codes(model):
     assert (logits_of(model, codes, "low") - before).abs().max() > 1e-6
 
 
+@pytest.mark.parametrize("condition", ["aligned", "vector"])
+def test_a_step_in_bfloat16_has_losses_in_float32(condition):
+    few = ("level=both", "contrast=step", "negatives=inter", f"condition={condition}")
+    model = small_masked("bf16=true", *few, training=True)
+    logs = model.step(batch_of(model))
+    assert all(value.isfinite() and value.dtype == torch.float32 for value in logs.values())
+
+
 # --- the reference's condition -------------------------------------------------------------------
 
 
