@@ -182,7 +182,7 @@ class Scorer:
         return {"genre_heard": self.training.classifier.right(features, self.genres)}
 
     def _copied(self, codes: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """Return the longest run of codes (S, L) shared with the training split, in seconds: (S,)."""
+        """Return the seconds (S,) of the longest run of codes (S, L) that training has, too."""
         seconds = self.samples / SAMPLE_RATE_HZ / codes.shape[1]
         return longest_shared_run(codes, known) * seconds
 

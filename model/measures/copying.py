@@ -57,4 +57,6 @@ def _numbers(arrays: list[np.ndarray], apart: int) -> list[np.ndarray]:
     pairs = [array[:, :-apart] * base + array[:, apart:] for array in arrays]
     number = np.unique(np.concatenate([pair.ravel() for pair in pairs]), return_inverse=True)[1]
     ends = np.cumsum([pair.size for pair in pairs])[:-1]
-    return [part.reshape(pair.shape) for part, pair in zip(np.split(number, ends), pairs, strict=True)]
+    return [
+        part.reshape(pair.shape) for part, pair in zip(np.split(number, ends), pairs, strict=True)
+    ]

@@ -55,9 +55,7 @@ class NGrams:
         times = _count(self.grams[order], joined(codes, order, self.size))
         context = _count(self.contexts[order], joined(codes[:, :-1], order - 1, self.size))
         shorter = found[:, order - 1 :]
-        return np.hstack(
-            [found[:, : order - 1], (times + weight * shorter) / (context + weight)]
-        )
+        return np.hstack([found[:, : order - 1], (times + weight * shorter) / (context + weight)])
 
 
 def fit(training: np.ndarray, validation: np.ndarray, size: int) -> NGrams:

@@ -106,9 +106,11 @@ def test_every_row_is_scored_and_its_music_is_to_be_heard(evaluated, run):
         "metronome, 120 BPM", "nearest training dance", "shuffled pairing", "D2M-GAN, high",
         "D2M-GAN, high, other songs",
     ]  # fmt: skip
-    assert list(evaluated["rows"]) == names
-    for name, row in evaluated["rows"].items():
-        assert {*OF_CLIPS, *OF_SEGMENTS} - {"codes"} <= row["scores"].keys(), name
+    assert list(evaluated["rows"]) == [*names, "unigram", "bigram", "trigram"]
+    # The fake data set has one genre, so there is nothing to classify.
+    some = {"codes", "copied", "diversity", "genre_heard"}
+    for name in names:
+        assert {*OF_CLIPS, *OF_SEGMENTS} - some <= evaluated["rows"][name]["scores"].keys(), name
     folder = folder_of(run)
     assert len(list(folder.glob("clip-*-*.wav"))) == len(list(folder.glob("*.png"))) == 3 * 9
     page = (folder / "index.html").read_text(encoding="utf-8")
@@ -129,6 +131,25 @@ def test_what_is_untrained_and_which_embedding_is_said(evaluated, capsys):
     assert any("noise" in label for label in evaluated["labels"])
     assert any("not VGGish" in label for label in evaluated["labels"])
     assert evaluated["embedding"] == "mel-statistics"
+
+
+def test_the_measures_of_notes_say_what_is_known_of_the_rows(evaluated):
+    rows = {name: row["scores"] for name, row in evaluated["rows"].items()}
+    assert rows[TRUTH]["loudness"]["value"] == 0
+    assert rows["D2M-GAN, high"]["diversity"]["value"] == 0  # a GAN has one answer to a dance
+    assert "diversity" not in rows[TRUTH]
+    for name in (TRUTH, "random codes", "D2M-GAN, high"):
+        assert 0 <= rows[name]["copied"]["value"] <= 2
+    assert rows["random codes"]["notes"]["value"] < 0.02
+    for name in ("unigram", "bigram", "trigram"):
+        assert rows[name].keys() == {"bits_high"} and 0 < rows[name]["bits_high"]["value"] < 12
+
+
+def test_what_the_paper_does_not_measure_has_a_table_of_its_own(evaluated):
+    told = beside_the_paper([evaluated]).split("**Notes, sound and likelihood**")[1]
+    line = next(line for line in told.splitlines() if "| ground truth |" in line)
+    assert evaluated["run"] in line and "notes %" in told and "bits/code, high" in told
+    assert "| trigram |" in told and "metronome" in told
 
 
 @pytest.mark.slow

@@ -58,7 +58,9 @@ def test_codes_outside_the_codebook_are_refused():
 
 
 def plain_search(row: list[int], training: list[list[int]]) -> int:
-    known = {tuple(t[i:j]) for t in training for i in range(len(t)) for j in range(i + 1, len(t) + 1)}
+    known = {
+        tuple(t[i:j]) for t in training for i in range(len(t)) for j in range(i + 1, len(t) + 1)
+    }
     runs = [j - i for i in range(len(row)) for j in range(i + 1, len(row) + 1)
             if tuple(row[i:j]) in known]  # fmt: skip
     return max(runs, default=0)
