@@ -21,9 +21,10 @@ from model.contract.files import atomic_file, write_atomic
 from model.contract.kinds import BASELINES, MEASURES
 from model.contract.segment import GENRES
 from model.contract.storage import Url, to_location
-from model.data.clips import read_clips
+from model.data.clips import read_clips, read_segments
 from model.data.source import Source, open_source
-from model.evaluation.likelihood import likelihood, likelihood_measures
+from model.evaluation.diversity import diversity
+from model.evaluation.likelihood import likelihood, likelihood_measures, ngram_likelihood
 from model.evaluation.page import write_page
 from model.evaluation.score import Scorer, plain
 from model.evaluation.systems import rows
@@ -37,6 +38,8 @@ from model.runtime.run_log import labels
 from model.runtime.settings import to_dict
 
 NAME, SETS = "evaluation.json", "sets.npz"
+VALIDATION = "val"
+"""The split on which n-grams are tuned."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def evaluate(
         check_available()
     measures = {name: check_measure(name, MEASURES.get(name)) for name in options.measures}
     generation = chosen_options(run, options.settings)
-    likely = likelihood_measures(run.model.levels) if run.model.likelihood else {}
+    likely = likelihood_measures(run.model.levels)
     baselines = [*([] if options.alone else BASELINES.own), *options.baselines]
     for name in baselines:
         BASELINES.get(name)
@@ -101,21 +104,24 @@ def evaluate(
     dataset, codec, level = load_dataset(root), run.codec, run.level
     check_features(root, run, dataset)
 
+    every_level = load_codec(codec.source, dataset.codecs[codec.codes_id].levels, device)
+
     def source(split: str, *levels: str) -> Source:
-        return open_source(root, dataset, split, codec, [level, *levels])
+        return open_source(root, dataset, split, every_level, [level, *levels])
 
     # The level that is decoded comes first; a likelihood is of all levels.
-    others = [name for name in run.model.levels if name != level] if likely else []
+    others = [name for name in run.model.levels if name != level] if run.model.likelihood else []
     clips = read_clips(source(options.split, *others))
     count = sum(len(clip.segments) for clip in clips)
     print(f"{options.split}: {len(clips)} clips, {count} segments", flush=True)
     training = Training()
-    if embedding is not None or not options.alone:
-        train_source = source(options.train_split)
-        training = read_training(train_source, clips, embedding, dances=not options.alone)
+    if embedding is not None or not options.alone or dataset.segments(options.train_split):
+        levels = [name for name in every_level.levels if name != level]
+        train_source, dances = source(options.train_split, *levels), not options.alone
+        training = read_training(train_source, clips, embedding, dances, every_level)
     size = codec.level(level).size
     fps, asked = clips[0].motion_fps, measures | likely
-    scorer = Scorer(clips, embedding, training.database, fps, size, asked)
+    scorer = Scorer(clips, embedding, training, fps, size, asked)
     shown = to_show([clip.song for clip in clips], options.clips)
     notes = labels(codec.note, sorted({*dataset.untrained, *run.dataset.untrained}))
     if embedding is not None:
@@ -124,14 +130,14 @@ def evaluate(
     scored: dict[str, Any] = {}
     played: list[Music] = []
     sets: dict[str, np.ndarray] = {}
-    levels = dataset.codecs[codec.codes_id].levels
-    every_level = load_codec(codec.source, levels, device) if baselines else codec
     given = Given(clips, every_level, level, training.nearest, options.seed)
     for music in rows(run, given, baselines, options.denoise, not options.alone, generation):
         print(f"  {music.name}", flush=True)
         scores = scorer.scores(music)
-        if likely and music.name == run.name:
-            scores |= likelihood(run, clips, partners(clips, options.seed))
+        if music.name == run.name:
+            scores["diversity"] = diversity(run, clips, generation)
+            if run.model.likelihood:
+                scores |= likelihood(run, clips, partners(clips, options.seed))
         summary = plain(scorer.summary(scores))
         scored[music.name] = {"scores": summary, "each": scorer.plain_scores(scores)}
         notes += [music.note] if music.note else []
@@ -140,6 +146,17 @@ def evaluate(
             sets = {"codes": scores["of codes"].astype(np.uint16)}
             if scorer.patches is not None:
                 sets |= {"patches": scores["patches"], "truth": scorer.patches}
+    if not options.alone and dataset.segments(VALIDATION):
+        tuned: dict[str, list[np.ndarray]] = {}
+        for _, batch in read_segments(source(VALIDATION, *others)):
+            for name, codes in batch.codes.items():
+                tuned.setdefault(name, []).append(codes[0].numpy())
+        validation = {name: np.stack(each) for name, each in tuned.items()}
+        sizes = {name: every_level.level(name).size for name in validation}
+        grams = ngram_likelihood(clips, training.codes, validation, sizes)
+        for name, bits in grams.items():
+            summary = plain(scorer.summary(bits))
+            scored[name] = {"scores": summary, "each": scorer.plain_scores(bits)}
     if not options.alone and "shuffled pairing" not in scored:
         notes.append("one song has more than half of the clips: no rows with other songs' music")
     drawn = {"generation": to_dict(generation)} if fields(generation) else {}
@@ -208,7 +225,7 @@ def data_id(dataset: Dataset, split: str) -> str:
 
 def genre_notes(scorer: Scorer, train_split: str) -> list[str]:
     """Return notes about missing genres, which genre accuracy needs."""
-    if scorer.database is None:
+    if scorer.training.database is None:
         return [f"split {train_split} has no genres: no genre accuracy"]
     missing = sum(genre not in GENRES for genre in scorer.genres)
     return [f"{missing} of {len(scorer.genres)} segments have no genre"] if missing else []

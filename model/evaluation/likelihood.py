@@ -1,8 +1,11 @@
-"""How likely a run finds the true codes of a split, and what the dance tells it about them."""
+"""How likely a run finds the true codes of a split, and what the dance tells it about them.
+
+The references are n-grams of the training split's codes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +14,7 @@ from model.data.clips import Clip
 from model.generation.batches import inputs_of_piece
 from model.generation.run import Run
 from model.measures.base import Measure
+from model.measures.ngrams import ORDERS, fit
 
 
 def likelihood_measures(levels: Sequence[str]) -> dict[str, Measure]:
@@ -54,3 +58,23 @@ def likelihood(
         for name, values in found.items():
             rows.setdefault(name, []).append(values.cpu().numpy())
     return {name: np.concatenate(each) for name, each in rows.items()}
+
+
+def ngram_likelihood(
+    clips: Sequence[Clip],
+    training: Mapping[str, np.ndarray],
+    validation: Mapping[str, np.ndarray],
+    sizes: Mapping[str, int],
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return the bits per code (S,) of n-grams, by the name of a row, then of the measure.
+
+    `training` and `validation` have the codes (R, L) of their splits by level, `sizes` the number
+    of entries of each level's codebook. Levels that the clips do not have are left out.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in ORDERS.values()}
+    for level in clips[0].by_level:
+        grams = fit(training[level], validation[level], sizes[level])
+        codes = np.concatenate([clip.by_level[level] for clip in clips])
+        for order, name in ORDERS.items():
+            found[name][f"bits_{level}"] = grams.bits(codes, order)
+    return found

@@ -14,14 +14,18 @@ import numpy as np
 from model.baselines.base import Music
 from model.contract.segment import GENRES, MOTION, SAMPLE_RATE_HZ
 from model.data.clips import Clip
+from model.evaluation.training_split import Training
 from model.measures.align import align_scores
 from model.measures.base import Measure, named
 from model.measures.beats import onset_f, onset_scores, onsets_s
 from model.measures.bootstrap import Interval, interval, mean_interval
 from model.measures.codes import code_accuracy, perplexity
+from model.measures.copying import longest_shared_run
 from model.measures.embeddings import Embedding
 from model.measures.fad import feature_kl, frechet, paired_kl
-from model.measures.genre import Database, genre_right
+from model.measures.genre import genre_right
+from model.measures.genre_classifier import genre_features
+from model.measures.notes import loudness_db, note_scores
 from model.measures.rhythm import (
     beat_scores,
     beats_s,
@@ -50,20 +54,22 @@ class Scorer:
     scores are measured on segments of the shards' window, as in the paper. Without an embedding
     there are no `genre`, `kl` and distances, without a database no `genre`, without motion no
     `align`, and without codes no `codes` and `perplexity`. `motion_fps` is the number of motion
-    frames per second of music. `measures` are those of other packages, by name.
+    frames per second of music. `measures` are those of other packages, by name. `training` has what
+    music is compared with; without its classifier there is no `genre_heard`, and without its codes
+    no `copied`.
     """
 
     def __init__(
         self,
         clips: Sequence[Clip],
         embedding: Embedding | None,
-        database: Database | None,
+        training: Training,
         motion_fps: float | None,
         bins: int,
         measures: Mapping[str, Measure] | None = None,
     ) -> None:
         self.measures = dict(measures or {})
-        self.clips, self.embedding, self.database = clips, embedding, database
+        self.clips, self.embedding, self.training = clips, embedding, training
         self.motion_fps, self.bins = motion_fps, bins
         self.samples = clips[0].segments.shape[1]
         self.seconds = math.ceil(self.samples / SAMPLE_RATE_HZ)
@@ -93,9 +99,13 @@ class Scorer:
             found["patches"], features = patches, patches.mean(1)
             found["kl"] = paired_kl(self.patches.mean(1), features)
             found |= self._genre(features)
+        found |= self._genre_heard(segments)
         if music.codes is not None:
             found["of codes"] = np.concatenate(music.codes)
             found["codes"] = code_accuracy(found["of codes"], self.codes)
+            if self.training.codes:
+                level = next(iter(self.training.codes))
+                found["copied"] = self._copied(found["of codes"], self.training.codes[level])
         return found
 
     def summary(self, scores: Scores) -> dict[str, Interval]:
@@ -144,6 +154,8 @@ class Scorer:
             found["onset_f"] = onset_f(onsets_s(audio), self.onsets[i])
         if motion is not None and self.motion_fps is not None:
             found |= align_scores(motion, self.motion_fps, beats)
+        found["loudness"] = loudness_db(audio) - loudness_db(self.truth[i])
+        found |= note_scores(audio)
         return found | self._added("clip", audio, self.truth[i])
 
     def _of_segment(self, i: int, audio: np.ndarray) -> dict[str, float]:
@@ -153,15 +165,26 @@ class Scorer:
         return {"cover": found["cover"], "hit": found["hit"], **later, **added}
 
     def _genre(self, features: np.ndarray) -> Scores:
-        if self.embedding is None or self.database is None:
+        if self.embedding is None or self.training.database is None:
             return {}
         if not set(self.genres) & set(GENRES):
             return {}
         right = genre_right(
-            self.database, features, self.genres, self.samples, self.embedding.name,
+            self.training.database, features, self.genres, self.samples, self.embedding.name,
             self.segment_songs,
         )  # fmt: skip
         return {"genre": right}
+
+    def _genre_heard(self, segments: Sequence[np.ndarray]) -> Scores:
+        if self.training.classifier is None or not set(self.genres) & set(GENRES):
+            return {}
+        features = np.stack([genre_features(audio) for audio in segments])
+        return {"genre_heard": self.training.classifier.right(features, self.genres)}
+
+    def _copied(self, codes: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Return the seconds (S,) of the longest run of codes (S, L) that training has, too."""
+        seconds = self.samples / SAMPLE_RATE_HZ / codes.shape[1]
+        return longest_shared_run(codes, known) * seconds
 
     def _cut(self, sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [part for audio in sounds for part in audio.reshape(-1, self.samples)]
@@ -179,6 +202,8 @@ def set_figures(
     scores: Mapping[str, np.ndarray], truth: np.ndarray | None, bins: int
 ) -> dict[str, SetFigure]:
     """Return the possible measures of a set, by name; `truth` are the true music's patches."""
+    if "cover" not in scores:
+        return {}
     both = np.stack([scores["loris_cover"], scores["loris_hit"]], 1)
     found: dict[str, SetFigure] = {
         "csd": (scores["cover"], lambda x, _: spread(x)),

@@ -32,7 +32,8 @@ def one_run(evaluation: Evaluation) -> str:
         lines = [["music", *(measures[name].title for name in names)]]
         for title, row in evaluation["rows"].items():
             cells = (cell(row["scores"].get(name), measures[name]) for name in names)
-            lines.append([title, *cells])
+            if row["scores"].keys() & set(names):
+                lines.append([title, *cells])
         blocks.append(markdown(lines))
     return "\n\n".join([*blocks, *unscored(evaluation)])
 
@@ -120,13 +121,13 @@ def unlike_measures(a: Evaluation, b: Evaluation) -> tuple[list[str], set[str]]:
     if a["embedding"] != b["embedding"]:
         notes.append(f"embeddings {a['embedding']} and {b['embedding']}: no genre, KL, Fréchet")
         without |= {"genre", "kl"}
-    elif a["train_data"] != b["train_data"]:
-        notes.append("genres searched in different shards: no genre")
-        without.add("genre")
+    if a["train_data"] != b["train_data"]:
+        notes.append("training splits in different shards: no genre, no copied run")
+        without |= {"genre", "genre_heard", "copied"}
     if (a["codes_id"], a["level"]) != (b["codes_id"], b["level"]):
         notes.append(f"codes of {a['codes_id']}, {a['level']}, and {b['codes_id']}, {b['level']}: "
-                     "no codes, perplexity")  # fmt: skip
-        without.add("codes")
+                     "no codes, perplexity, copied run")  # fmt: skip
+        without |= {"codes", "copied"}
     if a["codes_id"] != b["codes_id"]:
         without |= {name for name in recorded(a) if name.startswith(("bits_", "gain_"))}
     if a["data"] != b["data"]:
@@ -169,6 +170,7 @@ def beside_the_paper(evaluations: Sequence[Evaluation]) -> str:
         of_set = [e for e in evaluations if (e["dataset"] == "tiktok") == (name == "TikTok")]
         if any(e.get("family") == MASKED for e in of_set):
             blocks.append(beside_cdcd(of_set, name))
+    blocks.append(f"**Notes, sound and likelihood**\n\n{markdown(of_notes(evaluations))}")
     return "\n\n".join([*blocks, "\n".join(_sources(evaluations))])
 
 
@@ -195,6 +197,27 @@ def beside_cdcd(evaluations: Sequence[Evaluation], name: str) -> str:
         lines.append([row, *published, *(_ours(runs.get(kind, ())) for kind in CONDITIONS)])
     scores = " / ".join(PAPER[:-1] if name == "TikTok" else PAPER)
     return f"**CDCD, {name}**: {scores}, %\n\n{markdown(lines)}"
+
+
+NOTES = ("onset_f", "loudness", "notes", "held", "genre_heard", "frechet", "diversity", "copied")
+
+
+def of_notes(evaluations: Sequence[Evaluation]) -> list[list[str]]:
+    """Return the rows of a table of what the paper does not measure: of runs and their controls.
+
+    Rows beside a run are those of its evaluation, named with the run.
+    """
+    known = {name: measure for e in evaluations for name, measure in recorded(e).items()}
+    found = {name for e in evaluations for row in e["rows"].values() for name in row["scores"]}
+    names = [name for name in NOTES if name in found]
+    names += [name for name in known if name.startswith(("bits_", "gain_")) and name in found]
+    lines = [["run", "music", *(known[name].title for name in names)]]
+    for e in evaluations:
+        for title, row in e["rows"].items():
+            if row["scores"].keys() & set(names):
+                cells = (cell(row["scores"].get(name), known[name]) for name in names)
+                lines.append([e["run"], title, *cells])
+    return lines
 
 
 def _tables(

@@ -34,7 +34,7 @@ from model.evaluation.tables import (
     unlike_the_paper,
     unscored,
 )
-from model.evaluation.training_split import read_training
+from model.evaluation.training_split import Training, read_training
 from model.fake_dataset import write_fake_dataset
 from model.families.d2m_gan.config import Config, load_config
 from model.measures.base import MEASURED
@@ -94,7 +94,7 @@ def clips(shards):
 def scorer(clips, shards) -> Scorer:
     embedding = load_embedding("mel-statistics")
     training = read_training(source_of(shards, "train"), clips, embedding)
-    return Scorer(clips, embedding, training.database, 60.0, 1024)
+    return Scorer(clips, embedding, training, 60.0, 1024)
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -106,9 +106,11 @@ def test_every_row_is_scored_and_its_music_is_to_be_heard(evaluated, run):
         "metronome, 120 BPM", "nearest training dance", "shuffled pairing", "D2M-GAN, high",
         "D2M-GAN, high, other songs",
     ]  # fmt: skip
-    assert list(evaluated["rows"]) == names
-    for name, row in evaluated["rows"].items():
-        assert {*OF_CLIPS, *OF_SEGMENTS} - {"codes"} <= row["scores"].keys(), name
+    assert list(evaluated["rows"]) == [*names, "unigram", "bigram", "trigram"]
+    # The fake data set has one genre, so there is nothing to classify.
+    some = {"codes", "copied", "diversity", "genre_heard"}
+    for name in names:
+        assert {*OF_CLIPS, *OF_SEGMENTS} - some <= evaluated["rows"][name]["scores"].keys(), name
     folder = folder_of(run)
     assert len(list(folder.glob("clip-*-*.wav"))) == len(list(folder.glob("*.png"))) == 3 * 9
     page = (folder / "index.html").read_text(encoding="utf-8")
@@ -129,6 +131,25 @@ def test_what_is_untrained_and_which_embedding_is_said(evaluated, capsys):
     assert any("noise" in label for label in evaluated["labels"])
     assert any("not VGGish" in label for label in evaluated["labels"])
     assert evaluated["embedding"] == "mel-statistics"
+
+
+def test_the_measures_of_notes_say_what_is_known_of_the_rows(evaluated):
+    rows = {name: row["scores"] for name, row in evaluated["rows"].items()}
+    assert rows[TRUTH]["loudness"]["value"] == 0
+    assert rows["D2M-GAN, high"]["diversity"]["value"] == 0  # a GAN has one answer to a dance
+    assert "diversity" not in rows[TRUTH]
+    for name in (TRUTH, "random codes", "D2M-GAN, high"):
+        assert 0 <= rows[name]["copied"]["value"] <= 2
+    assert rows["random codes"]["notes"]["value"] < 0.02
+    for name in ("unigram", "bigram", "trigram"):
+        assert rows[name].keys() == {"bits_high"} and 0 < rows[name]["bits_high"]["value"] < 12
+
+
+def test_what_the_paper_does_not_measure_has_a_table_of_its_own(evaluated):
+    told = beside_the_paper([evaluated]).split("**Notes, sound and likelihood**")[1]
+    line = next(line for line in told.splitlines() if "| ground truth |" in line)
+    assert evaluated["run"] in line and "notes %" in told and "bits/code, high" in told
+    assert "| trigram |" in told and "metronome" in told
 
 
 @pytest.mark.slow
@@ -235,7 +256,7 @@ def test_codes_of_joined_segments_sound_in_their_places(clips):
 
 def test_a_clip_without_an_onset_has_no_score_and_the_means_leave_it_out(scorer, clips):
     silent = [replace(clips[0], segments=np.zeros_like(clips[0].segments)), *clips[1:]]
-    other = Scorer(silent, None, None, None, 1024)
+    other = Scorer(silent, None, Training(), None, 1024)
     scores = other.scores(Music("x", [clip.audio for clip in clips]))
     rows = {"x": {"each": scorer.plain_scores(scores)}}
     (told,) = unscored({"rows": rows})
@@ -248,7 +269,7 @@ def test_a_clip_without_an_onset_has_no_score_and_the_means_leave_it_out(scorer,
 
 
 def test_one_song_has_no_interval(scorer, clips):
-    alone = Scorer(clips[:1], None, None, 60.0, 1024)
+    alone = Scorer(clips[:1], None, Training(), 60.0, 1024)
     found = alone.summary(alone.scores(Music("x", [clips[0].audio], [clips[0].codes])))
     assert found["onset_f"].value == 1
     assert math.isnan(found["onset_f"].low)
@@ -265,7 +286,7 @@ def test_loudness_of_a_segment_does_not_change_its_embedding(scorer, clips):
 
 def test_distances_of_sets_are_of_all_patches(clips):
     quarters = Embedding("quarters", lambda x: np.log1p(np.abs(x[:44100]).reshape(4, 3, -1)).sum(2))
-    scorer = Scorer(clips, quarters, None, None, 1024)
+    scorer = Scorer(clips, quarters, Training(), None, 1024)
     ours = [0.5 * clip.audio + 0.1 * clip.audio**2 for clip in clips]
     scores = scorer.scores(Music("x", ours))
     assert scores["patches"].shape == (len(scorer.segment_songs), 4, 3)
@@ -363,12 +384,13 @@ def test_runs_that_the_paper_has_no_row_for_come_last(evaluated):
 
 def test_segments_without_a_genre_have_no_score_and_the_others_keep_theirs(scorer, clips):
     some = [replace(clips[0], piece=replace(clips[0].piece, genre="")), *clips[1:]]
-    other = Scorer(some, scorer.embedding, scorer.database, None, 1024)
+    other = Scorer(some, scorer.embedding, scorer.training, None, 1024)
     found = other.scores(Music("x", [clip.audio for clip in clips]))["genre"]
     assert np.isnan(found).tolist() == [True] * 2 + [False] * 4
     assert genre_notes(other, "train") == ["2 of 6 segments have no genre"]
-    own = replace(scorer.database, songs=(clips[1].song,) * len(scorer.database.songs))
-    found = Scorer(clips, scorer.embedding, own, None, 1024)
+    database = scorer.training.database
+    own = replace(database, songs=(clips[1].song,) * len(database.songs))
+    found = Scorer(clips, scorer.embedding, replace(scorer.training, database=own), None, 1024)
     found = found.scores(Music("x", [clip.audio for clip in clips]))["genre"]
     assert np.isnan(found).tolist() == [False] * 2 + [True] * 2 + [False] * 2
 
