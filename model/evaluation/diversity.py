@@ -11,7 +11,7 @@ import torch
 
 from model.audio import LogMel
 from model.data.clips import Clip
-from model.generation.generate import inputs_of_piece
+from model.generation.batches import inputs_of_piece
 from model.generation.run import Run
 
 SAMPLES, TOGETHER = 3, 12
