@@ -8,28 +8,26 @@ DEMO_STEPS ?= 300
 
 .PHONY: demo try test fast lint clean
 
-# A short training of its own, then music by the demo model that is part of the package: it follows
-# 2D poses, which are simulated here, so that nothing has to be fetched to estimate them.
 demo: .venv/ready
 	$(BIN)/pipeline build --dataset synthetic --limit $(DEMO_VIDEOS) --weights untrained --codec demo
 	$(BIN)/pipeline verify --shards shards/synthetic
 	$(BIN)/model train --shards shards/synthetic --level high --preset tiny \
-		--set max_steps=$(DEMO_STEPS) --out runs/short \
-		$(if $(wildcard runs/short/last.pt),--resume)
-	$(BIN)/model generate --run runs/short --shards shards/synthetic --split test --out demo/short
+		--set max_steps=$(DEMO_STEPS) --out runs/demo \
+		$(if $(wildcard runs/demo/last.pt),--resume)
+	$(BIN)/model generate --run runs/demo --shards shards/synthetic --split test --out demo
 	$(BIN)/pipeline report --shards shards/synthetic
-	$(if $(wildcard demo/music/*.mp4),,$(BIN)/pipeline build --dataset synthetic \
-		--limit $(DEMO_VIDEOS) --motion simulated-keypoints2d --visual none --out shards/poses && \
-		$(BIN)/model generate --run demo --shards shards/poses --split test --out demo/music)
-	@echo "report: shards/synthetic/report.html; noise from the short training: demo/short"
-	@echo "music by the demo model, under dancers to songs that it was not trained on:"
-	@printf '    %s\n' demo/music/*.mp4
-	@echo "for a video of your own:  $(BIN)/model generate --run demo --video dance.mp4 --out demo/try"
+	@echo "music under the picture (report: shards/synthetic/report.html):"
+	@printf '    %s\n' demo/*.mp4
+	@echo "music for a video of your own, into demo/try:  make try VIDEO=dance.mp4"
 
-# The poses of the dancer are estimated by two networks, which are fetched the first time (16 MB).
+# A run on the picture alone: a new video has no motion annotations beside it, as the demo's have.
 try: .venv/ready
 	$(if $(VIDEO),,$(error Name the video: make try VIDEO=dance.mp4))
-	$(BIN)/model generate --run demo --video "$(VIDEO)" --out demo/try
+	$(if $(wildcard shards/synthetic/dataset.json),,$(error Run make demo first))
+	$(BIN)/model train --shards shards/synthetic --level high --preset tiny \
+		--set use_motion=false --set max_steps=$(DEMO_STEPS) --out runs/try \
+		$(if $(wildcard runs/try/last.pt),--resume)
+	$(BIN)/model generate --run runs/try --video "$(VIDEO)" --out demo/try
 
 test: fast
 	$(BIN)/python -m pytest -m slow
@@ -51,4 +49,4 @@ lint: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv demo runs/short shards/synthetic shards/poses data/synthetic
+	rm -rf .venv demo runs/demo runs/try shards/synthetic data/synthetic

@@ -68,10 +68,15 @@ def main() -> None:
 
 
 def without_repeats(evaluations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the evaluations, those after the first with the rows of their own music alone."""
-    found = []
-    for i, e in enumerate(evaluations):
-        rows = {n: r for n, r in e["rows"].items() if not i or n.startswith(e["row"])}
+    """Return the evaluations, those after the first without the rows that it has as well."""
+    first = evaluations[0]["rows"]
+    found = [{**evaluations[0]}]
+    for e in evaluations[1:]:
+        rows = {}
+        for name, row in e["rows"].items():
+            known = first[name]["scores"] if name in first else {}
+            if name.startswith(e["row"]) or row["scores"].keys() - known.keys():
+                rows[name] = row
         found.append({**e, "rows": rows})
     return found
 

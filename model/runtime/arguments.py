@@ -28,7 +28,7 @@ def add_run(parser: argparse.ArgumentParser, required: bool = True) -> None:
         type=Path,
         required=required,
         metavar="DIR",
-        help="folder of a run, or demo: the small model that is part of this package",
+        help="folder of a run",
     )
 
 
