@@ -23,13 +23,15 @@ class Music:
     """A row of the evaluation: the audio (N,) of a system for each clip, as long as the clip.
 
     `codes` (S, L) for each clip, if the audio was decoded from codes of the run's level. `note` is
-    a remark that the results must repeat.
+    a remark that the results must repeat. `of` are the numbers of the clips that there is audio of,
+    if not of all.
     """
 
     name: str
     audio: list[np.ndarray]
     codes: list[np.ndarray] | None = None
     note: str = ""
+    of: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME", help="add a baseline: " + ", ".join(BASELINES.names()),
     )  # fmt: skip
     parser.add_argument(
+        "--music", action="append", default=[], metavar="NAME=FOLDER",
+        help="score the music of any system: wav or mp4 files, named after the videos or segments; "
+        "beside --run, or without it; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
         "--measure", dest="measures", type=MEASURES.choice(), action="append", default=[],
         metavar="NAME",
         help="add a plugin's measure: " + (", ".join(MEASURES.names()) or "none installed"),
@@ -76,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         load_sets,
     )
     from model.evaluation.tables import beside_the_paper, compared, one_run, opinions
-    from model.generation.run import load_run
+    from model.generation.run import Run, load_run
     from model.listening.report import report
 
     if arguments.all:
@@ -84,26 +89,35 @@ def run(arguments: argparse.Namespace) -> int:
         print(beside_the_paper([load(folder, arguments.split) for folder in arguments.all]))
         print(f"\n{opinions(listening)}")
         return 0
-    if arguments.run_folder is None:
-        raise UsageError("give a run with --run, or evaluated runs with --all")
-    if arguments.shards is None and arguments.against is None:
-        raise UsageError("--run needs --shards, the data set to evaluate on")
+    if arguments.run_folder is None and not arguments.music:
+        raise UsageError(
+            "give a run with --run, music with --music NAME=FOLDER, or evaluated runs with --all"
+        )
+    if arguments.shards is None and (arguments.against is None or arguments.music):
+        raise UsageError("--run and --music need --shards, the data set to evaluate on")
     against = load(arguments.against, arguments.split) if arguments.against else None
+    folder = arguments.run_folder
     if arguments.shards is not None:
         given = vars(arguments)
         values: dict[str, Any] = {f.name: given[f.name] for f in fields(EvaluateOptions)}
         values |= {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
-        options = EvaluateOptions(**values)
         checkpoint, device = f"{arguments.checkpoint}.pt", device_of(arguments.device)
-        trained = load_run(arguments.run_folder, checkpoint, arguments.codec, device)
-        found = evaluate(trained, arguments.shards, options)
-        print(one_run(found))
-        page = folder_of(arguments.run_folder, arguments.split) / "index.html"
-        print(f"\n{page}: the same tables, with audio")
-        for label in found["labels"]:
-            print(f"note: {label}")
+        options = EvaluateOptions(**{**values, "device": str(device)})
+        each: list[tuple[Run | None, EvaluateOptions]]
+        if folder is not None:
+            each = [(load_run(folder, checkpoint, arguments.codec, device), options)]
+        else:  # every folder has an evaluation of its own
+            each = [(None, replace(options, music=(music,))) for music in options.music]
+        for scored, wanted in each:
+            found = evaluate(scored, arguments.shards, wanted)
+            print(one_run(found))
+            folder = Path(found["run"])
+            page = folder_of(folder, arguments.split) / "index.html"
+            print(f"\n{page}: the same tables, with audio")
+            for label in found["labels"]:
+                print(f"note: {label}")
     if against is not None:
-        ours = load(arguments.run_folder, arguments.split)
-        folders = (arguments.run_folder, arguments.against)
+        ours = load(folder, arguments.split)
+        folders = (folder, arguments.against)
         print(f"\n{compared(ours, against, *(load_sets(f, arguments.split) for f in folders))}")
     return 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from model.contract.files import atomic_file, write_atomic
 from model.contract.kinds import BASELINES, MEASURES
 from model.contract.segment import GENRES
 from model.contract.storage import Url, to_location
-from model.data.clips import read_clips, read_segments
+from model.data.clips import Clip, read_clips, read_segments
 from model.data.source import Source, open_source
 from model.evaluation.diversity import diversity
 from model.evaluation.likelihood import likelihood, likelihood_measures, ngram_likelihood
 from model.evaluation.page import write_page
 from model.evaluation.score import Scorer, plain
+from model.evaluation.subject import MusicFolder, of_folder, of_run
 from model.evaluation.systems import rows
 from model.evaluation.training_split import Training, read_training
 from model.generation.denoise import check_available
@@ -35,7 +36,6 @@ from model.generation.run import Run
 from model.measures.base import check_measure
 from model.measures.embeddings import load_embedding
 from model.runtime.run_log import labels
-from model.runtime.settings import to_dict
 
 NAME, SETS = "evaluation.json", "sets.npz"
 VALIDATION = "val"
@@ -51,7 +51,8 @@ class EvaluateOptions:
     outside the weights folder. `alone` leaves out the built-in baselines; `baselines` and
     `measures` add those of other packages, by name. `clips` is the number of clips on the page.
     `seed` is the seed of random codes, pairings and noise. `settings` are options of generation of
-    the run's family, as "key=value".
+    the run's family, as "key=value". `music` are folders of other systems' music, as NAME=FOLDER;
+    `codec` and `device` are those of the rows beside them, if no run is scored.
     """
 
     split: str = "test"
@@ -65,6 +66,9 @@ class EvaluateOptions:
     clips: int = 3
     seed: int = 0
     settings: tuple[str, ...] = ()
+    music: tuple[str, ...] = ()
+    codec: str | None = None
+    device: str = "cpu"
 
 
 def folder_of(run_folder: Path, split: str = "test") -> Path:
@@ -73,7 +77,7 @@ def folder_of(run_folder: Path, split: str = "test") -> Path:
 
 
 def evaluate(
-    run: Run,
+    run: Run | None,
     shards: str | os.PathLike[str] | Url,
     options: EvaluateOptions | None = None,
     **changes: Any,
@@ -81,8 +85,8 @@ def evaluate(
     """Score a run on a data set; return the content of evaluation.json.
 
     Writes evaluation.json, a page with audio, and the arrays for `compared`, into the run's folder
-    (`folder_of`). `changes` are fields of `EvaluateOptions`: `evaluate(run, "shards/aist",
-    embedding="none")`.
+    (`folder_of`). Without a run, the first folder of `music` is what is scored, and gets them.
+    `changes` are fields of `EvaluateOptions`: `evaluate(run, "shards/aist", embedding="none")`.
 
     Raises ValueError or OSError, with advice, if shards, weights or names are missing or invalid.
     """
@@ -90,27 +94,31 @@ def evaluate(
     if options.denoise:
         check_available()
     measures = {name: check_measure(name, MEASURES.get(name)) for name in options.measures}
-    generation = chosen_options(run, options.settings)
-    likely = likelihood_measures(run.model.levels)
     baselines = [*([] if options.alone else BASELINES.own), *options.baselines]
     for name in baselines:
         BASELINES.get(name)
-    device = run.device
+    folders = [MusicFolder.parse(text) for text in options.music]
+    root = to_location(shards)
+    dataset = load_dataset(root)
+    if run is not None:
+        subject = of_run(run, chosen_options(run, options.settings))
+        check_features(root, run, dataset)
+    elif folders:
+        subject = of_folder(folders[0], dataset, root, options.codec, options.device)
+    else:
+        raise ValueError("nothing to score: give a run, or music as NAME=FOLDER")
+    codec, level, device = subject.codec, subject.level, subject.codec.device
     embedding = None
     if options.embedding != "none":
         embedding = load_embedding(options.embedding, options.vggish, device)
     torch.manual_seed(options.seed)
-    root = to_location(shards)
-    dataset, codec, level = load_dataset(root), run.codec, run.level
-    check_features(root, run, dataset)
-
     every_level = load_codec(codec.source, dataset.codecs[codec.codes_id].levels, device)
 
     def source(split: str, *levels: str) -> Source:
         return open_source(root, dataset, split, every_level, [level, *levels])
 
     # The level that is decoded comes first; a likelihood is of all levels.
-    others = [name for name in run.model.levels if name != level] if run.model.likelihood else []
+    others = [name for name in subject.likelihoods if name != level]
     clips = read_clips(source(options.split, *others))
     count = sum(len(clip.segments) for clip in clips)
     print(f"{options.split}: {len(clips)} clips, {count} segments", flush=True)
@@ -120,10 +128,14 @@ def evaluate(
         train_source, dances = source(options.train_split, *levels), not options.alone
         training = read_training(train_source, clips, embedding, dances, every_level)
     size = codec.level(level).size
-    fps, asked = clips[0].motion_fps, measures | likely
-    scorer = Scorer(clips, embedding, training, fps, size, asked)
+    asked = measures | likelihood_measures(subject.likelihoods)
+
+    def scorer_of(some: Sequence[Clip]) -> Scorer:
+        return Scorer(some, embedding, training, clips[0].motion_fps, size, asked)
+
+    scorer = scorer_of(clips)
     shown = to_show([clip.song for clip in clips], options.clips)
-    notes = labels(codec.note, sorted({*dataset.untrained, *run.dataset.untrained}))
+    notes = labels(codec.note, sorted({*dataset.untrained, *subject.untrained}))
     if embedding is not None:
         notes += [embedding.note] if embedding.note else []
         notes += genre_notes(scorer, options.train_split)
@@ -131,19 +143,33 @@ def evaluate(
     played: list[Music] = []
     sets: dict[str, np.ndarray] = {}
     given = Given(clips, every_level, level, training.nearest, options.seed)
-    for music in rows(run, given, baselines, options.denoise, not options.alone, generation):
+    for music in rows(subject, folders, given, baselines, options.denoise, not options.alone):
         print(f"  {music.name}", flush=True)
+        if music.name in scored:
+            raise ValueError(f"two rows are named {music.name!r}; give the music another name")
+        notes += [music.note] if music.note else []
+        if music.of is not None:
+            part = scorer_of([clips[i] for i in music.of])
+            scores = part.scores(music)
+            scored[music.name] = {
+                "scores": plain(part.summary(scores)),
+                "each": spread_out(part.plain_scores(scores), music.of, clips),
+            }
+            audio = dict(zip(music.of, music.audio, strict=True))
+            played.append(Music(music.name, [audio[i] for i in shown if i in audio],
+                                of=[k for k, i in enumerate(shown) if i in audio]))  # fmt: skip
+            continue
         scores = scorer.scores(music)
-        if music.name == run.name:
-            scores["diversity"] = diversity(run, clips, generation)
-            if run.model.likelihood:
-                scores |= likelihood(run, clips, partners(clips, options.seed))
+        if subject.run is not None and music.name == subject.name:
+            scores["diversity"] = diversity(subject.run, clips, subject.generation)
+            if subject.likelihoods:
+                scores |= likelihood(subject.run, clips, partners(clips, options.seed))
         summary = plain(scorer.summary(scores))
         scored[music.name] = {"scores": summary, "each": scorer.plain_scores(scores)}
-        notes += [music.note] if music.note else []
         played.append(Music(music.name, [music.audio[i] for i in shown]))
-        if music.name == run.name:
-            sets = {"codes": scores["of codes"].astype(np.uint16)}
+        if music.name == subject.name:
+            if "of codes" in scores:
+                sets = {"codes": scores["of codes"].astype(np.uint16)}
             if scorer.patches is not None:
                 sets |= {"patches": scores["patches"], "truth": scorer.patches}
     if not options.alone and dataset.segments(VALIDATION):
@@ -159,21 +185,15 @@ def evaluate(
             scored[name] = {"scores": summary, "each": scorer.plain_scores(bits)}
     if not options.alone and "shuffled pairing" not in scored:
         notes.append("one song has more than half of the clips: no rows with other songs' music")
-    drawn = {"generation": to_dict(generation)} if fields(generation) else {}
     found = {
-        "run": str(run.folder),
-        "family": run.family,
+        **subject.facts,
         "split": options.split,
-        "row": run.name,
+        "row": subject.name,
         "dataset": dataset.name,
         "data": data_id(dataset, options.split),
         "train_data": data_id(dataset, options.train_split),
         "window_s": dataset.window_s,
-        "level": level,
-        "step": run.step,
-        "checkpoint": run.checkpoint,
-        "config": to_dict(run.config),
-        **drawn,
+        "level": level if subject.run is not None else "",
         "codec": codec.id,
         "codes_id": codec.codes_id,
         "bins": size,
@@ -187,13 +207,30 @@ def evaluate(
                      for clip in clips for i in range(len(clip.segments))],
         "rows": scored,
     }  # fmt: skip
-    folder = folder_of(run.folder, options.split)
+    folder = folder_of(subject.folder, options.split)
     write_page(folder, found, [clips[i] for i in shown], played)
     text = json.dumps(found, indent=1, allow_nan=False) + "\n"
     with atomic_file(folder / SETS) as file:
         # The type stub confuses the names of arrays with the option `allow_pickle`.
         np.savez_compressed(file, **sets)  # type: ignore[arg-type]
     write_atomic(folder / NAME, text.encode())
+    return found
+
+
+def spread_out(
+    each: Mapping[str, list[float | None]], of: Sequence[int], clips: Sequence[Clip]
+) -> dict[str, list[float | None]]:
+    """Return scores of some clips, or of their segments, for all; None where there are none."""
+    counts = [len(clip.segments) for clip in clips]
+    firsts = np.concatenate([[0], np.cumsum(counts)])
+    segments = [int(firsts[i]) + k for i in of for k in range(counts[i])]
+    found = {}
+    for name, values in each.items():
+        places, length = (of, len(clips)) if len(values) == len(of) else (segments, sum(counts))
+        row: list[float | None] = [None] * length
+        for place, value in zip(places, values, strict=True):
+            row[place] = value
+        found[name] = row
     return found
 
 

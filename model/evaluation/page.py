@@ -39,14 +39,16 @@ def write_page(
 ) -> None:
     """Write index.html into `folder`, and the audio and pictures of `clips` beside it.
 
-    `clips` are those shown on the page; the music of each row has their audio, in the same order.
+    `clips` are those shown on the page; the music of each row has their audio, in the same order,
+    or that of those in `of`.
     """
     parts = [f"<h1>{escape(evaluation['run'])}: {escape(evaluation['split'])}</h1>"]
+    level, step = evaluation["level"], evaluation["step"]
+    trained = f"level {level}, step {step}, " if level else ""
     facts = (
         f"{evaluation['dataset']}, {len(evaluation['segments'])} segments of "
-        f"{evaluation['window_s']} s of {len(set(evaluation['songs']))} songs; level "
-        f"{evaluation['level']}, step {evaluation['step']}, codec {evaluation['codec']}, embedding "
-        f"{evaluation['embedding']}."
+        f"{evaluation['window_s']} s of {len(set(evaluation['songs']))} songs; "
+        f"{trained}codec {evaluation['codec']}, embedding {evaluation['embedding']}."
     )
     parts.append(f"<p>{escape(facts)} In brackets: 95 % intervals, bootstrap over songs.</p>")
     parts += [f'<p class="note">{escape(label)}</p>' for label in evaluation["labels"]]
@@ -56,9 +58,15 @@ def write_page(
         parts.append(f"<h2>{escape(clip.name)} (song {escape(clip.song)})</h2>")
         true_beats = beats_s(clip.audio)
         for row, music in enumerate(rows):
+            place = (
+                i if music.of is None else next((k for k, n in enumerate(music.of) if n == i), -1)
+            )
+            if place < 0:
+                continue
+            audio = music.audio[place]
             stem = f"clip-{i + 1}-{row + 1:02d}"
-            write_wav(folder / f"{stem}.wav", torch.from_numpy(music.audio[i]))
-            draw(music.audio[i], true_beats, folder / f"{stem}.png")
+            write_wav(folder / f"{stem}.wav", torch.from_numpy(audio))
+            draw(audio, true_beats, folder / f"{stem}.png")
             parts.append(
                 f'<figure><figcaption>{escape(music.name)}</figcaption><img src="{stem}.png" '
                 f'alt="spectrogram with onsets and beats" loading="lazy"><audio controls '

@@ -11,6 +11,7 @@ from model.contract.kinds import D2M_GAN, MASKED
 from model.evaluation.cdcd import CDCD, CONDITIONS, D2M_GAN_ROW, variant_of
 from model.evaluation.paper import AIST, OTHERS, TABLES, TIKTOK, Row, row_of
 from model.evaluation.score import PAPER, set_figures
+from model.evaluation.subject import OUTSIDE
 from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, Config
 from model.listening.report import PAPER as OPINIONS
 from model.measures.base import MEASURED, Measure, recorded
@@ -97,7 +98,7 @@ def compared(
         p = sign_flip_p(x, y, songs)
         lines.append(_difference(measure, found.mean, found.low, found.high,
                                  f"{won} of {found.groups}{tied}", p))  # fmt: skip
-    if "codes" not in without:
+    if "codes" not in without and "codes" in sets_a and "codes" in sets_b:
         ours["of codes"], theirs["of codes"] = sets_a["codes"], sets_b["codes"]
     if "kl" not in without and "patches" in sets_a and "patches" in sets_b:
         ours["patches"], theirs["patches"] = sets_a["patches"], sets_b["patches"]
@@ -229,7 +230,7 @@ def _tables(
     finetuned = any(e["finetuned"] for e in evaluations)
     held: dict[str, dict[str, list[Evaluation]]] = {}
     for e in evaluations:
-        name = e["row"].rpartition(", ")[0]
+        name = e["row"].rpartition(", ")[0] or e["row"]
         if is_d2m_gan(e):
             name = row_of(e["config"], e["window_s"], e["finetuned"], finetuned)
         held.setdefault(name, {}).setdefault(e["level"], []).append(e)
@@ -280,7 +281,8 @@ def _sources(evaluations: Sequence[Evaluation]) -> list[str]:
             f"{e['dataset']}, split {e['split']}, {len(e['segments'])} segments of "
             f"{len(set(e['songs']))} songs",
             f"arch {e['config']['arch']}" if is_d2m_gan(e) else f"family {e['family']}",
-            f"step {e['step']}", f"batch {e['config']['batch_size']}", f"codec {e['codec']}",
+            *([] if e.get("family") == OUTSIDE else
+              [f"step {e['step']}", f"batch {e['config']['batch_size']}"]), f"codec {e['codec']}",
             f"decoder {'' if e['finetuned'] else 'not '}fine-tuned", "not denoised",
             f"embedding {e['embedding']}", *(e["labels"] or ["published weights"]),
             *(unlike_the_paper(e["config"]) if is_d2m_gan(e) else []),

@@ -1,0 +1,90 @@
+"""What an evaluation is of: a run, or the music of any system in a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from model.codecs.base import Codec, load_codec
+from model.contract.dataset import Dataset
+from model.contract.exit_codes import UsageError
+from model.contract.storage import Location
+from model.generation.run import Run
+from model.runtime.settings import to_dict
+from model.training.state import choose_codec
+
+OUTSIDE = "outside"
+"""The family of music that comes from a folder."""
+NAME = re.compile(r"^\w[\w .+-]{0,40}$")
+
+
+@dataclass(frozen=True)
+class MusicFolder:
+    """The music of a system: its name in the tables, and the folder with its files."""
+
+    name: str
+    folder: Path
+
+    @classmethod
+    def parse(cls, text: str) -> MusicFolder:
+        """Return what NAME=FOLDER says; UsageError if it says something else."""
+        name, equals, folder = text.partition("=")
+        if not equals or not folder or not NAME.match(name):
+            raise UsageError(
+                f"--music {text}: expected NAME=FOLDER, such as --music ours=out/music; a name has "
+                "letters, digits, space, . _ + -"
+            )
+        return cls(name, Path(folder))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run or a folder: its row, where its results go, and the codec of the rows beside it.
+
+    `level` is the codec's level at which random codes are drawn: that of the run. `facts` are what
+    evaluation.json says of it.
+    """
+
+    name: str
+    folder: Path
+    codec: Codec
+    level: str
+    facts: Mapping[str, Any]
+    untrained: Sequence[str] = ()
+    run: Run | None = None
+    generation: Any = None
+
+    @property
+    def likelihoods(self) -> tuple[str, ...]:
+        """The levels of whose codes it gives the probability."""
+        run = self.run
+        return run.model.levels if run is not None and run.model.likelihood else ()
+
+
+def of_run(run: Run, generation: Any) -> Subject:
+    """Return a run as a subject; `generation` are its options of generation."""
+    facts = {
+        "run": str(run.folder),
+        "family": run.family,
+        "step": run.step,
+        "checkpoint": run.checkpoint,
+        "config": to_dict(run.config),
+        **({"generation": to_dict(generation)} if fields(generation) else {}),
+    }
+    untrained = run.dataset.untrained
+    return Subject(run.name, run.folder, run.codec, run.level, facts, untrained, run, generation)
+
+
+def of_folder(
+    music: MusicFolder, dataset: Dataset, root: Location, codec: str | None, device: str
+) -> Subject:
+    """Return a folder of music as a subject; its codec is that of the data set's codes."""
+    loaded = load_codec(choose_codec(dataset, codec, root), device=device)
+    level = dataset.codecs[loaded.codes_id].levels[-1]
+    facts = {
+        "run": str(music.folder), "family": OUTSIDE, "step": 0, "checkpoint": "", "config": {},
+    }  # fmt: skip
+    return Subject(music.name, music.folder, loaded, level, facts)
