@@ -167,7 +167,17 @@ def beside_the_paper(evaluations: Sequence[Evaluation]) -> str:
     return "\n\n".join([*blocks, "\n".join(_sources(evaluations))])
 
 
-NOTES = ("onset_f", "loudness", "notes", "held", "genre_heard", "frechet", "diversity", "copied")
+NOTES = (
+    "onset_f",
+    "loudness",
+    "notes",
+    "held",
+    "upper",
+    "genre_heard",
+    "frechet",
+    "diversity",
+    "copied",
+)
 
 
 def of_notes(evaluations: Sequence[Evaluation]) -> list[list[str]]:
