@@ -31,7 +31,7 @@ from model.measures.base import recorded
 from model.measures.bootstrap import interval
 
 RANDOM = "random codes"
-JUDGED = ("notes", "held", "genre_heard", "genre", "frechet", "onset_f", "beat_f", "kl")
+JUDGED = ("notes", "held", "upper", "genre_heard", "genre", "frechet", "onset_f", "beat_f", "kl")
 """Measures that may order the rows of --verdict."""
 
 
@@ -87,7 +87,7 @@ def copy_of(evaluation: Mapping[str, Any]) -> str:
 
 def shares(evaluations: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return the rows of a table: each run's mean over that of the codec's copy, with interval."""
-    names = ("onset_f", "notes", "held", "genre_heard")
+    names = ("onset_f", "notes", "held", "upper", "genre_heard")
     found = [n for n in names if all(n in e["rows"][e["row"]]["each"] for e in evaluations)]
     lines = [["run", *found]]
     for e in evaluations:

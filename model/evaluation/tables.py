@@ -200,7 +200,17 @@ def beside_cdcd(evaluations: Sequence[Evaluation], name: str) -> str:
     return f"**CDCD, {name}**: {scores}, %\n\n{markdown(lines)}"
 
 
-NOTES = ("onset_f", "loudness", "notes", "held", "genre_heard", "frechet", "diversity", "copied")
+NOTES = (
+    "onset_f",
+    "loudness",
+    "notes",
+    "held",
+    "upper",
+    "genre_heard",
+    "frechet",
+    "diversity",
+    "copied",
+)
 
 
 def of_notes(evaluations: Sequence[Evaluation]) -> list[list[str]]:

@@ -62,6 +62,7 @@ MEASURED: dict[str, Measure] = {
     "align_back": Measure("align, back", "clip"),
     "notes": Measure("notes %", "clip", percent=True),
     "held": Measure("held notes %", "clip", percent=True),
+    "upper": Measure("notes above 200 Hz %", "clip", percent=True),
     "loudness": Measure("loudness, dB", "clip", digits=1),
     "diversity": Measure("diversity, dB", "clip", digits=2),
     "csd": Measure("CSD %", "set", percent=True),

@@ -16,12 +16,12 @@ import numpy as np
 
 from model.contract.segment import SAMPLE_RATE_HZ
 
-SCORES = ("notes", "held")
+SCORES = ("notes", "held", "upper")
 
 WINDOW, HOP = 8192, 2048
 """Samples of a frame of the spectrum, and between two frames: 0.37 and 0.09 s."""
 
-LOW_HZ, HIGH_HZ = 60.0, 2000.0
+LOW_HZ, UPPER_HZ, HIGH_HZ = 60.0, 200.0, 2000.0
 LOWEST = 35
 """The MIDI number of the lowest semitone, B1 at 61.7 Hz."""
 
@@ -39,21 +39,32 @@ So a tone that sounds for more than a quarter of the clip counts only where it i
 
 
 def note_scores(audio: np.ndarray) -> dict[str, float]:
-    """Return `SCORES` of audio (N,), several seconds long: of the energy from 60 to 2000 Hz, the
-    share that is in notes, and the share in notes that last for at least two frames, 0.19 s.
+    """Return `SCORES` of audio (N,), several seconds long: shares of energy.
 
-    Both are 0 for silence. A clip in which one chord or one note is all there is has none, too: a
+    notes: of the energy from 60 to 2000 Hz, what is in notes. held: what is in notes that last for
+    at least two frames, 0.19 s. upper: of the energy from 200 to 2000 Hz, what is in notes; bass
+    and bass drum, which have most of the energy, are left out.
+
+    All are 0 for silence. A clip in which one chord or one note is all there is has none, too: a
     drone is nothing else. Raises ValueError for audio shorter than two windows.
     """
-    notes, energy = note_energy(audio)
-    if not energy:
-        return dict.fromkeys(SCORES, 0.0)
+    (notes, energy), (upper, rest) = note_energy(audio), note_energy(audio, UPPER_HZ)
     lasting = np.minimum(notes[:, 2:], notes[:, :-2])
-    return {"notes": float(notes.sum() / energy), "held": float(lasting.sum() / energy)}
+    return {
+        "notes": _share(notes, energy),
+        "held": _share(lasting, energy),
+        "upper": _share(upper, rest),
+    }
 
 
-def note_energy(audio: np.ndarray) -> tuple[np.ndarray, float]:
+def _share(part: np.ndarray, energy: float) -> float:
+    return float(part.sum() / energy) if energy else 0.0
+
+
+def note_energy(audio: np.ndarray, low_hz: float = LOW_HZ) -> tuple[np.ndarray, float]:
     """Return the energy of notes (P, T) in audio (N,), and the energy of all sound in the band.
+
+    The band is from `low_hz` to 2000 Hz.
 
     From the energy X (P, T) in spectral peaks, the larger of two is taken off:
 
@@ -63,7 +74,7 @@ def note_energy(audio: np.ndarray) -> tuple[np.ndarray, float]:
     * `LOUDER` times the percentile `ALWAYS` of each semitone over time: a tone that always sounds,
       even if noise hides some of its partials now and then.
     """
-    peaks, energy = peak_energy(audio)
+    peaks, energy = peak_energy(audio, low_hz)
     total = peaks.sum()
     if not total:
         return peaks, energy
@@ -72,7 +83,7 @@ def note_energy(audio: np.ndarray) -> tuple[np.ndarray, float]:
     return np.maximum(peaks - np.maximum(one_sound, always), 0), energy
 
 
-def peak_energy(audio: np.ndarray) -> tuple[np.ndarray, float]:
+def peak_energy(audio: np.ndarray, low_hz: float = LOW_HZ) -> tuple[np.ndarray, float]:
     """Return the energy in spectral peaks (P, T) by semitone, and that of the entire band.
 
     Row p is the semitone with the MIDI number `LOWEST` + p.
@@ -84,7 +95,7 @@ def peak_energy(audio: np.ndarray) -> tuple[np.ndarray, float]:
     if len(audio) < 2 * WINDOW:
         raise ValueError(f"audio of {len(audio)} samples: notes need at least {2 * WINDOW}")
     hz = librosa.fft_frequencies(sr=SAMPLE_RATE_HZ, n_fft=WINDOW)
-    band = (hz >= LOW_HZ) & (hz < HIGH_HZ)
+    band = (hz >= low_hz) & (hz < HIGH_HZ)
     spectrum = librosa.stft(audio, n_fft=WINDOW, hop_length=HOP)[band]
     power = np.abs(spectrum).astype(np.float64) ** 2
     around = median_filter(power, (NEIGHBOURS, 1))

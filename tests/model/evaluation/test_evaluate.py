@@ -347,7 +347,8 @@ def test_every_loss_of_the_paper_has_a_row(loss):
 def test_every_ablation_file_belongs_to_a_row_of_its_own():
     folder = ROOT / "configs"
     found = {}
-    for path in sorted(folder.glob("*.yaml")):
+    paths = [path for path in sorted(folder.glob("*.yaml")) if not path.stem.startswith("cdcd-")]
+    for path in paths:  # those of CDCD are settings of another family
         config = load_config("paper", path)
         row = row_of(to_dict(config), str(config.window_s or 2), path.stem != "no-finetuning", True)
         assert row != FULL, path
@@ -473,5 +474,7 @@ def test_two_runs_are_compared_by_pairs(evaluated, run):
 
 def test_a_table_has_a_line_for_each_row(evaluated):
     first = one_run(evaluated).split("\n\n")[0].splitlines()
-    assert len(first) == 2 + len(evaluated["rows"])
+    heard = [row for row in evaluated["rows"].values() if "onset_f" in row["scores"]]
+    assert len(first) == 2 + len(heard)
+    assert len(heard) == len(evaluated["rows"]) - 3, "n-grams have no music"
     assert len({line.count("|") for line in first}) == 1

@@ -65,13 +65,13 @@ WITH_NOTES = {
 @pytest.mark.parametrize("name", WITHOUT_NOTES)
 def test_what_has_no_notes_scores_next_to_nothing(name):
     found = note_scores(WITHOUT_NOTES[name])
-    assert 0 <= found["held"] <= found["notes"] < 0.03, found
+    assert 0 <= found["held"] <= found["notes"] < 0.03 and found["upper"] < 0.03, found
 
 
 @pytest.mark.parametrize("name", WITH_NOTES)
 def test_notes_are_found_beside_drums_noise_and_hum(name):
     found = note_scores(WITH_NOTES[name])
-    assert found["notes"] > 0.1 and found["held"] > 0.05, found
+    assert found["notes"] > 0.1 and found["held"] > 0.05 and found["upper"] > 0.05, found
 
 
 def test_notes_are_found_at_their_time_and_pitch():
