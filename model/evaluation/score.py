@@ -154,7 +154,7 @@ class Scorer:
             found["onset_f"] = onset_f(onsets_s(audio), self.onsets[i])
         if motion is not None and self.motion_fps is not None:
             found |= align_scores(motion, self.motion_fps, beats)
-        found["loudness"] = loudness_db(audio) - loudness_db(self.truth[i])
+        found["loudness_db"] = loudness_db(audio) - loudness_db(self.truth[i])
         found |= note_scores(audio)
         return found | self._added("clip", audio, self.truth[i])
 

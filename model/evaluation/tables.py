@@ -202,7 +202,7 @@ def beside_cdcd(evaluations: Sequence[Evaluation], name: str) -> str:
 
 NOTES = (
     "onset_f",
-    "loudness",
+    "loudness_db",
     "notes",
     "held",
     "upper",

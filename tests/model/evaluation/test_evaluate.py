@@ -135,7 +135,7 @@ def test_what_is_untrained_and_which_embedding_is_said(evaluated, capsys):
 
 def test_the_measures_of_notes_say_what_is_known_of_the_rows(evaluated):
     rows = {name: row["scores"] for name, row in evaluated["rows"].items()}
-    assert rows[TRUTH]["loudness"]["value"] == 0
+    assert rows[TRUTH]["loudness_db"]["value"] == 0
     assert rows["D2M-GAN, high"]["diversity"]["value"] == 0  # a GAN has one answer to a dance
     assert "diversity" not in rows[TRUTH]
     for name in (TRUTH, "random codes", "D2M-GAN, high"):

@@ -110,7 +110,7 @@ def test_a_clip_cut_from_a_longer_video_plays_its_own_moving_picture(tmp_path, m
     )
     trained = SimpleNamespace(
         codec=SimpleNamespace(id="c", note=""), dataset=SimpleNamespace(untrained=[]), step=1,
-        family="none", level="high",
+        family="none", level="high", note="",
         model=SimpleNamespace(inputs=SimpleNamespace(names=())),
     )  # fmt: skip
     write_fake_dataset(
