@@ -19,7 +19,7 @@ from pipeline.features.motion.base import names as motion_names
 from pipeline.features.pose.base import DETECTORS
 from pipeline.features.visual.extractors import EXTRACTORS
 from pipeline.fetch.command import add_fetch
-from pipeline.media.command import add_mux
+from pipeline.media.command import add_mux, add_sound
 from pipeline.output.command import add_publish, add_verify
 from pipeline.report.command import add_report
 from pipeline.sources.base import SOURCES
@@ -69,6 +69,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     add_publish(commands)
     add_report(commands)
     add_mux(commands)
+    add_sound(commands)
     add_weights(commands)
     return top
 

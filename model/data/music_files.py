@@ -48,7 +48,7 @@ def read_music(path: Path, advice: str = "give a wav, flac, ogg or mp3 file") ->
 
 
 def read_sound(path: Path) -> Sound:
-    """Return the sound of a file: of formats that soundfile does not know, the first track.
+    """Return the sound of a file.
 
     Raises FileNotFoundError, and ValueError if it cannot be read or is empty.
     """
@@ -58,11 +58,8 @@ def read_sound(path: Path) -> Sound:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of music")
     try:
-        if path.suffix.lower() in SUFFIXES:
-            sound, rate_hz = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
-        else:
-            sound, rate_hz = read_track(path)
-    except (soundfile.LibsndfileError, OSError, ValueError) as error:
+        sound, rate_hz = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
         raise ValueError(f"{path}: not readable as music ({error!s:.300})") from None
     if not len(sound):
         raise ValueError(f"{path}: not readable as music (it has no samples)")
@@ -70,28 +67,3 @@ def read_sound(path: Path) -> Sound:
     if rate_hz != SAMPLE_RATE_HZ:
         audio = soxr.resample(audio, rate_hz, SAMPLE_RATE_HZ)
     return Sound(audio, rate_hz, sound.shape[1], len(sound) / rate_hz)
-
-
-def read_track(path: Path) -> tuple[np.ndarray, int]:
-    """Return the first sound track (N, channels) float32 of a film, and its rate in Hz.
-
-    The sound begins with the film: silence comes before a track that begins later. Raises
-    ValueError if there is no track.
-    """
-    import av
-
-    with av.open(str(path)) as film:
-        if not film.streams.audio:
-            raise ValueError("no sound track")
-        track = film.streams.audio[0]
-        resampler = av.AudioResampler(format="fltp")
-        parts, start_s = [], None
-        for frame in film.decode(track):
-            start_s = frame.time if start_s is None else start_s
-            parts += [new.to_ndarray() for new in resampler.resample(frame)]
-        parts += [new.to_ndarray() for new in resampler.resample(None)]
-        if not parts:
-            raise ValueError("the sound track is empty")
-        sound, rate_hz = np.concatenate(parts, 1).T, int(track.rate)
-    before = round((start_s or 0.0) * rate_hz)
-    return (np.pad(sound, ((before, 0), (0, 0))) if before > 0 else sound[-before:]), rate_hz

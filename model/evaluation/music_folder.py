@@ -9,8 +9,9 @@ Symbols: N samples at 22 050 Hz.
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import numpy as np
 from model.contract.segment import SAMPLE_RATE_HZ, is_hidden, segment_key
 from model.data.clips import Clip
 from model.data.music_files import SUFFIXES, Sound, read_sound
+from model.generation.pipeline_process import take_sounds
 
 FILMS = (".mp4", ".m4a", ".mov", ".mkv", ".webm")
 SLACK_S = 0.05
@@ -64,29 +66,64 @@ def hear(folder: Path, clips: Sequence[Clip]) -> Heard:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; give one with music as NAME=FOLDER")
     files = files_of(folder)
-    found, used = Heard(), set[str]()
-    for clip in clips:
-        piece = clip.piece
-        whole = [piece.video_id, f"{piece.video_id}_seg{piece.first:04d}-{piece.last:04d}"]
-        keys = [segment_key(piece.video_id, n) for n in range(piece.first, piece.last + 1)]
-        used |= {*whole, *keys}
-        named = next((name for name in reversed(whole) if name in files), None)
-        try:
-            if named is not None:
-                audio = fitted(files[named], len(clip.audio), piece.start_s, found.changed)
-            elif all(key in files for key in keys):
-                length = clip.segments.shape[1]
-                parts = [fitted(files[key], length, 0.0, found.changed) for key in keys]
-                audio = np.concatenate(parts)
-            else:
-                audio = None
+    named = [names_of(clip) for clip in clips]
+    known = {name for names in named for name in names}
+    found = Heard(extra=sorted(path.name for name, path in files.items() if name not in known))
+    with tempfile.TemporaryDirectory(prefix="dance2music-") as sounds:
+        used = {name: path for name, path in files.items() if name in known}
+        failed = take_films(used, Path(sounds))
+        for clip, names in zip(clips, named, strict=True):
+            try:
+                found.audio.append(music_of(clip, names, used, failed, found.changed))
+            except LookupError:
+                found.audio.append(None)
                 found.missing.append(clip.name)
-        except (ValueError, OSError) as error:
-            audio = None
-            found.failed.append(str(error))
-        found.audio.append(audio)
-    found.extra = sorted(path.name for name, path in files.items() if name not in used)
+            except (ValueError, OSError) as error:
+                found.audio.append(None)
+                found.failed.append(str(error))
     return found
+
+
+def names_of(clip: Clip) -> list[str]:
+    """Return the names of a clip's files: of its piece, of its video, of each segment."""
+    piece = clip.piece
+    keys = [segment_key(piece.video_id, n) for n in range(piece.first, piece.last + 1)]
+    return [f"{piece.video_id}_seg{piece.first:04d}-{piece.last:04d}", piece.video_id, *keys]
+
+
+def take_films(used: dict[str, Path], out: Path) -> dict[str, str]:
+    """Replace the films in `used` by wav files of their sound; return an error for each failed."""
+    films = {name: path for name, path in used.items() if path.suffix.lower() in FILMS}
+    if not films:
+        return {}
+    errors = take_sounds([*films.values()], out)
+    for name, path in films.items():
+        used[name] = out / f"{path.stem}.wav"
+    return {name: errors[path] for name, path in films.items() if path in errors}
+
+
+def music_of(
+    clip: Clip,
+    names: Sequence[str],
+    files: Mapping[str, Path],
+    failed: Mapping[str, str],
+    changed: Counter[str],
+) -> np.ndarray:
+    """Return the music (N,) of a clip.
+
+    Raises LookupError if there is none, and ValueError or OSError if it cannot be scored.
+    """
+    whole, keys = names[:2], names[2:]
+    named = [name for name in whole if name in files][:1] or keys
+    if not all(name in files for name in named):
+        raise LookupError(clip.name)
+    for name in named:
+        if name in failed:
+            raise ValueError(failed[name])
+    if named != keys or len(keys) == 1:
+        return fitted(files[named[0]], len(clip.audio), clip.piece.start_s, changed)
+    length = clip.segments.shape[1]
+    return np.concatenate([fitted(files[key], length, 0.0, changed) for key in keys])
 
 
 def files_of(folder: Path) -> dict[str, Path]:

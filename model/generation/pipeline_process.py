@@ -29,8 +29,11 @@ def has_pipeline() -> bool:
     return all(importlib.util.find_spec(name) for name in ("pipeline", "av"))
 
 
-def run_pipeline(arguments: Sequence[str]) -> str:
-    """Run `pipeline ARGUMENTS` and return its output; ValueError, with its last line, on errors."""
+def run_pipeline(arguments: Sequence[str], codes: Sequence[int] = (0,)) -> str:
+    """Run `pipeline ARGUMENTS` and return its output.
+
+    Raises ValueError, with its last line, if it ends with a code that is not in `codes`.
+    """
     if not has_pipeline():
         raise ValueError("needs the packages pipeline and av, which are not both installed")
     done = subprocess.run(
@@ -42,10 +45,24 @@ def run_pipeline(arguments: Sequence[str]) -> str:
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         check=False,
     )
-    if done.returncode:
+    if done.returncode not in codes:
         last = (done.stdout.strip().splitlines() or ["no message"])[-1]
         raise ValueError(f"pipeline {arguments[0]} ended with code {done.returncode}: {last}")
     return done.stdout
+
+
+def take_sounds(videos: Sequence[Path], out: Path) -> dict[Path, str]:
+    """Write the sound of videos as `out`/<video>.wav; return an error for each that has none.
+
+    Raises ValueError without the pipeline.
+    """
+    said = run_pipeline(["sound", *map(str, videos), "--out", str(out)], codes=(0, 3))
+    found = {}
+    for video in videos:
+        if not (out / f"{video.stem}.wav").is_file():
+            lines = [line for line in said.splitlines() if str(video) in line]
+            found[video] = (lines or [f"{video}: no sound was found"])[-1].removeprefix("error: ")
+    return found
 
 
 def options_for(run: Run) -> dict[str, Any]:

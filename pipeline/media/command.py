@@ -1,8 +1,10 @@
-"""`pipeline mux`: replace the sound of a video by a wav file."""
+"""`pipeline mux`: replace the sound of a video by a wav file; `pipeline sound`: take it out."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
 from model.contract.exit_codes import UsageError
 from pipeline.arguments import local, seconds
@@ -63,3 +65,51 @@ def _mux(arguments: argparse.Namespace) -> int:
     box = tuple(arguments.box or (0, 0, found.width, found.height))
     mux_clip(video, audio, (start_s, arguments.stop_s), box, arguments.out)
     return 0
+
+
+def add_sound(commands: argparse._SubParsersAction) -> None:
+    """Add `pipeline sound`."""
+    sub = commands.add_parser(
+        "sound", help="write the sound of videos as wav files, as the shards have it"
+    )
+    sub.add_argument("videos", type=local, nargs="+", metavar="VIDEO")
+    sub.add_argument("--out", type=local, required=True, metavar="DIR", help="DIR/<video>.wav")
+    sub.set_defaults(run=_sound)
+
+
+def _sound(arguments: argparse.Namespace) -> int:
+    """Write the sounds; return 3 if some videos have none that can be read."""
+    from pipeline.media.reader import MediaError
+
+    failed = 0
+    for video in arguments.videos:
+        try:
+            write_sound(video, arguments.out / f"{video.stem}.wav")
+        except MediaError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+    return 3 if failed else 0
+
+
+def write_sound(video: Path, out: Path) -> None:
+    """Write the first sound track of a video as a mono wav file of floats at 22 050 Hz.
+
+    It begins at time 0 of the video: silence comes before sound that begins later, and what is
+    before that time is left out. Raises MediaError.
+    """
+    import io
+
+    import numpy as np
+    import soundfile
+
+    from model.contract.files import write_atomic
+    from model.contract.segment import SAMPLE_RATE_HZ
+    from pipeline.media.reader import read_audio
+
+    sound = read_audio(video)
+    first = round(sound.start_s * SAMPLE_RATE_HZ)
+    samples = np.pad(sound.samples[max(0, -first) :], (max(0, first), 0))
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, SAMPLE_RATE_HZ, "FLOAT", format="WAV")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, buffer.getvalue())
