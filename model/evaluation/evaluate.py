@@ -128,7 +128,8 @@ def evaluate(
         train_source, dances = source(options.train_split, *levels), not options.alone
         training = read_training(train_source, clips, embedding, dances, every_level)
     size = codec.level(level).size
-    asked = measures | likelihood_measures(subject.likelihoods)
+    # N-grams have bits of the level of any run.
+    asked = measures | likelihood_measures(subject.likelihoods or (level,))
 
     def scorer_of(some: Sequence[Clip]) -> Scorer:
         return Scorer(some, embedding, training, clips[0].motion_fps, size, asked)
