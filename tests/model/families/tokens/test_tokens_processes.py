@@ -26,7 +26,7 @@ from model.runtime.settings import load
 from model.training.state import build, measure_inputs
 
 FEW = (*SMALL, "level=high", "position_samples=1024", "max_steps=4", "log_every=1", "clip=0.1")
-CERTAIN = ("dropout=0", "drop_all=0", "drop_each=0", "wrong_codes=0")
+CERTAIN = ("dropout=0", "drop_all=0", "drop_each=0", "drop_style=0", "wrong_codes=0")
 """Without random numbers: each process draws its own."""
 
 
