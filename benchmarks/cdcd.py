@@ -10,10 +10,10 @@ it goes on where it was. Prints the tables of `model evaluate --all`.
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import time
 from pathlib import Path
+
+from tables import run
 
 from model.contract.terminal import print_anything
 from model.evaluation.cdcd import CONDITIONS
@@ -78,17 +78,6 @@ def make(arguments: argparse.Namespace, file: Path, condition: str) -> Path:
         arguments.embedding, "--alone", "--clips", 1, *sampling)  # fmt: skip
     print(f"{out}: trained in {trained_s:.0f} s", flush=True)
     return out
-
-
-def run(*words: object) -> None:
-    """Run a `model` command; end with its last words where it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "model", *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
-        check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"model {words[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from pathlib import Path
 
 SCHEMA = 1
 SAMPLE_RATE_HZ = 22_050
+PEAK = 0.95
+"""The sound of every segment is scaled to this peak, as in the reference code of the paper."""
 WINDOW_MIN_S, WINDOW_MAX_S = 2, 20
 SPLITS = ("train", "val", "test")
 DTYPES = ("int16", "uint16", "float32")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -110,8 +111,8 @@ class Source:
         codes = self.root / "codes" / self.codec_id / shard.name
         yield from paired(self.root / shard.name, codes, shard.segments, wanted)
 
-    def decode(self, raw: Raw) -> tuple[str, dict[str, np.ndarray]]:
-        """Return the key of one sample, and its arrays by name, checked against dataset.json.
+    def decode(self, raw: Raw) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return the JSON of one sample, and its arrays by name, checked against dataset.json.
 
         The arrays are the audio (N,) int16, the inputs float32, and codes and genre () int64.
         Raises ValueError, with the file and segment, if one is missing, has another dtype or
@@ -133,14 +134,15 @@ class Source:
                     f"the codebook has {size} entries; run pipeline extract-codes again"
                 )
             arrays[level] = codes.astype(np.int64)
+        meta = meta_of(raw, url)
         if self.inputs is not None and GENRE in self.inputs:
-            genre = genre_index(meta_of(raw, url).get("genre"), f"{url}: {key}")
+            genre = genre_index(meta.get("genre"), f"{url}: {key}")
             arrays[GENRE] = np.array(genre, np.int64)
-        return key, arrays
+        return meta, arrays
 
     def collate(self, raws: list[Raw]) -> Batch:
         """Return B samples as a batch, audio in [-1, 1). Raises ValueError as `decode` does."""
-        keys, arrays = zip(*(self.decode(raw) for raw in raws), strict=True)
+        metas, arrays = zip(*(self.decode(raw) for raw in raws), strict=True)
 
         def stack(name: str) -> Tensor:
             return torch.from_numpy(np.stack([a[name] for a in arrays]))
@@ -148,9 +150,9 @@ class Source:
         audio = stack(WAV).to(torch.float32).div_(PCM_SCALE)
         codes = {level: stack(level) for level in self.sizes}
         inputs = {name: stack(name) for name in (*self.suffixes, GENRE) if name in arrays[0]}
-        metas = [meta_of(raw, raw["__url__"]) for raw in raws]
+        keys = [raw["__key__"] for raw in raws]
         songs = [str(meta.get("song") or meta["video_id"]) for meta in metas]
-        return Batch(list(keys), audio, codes, inputs, songs)
+        return Batch(keys, audio, codes, inputs, songs)
 
 
 def open_source(

@@ -11,7 +11,7 @@ import torch
 
 from model.audio import LogMel
 from model.data.clips import Clip
-from model.generation.batches import inputs_of_piece
+from model.generation.batches import batches, inputs_of_piece
 from model.generation.run import Run
 
 SAMPLES, TOGETHER = 3, 12
@@ -28,9 +28,8 @@ def diversity(run: Run, clips: Sequence[Clip], options: Any = None) -> np.ndarra
     samples, found = run.dataset.samples, []
     steps = {level: run.codec.steps(samples, level) for level in run.model.levels}
     log_mel = LogMel().to(run.device)
-    for first in range(0, len(clips), TOGETHER):
-        part = clips[first : first + TOGETHER]
-        windows = [inputs_of_piece(run, clip.piece, len(clip.segments)) for clip in part]
+    for part in batches([clip.piece for clip in clips], TOGETHER):
+        windows = [inputs_of_piece(run, piece, piece.segments) for piece in part]
         inputs = {
             name: torch.cat([window[name][:1].repeat_interleave(SAMPLES, 0) for window in windows])
             for name in windows[0]

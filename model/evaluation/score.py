@@ -12,7 +12,7 @@ from dataclasses import asdict
 import numpy as np
 
 from model.baselines.base import Music
-from model.contract.segment import GENRES, MOTION, SAMPLE_RATE_HZ
+from model.contract.segment import GENRES, MOTION, PEAK, SAMPLE_RATE_HZ
 from model.data.clips import Clip
 from model.evaluation.training_split import Training
 from model.measures.align import align_scores
@@ -37,8 +37,6 @@ from model.measures.rhythm import (
 
 PAPER = ("cover", "hit", "genre")
 OF_CLIPS, OF_SEGMENTS, OF_SETS = (named(of) for of in ("clip", "segment", "set"))
-PEAK = 0.95
-"""The peak of each segment in the shards; music is scaled to it before it is embedded."""
 
 Scores = dict[str, np.ndarray]
 

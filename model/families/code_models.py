@@ -73,6 +73,27 @@ class CodeConfig(AveragedConfig):
             check_count(name, getattr(self, name), len(self.level_names))
 
 
+BASE: dict[str, Any] = {"bf16": True, "batch_size": 64, "max_steps": 50_000}
+"""What the presets for a GPU share; their sizes are the defaults."""
+TINY: dict[str, Any] = {
+    "code_width": 64,
+    "local_width": 160,
+    "local_layers": 1,
+    "condition_width": 96,
+    "motion_channels": 96,
+    "lr": 1e-3,
+    "warmup_steps": 100,
+    "max_steps": 4000,
+    "batch_size": 8,
+    "shuffle_segments": 256,
+    "log_every": 50,
+    "checkpoint_every": 200,
+    "val_every": 500,
+    "sample_every": 2000,
+}
+"""What the presets for two CPU cores share."""
+
+
 @dataclass(frozen=True)
 class DrawOptions(Settings):
     """How codes are drawn. Lists have one value for each level, or one for all."""

@@ -23,14 +23,12 @@ from torch.nn import functional as F
 
 from model.codecs.base import decode_in_chunks, encode_in_chunks, samples_per_code
 from model.contract.exit_codes import UsageError
-from model.contract.segment import SAMPLE_RATE_HZ
+from model.contract.segment import PEAK, SAMPLE_RATE_HZ
 from model.data.music_files import read_music
 from model.data.pieces import Piece
 from model.generation.batches import inputs_of_piece
 from model.generation.run import Run
 
-PEAK = 0.95
-"""The peak of each segment in the shards; music is scaled to it for the codec, and back."""
 MISSING_S = 0.5
 """Music that ends this much before the dance is padded with silence."""
 

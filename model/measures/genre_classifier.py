@@ -14,11 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from model.contract.segment import GENRES
+from model.contract.segment import GENRES, PEAK
 from model.measures.embeddings import mel_statistics
-
-PEAK = 0.95
-"""Music is scaled to it, so that loudness does not tell the genre."""
 
 
 class GenreClassifier:

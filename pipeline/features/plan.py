@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from model.contract.dataset import Dataset, Shard
 from model.contract.options import flag_of
-from model.contract.segment import SAMPLE_RATE_HZ, WAV, window_samples
+from model.contract.segment import PEAK, SAMPLE_RATE_HZ, WAV, window_samples
 from pipeline.engine.ledger import Ledger, Result, result_key
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.time_limit import ITEM_LIMIT_S
 from pipeline.features.base import FEATURES, Clips, Feature, feature_class
-from pipeline.features.sound import MAX_GAIN, PEAK
+from pipeline.features.sound import MAX_GAIN
 from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.contract.segment import SAMPLE_RATE_HZ
+from model.contract.segment import PEAK, SAMPLE_RATE_HZ
 from pipeline.engine.outcome import StageError
 from pipeline.media.windows import cut, cut_audio
 from pipeline.sources.manifest import Row
@@ -16,8 +16,6 @@ from pipeline.sources.manifest import Row
 if TYPE_CHECKING:
     from pipeline.media.reader import Audio, Probe
 
-PEAK = 0.95
-"""Every segment is peak-normalised to this value, as in the reference code of the paper."""
 MAX_GAIN = 32.0
 """30 dB at most, so that silence is not amplified to noise."""
 SILENT_PEAK = 1e-3

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from model.cli import main
 from model.codecs.base import load_codec
@@ -27,6 +28,22 @@ def command(*arguments: object) -> int:
     with pytest.raises(SystemExit) as stopped:
         main([str(argument) for argument in arguments])
     return stopped.value.code
+
+
+def equal(a: object, b: object, path: str = "") -> None:
+    """Assert that two states, such as checkpoints, have the same content, bit for bit."""
+    if isinstance(a, dict):
+        assert isinstance(b, dict) and a.keys() == b.keys(), path
+        for key in a:
+            equal(a[key], b[key], f"{path}/{key}")
+    elif isinstance(a, list | tuple):
+        assert isinstance(b, list | tuple), path
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            equal(x, y, f"{path}/{i}")
+    elif isinstance(a, torch.Tensor):
+        assert isinstance(b, torch.Tensor) and torch.equal(a, b), path
+    else:
+        assert a == b, path
 
 
 def dataset_and_codec(folder: Path, videos: dict[str, int]) -> tuple[Path, Path]:

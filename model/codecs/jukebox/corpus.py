@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from model.contract.dataset import Dataset, load_dataset
-from model.contract.segment import SAMPLE_RATE_HZ, WAV, split_key
+from model.contract.segment import PEAK, SAMPLE_RATE_HZ, WAV, split_key
 from model.contract.storage import Location
 from model.contract.wav import decode_pcm
 from model.data.music_files import SUFFIXES, music_files, read_music
@@ -23,7 +23,7 @@ from model.data.reader import read_tar
 Item = TypeVar("Item")
 
 SEGMENT_SAMPLES = 2 * SAMPLE_RATE_HZ
-PEAK, GAIN_MIN, SILENCE = 0.95, 0.3, 1e-3
+GAIN_MIN, SILENCE = 0.3, 1e-3
 HOLD_OUT_EVERY = 20
 
 

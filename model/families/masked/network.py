@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from typing import cast
 
 import torch
@@ -26,7 +25,7 @@ from model.families.masked.conditions import VectorEncoder
 from model.families.masked.config import VECTOR, Config
 from model.families.tokens.conditions import Condition, ConditionEncoder
 from model.families.tokens.level import CodeTable, LocalBlock, UpperCodes
-from model.families.tokens.network import entries_of, grid_of, of_level
+from model.families.tokens.network import LevelNetworks, entries_of, of_level
 from model.families.tokens.transformer import Transformer
 
 SHARE_WAVES = 16
@@ -97,16 +96,12 @@ class MaskedLevel(nn.Module):
         return F.linear(F.layer_norm(x, x.shape[-1:]), self.logits(), self.bias)
 
 
-class MaskedNetwork(nn.Module):
-    """The encoder of the dance and the levels' networks, each conditioned on the level above.
-
-    All levels share one grid: see `grid_of`.
-    """
+class MaskedNetwork(LevelNetworks):
+    """The encoder of the dance, and a network for each level that sees both sides."""
 
     def __init__(self, config: Config, inputs: Inputs, codec: Codec) -> None:
-        super().__init__()
+        super().__init__(config, codec)
         levels = config.level_names
-        self.step_samples, self.patches = grid_of(codec, levels, config.position_samples)
         self.encoder: VectorEncoder | ConditionEncoder
         if config.condition == VECTOR:
             self.encoder = VectorEncoder(inputs, config.condition_width, config.motion_channels)
@@ -117,8 +112,6 @@ class MaskedNetwork(nn.Module):
             )  # fmt: skip
         self.inputs = inputs
         entries = {name: entries_of(codec, name) for name in levels}
-        self.above = {lower: upper for upper, lower in pairwise(levels)}
-        """The level above each, but the first."""
         counts = {name: codec.steps(inputs.samples, name) for name in levels}
         self.window = self.positions(counts)
         """The positions of a segment."""
@@ -131,10 +124,6 @@ class MaskedNetwork(nn.Module):
                 for i, name in enumerate(levels)
             }
         )  # fmt: skip
-
-    def positions(self, codes: Mapping[str, int]) -> int:
-        """Return the number of positions for counts of codes by level."""
-        return max(-(-count // self.patches[name]) for name, count in codes.items())
 
     def condition(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.families.code_models import CodeConfig, DrawOptions
+from model.families.code_models import BASE, TINY, CodeConfig, DrawOptions
 from model.runtime.settings import setting
 
 
@@ -44,27 +44,14 @@ class Options(DrawOptions):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "base": {"bf16": True, "batch_size": 64, "max_steps": 50_000},
+    "base": BASE,
     "tiny": {
+        **TINY,
         "width": (192, 160),
         "layers": (4, 3),
         "heads": (6, 5),
-        "code_width": 64,
-        "local_width": 160,
-        "local_layers": 1,
-        "condition_width": 96,
-        "motion_channels": 96,
-        "lr": 1e-3,
-        "warmup_steps": 100,
-        "max_steps": 4000,
-        "batch_size": 8,
-        "shuffle_segments": 256,
-        "log_every": 50,
-        "checkpoint_every": 200,
-        "val_every": 500,
         "val_segments": 128,
         "val_sound_segments": 8,
-        "sample_every": 2000,
     },
 }
 """`base` has the size for a GPU; `tiny` trains both levels on two CPU cores within two hours."""

@@ -48,6 +48,8 @@ class Tokens(CodeModel[TokensConfig]):
         counts = {name: codec.steps(inputs.samples, name) for name in self.levels}
         self.window = self.network.positions(counts)
         """The positions of a segment."""
+        self.styles: dict[str, Tensor] = {}
+        """The styles (1, S) of the files asked for so far."""
 
     # --- training --------------------------------------------------------------------------------
 
@@ -157,7 +159,7 @@ class Tokens(CodeModel[TokensConfig]):
             given(inputs, name)
         count, network = len(next(iter(inputs.values()))), self.network
         length = network.positions(steps)
-        known = self.style_of(options.style, count) if options.style else None
+        known = self.known_style(options.style, count) if options.style else None
         condition = network.condition(inputs, count, length, music=known).values
         without = network.condition({}, count, length, music=known).values
         codes: dict[str, Tensor] = {}
@@ -172,8 +174,15 @@ class Tokens(CodeModel[TokensConfig]):
             codes[name] = draw(level, rows, upper, steps[name], self.window, sampler)
         return codes
 
-    def style_of(self, path: str, count: int) -> KnownMusic:
+    def known_style(self, path: str, count: int) -> KnownMusic:
         """Return the style of a file for `count` pieces; ValueError if it cannot be read."""
+        if path not in self.styles:
+            self.styles[path] = self.style_of(path)
+        everywhere = torch.ones(count, dtype=torch.bool, device=self.device)
+        return KnownMusic(self.styles[path].expand(count, -1), everywhere, None, ~everywhere)
+
+    def style_of(self, path: str) -> Tensor:
+        """Return the style (1, S) of a file; ValueError if it cannot be read."""
         if not self.config.use_style:
             raise ValueError(f"--style {path}: the run was trained without (use_style is false)")
         audio = read_music(Path(path))
@@ -183,10 +192,7 @@ class Tokens(CodeModel[TokensConfig]):
                 f"{self.inputs.samples / SAMPLE_RATE_HZ:g} s, a segment of the training data"
             )
         sound = scaled(audio)[None].to(self.device)
-        codes = encoded(sound, self.codec, self.levels)
-        everywhere = torch.ones(count, dtype=torch.bool, device=self.device)
-        style = self.network.style(codes).expand(count, -1)
-        return KnownMusic(style, everywhere, None, ~everywhere)
+        return self.network.style(encoded(sound, self.codec, self.levels))
 
     # --- state -----------------------------------------------------------------------------------
 

@@ -24,16 +24,13 @@ from torch import Tensor
 from model.codecs.base import Codec, encode_in_chunks
 from model.contract.dataset import load_dataset
 from model.contract.files import sha256_of, write_atomic
-from model.contract.segment import SAMPLE_RATE_HZ
+from model.contract.segment import PEAK, SAMPLE_RATE_HZ
 from model.contract.storage import to_location
 from model.contract.weights_folder import cache_folder
 from model.data.music_files import SUFFIXES, music_files, read_music
 from model.data.source import open_source
 from model.families.tokens.network import TokenNetwork
 from model.families.tokens.onsets import OnsetStrength, strength
-
-PEAK = 0.95
-"""The peak of each file's sound, as that of each segment of a data set."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from model.codecs.base import Codec, samples_per_code
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.data.inputs import Inputs
+from model.families.code_models import CodeConfig
 from model.families.tokens.conditions import Condition, ConditionEncoder, KnownMusic
 from model.families.tokens.config import Config
 from model.families.tokens.level import LevelNetwork
@@ -23,24 +24,33 @@ from model.families.tokens.level import LevelNetwork
 N = TypeVar("N", int, float)
 
 
-class TokenNetwork(nn.Module):
-    """The encoder of the dance and the levels' networks, each conditioned on the level above.
+class LevelNetworks(nn.Module):
+    """The levels' networks, each conditioned on the level above, on one grid: see `grid_of`."""
 
-    All levels share one grid: see `grid_of`.
-    """
+    def __init__(self, config: CodeConfig, codec: Codec) -> None:
+        super().__init__()
+        names = config.level_names
+        self.step_samples, self.patches = grid_of(codec, names, config.position_samples)
+        self.above = {lower: upper for upper, lower in pairwise(names)}
+        """The level above each, but the first."""
+
+    def positions(self, codes: Mapping[str, int]) -> int:
+        """Return the number of positions for counts of codes by level."""
+        return max(-(-count // self.patches[name]) for name, count in codes.items())
+
+
+class TokenNetwork(LevelNetworks):
+    """The encoder of the dance, and a causal network for each level."""
 
     def __init__(self, config: Config, inputs: Inputs, codec: Codec) -> None:
-        super().__init__()
+        super().__init__(config, codec)
         levels = config.level_names
-        self.step_samples, self.patches = grid_of(codec, levels, config.position_samples)
         entries = {name: entries_of(codec, name) for name in levels}
         self.encoder = ConditionEncoder(
             inputs, self.step_samples / SAMPLE_RATE_HZ, config.condition_width,
             config.motion_channels, config.dilations, config.dropout,
             style_width(entries) if config.use_style else 0,
         )  # fmt: skip
-        self.above = {lower: upper for upper, lower in pairwise(levels)}
-        """The level above each, but the first."""
         self.levels = nn.ModuleDict(
             {
                 name: LevelNetwork(
@@ -53,10 +63,6 @@ class TokenNetwork(nn.Module):
                 for i, name in enumerate(levels)
             }
         )  # fmt: skip
-
-    def positions(self, codes: Mapping[str, int]) -> int:
-        """Return the number of positions for counts of codes by level."""
-        return max(-(-count // self.patches[name]) for name, count in codes.items())
 
     def condition(
         self,

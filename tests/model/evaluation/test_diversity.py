@@ -38,7 +38,9 @@ def found(draws: bool, clips: int = 2) -> tuple[np.ndarray, Answers]:
         dataset=SimpleNamespace(samples=44100),
     )  # fmt: skip
     motions = [np.full((240, 3), i, np.float32) for i in range(clips)]
-    pieces = [SimpleNamespace(inputs={MOTION: m}, genre="", video_id="v") for m in motions]
+    pieces = [
+        SimpleNamespace(inputs={MOTION: m}, genre="", video_id="v", segments=2) for m in motions
+    ]
     given = [SimpleNamespace(piece=piece, segments=np.zeros((2, 44100))) for piece in pieces]
     return diversity(run, given), model
 

@@ -23,7 +23,7 @@ import pytest
 import torch
 from places import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training_runs import SMALL, command, dataset_and_codec, settings
+from training_runs import SMALL, command, dataset_and_codec, equal, settings
 
 from model.cli import main
 from model.codecs.base import load_codec
@@ -62,20 +62,6 @@ def run(world, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "whole"
     train(world[0], folder, load_config("tiny", None, SMALL))
     return folder
-
-
-def equal(a, b, path="") -> None:
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), path
-        for key in a:
-            equal(a[key], b[key], f"{path}/{key}")
-    elif isinstance(a, list | tuple):
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            equal(x, y, f"{path}/{i}")
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), path
-    else:
-        assert a == b, path
 
 
 def test_a_run_leaves_metrics_sounds_pictures_and_checkpoints(run):

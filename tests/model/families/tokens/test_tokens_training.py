@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from token_models import SMALL
-from training_runs import command
+from training_runs import command, equal
 
 from model.codecs.base import load_codec
 from model.codecs.jukebox import random_codec, write_weights
@@ -59,20 +59,6 @@ def run(world, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "whole"
     assert command("train", "--shards", world[0], "--out", folder, *arguments()) == 0
     return folder
-
-
-def equal(a, b, path="") -> None:
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), path
-        for key in a:
-            equal(a[key], b[key], f"{path}/{key}")
-    elif isinstance(a, list | tuple):
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            equal(x, y, f"{path}/{i}")
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), path
-    else:
-        assert a == b, path
 
 
 # --- training ------------------------------------------------------------------------------------
