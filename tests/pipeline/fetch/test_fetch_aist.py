@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import zipfile
 from collections import Counter, namedtuple
 from collections.abc import Iterator
 from pathlib import Path
@@ -206,10 +208,15 @@ def test_an_interrupted_command_leaves_no_half_file_and_continues(server, files,
         while len(server.gets()) < 4 and process.poll() is None:
             threading.Event().wait(0.05)
         process.send_signal(signal.SIGINT)
+        threading.Event().wait(1)  # no file ends before the command has seen the signal
         server.slow.set()
         assert "the same command continues" in process.communicate()[1]
     assert process.returncode == 130
-    assert not [path for path in out.rglob("*") if path.suffix in (".mp4", ".pkl")]
+    for path in out.rglob("*.mp4"):
+        assert path.read_bytes() == files[f"/video/10M/{path.name}"]
+    for path in out.rglob("*.pkl"):
+        with zipfile.ZipFile(io.BytesIO(files[f"/notes/{path.parent.name}.zip"])) as archive:
+            assert path.read_bytes() == archive.read(f"{path.parent.name}/{path.name}")
     server.slow = None
     assert not causes(fetch(server, out))
     assert (out / "videos" / VIDEOS[-1]).read_bytes() == files[f"/video/10M/{VIDEOS[-1]}"]
