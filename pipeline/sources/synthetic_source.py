@@ -15,9 +15,10 @@ from pipeline.sources.base import Source
 from pipeline.sources.listing import AnnotationFiles, Listing
 
 if TYPE_CHECKING:
+    from model.contract.sound_font import SoundFont
     from pipeline.engine.base import LocalEngine
     from pipeline.engine.ray import RayEngine
-    from pipeline.sources.synthetic import SoundFont, VideoSpec
+    from pipeline.sources.synthetic import VideoSpec
 
 USUAL_SONGS = 6
 
@@ -70,9 +71,9 @@ class Synthetic(Source):
 
         Raises FileNotFoundError or ValueError if it cannot be used.
         """
-        from pipeline.sources.synthetic import SoundFont
+        from pipeline.sources.synthetic import open_instruments
 
-        return SoundFont.open(self.instruments) if self.instruments else None
+        return open_instruments(self.instruments) if self.instruments else None
 
     def check(self) -> None:
         if self.songs_per_genre < USUAL_SONGS:

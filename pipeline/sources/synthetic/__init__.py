@@ -8,15 +8,15 @@ every video are known, so code that reads real footage can be checked with it.
 """
 
 from pipeline.sources.synthetic.music import Song, songs
+from pipeline.sources.synthetic.notes import open_instruments
 from pipeline.sources.synthetic.plan import VideoSpec, plan, song_ids, split_of
 from pipeline.sources.synthetic.song_files import write_song
-from pipeline.sources.synthetic.sound_font import SoundFont
 from pipeline.sources.synthetic.write import write_annotations, write_video
 
 __all__ = [
     "Song",
-    "SoundFont",
     "VideoSpec",
+    "open_instruments",
     "plan",
     "song_ids",
     "songs",

@@ -10,8 +10,8 @@ from pathlib import Path
 from model.contract.segment import SPLITS
 from model.contract.terminal import print_anything
 from pipeline.sources.synthetic import (
-    SoundFont,
     VideoSpec,
+    open_instruments,
     plan,
     write_annotations,
     write_song,
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.seed,
             options.duration_s,
             songs_per_genre=options.songs_per_genre,
-            instruments=SoundFont.open(options.instruments) if options.instruments else None,
+            instruments=open_instruments(options.instruments) if options.instruments else None,
         )
     except (ValueError, OSError) as error:
         parser.error(str(error))

@@ -140,7 +140,7 @@ DRUMS = {
 
 
 def synthesise(score: Score) -> np.ndarray:
-    """Play a score: float32 (4, samples), one row for each of `score.TRACKS`, not scaled."""
+    """Play a score: float32 (4, samples), one row for each of `TRACKS`, not scaled."""
     noise = np.random.default_rng(score.kit_seed)
     kit = {name: DRUMS[name](noise) for name in score.kit}
     notes: dict[tuple[str, int, int], np.ndarray] = {}

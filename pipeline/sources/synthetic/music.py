@@ -4,9 +4,9 @@ A song's beats, notes and tempo are known exactly, for it is played from a score
 synthesis and shaped noise, or by the sampled instruments of a sound font. A song depends only on
 (seed, song id) and, if one is given, on the sound font.
 
-    from pipeline.sources.synthetic import SoundFont, song_ids, songs
+    from pipeline.sources.synthetic import open_instruments, song_ids, songs
 
-    font = SoundFont.open("FILE.sf2")
+    font = open_instruments("FILE.sf2")
     for song in songs(song_ids(songs_per_genre=100, split="train"), instruments=font):
         print(song.genre, song.samples.shape, song.beat_times_s[:4], song.notes[:4])
 """
@@ -19,10 +19,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from model.contract.notes import TRACKS
+from model.contract.sound_font import SoundFont
 from pipeline.sources.synthetic.instruments import SAMPLE_RATE_HZ, synthesise
 from pipeline.sources.synthetic.notes import note_array
-from pipeline.sources.synthetic.score import TRACKS, Score, write_score
-from pipeline.sources.synthetic.sound_font import SoundFont
+from pipeline.sources.synthetic.score import Score, write_score
 from pipeline.sources.synthetic.styles import STYLES
 
 SONG_S = 32.0
@@ -36,7 +37,7 @@ GOLDEN = (5**0.5 - 1) / 2
 class Song:
     """A song: `samples` (N,) float32 mono, peak 0.9; `beat_times_s` (K,) of every quarter note.
 
-    `notes` (M, 7) float64 has the columns of `notes.NOTE_COLUMNS`, sorted by onset. All times are
+    `notes` (M, 7) float64 has the columns of `NOTE_COLUMNS`, sorted by onset. All times are
     in seconds from the first sample.
     """
 

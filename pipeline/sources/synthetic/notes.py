@@ -1,30 +1,18 @@
-"""The notes of a score as an array and as a MIDI file, with the sounds of General MIDI.
+"""The notes of a score as an array, with the sounds of General MIDI.
 
-Legend: N notes. A row of an array of notes has the values of NOTE_COLUMNS.
+Legend: N notes. A row of an array of notes has the values of `model.contract.notes.NOTE_COLUMNS`.
 """
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
+from model.contract.notes import DRUM_PROGRAM, DRUM_S
+from model.contract.sound_font import SoundFont
 from pipeline.sources.synthetic.instruments import SAMPLE_RATE_HZ
-from pipeline.sources.synthetic.score import TRACKS, Score
-
-if TYPE_CHECKING:
-    import mido
-
-NOTE_COLUMNS = ("onset_s", "duration_s", "pitch", "velocity", "program", "track", "step")
-"""`program` is 0 to 127, or DRUM_PROGRAM; then `pitch` names the drum, by the keys of General MIDI.
-
-`track` is an index into TRACKS. `step` counts sixteenth notes from the song's first bar.
-"""
-DRUM_PROGRAM = 128
-DRUM_S = 0.1
-"""The length of a drum stroke as a note."""
-TICKS_PER_BEAT = 480
+from pipeline.sources.synthetic.score import Score
 
 PROGRAMS = {
     "round": 38, "slap": 36, "square": 80, "acid": 38, "808": 39, "growl": 39, "upright": 32,
@@ -38,6 +26,21 @@ DRUM_KEYS = {
     "tambourine": 54, "shaker": 70,
 }  # fmt: skip
 """The key of General MIDI that is most like each drum. The crackle of vinyl is not a note."""
+SOUNDS = {name: (program, 60) for name, program in PROGRAMS.items()} | {
+    name: (DRUM_PROGRAM, key) for name, key in DRUM_KEYS.items()
+}
+"""All sounds that a sound font must have to play the songs."""
+
+
+def open_instruments(path: str | Path) -> SoundFont:
+    """Open a sound font to play the songs with.
+
+    Raises FileNotFoundError if there is no such file, and ValueError if it is not a sound font, if
+    it lacks a sound of the songs, or if the package tinysoundfont is not installed.
+    """
+    return SoundFont.open(path, SOUNDS)
+
+
 DRUM_LEVELS = {
     "hat": 0.45, "tick": 0.4, "openhat": 0.45, "ride": 0.35, "rim": 0.6, "bongo": 0.6,
     "cowbell": 0.5, "tambourine": 0.4, "shaker": 0.3,
@@ -73,53 +76,3 @@ def note_array(score: Score) -> np.ndarray:
     notes[:-1, 1] = np.minimum(notes[:-1, 1], pause_s)
     notes[:, 3] = np.clip(np.round(notes[:, 3]), 1, 127)
     return notes[np.lexsort((notes[:, 2], notes[:, 5], notes[:, 0]))]
-
-
-def midi_bytes(notes: np.ndarray, tempo_bpm: float, name: str) -> bytes:
-    """Return notes (N, 7) as a Standard MIDI File: one track for each of TRACKS, 480 ticks a beat.
-
-    Time 0 of the file is time 0 of the notes, so bars begin with beats only if the notes do. Onsets
-    are exact to half a tick, which is 0.8 ms at 80 BPM.
-    """
-    import mido
-
-    tempo = mido.bpm2tempo(tempo_bpm)
-    file = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT, charset="utf-8")
-    head = [
-        mido.MetaMessage("track_name", name=name),
-        mido.MetaMessage("set_tempo", tempo=tempo),
-        mido.MetaMessage("end_of_track"),
-    ]
-    file.tracks.append(mido.MidiTrack(head))
-    for track, title in enumerate(TRACKS):
-        messages = _messages(notes[notes[:, 5] == track], track, TICKS_PER_BEAT * 1e6 / tempo)
-        title_message = mido.MetaMessage("track_name", name=title)
-        end = mido.MetaMessage("end_of_track")
-        file.tracks.append(mido.MidiTrack([title_message, *messages, end]))
-    buffer = io.BytesIO()
-    file.save(file=buffer)
-    return buffer.getvalue()
-
-
-def _messages(notes: np.ndarray, track: int, ticks_per_s: float) -> list[mido.Message]:
-    """Return the messages of one track; at the same time, old notes end before new ones begin."""
-    import mido
-
-    channel = 9 if track == 0 else track - 1  # channel 10, counted from 1, is that of the drums
-    starts = np.round(notes[:, 0] * ticks_per_s).astype(int)
-    ends = np.round((notes[:, 0] + notes[:, 1]) * ticks_per_s).astype(int)
-    changes = []
-    for start, end, (_, _, pitch, velocity, *_) in zip(starts, ends, notes, strict=True):
-        changes.append((int(start), 1, int(pitch), int(velocity)))
-        changes.append((int(end), 0, int(pitch), 0))
-    program = 0 if track == 0 or not len(notes) else int(notes[0, 4])
-    messages = [mido.Message("program_change", channel=channel, program=program)]
-    now = 0
-    for tick, is_on, pitch, velocity in sorted(changes):
-        kind = "note_on" if is_on else "note_off"
-        pause = tick - now
-        messages.append(
-            mido.Message(kind, channel=channel, note=pitch, velocity=velocity, time=pause)
-        )
-        now = tick
-    return messages

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import count, islice
 
 from model.contract.segment import GENRES
+from model.contract.sound_font import SoundFont
 from pipeline.sources.synthetic.music import SONG_S, SONGS_PER_GENRE
-from pipeline.sources.synthetic.sound_font import SoundFont
 
 PER_SONG = 10
 """Videos of each song in the full plan."""

@@ -13,8 +13,6 @@ import numpy as np
 from pipeline.sources.synthetic.instruments import SAMPLE_RATE_HZ
 from pipeline.sources.synthetic.styles import Style
 
-TRACKS = ("drums", "bass", "chords", "lead")
-
 PENTATONIC = (0, 2, 3, 4, 6)
 """Scale degrees that a riff uses: none is a dissonant second to a chord note."""
 
@@ -23,10 +21,10 @@ PENTATONIC = (0, 2, 3, 4, 6)
 class Event:
     """One sound of a song, which starts at sample `first` of 44 100 a second.
 
-    `track` is an index into TRACKS. `voice` is a name in `instruments.TIMBRES`, played at the MIDI
-    pitch `midi` for `steps` sixteenth notes, or one in `instruments.DRUMS`, whose `midi` is None
-    and whose `steps` is 0. `gain` is its loudness, about 0 to 1. `step` counts sixteenth notes from
-    the song's first bar.
+    `track` is an index into `model.contract.notes.TRACKS`. `voice` is a name in
+    `instruments.TIMBRES`, played at the MIDI pitch `midi` for `steps` sixteenth notes, or one in
+    `instruments.DRUMS`, whose `midi` is None and whose `steps` is 0. `gain` is its loudness, about
+    0 to 1. `step` counts sixteenth notes from the song's first bar.
     """
 
     track: int

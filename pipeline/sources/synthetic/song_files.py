@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model.contract.files import write_atomic
+from model.contract.notes import NOTE_COLUMNS, midi_bytes
 from model.contract.segment import SAMPLE_RATE_HZ
 from pipeline.sources.synthetic.music import compose
-from pipeline.sources.synthetic.notes import NOTE_COLUMNS, midi_bytes
 from pipeline.sources.synthetic.plan import split_of
 
 if TYPE_CHECKING:
-    from pipeline.sources.synthetic.sound_font import SoundFont
+    from model.contract.sound_font import SoundFont
 
 
 def write_song(

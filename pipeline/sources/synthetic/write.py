@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from model.contract.files import write_atomic
+from model.contract.notes import midi_bytes
 from model.contract.segment import SPLITS
 from pipeline.sources.synthetic.body import JOINTS
 from pipeline.sources.synthetic.dance import MOTION_FPS, Motion, choreograph, other_pace
 from pipeline.sources.synthetic.music import SONG_S, Song, compose, tempo_of
-from pipeline.sources.synthetic.notes import midi_bytes
 from pipeline.sources.synthetic.plan import VideoSpec
 from pipeline.sources.synthetic.song_files import note_truth, npz_bytes, recorded, wav_bytes
 

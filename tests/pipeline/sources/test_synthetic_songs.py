@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from sound_fonts import write_sound_font
 
+from model.contract.notes import DRUM_PROGRAM, NOTE_COLUMNS, TRACKS, midi_bytes
 from model.contract.segment import GENRES
+from model.contract.sound_font import SoundFont
 from pipeline.sources.aist import row
 from pipeline.sources.synthetic import (
-    SoundFont,
+    open_instruments,
     plan,
     song_ids,
     songs,
@@ -28,13 +30,10 @@ from pipeline.sources.synthetic.instruments import DRUMS, TIMBRES, synthesise
 from pipeline.sources.synthetic.music import SAMPLE_RATE_HZ, SONGS_PER_GENRE, compose, tempo_of
 from pipeline.sources.synthetic.notes import (
     DRUM_KEYS,
-    DRUM_PROGRAM,
-    NOTE_COLUMNS,
     PROGRAMS,
-    midi_bytes,
     note_array,
 )
-from pipeline.sources.synthetic.score import TRACKS, Score, write_score
+from pipeline.sources.synthetic.score import Score, write_score
 from pipeline.sources.synthetic.styles import STYLES
 from pipeline.sources.synthetic.write import spec_hash
 
@@ -45,7 +44,7 @@ PLAYED = [f"m{genre}{index}" for index, genre in enumerate(GENRES)]
 @pytest.fixture(scope="module")
 def font(tmp_path_factory) -> SoundFont:
     pytest.importorskip("tinysoundfont", reason="needs the extra `midi`")
-    return SoundFont.open(write_sound_font(tmp_path_factory.mktemp("font") / "tiny.sf2"))
+    return open_instruments(write_sound_font(tmp_path_factory.mktemp("font") / "tiny.sf2"))
 
 
 def score_of(genre: str, duration_s: float = 12.0) -> Score:
@@ -198,34 +197,34 @@ def test_a_beat_tracker_hears_the_beats_of_a_sound_font(font):
 def test_a_file_that_is_no_sound_font_is_told(tmp_path):
     pytest.importorskip("tinysoundfont", reason="needs the extra `midi`")
     with pytest.raises(FileNotFoundError, match=r"none\.sf2: no such file"):
-        SoundFont.open(tmp_path / "none.sf2")
+        open_instruments(tmp_path / "none.sf2")
     bad = tmp_path / "bad.sf2"
     for content in (b"", b"no font", b"RIFF\4\0\0\0WAVE"):
         bad.write_bytes(content)
         with pytest.raises(ValueError, match=r"bad\.sf2: not a sound font, or damaged"):
-            SoundFont.open(bad)
+            open_instruments(bad)
     whole = write_sound_font(bad).read_bytes()
     bad.write_bytes(whole[:-9])
     with pytest.raises(ValueError, match=rf"has {len(whole) - 9} of {len(whole)} bytes"):
-        SoundFont.open(bad)
+        open_instruments(bad)
 
 
 def test_a_font_without_all_sounds_is_refused_with_their_names(tmp_path):
     pytest.importorskip("tinysoundfont", reason="needs the extra `midi`")
     most = write_sound_font(tmp_path / "most.sf2", set(range(128)) - {36})
     with pytest.raises(ValueError, match=r"no sound for slap \(program 36\); choose one"):
-        SoundFont.open(most)
+        open_instruments(most)
     no_drums = write_sound_font(tmp_path / "pitched.sf2", drums=False)
     with pytest.raises(ValueError, match=r"no sound for kick \(drum key 36\), .*shaker"):
-        SoundFont.open(no_drums)
+        open_instruments(no_drums)
 
 
 def test_a_font_that_changes_after_it_was_opened_plays_nothing(tmp_path):
     pytest.importorskip("tinysoundfont", reason="needs the extra `midi`")
     path = write_sound_font(tmp_path / "tiny.sf2")
-    font = SoundFont.open(path)
+    font = open_instruments(path)
     assert font.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    other = SoundFont.open(write_sound_font(path, quieter_db=6))
+    other = open_instruments(write_sound_font(path, quieter_db=6))
     assert other.sha256 != font.sha256
     with pytest.raises(ValueError, match=r"tiny\.sf2: the file has changed"):
         compose("mBR0", duration_s=2.0, instruments=font)
@@ -235,7 +234,7 @@ def test_without_the_package_the_command_to_install_it_is_told(tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "tinysoundfont", None)
     path = write_sound_font(tmp_path / "another.sf2", quieter_db=3)
     with pytest.raises(ValueError, match=r"tinysoundfont, .* uv pip install .*\[midi\]"):
-        SoundFont.open(path)
+        open_instruments(path)
 
 
 # -- more songs ----------------------------------------------------------------------------------

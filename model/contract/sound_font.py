@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,19 +11,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.sources.synthetic.notes import DRUM_KEYS, DRUM_PROGRAM, PROGRAMS
+from model.contract.notes import DRUM_CHANNEL, DRUM_PROGRAM
 
 if TYPE_CHECKING:
     from tinysoundfont import Synth
 
 INSTALL = "uv pip install -c constraints.txt -e '.[midi]'"
 PLAYER_HZ = 44_100
-DRUM_CHANNEL = 9
+Sounds = Mapping[str, tuple[int, int]]
+"""Sounds by name: the program of General MIDI, or DRUM_PROGRAM, and a pitch."""
 
 
 @dataclass(frozen=True)
 class SoundFont:
-    """A sound font that has all General MIDI sounds of the synthetic songs.
+    """A sound font that has been opened.
 
     `sha256` is the hash of the file when it was opened. If the file changes later, playing is
     refused: no song is ever played by another font than the one that is recorded.
@@ -32,8 +34,8 @@ class SoundFont:
     sha256: str
 
     @classmethod
-    def open(cls, path: str | Path) -> SoundFont:
-        """Return the sound font in a file, after a test of every sound that the songs need.
+    def open(cls, path: str | Path, sounds: Sounds | None = None) -> SoundFont:
+        """Return the sound font in a file, after a test that it has all of `sounds`.
 
         Raises FileNotFoundError if there is no such file, and ValueError if it is not a sound font,
         if it lacks sounds, or if the package tinysoundfont is not installed.
@@ -42,11 +44,15 @@ class SoundFont:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; expected a sound font (.sf2)")
         font = cls(path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest())
-        _player(font)
+        if missing := _missing(_player(font), sounds or {}):
+            raise ValueError(
+                f"{font.path}: this sound font has no sound for {', '.join(missing)}; choose one "
+                "with all General MIDI instruments and drums"
+            )
         return font
 
     def play(self, notes: np.ndarray, samples: int) -> np.ndarray:
-        """Return notes (N, 7), with the columns of `notes.NOTE_COLUMNS`, as sound.
+        """Return notes (N, 7), with the columns of `NOTE_COLUMNS`, as sound.
 
         The result is mono, float32 (samples,) at 44 100 Hz, and not scaled: several loud notes can
         exceed 1. Every note starts at the sample nearest to its onset. The same notes give the same
@@ -104,28 +110,21 @@ def _player(font: SoundFont) -> Synth:
             f"{font.path}: not a sound font, or damaged; expected an .sf2 file with General MIDI "
             "instruments"
         ) from None
-    if missing := _missing(synth):
-        raise ValueError(
-            f"{font.path}: this sound font has no sound for {', '.join(missing)}; choose one with "
-            "all General MIDI instruments and drums"
-        )
     return synth
 
 
-def _missing(synth: Synth) -> list[str]:
-    """Return the voices and drums of the songs for which the font has no sound."""
-    voices = [(name, program, 60) for name, program in PROGRAMS.items()]
-    drums = [(name, DRUM_PROGRAM, key) for name, key in DRUM_KEYS.items()]
+def _missing(synth: Synth, sounds: Sounds) -> list[str]:
+    """Return those of `sounds` that the font does not have."""
     missing = []
-    for name, program, key in voices + drums:
+    for name, (program, pitch) in sounds.items():
         channel = DRUM_CHANNEL if program == DRUM_PROGRAM else 0
         found = _select(synth, channel, program)
         if found:
-            synth.noteon(channel, key, 100)
+            synth.noteon(channel, pitch, 100)
             found = bool(np.abs(_mono(synth, PLAYER_HZ // 4)).max() > 1e-4)
             _silence(synth)
         if not found:
-            number = f"drum key {key}" if program == DRUM_PROGRAM else f"program {program}"
+            number = f"drum key {pitch}" if program == DRUM_PROGRAM else f"program {program}"
             missing.append(f"{name} ({number})")
     return missing
 
