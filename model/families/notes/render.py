@@ -9,10 +9,10 @@ from model.contract.sound_font import PLAYER_HZ, SoundFont
 
 
 def render(notes: np.ndarray, samples: int, font: SoundFont) -> np.ndarray:
-    """Return notes (N, 7), in seconds from the start, as mono sound at 22 050 Hz: float32 (samples,).
+    """Return notes (N, 7), in seconds from the start, as mono sound at 22 050 Hz, float32.
 
-    The loudest sample is PEAK, as in the shards; what sounds on after the end is cut. Without notes
-    there is silence. The same notes give the same samples.
+    The result has `samples` samples. The loudest is PEAK, as in the shards. What would sound on
+    after the end is cut. Without notes there is silence. The same notes give the same samples.
     """
     import soxr
 
