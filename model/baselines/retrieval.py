@@ -26,6 +26,10 @@ SHIFTS = 16
 """At so many moments of its first beat the music may begin."""
 
 
+FRAME = 1024
+"""Samples in a frame of the phase vocoder: half its usual length, which would smear the beats."""
+
+
 @dataclass
 class Found:
     """The best music so far for one dance: its score, rate and start, before it is stretched."""
@@ -97,4 +101,4 @@ def played(found: Found, samples: int) -> np.ndarray:
 
     assert found.audio is not None, "something was found"
     audio = found.audio[round(found.start_s * SAMPLE_RATE_HZ) :]
-    return np.resize(librosa.effects.time_stretch(audio, rate=found.rate), samples)
+    return np.resize(librosa.effects.time_stretch(audio, rate=found.rate, n_fft=FRAME), samples)
