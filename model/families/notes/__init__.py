@@ -1,0 +1,1 @@
+"""Families that make music as notes: what they share."""
