@@ -101,11 +101,26 @@ def midi_bytes(
     return buffer.getvalue()
 
 
+def midi_of(notes: np.ndarray, name: str, tempo_bpm: float = 120.0) -> bytes:
+    """Return any notes (N, 7) as a Standard MIDI File: a track for each program, the drums first.
+
+    Raises ValueError for more than 15 programs beside the drums.
+    """
+    programs = sorted({int(program) for program in notes[:, 4]} - {DRUM_PROGRAM})
+    order = np.array([DRUM_PROGRAM, *programs])
+    notes = notes.copy()
+    notes[:, 5] = (notes[:, 4, None] == order).argmax(1)
+    if len(programs) > 15:
+        raise ValueError(f"{len(programs)} programs, expected at most 15")
+    tracks = ["drums", *(f"program {program}" for program in programs)]
+    return midi_bytes(notes, tempo_bpm, name, tracks)
+
+
 def _messages(notes: np.ndarray, track: int, ticks_per_s: float) -> list[mido.Message]:
     """Return the messages of one track; at the same time, old notes end before new ones begin."""
     import mido
 
-    channel = DRUM_CHANNEL if track == 0 else track - 1
+    channel = DRUM_CHANNEL if track == 0 else track - 1 + (track > DRUM_CHANNEL)
     starts = np.round(notes[:, 0] * ticks_per_s).astype(int)
     ends = np.round((notes[:, 0] + notes[:, 1]) * ticks_per_s).astype(int)
     changes = []

@@ -98,16 +98,17 @@ class SoundFont:
 
 
 def default_font() -> SoundFont:
-    """Return the sound font that the package pretty_midi ships: TimGM6mb, 128 programs and drums.
+    """Return the sound font that the package pretty_midi contains: 128 programs and drums.
 
-    Raises ValueError if the package is not installed. No other font is ever taken instead.
+    Raises ValueError, with the command to install it, if the package is not installed. No other
+    font is ever taken instead.
     """
     try:
         folder = files("pretty_midi")
     except ModuleNotFoundError:
         raise ValueError(
-            "the default sound font is part of the package pretty_midi, which is not installed: "
-            f"{INSTALL}; or choose a sound font of yours"
+            "no sound font: give one (.sf2) with --set soundfont=FILE, or install the package "
+            f"pretty_midi, which contains one: {INSTALL}"
         ) from None
     return SoundFont.open(Path(str(folder / DEFAULT_FONT)))
 

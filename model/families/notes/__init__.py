@@ -1,1 +1,1 @@
-"""Families that make music as notes: what they share."""
+"""What families share that play notes instead of drawing codes."""

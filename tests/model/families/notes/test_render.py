@@ -76,13 +76,15 @@ def test_a_note_of_no_length_ends_and_one_struck_again_lasts(font):
     blip = render(np.array([note(0.1, duration_s=0.0)]), 22_050, font)
     assert np.abs(blip[:4_000]).max() > 0.5 and np.abs(blip[6_000:]).max() < 1e-3
     again = np.array([note(0.0, duration_s=0.5), note(0.4, duration_s=0.5)])
-    audio = render(again, 22_050, font)
-    assert np.abs(audio[int(0.6 * RATE) : int(0.85 * RATE)]).max() > 0.3
+    both, last = render(again, 22_050, font), render(again[1:], 22_050, font)
+    after = slice(int(0.5 * RATE), int(0.6 * RATE))  # the first note's end must not end the second
+    assert np.abs(last[after]).max() > 0.05
+    np.testing.assert_allclose(both[after], last[after], atol=0.01)
 
 
 def test_more_programs_than_channels_are_all_heard(font):
-    notes = np.array([note(0.1 * i, 60, program=i, duration_s=0.05) for i in range(40)])
-    audio = render(notes, 4 * RATE + RATE // 2, font)
+    notes = np.array([note(0.3 * i, 60, program=i, duration_s=0.02) for i in range(40)])
+    audio = render(notes, 12 * RATE, font)
     np.testing.assert_allclose(found_onsets(audio), notes[:, 0], atol=0.005)
 
 
@@ -90,7 +92,7 @@ def test_a_font_without_the_program_or_the_drums_says_so(tmp_path):
     font = SoundFont.open(write_sound_font(tmp_path / "few.sf2", programs=[0], drums=False))
     assert render(np.array([note(0.0)]), 1000, font).any()
     with pytest.raises(ValueError, match=r"few.sf2: this sound font has no program 7; choose"):
-        render(np.array([note(0.0), note(0.1, program=7)]), 1000, font)
+        render(np.array([note(0.0), note(0.01, program=7)]), 1000, font)
     with pytest.raises(ValueError, match="has no drum kit"):
         render(np.array([note(0.0, 36, DRUM_PROGRAM)]), 1000, font)
 
@@ -102,6 +104,7 @@ def test_a_broken_font_or_another_file_under_its_name_is_refused(tmp_path):
         SoundFont.open(path)
     font = SoundFont.open(write_sound_font(path))
     write_sound_font(path, quieter_db=6)
+    SoundFont.open(write_sound_font(tmp_path / "other.sf2"))  # no longer in memory
     with pytest.raises(ValueError, match="the file has changed"):
         render(np.array([note(0.0)]), 1000, font)
 
@@ -115,7 +118,7 @@ def test_the_default_font_is_the_one_that_pretty_midi_ships():
 
 def test_without_pretty_midi_the_default_font_is_an_error(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pretty_midi", None)
-    with pytest.raises(ValueError, match=r"pretty_midi, which is not installed: uv pip install"):
+    with pytest.raises(ValueError, match="the package pretty_midi, which contains one: uv pip"):
         default_font()
 
 
