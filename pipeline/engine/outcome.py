@@ -52,9 +52,9 @@ PERMANENT = {
     "too_large": "more pixels than the limit",
     "too_long": "longer than the limit",
     "missing_motion": "no annotation found for the requested motion",
+    "bad_motion": "the annotation cannot be read, or does not fit the video",
     "missing_notes": "no file of notes found for its song",
     "bad_notes": "the file of its notes cannot be read, has no notes, or is of another song",
-    "bad_motion": "the annotation cannot be read, or does not fit the video",
 }
 RETRYABLE = {
     "out_of_memory": "the worker ran out of memory",
