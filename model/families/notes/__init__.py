@@ -1,0 +1,1 @@
+"""Families that write notes, which a sound font then plays."""
