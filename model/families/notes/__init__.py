@@ -1,1 +1,1 @@
-"""Families that write notes, which a sound font then plays."""
+"""What families share that play notes instead of drawing codes."""
