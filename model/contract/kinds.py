@@ -30,6 +30,7 @@ FAMILIES = Registry(
         MASKED: "model.families.masked.family:Masked",
         "dance2music": "model.families.dance2music.family:Dance2Music",
         "dance2music-online": "model.families.dance2music.family:Dance2MusicOnline",
+        "foley": "model.families.foley.family:Foley",
     },
 )
 """Families of generators: `model.families.base`."""
