@@ -1,0 +1,156 @@
+"""The network of CMT: compound words in, the logits of the next word's attributes out.
+
+Symbols: B batch, W words, P prefix tokens, D width, H heads. The network sees P prefix tokens (genre,
+begin, and which of the five instruments play), then the words so far.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.families.cmt.grid import FAMILIES
+from model.families.cmt.words import ATTRIBUTES, CLASSES, P_BEAT, P_BEATS, TICK, TYPE
+
+PREFIX = 2 + len(FAMILIES)
+PREFIX_WIDTH = 64
+OTHERS = tuple(name for name in ATTRIBUTES if name != "type")
+"""The attributes that are predicted once the type is known."""
+Cache = list[tuple[Tensor, Tensor]]
+"""The keys and values (B, H, positions, D / H) of each layer."""
+
+
+class Block(nn.Module):
+    """Causal attention and a feed-forward network, both after a layer norm."""
+
+    def __init__(self, width: int, heads: int, wide: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.drop = heads, dropout
+        self.norm, self.wide_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.wide, self.narrow = nn.Linear(width, wide), nn.Linear(wide, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, past: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Continue after `past`, the keys and values of earlier positions; return those of all.
+
+        With a past, x (B, 1, D) is one position, which sees all of them.
+        """
+        batch, length, width = x.shape
+        qkv = self.qkv(self.norm(x)).view(batch, length, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        if past is not None:
+            k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+        dropout = self.drop if self.training else 0.0
+        found = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=past is None)
+        x = x + self.dropout(self.out(found.transpose(1, 2).reshape(batch, length, width)))
+        wide = F.gelu(self.wide(self.wide_norm(x)))
+        return x + self.dropout(self.narrow(self.dropout(wide))), (k, v)
+
+
+class CmtNetwork(nn.Module):
+    """Embeddings of the attributes, a causal transformer, and heads in two stages.
+
+    `embeddings` has the width of each attribute in the order of `ATTRIBUTES`; `genres` counts the
+    known genres, and 0 is an unknown one.
+    """
+
+    def __init__(
+        self,
+        embeddings: Sequence[int],
+        p_beat_width: int,
+        width: int,
+        layers: int,
+        heads: int,
+        wide: int,
+        dropout: float,
+        genres: int,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.attributes = nn.ModuleDict(
+            {
+                name: nn.Embedding(count, size)
+                for name, count, size in zip(ATTRIBUTES, CLASSES, embeddings, strict=True)
+            }
+        )
+        self.words = nn.Linear(sum(embeddings), width)
+        self.p_beat = nn.Sequential(
+            nn.Embedding(P_BEATS, p_beat_width), nn.Linear(p_beat_width, width)
+        )
+        counts = {"genre": genres + 1, "begin": 1, "instruments": len(FAMILIES) + 1}
+        self.prefix = nn.ModuleDict(
+            {
+                name: nn.Sequential(
+                    nn.Embedding(count, PREFIX_WIDTH), nn.Linear(PREFIX_WIDTH, width)
+                )
+                for name, count in counts.items()
+            }
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(width, heads, wide, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.type_head = nn.Linear(width, CLASSES[TYPE])
+        with_type = width + self.attributes["type"].embedding_dim
+        self.with_type = nn.Linear(with_type, width)
+        sizes = dict(zip(ATTRIBUTES, CLASSES, strict=True))
+        self.heads = nn.ModuleDict({name: nn.Linear(width, sizes[name]) for name in OTHERS})
+
+    def embed(self, words: Tensor) -> Tensor:
+        """Return vectors (B, W, D) of words (B, W, 9)."""
+        found = [
+            table(words[..., i]) * math.sqrt(table.embedding_dim)
+            for i, table in enumerate(self.attributes.values())
+        ]
+        x = self.words(torch.cat(found, -1)) + self.p_beat(words[..., P_BEAT])
+        return x + sinusoid(words[..., TICK], self.width)
+
+    def embed_prefix(self, prefix: Tensor) -> Tensor:
+        """Return vectors (B, P, D) of a prefix (B, P): genre, 0, and the classes of instruments."""
+        parts = zip(self.prefix.values(), prefix.split((1, 1, len(FAMILIES)), 1), strict=True)
+        return torch.cat([part(tokens) for part, tokens in parts], 1)
+
+    def forward(self, prefix: Tensor, words: Tensor) -> Tensor:
+        """Return states (B, W + 1, D): state i has seen i words, and predicts word i."""
+        return self.read(torch.cat([self.embed_prefix(prefix), self.embed(words)], 1))[0][
+            :, PREFIX - 1 :
+        ]
+
+    def begin(self, prefix: Tensor, words: Tensor) -> tuple[Tensor, Cache]:
+        """Return the last of `forward`'s states (B, D), and the cache to `go_on` from."""
+        x, cache = self.read(torch.cat([self.embed_prefix(prefix), self.embed(words)], 1))
+        return x[:, -1], cache
+
+    def go_on(self, word: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
+        """Return the state (B, D) after one more word (B, 9), and the cache with it."""
+        x, cache = self.read(self.embed(word[:, None]), cache)
+        return x[:, -1], cache
+
+    def read(self, x: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
+        x, grown = self.dropout(x), []
+        for i, block in enumerate(self.blocks):
+            x, keys_values = block(x, cache[i] if cache else None)
+            grown.append(keys_values)
+        return self.norm(x), grown
+
+    def logits(self, states: Tensor, types: Tensor) -> dict[str, Tensor]:
+        """Return the logits of each attribute from states (…, D) and the next words' types (…)."""
+        table = self.attributes["type"]
+        kind = table(types) * math.sqrt(table.embedding_dim)
+        x = self.with_type(torch.cat([states, kind], -1))
+        return {"type": self.type_head(states)} | {
+            name: head(x) for name, head in self.heads.items()
+        }
+
+
+def sinusoid(ticks: Tensor, width: int) -> Tensor:
+    """Return the sinusoidal encoding (…, D) of ticks (…), as in Vaswani et al. 2017."""
+    steps = torch.arange(0, width, 2, device=ticks.device)
+    angles = ticks[..., None] * torch.exp(steps * (-math.log(10_000.0) / width))
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)
