@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+NO_CODEC = "none"
+"""The source of `model.codecs.none`, for families that make sound, not codes."""
 FILES = "demo"
 """The name whose loader reads paths: files of this project and of OpenAI are JukeBox VQ-VAEs."""
 
@@ -131,6 +133,10 @@ def load_codec(
 
     Raises FileNotFoundError or ValueError, with advice.
     """
+    if str(source) == NO_CODEC:
+        from model.codecs.none import NoCodec
+
+        return NoCodec(device)
     return CODECS.get(codec_name(source) or FILES)(str(source), levels, device)
 
 

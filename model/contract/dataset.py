@@ -77,6 +77,22 @@ class Codes:
 
 
 @dataclass
+class Notes:
+    """The notes of all segments from one source, and their tars.
+
+    `source` is what `pipeline notes --from` names: `synthetic`, `basic-pitch` or `midi`. `note`
+    says more about their origin: the version and weights of a transcription, or the MIDI files.
+    `without` lists the videos whose notes could not be had: their windows are stored without notes,
+    because the user allowed it, and say nothing about the music.
+    """
+
+    source: str
+    note: str = ""
+    without: list[str] = field(default_factory=list)
+    splits: dict[str, list[Shard]] = field(default_factory=dict)
+
+
+@dataclass
 class Dataset:
     """The content of dataset.json, which describes a shard folder.
 
@@ -85,6 +101,7 @@ class Dataset:
     `build` holds the options with which `pipeline build` computes the same features.
     `untrained` lists the features computed with untrained weights; every report repeats it.
     `source` is the folder of the videos; each segment's metadata has its file relative to it.
+    `codecs` has the codes of each codec by its id, and `notes` the notes of each source by its id.
     """
 
     name: str
@@ -95,6 +112,7 @@ class Dataset:
     source: str = ""
     untrained: list[str] = field(default_factory=list)
     codecs: dict[str, Codes] = field(default_factory=dict)
+    notes: dict[str, Notes] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
@@ -124,7 +142,11 @@ class Dataset:
         return f"no segments in split {split!r}; it has {held}; {advice}"
 
     def dumps(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        """Return the text of dataset.json; without notes it is that of earlier versions."""
+        content = asdict(self)
+        if not self.notes:
+            del content["notes"]
+        return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
 def load_dataset(root: str | os.PathLike[str] | Url) -> Dataset:
@@ -158,7 +180,12 @@ def load_dataset(root: str | os.PathLike[str] | Url) -> Dataset:
         )
     try:
         codecs = {name: _codes(codec, raw["window_s"]) for name, codec in raw.pop("codecs").items()}
-        dataset = Dataset(**{**raw, "splits": _shards(raw["splits"]), "codecs": codecs})
+        notes = {
+            name: Notes(**{**entry, "splits": _shards(entry["splits"])})
+            for name, entry in raw.pop("notes", {}).items()
+        }
+        splits = _shards(raw["splits"])
+        dataset = Dataset(**{**raw, "splits": splits, "codecs": codecs, "notes": notes})
         _check(dataset)
         dataset.fields = with_layout(dataset.fields)
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
@@ -245,6 +272,11 @@ def _check(dataset: Dataset) -> None:
             _fits(stream, f"codec {name}, {level}")
             if not all(type(n) is int and n > 0 for n in [stream.hop, *stream.shape]):
                 raise ValueError(f"codec {name}, {level}: {stream}: expected integers above 0")
+
+    for name, entry in dataset.notes.items():
+        _fits(entry, f"notes {name}")
+        if not _in_folder(name):
+            raise ValueError(f"notes {name!r}: the name is not a valid folder name")
 
 
 def _fits(record: Any, what: str) -> None:

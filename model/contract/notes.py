@@ -32,6 +32,45 @@ DRUM_CHANNEL = 9
 """The channel of drums, counted from 0, in MIDI files and players."""
 
 
+def check_notes(notes: np.ndarray, seconds: float) -> None:
+    """Raise ValueError unless an array is the notes of a window that is `seconds` long.
+
+    Valid notes are float32 (N, 7), N from 0, sorted by onset, with onsets within the window.
+    """
+    width = len(NOTE_COLUMNS)
+    if str(notes.dtype) != "float32" or notes.ndim != 2 or notes.shape[1] != width:
+        raise ValueError(f"{notes.dtype} {notes.shape}, expected float32 (N, {width})")
+    if not np.isfinite(notes).all():
+        raise ValueError("contains NaN or infinity")
+    least = np.array([0, 0, 0, 1, 0, 0, -1])
+    most = np.array([np.inf, np.inf, 127, 127, DRUM_PROGRAM, np.inf, np.inf])
+    odd = (notes < least) | (notes > most)
+    odd[:, 2:] |= notes[:, 2:] % 1 != 0
+    if odd.any():
+        row, column = np.argwhere(odd)[0]
+        raise ValueError(f"note {row + 1} has {NOTE_COLUMNS[column]} {notes[row, column]}")
+    onsets = notes[:, 0]
+    if (np.diff(onsets) < 0).any():
+        raise ValueError("the notes are not sorted by onset")
+    if len(onsets) and onsets[-1] >= np.float32(seconds):
+        raise ValueError(f"a note starts at {onsets[-1]} s, the window ends at {seconds:g} s")
+
+
+def notes_in(notes: np.ndarray, start_s: float, seconds: float) -> np.ndarray:
+    """Return the notes (N, 7) that begin in a window, timed from its start, float32 (M, 7).
+
+    The onset decides, so that windows side by side share no note. A note may last beyond the end
+    of its window. The result is sorted by onset.
+    """
+    found = np.array(notes, np.float64).reshape(-1, len(NOTE_COLUMNS))
+    found[:, 0] -= start_s
+    kept = (found[:, 0] >= 0) & (found[:, 0] < seconds)
+    found = found[kept][np.argsort(found[kept, 0], kind="stable")].astype(np.float32)
+    end_s = np.nextafter(np.float32(seconds), np.float32(0))
+    found[:, 0] = np.minimum(found[:, 0], end_s)  # float32 can round an onset up to the end
+    return found
+
+
 def midi_bytes(
     notes: np.ndarray, tempo_bpm: float, name: str, tracks: Sequence[str] = TRACKS
 ) -> bytes:
@@ -62,11 +101,26 @@ def midi_bytes(
     return buffer.getvalue()
 
 
+def midi_of(notes: np.ndarray, name: str, tempo_bpm: float = 120.0) -> bytes:
+    """Return any notes (N, 7) as a Standard MIDI File: a track for each program, the drums first.
+
+    Raises ValueError for more than 15 programs beside the drums.
+    """
+    programs = sorted({int(program) for program in notes[:, 4]} - {DRUM_PROGRAM})
+    order = np.array([DRUM_PROGRAM, *programs])
+    notes = notes.copy()
+    notes[:, 5] = (notes[:, 4, None] == order).argmax(1)
+    if len(programs) > 15:
+        raise ValueError(f"{len(programs)} programs, expected at most 15")
+    tracks = ["drums", *(f"program {program}" for program in programs)]
+    return midi_bytes(notes, tempo_bpm, name, tracks)
+
+
 def _messages(notes: np.ndarray, track: int, ticks_per_s: float) -> list[mido.Message]:
     """Return the messages of one track; at the same time, old notes end before new ones begin."""
     import mido
 
-    channel = DRUM_CHANNEL if track == 0 else track - 1
+    channel = DRUM_CHANNEL if track == 0 else track - 1 + (track > DRUM_CHANNEL)
     starts = np.round(notes[:, 0] * ticks_per_s).astype(int)
     ends = np.round((notes[:, 0] + notes[:, 1]) * ticks_per_s).astype(int)
     changes = []

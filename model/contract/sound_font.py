@@ -87,6 +87,23 @@ class SoundFont:
         return sound
 
 
+def default_font() -> SoundFont:
+    """Return the sound font that the package pretty_midi contains.
+
+    Raises ValueError, with the command to install it, if the package is not installed.
+    """
+    from importlib.resources import as_file, files
+
+    try:
+        with as_file(files("pretty_midi") / "TimGM6mb.sf2") as path:
+            return SoundFont.open(path)
+    except ModuleNotFoundError:
+        raise ValueError(
+            "no sound font: give one (.sf2) with --set soundfont=FILE, or install the package "
+            f"pretty_midi, which contains one: {INSTALL}"
+        ) from None
+
+
 @lru_cache(maxsize=1)
 def _player(font: SoundFont) -> Synth:
     """Return a silent player of the font, whose file must still have the recorded hash."""

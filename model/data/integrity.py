@@ -26,7 +26,9 @@ def check_shards(source: Source) -> None:
     if not isinstance(source.root, Path):
         return
     tars = {source.root: source.dataset.splits}
-    tars[source.root / "codes" / source.codec_id] = source.dataset.codecs[source.codec_id].splits
+    if source.sizes:
+        codes = source.dataset.codecs[source.codec_id]
+        tars[source.root / "codes" / source.codec_id] = codes.splits
     wanted = [
         (root / shard.name, shard)
         for root, splits in tars.items()

@@ -76,16 +76,23 @@ def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> I
 
 
 def paired(
-    features: Location, codes: Location, segments: int, wanted: Container[int] | None = None
+    features: Location,
+    codes: Location | None,
+    segments: int,
+    wanted: Container[int] | None = None,
 ) -> Iterator[Raw]:
     """Yield the merged samples of two tars with the same keys in order, or the `wanted` ones.
 
+    Without `codes`, the samples are those of one tar.
+
     Raises ValueError with the first key that is missing, extra or out of order in either tar.
     """
-    left, right = read_tar(features, wanted), read_tar(codes, wanted)
+    left = read_tar(features, wanted)
+    right = read_tar(codes, wanted) if codes is not None else None
     seen: set[str] = set()
     while True:
-        a, b = next(left, None), next(right, None)
+        a = next(left, None)
+        b = next(right, None) if right is not None else a
         if a is None and b is None:
             break
         if a is None or b is None or a["__key__"] != b["__key__"]:
@@ -96,7 +103,8 @@ def paired(
             )
         if a["__key__"] in seen:
             raise ValueError(f"{features}: {a['__key__']} appears twice; build it again")
-        if shared := sorted(k for k in a.keys() & b.keys() if not k.startswith("__")):
+        both = a.keys() & b.keys() if a is not b else ()
+        if shared := sorted(name for name in both if not name.startswith("__")):
             raise ValueError(f"{a['__key__']}: {', '.join(shared)} is in {features} and in {codes}")
         if wanted is None or len(seen) in wanted:
             yield {**b, **a}

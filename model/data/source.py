@@ -64,7 +64,8 @@ class Batch:
 class Source:
     """One split of a shard folder, as the source of batches.
 
-    `sizes` maps the levels whose codes are read to the number of entries in their codebook.
+    `sizes` maps the levels whose codes are read to the number of entries in their codebook; without
+    levels no codes are read, and the data set needs none.
     `inputs` names the inputs to read; those that the data set does not have are skipped. None reads
     every array of the data set.
     """
@@ -83,6 +84,10 @@ class Source:
         wanted = there if self.inputs is None else self.inputs
         object.__setattr__(self, "suffixes", tuple(s for s in there if s in wanted))
         object.__setattr__(self, "samples", self.dataset.samples)
+        if not self.segments:
+            raise ValueError(f"{self.root}: {self.dataset.no_segments(self.split)}")
+        if not self.sizes:
+            return
         codes = codes_of(self.dataset, self.codec_id, self.root)
         for level in self.sizes:
             if level not in codes.levels:
@@ -92,8 +97,6 @@ class Source:
                 )
         ours = [(s.name, s.segments) for s in self.dataset.splits.get(self.split, [])]
         theirs = [(s.name, s.segments) for s in codes.splits.get(self.split, [])]
-        if not sum(n for _, n in ours):
-            raise ValueError(f"{self.root}: {self.dataset.no_segments(self.split)}")
         if ours != theirs:
             raise ValueError(
                 f"{self.root}: split {self.split} has shards (segments) {ours}, codes of "
@@ -108,7 +111,7 @@ class Source:
     def raw(self, number: int, wanted: Container[int] | None = None) -> Iterator[Raw]:
         """Yield a shard's samples, or the wanted ones, with features and codes, undecoded."""
         shard = self.dataset.splits[self.split][number]
-        codes = self.root / "codes" / self.codec_id / shard.name
+        codes = self.root / "codes" / self.codec_id / shard.name if self.sizes else None
         yield from paired(self.root / shard.name, codes, shard.segments, wanted)
 
     def decode(self, raw: Raw) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -121,16 +124,14 @@ class Source:
         key, url = raw["__key__"], raw["__url__"]
         arrays = {s: member(raw, s, self.dataset.fields, url) for s in self.suffixes}
         arrays[WAV] = pcm_of(raw, self.samples, url)
-        streams = self.dataset.codecs[self.codec_id].streams
         for level, size in self.sizes.items():
-            suffix = streams[level].suffix
-            codes = member(
-                raw, suffix, {suffix: {"dtype": "uint16", "shape": streams[level].shape}}, url
-            )
+            stream = self.dataset.codecs[self.codec_id].streams[level]
+            spec = {stream.suffix: {"dtype": "uint16", "shape": stream.shape}}
+            codes = member(raw, stream.suffix, spec, url)
             if codes.max() >= size:
                 raise ValueError(
                     f"{self.root / 'codes' / self.codec_id / url.rpartition('/')[2]}: "
-                    f"{key}.{suffix} has code {codes.max()}, "
+                    f"{key}.{stream.suffix} has code {codes.max()}, "
                     f"the codebook has {size} entries; run pipeline extract-codes again"
                 )
             arrays[level] = codes.astype(np.int64)

@@ -26,7 +26,6 @@ def diversity(run: Run, clips: Sequence[Clip], options: Any = None) -> np.ndarra
     their log-mel spectrograms. It is 0 for a model that has one answer to each dance.
     """
     samples, found = run.dataset.samples, []
-    steps = {level: run.codec.steps(samples, level) for level in run.model.levels}
     log_mel = LogMel().to(run.device)
     for part in batches([clip.piece for clip in clips], TOGETHER):
         windows = [inputs_of_piece(run, piece, piece.segments) for piece in part]
@@ -34,8 +33,8 @@ def diversity(run: Run, clips: Sequence[Clip], options: Any = None) -> np.ndarra
             name: torch.cat([window[name][:1].repeat_interleave(SAMPLES, 0) for window in windows])
             for name in windows[0]
         }
-        codes = run.model.generate(inputs, steps, options)[run.level]
-        mel = 20 * log_mel(run.codec.decode(codes, run.level))
+        audio, _ = run.model.sound(inputs, samples, options)
+        mel = 20 * log_mel(audio)
         mel = mel.reshape(len(part), SAMPLES, *mel.shape[1:])
         pairs = [(mel[:, a] - mel[:, b]).abs().mean((1, 2))
                  for a, b in combinations(range(SAMPLES), 2)]  # fmt: skip

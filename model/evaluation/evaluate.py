@@ -101,7 +101,8 @@ def evaluate(
     root = to_location(shards)
     dataset = load_dataset(root)
     if run is not None:
-        subject = of_run(run, chosen_options(run, options.settings))
+        generation = chosen_options(run, options.settings)
+        subject = of_run(run, generation, dataset, root, options.codec)
         check_features(root, run, dataset)
     elif folders:
         subject = of_folder(folders[0], dataset, root, options.codec, options.device)
@@ -194,7 +195,7 @@ def evaluate(
         "data": data_id(dataset, options.split),
         "train_data": data_id(dataset, options.train_split),
         "window_s": dataset.window_s,
-        "level": level if subject.run is not None else "",
+        "level": subject.run.level if subject.run is not None else "",
         "codec": codec.id,
         "codes_id": codec.codes_id,
         "bins": size,

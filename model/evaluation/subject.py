@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from model.codecs.base import Codec, load_codec
 from model.contract.dataset import Dataset
 from model.contract.exit_codes import UsageError
@@ -64,8 +66,13 @@ class Subject:
         return run.model.levels if run is not None and run.model.likelihood else ()
 
 
-def of_run(run: Run, generation: Any) -> Subject:
-    """Return a run as a subject; `generation` are its options of generation."""
+def of_run(
+    run: Run, generation: Any, dataset: Dataset, root: Location, codec: str | None = None
+) -> Subject:
+    """Return a run as a subject; `generation` are its options of generation.
+
+    The codec is that of the run, or that of the data set's codes if the run has none.
+    """
     facts = {
         "run": str(run.folder),
         "family": run.family,
@@ -75,16 +82,26 @@ def of_run(run: Run, generation: Any) -> Subject:
         **({"generation": to_dict(generation)} if fields(generation) else {}),
     }
     untrained = run.dataset.untrained
-    return Subject(run.name, run.folder, run.codec, run.level, facts, untrained, run, generation)
+    used, level = run.codec, run.level
+    if not level:
+        used, level = of_codes(dataset, root, codec, run.device)
+    return Subject(run.name, run.folder, used, level, facts, untrained, run, generation)
 
 
 def of_folder(
     music: MusicFolder, dataset: Dataset, root: Location, codec: str | None, device: str
 ) -> Subject:
     """Return a folder of music as a subject; its codec is that of the data set's codes."""
-    loaded = load_codec(choose_codec(dataset, codec, root), device=device)
-    level = dataset.codecs[loaded.codes_id].levels[-1]
+    loaded, level = of_codes(dataset, root, codec, device)
     facts = {
         "run": str(music.folder), "family": OUTSIDE, "step": 0, "checkpoint": "", "config": {},
     }  # fmt: skip
     return Subject(music.name, music.folder, loaded, level, facts)
+
+
+def of_codes(
+    dataset: Dataset, root: Location, codec: str | None, device: torch.device | str
+) -> tuple[Codec, str]:
+    """Return the codec of a data set's codes, and its finest level."""
+    loaded = load_codec(choose_codec(dataset, codec, root), device=device)
+    return loaded, dataset.codecs[loaded.codes_id].levels[-1]

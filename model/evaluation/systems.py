@@ -67,11 +67,12 @@ def rows_of_run(
     It is that of the files that `model generate` writes, with samples of 16 bits.
     """
     pieces = [clip.piece for clip in given.clips]
-    sounds = [audio.numpy() for _, audio in music_of_each(run, pieces, options)]
+    sounds = [made.audio.numpy() for made in music_of_each(run, pieces, options)]
     if not all(np.isfinite(audio).all() for audio in sounds):
         raise ValueError(f"{run.name}: audio with NaN or infinity; use an earlier checkpoint")
     sounds = [decode_wav(encode_wav(audio)[0], run.name) for audio in sounds]
-    yield Music(run.name, sounds, codes_of_each(run, given.clips, options))
+    codes = codes_of_each(run, given.clips, options) if run.model.levels else None
+    yield Music(run.name, sounds, codes, note="; ".join(run.model.remarks(run.step)))
     if denoised:
         clean = [denoise(audio) for audio in sounds]
         share = np.mean([removed_share(a, b) for a, b in zip(sounds, clean, strict=True)])

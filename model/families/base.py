@@ -12,15 +12,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from math import ceil
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.codecs.base import Codec
+from model.codecs.base import Codec, decode_in_chunks, samples_per_code
 from model.contract.dataset import Dataset
+from model.contract.storage import Location
 from model.data.inputs import Inputs
-from model.data.source import Batch
+from model.data.source import Batch, Source
 from model.runtime.checkpoint import Parts
 from model.runtime.settings import Settings
 from model.training.config import RunConfig
@@ -58,6 +62,9 @@ class Model(ABC, Generic[C]):
     decoded in chunks, too."""
     pieces_at_once: ClassVar[int] = 1
     """How many pieces of the same length `generate` should get together, for speed."""
+    makes_sound: ClassVar[bool] = False
+    """Whether the model makes sound itself, by `sound`, without codes and without a codec: it has
+    no `levels`, and its `validate` returns no codes."""
     likelihood: ClassVar[bool] = False
     """Whether the model gives codes a probability: `bits` is then called, in validations too."""
     inpaints: ClassVar[bool] = False
@@ -72,6 +79,11 @@ class Model(ABC, Generic[C]):
     codec: Codec
     device: torch.device
     network: nn.Module
+
+    @classmethod
+    def settled(cls, config: C, dataset: Dataset, root: Location) -> C:
+        """Return the configuration with all that the data set decides, as a run records it."""
+        return config
 
     @classmethod
     @abstractmethod
@@ -94,8 +106,8 @@ class Model(ABC, Generic[C]):
     def start_training(self) -> None:
         """Create what only training needs, such as optimisers and discriminators."""
 
-    def read_music(self) -> None:
-        """Read what training learns from besides the shards, if the settings name any (`--music`).
+    def read_music(self, source: Source) -> None:
+        """Read what training learns from besides the batches of `source`, if there is any.
 
         Called before the first step, also of a resumed run. Raises ValueError and OSError if it
         cannot be read or is not what the run was begun with.
@@ -108,6 +120,8 @@ class Model(ABC, Generic[C]):
     @abstractmethod
     def validate(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the measures of a batch, and the codes generated for its segments, by level.
+
+        Without codes, the measures are all that a validation gets.
 
         Measures are means over the segments, as 0-dim tensors by log tag. Called without gradients,
         in float32, with the network in eval mode.
@@ -126,7 +140,6 @@ class Model(ABC, Generic[C]):
         """How many of `val_segments` `validate` is called for; 0: all. `bits` is, for all."""
         return 0
 
-    @abstractmethod
     def generate(
         self, inputs: Mapping[str, Tensor], steps: Mapping[str, int], options: Any = None
     ) -> dict[str, Tensor]:
@@ -136,6 +149,20 @@ class Model(ABC, Generic[C]):
         name, GENRE (B,). `options` is an instance of `Options`; None means its
         defaults. Called without gradients, in eval mode.
         """
+        raise NotImplementedError
+
+    def sound(
+        self, inputs: Mapping[str, Tensor], samples: int, options: Any = None
+    ) -> tuple[Tensor, list[np.ndarray] | None]:
+        """Return the music (B, N) for B pieces, N = `samples`, and the notes of each, or None.
+
+        Arguments as for `generate`, whose codes are decoded here. Notes (M, 7) have the columns of
+        `model.contract.notes.NOTE_COLUMNS`.
+        """
+        steps = {name: ceil(samples / samples_per_code(self.codec, name)) for name in self.levels}
+        codes = self.generate(inputs, steps, options)[self.sound_level]
+        decode = partial(decode_in_chunks, self.codec) if self.flat_memory else self.codec.decode
+        return decode(codes, self.sound_level)[:, :samples], None
 
     def inpaint(
         self,
@@ -189,5 +216,9 @@ class Model(ABC, Generic[C]):
 
     @property
     def sound_level(self) -> str:
-        """The level that is decoded to audio."""
-        return self.levels[-1]
+        """The level that is decoded to audio; "" if the model makes sound itself."""
+        return self.levels[-1] if self.levels else ""
+
+    def remarks(self, step: int) -> list[str]:
+        """Return what results must repeat about music that a run of `step` steps has made."""
+        return []

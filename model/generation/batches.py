@@ -6,32 +6,43 @@ Symbols: N samples at 22 050 Hz.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import ceil
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from model.codecs.base import decode_in_chunks, samples_per_code
 from model.data.inputs import GENRE
 from model.data.pieces import Piece
 from model.data.reader import genre_index
 from model.generation.run import Run
 
+
+@dataclass(frozen=True)
+class Made:
+    """The music (N,) of a piece, as long as its windows, not clipped.
+
+    `notes` (M, 7) are its notes, if it was played from notes (`model.contract.notes`).
+    """
+
+    piece: Piece
+    audio: Tensor
+    notes: np.ndarray | None = None
+
+
 SEGMENTS_AT_ONCE = 128
 """At most so many segments are drawn together, which bounds the memory."""
 
 
-def music_of_each(
-    run: Run, pieces: Iterable[Piece], options: Any = None
-) -> Iterator[tuple[Piece, Tensor]]:
-    """Yield each piece with its music (N,), as long as its windows, not clipped.
+def music_of_each(run: Run, pieces: Iterable[Piece], options: Any = None) -> Iterator[Made]:
+    """Yield the music of each piece.
 
     Neighbouring pieces of the same length are generated together, if the family can. The pieces,
     their order and the seed then decide the music of each.
     """
     for batch in batches(pieces, run.model.pieces_at_once):
-        yield from zip(batch, music_of_batch(run, batch, options), strict=True)
+        yield from music_of_batch(run, batch, options)
 
 
 def batches(pieces: Iterable[Piece], most: int) -> Iterator[list[Piece]]:
@@ -53,17 +64,15 @@ def batches(pieces: Iterable[Piece], most: int) -> Iterator[list[Piece]]:
 
 
 @torch.no_grad()
-def music_of_batch(run: Run, pieces: Sequence[Piece], options: Any = None) -> Tensor:
-    """Return the music (B, N) of B pieces of the same length."""
+def music_of_batch(run: Run, pieces: Sequence[Piece], options: Any = None) -> list[Made]:
+    """Return the music of pieces of the same length."""
     samples = pieces[0].segments * run.dataset.samples
-    steps = {name: ceil(samples / samples_per_code(run.codec, name)) for name in run.model.levels}
     each = [inputs_of_piece(run, piece, 1) for piece in pieces]
     inputs = {name: torch.cat([one[name] for one in each]) for name in each[0]}
-    codes = run.model.generate(inputs, steps, options)
-    found, level = codes[run.level], run.level
-    if run.model.flat_memory:
-        return decode_in_chunks(run.codec, found, level)[:, :samples].cpu()
-    return run.codec.decode(found, level)[:, :samples].cpu()
+    audio, notes = run.model.sound(inputs, samples, options)
+    if notes is None:
+        return [Made(*one) for one in zip(pieces, audio.cpu(), strict=True)]
+    return [Made(*one) for one in zip(pieces, audio.cpu(), notes, strict=True)]
 
 
 def inputs_of_piece(run: Run, piece: Piece, count: int) -> dict[str, Tensor]:

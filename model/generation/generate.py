@@ -19,13 +19,14 @@ import torch
 
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
+from model.contract.notes import midi_of
 from model.contract.segment import SAMPLE_RATE_HZ, split_key, window_samples
 from model.contract.storage import Location, Url, to_location
 from model.contract.wav import write_wav
 from model.data.inputs import GENRE, shown
 from model.data.pieces import Piece, Row, join
 from model.data.reader import genre_index, member, meta_of, read_tar
-from model.generation.batches import music_of_each
+from model.generation.batches import Made, music_of_each
 from model.generation.denoise import denoise, removed_share
 from model.generation.inpaint import Replacement, check_fits, inpainted, replacement
 from model.generation.pipeline_process import (
@@ -221,7 +222,7 @@ def write_pieces(
     options: Any = None,
     wanted: Replacement | None = None,
 ) -> list[tuple[Piece, Path]]:
-    """Write one wav per piece and generated.json into `out`.
+    """Write one wav per piece, its notes as MIDI if it has any, and generated.json into `out`.
 
     `wanted` says which part of given music is replaced; without it all music is generated.
     With `denoised` each complete piece is denoised, and the removed energy is reported. Return the
@@ -234,18 +235,22 @@ def write_pieces(
     if wanted is None:
         sounds = music_of_each(run, pieces, options)
     else:
-        sounds = ((piece, inpainted(run, piece, wanted, options)) for piece in pieces)
-    for piece, sound in sounds:
-        name = piece.video_id
+        sounds = (Made(piece, inpainted(run, piece, wanted, options)) for piece in pieces)
+    for made in sounds:
+        piece, name = made.piece, made.piece.video_id
         if not piece.alone:
             name += f"_seg{piece.first:04d}-{piece.last:04d}"
         path = out / f"{name}.wav"
-        audio = sound.numpy()
-        taken = {}
+        audio = made.audio.numpy()
+        taken: dict[str, Any] = {}
         if denoised:
             before, audio = audio, denoise(audio)
             taken["denoising_removed_share"] = removed_share(before, audio)
         clipped = write_wav(path, audio)
+        if made.notes is not None:
+            midi = path.with_suffix(".mid")
+            write_atomic(midi, midi_of(made.notes, name))
+            taken |= {"midi": midi.name, "notes": len(made.notes)}
         rows.append(
             {
                 "file": path.name,
@@ -264,6 +269,7 @@ def write_pieces(
             note += f", denoising removed {taken['denoising_removed_share']:.1%} of the energy"
         print(f"{path}: {seconds:.2f} s{note}", flush=True)
         written.append((replaced(piece, inputs={}), path))
+    notes += run.model.remarks(run.step)
     summary = {
         "codec": run.codec.id,
         "step": run.step,

@@ -44,13 +44,13 @@ class Run:
 
     @property
     def level(self) -> str:
-        """The level of the codec that is decoded to audio."""
+        """The level of the codec that is decoded to audio; "" if the run makes sound itself."""
         return self.model.sound_level
 
     @property
     def name(self) -> str:
         """The name of the run in tables, such as "D2M-GAN, high"."""
-        return f"{self.model.title}, {self.level}"
+        return ", ".join(filter(None, (self.model.title, self.level)))
 
 
 def load_run(

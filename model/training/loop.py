@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from model.audio import LogMel
-from model.codecs.base import load_codec
+from model.codecs.base import NO_CODEC, load_codec
 from model.contract.dataset import load_dataset
 from model.contract.kinds import D2M_GAN, FAMILIES
 from model.contract.storage import Location, Url, to_location
 from model.data.integrity import check_shards
 from model.data.source import Batch, Source, open_source
 from model.data.stream import TrainingStream, training_batches
+from model.families.base import Model
 from model.runtime.checkpoint import BEST, LAST, read_checkpoint
 from model.runtime.distributed import Team, own_device, team_of
 from model.runtime.loop import Logs, Schedule, loop
@@ -113,8 +114,10 @@ def prepare(
     """
     dataset = load_dataset(root)
     check_window(config, dataset, root)
-    named = choose_codec(dataset, codec_source or config.codec or None, root)
-    kind = FAMILIES.get(family)
+    kind: type[Model] = FAMILIES.get(family)
+    config = kind.settled(config, dataset, root)
+    asked = NO_CODEC if kind.makes_sound else codec_source or config.codec or None
+    named = choose_codec(dataset, asked, root)
     levels = kind.levels_of(config)
     codec = load_codec(named, levels, device)
     check_begun(run / LAST, resume)
@@ -129,12 +132,12 @@ def prepare(
         restore(state, read_checkpoint(run / LAST), run, team)
     elif team.is_main:
         measure_inputs(state, source)
-    state.model.read_music()
     stream = TrainingStream(
         source, config.batch_size, config.seed, config.shuffle_segments, state.position,
         team.rank, team.size,
     )  # fmt: skip
     val = replace(source, split="val") if dataset.segments("val") else None
+    state.model.read_music(source)
     if team.is_main:
         announce(state, stream, val)
     return state, stream, val
@@ -232,9 +235,10 @@ def announce(state: State, stream: TrainingStream, val: Source | None) -> None:
         f"{stream.batches_per_epoch} batches of {config.batch_size}{each} per epoch{left_out}, "
         f"{val.segments if val else 'none'} for validation"
     )
+    codec = f"codec {state.codec.id}; " if model.levels else ""
     print(
         f"{model.describe()}: {parameters / 1e6:.2f} M parameters; "
-        f"codec {state.codec.id}; {state.device}; step {state.step} of {config.max_steps}"
+        f"{codec}{state.device}; step {state.step} of {config.max_steps}"
     )
     for line in model.announcements():
         print(line)

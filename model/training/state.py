@@ -123,7 +123,8 @@ def save(
     rng: dict[str, Any] = random_state(state.device)
     if peers:
         rng["peers"] = list(peers)
-    facts = {k: v for k, v in asdict(state.dataset).items() if k not in ("splits", "codecs")}
+    without = ("splits", "codecs", "notes")
+    facts = {k: v for k, v in asdict(state.dataset).items() if k not in without}
     codec = state.codec
     source = codec.source or state.dataset.codecs[codec.codes_id].source
     parts = state.model.state_dict()

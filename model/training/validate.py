@@ -29,26 +29,31 @@ def validate(state: State, source: Source) -> dict[str, float]:
     level, log_mel = model.sound_level, LogMel().to(state.device)
     sums: dict[str, float] = {}
     clips: list[dict[str, float]] = []
+    count = 0
     with eval_mode(state):
         for batch in spread_batches(source, config.batch_size, generated):
             batch = batch.to(state.device)
             values, codes = model.validate(batch)
-            audio = state.codec.decode(codes[level], level)
-            values["val/wave"] = wave_loss(audio, batch.audio)
-            values["val/mel"] = mel_loss(audio, batch.audio, log_mel)
+            count += len(batch)
+            audio = state.codec.decode(codes[level], level) if codes else None
+            if audio is not None:
+                values["val/wave"] = wave_loss(audio, batch.audio)
+                values["val/mel"] = mel_loss(audio, batch.audio, log_mel)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(batch)
+            if audio is None:
+                continue
             # Decoded audio is up to one hop shorter than the original.
             true = batch.audio[:, : audio.shape[1]]
             for made, truth in zip(audio.cpu().numpy(), true.cpu().numpy(), strict=True):
                 clips.append(beats_scores(made, truth))
         likely = likelihood(state, source) if model.likelihood else {}
-    rhythm = mean_scores(clips)
+    rhythm = mean_scores(clips) if clips else {}
     return {
         **likely,
-        **{name: value / len(clips) for name, value in sums.items()},
+        **{name: value / count for name, value in sums.items()},
         # Without any onset in the true music, the scores are undefined.
-        **{f"val/{name}": rhythm[name] for name in SCORES if math.isfinite(rhythm[name])},
+        **{f"val/{name}": x for name, x in rhythm.items() if name in SCORES and math.isfinite(x)},
     }
 
 
@@ -82,19 +87,19 @@ def bits_of(model: Model, batch: Batch) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def sample(state: State, source: Source) -> dict[str, dict[str, Tensor]]:
-    """Return by key the true audio (N,), its reconstruction by the codec, and generated audio."""
-    model, codec = state.model, state.codec
-    level, found = model.sound_level, {}
+    """Return by key the true audio (N,), its reconstruction by the codec, and generated audio.
+
+    There is no reconstruction for a family without codes.
+    """
+    model, level, found = state.model, state.model.sound_level, {}
     with eval_mode(state):
         for batch in spread_batches(source, 1, state.config.sample_segments):
             batch = batch.to(state.device)
-            steps = {name: codes.shape[-1] for name, codes in batch.codes.items()}
-            codes = model.generate(batch.inputs, steps)
-            found[batch.keys[0]] = {
-                "truth": batch.audio[0].cpu(),
-                "reconstruction": codec.decode(batch.codes[level], level)[0].cpu(),
-                "generated": codec.decode(codes[level], level)[0].cpu(),
-            }
+            sounds = {"truth": batch.audio}
+            if level:
+                sounds["reconstruction"] = state.codec.decode(batch.codes[level], level)
+            sounds["generated"], _ = model.sound(batch.inputs, batch.audio.shape[1])
+            found[batch.keys[0]] = {name: audio[0].cpu() for name, audio in sounds.items()}
     return found
 
 

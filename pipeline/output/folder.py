@@ -15,7 +15,10 @@ from model.contract.options import flag_of
 if TYPE_CHECKING:
     from model.contract.dataset import Dataset
 
-PARTS = ("*.part", "codes/*/*.part", ".work/shards/*.part", ".work/results/*/*/*.part")
+PARTS = (
+    *("*.part", "codes/*/*.part", "notes/*/*.part"),
+    *(".work/shards/*.part", ".work/results/*/*/*.part"),
+)
 """Where a writer that was killed leaves incomplete files."""
 OUR_PART = re.compile(r".+\.\d+\.part")
 """Matches the incomplete files that `atomic_file` names.
@@ -89,10 +92,14 @@ def _same(was: object, now: object) -> bool:
 
 
 def keep_codes(out: Path, before: Dataset, dataset: Dataset) -> None:
-    """Keep all codes in dataset.json if no shard changed; otherwise report and delete them."""
+    """Keep all codes and notes in dataset.json if no shard changed; else report and delete them."""
     if before.splits == dataset.splits:
-        dataset.codecs = before.codecs
+        dataset.codecs, dataset.notes = before.codecs, before.notes
         return
+    for notes_id, notes in before.notes.items():
+        command = f"pipeline notes --shards {out} --from {notes.source}"
+        print(f"notes of {notes_id} no longer match the shards; make them again: {command}")
+        shutil.rmtree(out / "notes" / notes_id, ignore_errors=True)
     for codec_id, codes in before.codecs.items():
         command = f"pipeline extract-codes --shards {out} --codec {codes.source}"
         print(f"codes of {codec_id} no longer match the shards; extract them again: {command}")

@@ -108,6 +108,7 @@ def _tars(dataset: Dataset) -> dict[str, Shard]:
     """Return every tar of a data set by its name relative to the folder."""
     folders = {"": dataset.splits}
     folders |= {f"codes/{name}/": codes.splits for name, codes in dataset.codecs.items()}
+    folders |= {f"notes/{name}/": notes.splits for name, notes in dataset.notes.items()}
     return {
         folder + shard.name: shard
         for folder, splits in folders.items()

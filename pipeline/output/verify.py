@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import zip_longest
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from model.contract.dataset import Codes, Dataset, Shard, load_dataset
+from model.contract.notes import NOTES, check_notes
 from model.contract.segment import META, WAV, is_hidden, split_key
 from model.contract.shards import check_whole, is_shard_name, read_npy, read_shard
 from model.contract.storage import open_binary, to_location
@@ -30,9 +31,9 @@ def verify(root: Location) -> Iterator[str]:
     """Yield one line for every valid shard; raise ValueError at the first invalid one.
 
     It checks the bytes and SHA-256 of each tar; each member's dtype and shape; that numbers are
-    finite; the keys; and that codes have the same keys in the same order. In a local folder it also
-    checks that dataset.json lists every tar. For an address, it downloads each tar in turn to a
-    temporary file, and raises OSError if that fails.
+    finite; the keys; and that codes and notes have the same keys in the same order. In a local
+    folder it also checks that dataset.json lists every tar. For an address, it downloads each tar
+    in turn to a temporary file, and raises OSError if that fails.
     """
     dataset = load_dataset(root) if isinstance(root, Path) else _load(root)
     if not any(dataset.splits.values()):
@@ -44,11 +45,21 @@ def verify(root: Location) -> Iterator[str]:
             keys = _features(root, dataset, split, shard)
             yield f"{shard.name}: {shard.segments} segments"
             for codec_id, codes in dataset.codecs.items():
-                entry = next((s for s in codes.splits.get(split, []) if s.name == shard.name), None)
-                if entry is None:
-                    raise ValueError(f"codes/{codec_id}: {shard.name} is missing; extract it again")
+                entry = _entry(codes.splits.get(split, []), f"codes/{codec_id}", shard)
                 _codes(root, codec_id, dataset, entry, keys)
                 yield f"codes/{codec_id}/{entry.name}: {entry.segments} segments"
+            for notes_id, notes in dataset.notes.items():
+                entry = _entry(notes.splits.get(split, []), f"notes/{notes_id}", shard)
+                _notes(root, notes_id, dataset, entry, keys)
+                yield f"notes/{notes_id}/{entry.name}: {entry.segments} segments"
+
+
+def _entry(listed: Sequence[Shard], folder: str, shard: Shard) -> Shard:
+    """Return the tar that belongs to a tar of features; ValueError if there is none."""
+    found = next((entry for entry in listed if entry.name == shard.name), None)
+    if found is None:
+        raise ValueError(f"{folder}: {shard.name} is missing; extract it again")
+    return found
 
 
 def _load(address: str) -> Dataset:
@@ -79,6 +90,12 @@ def _no_others(root: Path, dataset: Dataset) -> None:
         codes = dataset.codecs.get(path.parent.name)
         if codes is None or path.name not in {s.name for t in codes.splits.values() for s in t}:
             raise ValueError(f"{path}: not in dataset.json; delete it or extract its codes again")
+    for path in sorted(root.glob("notes/*/*.tar")):
+        if is_hidden(path.relative_to(root)):
+            continue
+        notes = dataset.notes.get(path.parent.name)
+        if notes is None or path.name not in {s.name for t in notes.splits.values() for s in t}:
+            raise ValueError(f"{path}: not in dataset.json; delete it or run pipeline notes again")
 
 
 @contextmanager
@@ -142,10 +159,27 @@ def _code_keys(path: Path, codes: Codes, shard: Shard, keys: list[str]) -> None:
             name = f"codes: {shard.name}: {key}.{stream.suffix}"
             _array(name, _named(name, partial(read_npy, members[stream.suffix])), spec)
         found.append(key)
+    _same_keys("codes", shard, found, keys)
+
+
+def _notes(root: Location, notes_id: str, dataset: Dataset, shard: Shard, keys: list[str]) -> None:
+    found = []
+    with _whole(root, f"notes/{notes_id}/{shard.name}", shard) as path:
+        for key, members in read_shard(path):
+            if members.keys() != {NOTES}:
+                raise ValueError(f"notes: {shard.name}: {key} has the members {sorted(members)}")
+            name = f"notes: {shard.name}: {key}.{NOTES}"
+            notes = _named(name, partial(read_npy, members[NOTES]))
+            _named(name, partial(check_notes, notes, dataset.seconds))
+            found.append(key)
+    _same_keys("notes", shard, found, keys)
+
+
+def _same_keys(kind: str, shard: Shard, found: list[str], keys: list[str]) -> None:
     if found != keys:
         odd = next((a or b for a, b in zip_longest(keys, found) if a != b), "")
         raise ValueError(
-            f"codes: {shard.name}: keys differ from the features' keys at {odd}; extract again"
+            f"{kind}: {shard.name}: keys differ from the features' keys at {odd}; extract again"
         )
     _count(shard, found)
 

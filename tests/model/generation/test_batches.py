@@ -55,8 +55,8 @@ def test_the_music_of_a_batch_is_that_of_each_dance():
         arrays = {name: x[i].numpy() for name, x in dances.items() if name != GENRE}
         pieces.append(Piece(f"video{i}", 1, 2, 0.0, "", arrays, genre=GENRES[genre]))
     found = [*music_of_each(run, pieces, greedy)]
-    assert [one.video_id for one, _ in found] == ["video0", "video1", "video2"]
-    for one, music in found:
-        alone = music_of_batch(run, [one], greedy)[0]
-        assert music.shape == (2 * samples,)
-        torch.testing.assert_close(music, alone, rtol=1e-4, atol=1e-4)
+    assert [one.piece.video_id for one in found] == ["video0", "video1", "video2"]
+    for one in found:
+        (alone,) = music_of_batch(run, [one.piece], greedy)
+        assert one.audio.shape == (2 * samples,) and one.notes is None
+        torch.testing.assert_close(one.audio, alone.audio, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,1 @@
+"""What families share that play notes instead of drawing codes."""
