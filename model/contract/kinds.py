@@ -28,6 +28,7 @@ FAMILIES = Registry(
         D2M_GAN: "model.families.d2m_gan.family:D2MGAN",
         "tokens": "model.families.tokens.family:Tokens",
         MASKED: "model.families.masked.family:Masked",
+        "cmt": "model.families.cmt.family:Cmt",
     },
 )
 """Families of generators: `model.families.base`."""

@@ -113,14 +113,6 @@ class Thresholds:
         found = [_matched(impacts, self.impacts, of) for of in self.strengths]
         return np.clip(np.round(np.stack(found, 1)), 1, MAX_STRENGTH).astype(np.int64)
 
-    def state(self) -> dict[str, list]:
-        """Return plain values for a checkpoint: `Thresholds(**...)` by name."""
-        return {name: np.asarray(getattr(self, name)).tolist() for name in self.__annotations__}
-
-    @classmethod
-    def of_state(cls, state: dict[str, list]) -> Thresholds:
-        return cls(**{name: np.asarray(state[name], float) for name in cls.__annotations__})
-
 
 def _matched(values: np.ndarray, of: np.ndarray, to: np.ndarray) -> np.ndarray:
     """Return the quantiles in `to` (KNOTS,) that `values` (…) have in `of` (KNOTS,)."""

@@ -1,7 +1,7 @@
 """The network of CMT: compound words in, the logits of the next word's attributes out.
 
-Symbols: B batch, W words, P prefix tokens, D width, H heads. The network sees P prefix tokens (genre,
-begin, and which of the five instruments play), then the words so far.
+Symbols: B batch, W words, P prefix tokens, D width, H heads. The network sees P = 6 prefix tokens (a
+beginning, and which of the five instruments play), then the words so far.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from model.families.cmt.grid import FAMILIES
 from model.families.cmt.words import ATTRIBUTES, CLASSES, P_BEAT, P_BEATS, TICK, TYPE
 
-PREFIX = 2 + len(FAMILIES)
+PREFIX = 1 + len(FAMILIES)
 PREFIX_WIDTH = 64
 OTHERS = tuple(name for name in ATTRIBUTES if name != "type")
 """The attributes that are predicted once the type is known."""
@@ -57,8 +58,8 @@ class Block(nn.Module):
 class CmtNetwork(nn.Module):
     """Embeddings of the attributes, a causal transformer, and heads in two stages.
 
-    `embeddings` has the width of each attribute in the order of `ATTRIBUTES`; `genres` counts the
-    known genres, and 0 is an unknown one.
+    `embeddings` has the width of each attribute in the order of `ATTRIBUTES`; `wide` is the width
+    inside the feed-forward networks.
     """
 
     def __init__(
@@ -70,7 +71,6 @@ class CmtNetwork(nn.Module):
         heads: int,
         wide: int,
         dropout: float,
-        genres: int,
     ) -> None:
         super().__init__()
         self.width = width
@@ -84,14 +84,9 @@ class CmtNetwork(nn.Module):
         self.p_beat = nn.Sequential(
             nn.Embedding(P_BEATS, p_beat_width), nn.Linear(p_beat_width, width)
         )
-        counts = {"genre": genres + 1, "begin": 1, "instruments": len(FAMILIES) + 1}
-        self.prefix = nn.ModuleDict(
-            {
-                name: nn.Sequential(
-                    nn.Embedding(count, PREFIX_WIDTH), nn.Linear(PREFIX_WIDTH, width)
-                )
-                for name, count in counts.items()
-            }
+        # 0: not there, 1 to 5: the instruments, 6: the beginning
+        self.prefix = nn.Sequential(
+            nn.Embedding(2 + len(FAMILIES), PREFIX_WIDTH), nn.Linear(PREFIX_WIDTH, width)
         )
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, wide, dropout) for _ in range(layers))
@@ -111,20 +106,17 @@ class CmtNetwork(nn.Module):
         x = self.words(torch.cat(found, -1)) + self.p_beat(words[..., P_BEAT])
         return x + sinusoid(words[..., TICK], self.width)
 
-    def embed_prefix(self, prefix: Tensor) -> Tensor:
-        """Return vectors (B, P, D) of a prefix (B, P): genre, 0, and the classes of instruments."""
-        parts = zip(self.prefix.values(), prefix.split((1, 1, len(FAMILIES)), 1), strict=True)
-        return torch.cat([part(tokens) for part, tokens in parts], 1)
-
     def forward(self, prefix: Tensor, words: Tensor) -> Tensor:
-        """Return states (B, W + 1, D): state i has seen i words, and predicts word i."""
-        return self.read(torch.cat([self.embed_prefix(prefix), self.embed(words)], 1))[0][
-            :, PREFIX - 1 :
-        ]
+        """Return states (B, W + 1, D) for a `prefix_of` (B, P) and words (B, W, 9).
+
+        State i has seen i words, and predicts word i.
+        """
+        x, _ = self.read(torch.cat([self.prefix(prefix), self.embed(words)], 1))
+        return x[:, PREFIX - 1 :]
 
     def begin(self, prefix: Tensor, words: Tensor) -> tuple[Tensor, Cache]:
         """Return the last of `forward`'s states (B, D), and the cache to `go_on` from."""
-        x, cache = self.read(torch.cat([self.embed_prefix(prefix), self.embed(words)], 1))
+        x, cache = self.read(torch.cat([self.prefix(prefix), self.embed(words)], 1))
         return x[:, -1], cache
 
     def go_on(self, word: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
@@ -147,6 +139,13 @@ class CmtNetwork(nn.Module):
         return {"type": self.type_head(states)} | {
             name: head(x) for name, head in self.heads.items()
         }
+
+
+def prefix_of(families: np.ndarray) -> Tensor:
+    """Return the prefix (…, P) of music in which `families` (…, 5) play."""
+    there = np.where(families, np.arange(1, len(FAMILIES) + 1), 0)
+    begin = np.full((*there.shape[:-1], 1), len(FAMILIES) + 1)
+    return torch.from_numpy(np.concatenate([begin, there], -1))
 
 
 def sinusoid(ticks: Tensor, width: int) -> Tensor:
