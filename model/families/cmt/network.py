@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -74,11 +75,8 @@ class CmtNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.width = width
-        self.attributes = nn.ModuleDict(
-            {
-                name: nn.Embedding(count, size)
-                for name, count, size in zip(ATTRIBUTES, CLASSES, embeddings, strict=True)
-            }
+        self.attributes = nn.ModuleList(
+            nn.Embedding(count, size) for count, size in zip(CLASSES, embeddings, strict=True)
         )
         self.words = nn.Linear(sum(embeddings), width)
         self.p_beat = nn.Sequential(
@@ -92,19 +90,20 @@ class CmtNetwork(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, wide, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.type_head = nn.Linear(width, CLASSES[TYPE])
-        with_type = width + self.attributes["type"].embedding_dim
-        self.with_type = nn.Linear(with_type, width)
+        self.with_type = nn.Linear(width + embeddings[TYPE], width)
         sizes = dict(zip(ATTRIBUTES, CLASSES, strict=True))
         self.heads = nn.ModuleDict({name: nn.Linear(width, sizes[name]) for name in OTHERS})
 
     def embed(self, words: Tensor) -> Tensor:
         """Return vectors (B, W, D) of words (B, W, 9)."""
-        found = [
-            table(words[..., i]) * math.sqrt(table.embedding_dim)
-            for i, table in enumerate(self.attributes.values())
-        ]
+        found = [self.attribute(column, words[..., column]) for column in range(len(CLASSES))]
         x = self.words(torch.cat(found, -1)) + self.p_beat(words[..., P_BEAT])
         return x + sinusoid(words[..., TICK], self.width)
+
+    def attribute(self, column: int, classes: Tensor) -> Tensor:
+        """Return the vectors of an attribute's classes, scaled as in Vaswani et al. 2017."""
+        table = cast(nn.Embedding, self.attributes[column])
+        return table(classes) * math.sqrt(table.embedding_dim)
 
     def forward(self, prefix: Tensor, words: Tensor) -> Tensor:
         """Return states (B, W + 1, D) for a `prefix_of` (B, P) and words (B, W, 9).
@@ -133,9 +132,7 @@ class CmtNetwork(nn.Module):
 
     def logits(self, states: Tensor, types: Tensor) -> dict[str, Tensor]:
         """Return the logits of each attribute from states (…, D) and the next words' types (…)."""
-        table = self.attributes["type"]
-        kind = table(types) * math.sqrt(table.embedding_dim)
-        x = self.with_type(torch.cat([states, kind], -1))
+        x = self.with_type(torch.cat([states, self.attribute(TYPE, types)], -1))
         return {"type": self.type_head(states)} | {
             name: head(x) for name, head in self.heads.items()
         }

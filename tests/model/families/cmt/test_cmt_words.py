@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic_notes import cut, song_notes
 
 from model.contract.notes import DRUM_PROGRAM
 from model.families.cmt.grid import Grid, family_of, grid_of_steps, to_grid, to_notes
@@ -25,24 +26,9 @@ from model.families.cmt.words import (
     from_words,
     to_words,
 )
-from pipeline.sources.synthetic.notes import note_array
-from pipeline.sources.synthetic.score import write_score
 from pipeline.sources.synthetic.styles import STYLES
 
 GENRES = sorted(STYLES)
-
-
-def song(genre: str, seed: int, tempo_bpm: float, seconds: float = 16.0) -> np.ndarray:
-    """Return the notes (N, 7) of a synthetic song, without its sound."""
-    rng, beat_s = np.random.default_rng(seed), 60 / tempo_bpm
-    start_s = float(rng.uniform(0.05, beat_s / 2))
-    return note_array(write_score(STYLES[genre], rng, start_s, beat_s, seconds))
-
-
-def cut(notes: np.ndarray, start_s: float, seconds: float) -> np.ndarray:
-    notes = notes[(notes[:, 0] >= start_s) & (notes[:, 0] < start_s + seconds)].copy()
-    notes[:, 0] -= start_s
-    return notes
 
 
 @settings(max_examples=200, deadline=None)
@@ -56,7 +42,7 @@ def cut(notes: np.ndarray, start_s: float, seconds: float) -> np.ndarray:
 def test_words_keep_pitch_family_tick_and_duration_of_songs(
     genre, seed, tempo_bpm, start_s, seconds
 ):
-    notes = cut(song(genre, seed, tempo_bpm), start_s, seconds)
+    notes = cut(song_notes(genre, seed, tempo_bpm), start_s, seconds)
     if len(set(notes[:, 6])) < 2:
         return
     # From the song's own step and tempo, not by the code that is tested:
@@ -136,7 +122,7 @@ def test_notes_of_unknown_steps_are_put_on_given_beats():
 def test_tracked_steps_are_nearly_those_of_the_song():
     exact = []
     for seed, genre in enumerate(GENRES):
-        notes = song(genre, seed, 104.0, 8.0)
+        notes = song_notes(genre, seed, 104.0, 8.0)
         unknown = notes.copy()
         unknown[:, 6] = -1
         grid = grid_of_notes(unknown, 8.0)
