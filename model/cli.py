@@ -20,6 +20,7 @@ COMMANDS = {
     "train": ("model.training.command", "train a generator on a shard folder"),
     "generate": ("model.generation.command", "generate music for a video, or a split of shards"),
     "evaluate": ("model.evaluation.command", "score a run and baselines, or print all runs"),
+    "baseline": ("model.baselines.command", "train what the paper compares with, and play it"),
     "export": ("model.generation.export", "write a run for generation only, to share it"),
     "info": ("model.training.info", "show the settings, data and progress of a run"),
     "import-released": (

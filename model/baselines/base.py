@@ -14,6 +14,7 @@ import numpy as np
 from model.codecs.base import Codec
 from model.contract.kinds import BASELINES
 from model.data.clips import Clip
+from model.data.source import Source
 
 TRUTH = "ground truth"
 
@@ -39,7 +40,8 @@ class Given:
     """The inputs of a baseline.
 
     `codec` has all levels of the data set's codes; `level` is the run's level. `nearest` has for
-    each clip the music (S, n) of the most similar training dances; None without motion.
+    each clip the music (S, n) of the most similar training dances; None without motion. `training`
+    is the split that may be learnt from; None if there is none.
     """
 
     clips: Sequence[Clip]
@@ -47,6 +49,7 @@ class Given:
     level: str
     nearest: list[np.ndarray] | None
     seed: int = 0
+    training: Source | None = None
 
 
 Baseline = Callable[[Given], Iterator[Music]]

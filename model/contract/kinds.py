@@ -10,6 +10,8 @@ from model.contract.registry import Registry
 
 D2M_GAN = "d2m-gan"
 MASKED = "masked"
+NOTE_FAMILIES = ("dance2music", "dance2music-online", "foley", "cmt")
+"""Families that play notes: what the paper compares with."""
 
 CODECS = Registry(
     "codecs",
@@ -42,6 +44,7 @@ BASELINES = Registry(
         "random-codes": "model.baselines.references:random_codes",
         "metronome": "model.baselines.references:metronomes",
         "nearest-dance": "model.baselines.references:nearest_dance",
+        "retrieval": "model.baselines.retrieval:retrieval",
         "shuffled-pairing": "model.baselines.references:shuffled_pairing",
     },
 )

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 INSTALL = "uv pip install -c constraints.txt -e '.[midi]'"
 PLAYER_HZ = 44_100
+DEFAULT_FONT = "TimGM6mb.sf2"
 Sounds = Mapping[str, tuple[int, int]]
 """Sounds by name: the program of General MIDI, or DRUM_PROGRAM, and a pitch."""
 
@@ -56,16 +58,24 @@ class SoundFont:
 
         The result is mono, float32 (samples,) at 44 100 Hz, and not scaled: several loud notes can
         exceed 1. Every note starts at the sample nearest to its onset. The same notes give the same
-        samples. Raises ValueError for more than 15 programs beside the drums.
+        samples. Raises ValueError for more than 15 programs beside the drums, and for notes of a
+        program, or of drums, that the font does not have.
         """
         synth = _player(self)
         programs = sorted({int(program) for program in notes[:, 4]} - {DRUM_PROGRAM})
         free = [channel for channel in range(16) if channel != DRUM_CHANNEL]
         if len(programs) > len(free):
             raise ValueError(f"{len(programs)} programs, expected at most {len(free)}")
-        channels = dict(zip(programs, free, strict=False)) | {DRUM_PROGRAM: DRUM_CHANNEL}
+        channels = dict(zip(programs, free, strict=False))
+        if (notes[:, 4] == DRUM_PROGRAM).any():
+            channels[DRUM_PROGRAM] = DRUM_CHANNEL
         for program, channel in channels.items():
-            _select(synth, channel, program)
+            if not _select(synth, channel, program):
+                lacks = "drum kit" if program == DRUM_PROGRAM else f"program {program}"
+                raise ValueError(
+                    f"{self.path}: this sound font has no {lacks}; choose one with all General "
+                    "MIDI instruments and drums"
+                )
         events = []
         for onset_s, duration_s, pitch, velocity, program, *_ in notes:
             channel = channels[int(program)]
@@ -88,20 +98,19 @@ class SoundFont:
 
 
 def default_font() -> SoundFont:
-    """Return the sound font that the package pretty_midi contains.
+    """Return the sound font that the package pretty_midi contains: 128 programs and drums.
 
-    Raises ValueError, with the command to install it, if the package is not installed.
+    Raises ValueError, with the command to install it, if the package is not installed. No other
+    font is ever taken instead.
     """
-    from importlib.resources import as_file, files
-
     try:
-        with as_file(files("pretty_midi") / "TimGM6mb.sf2") as path:
-            return SoundFont.open(path)
+        folder = files("pretty_midi")
     except ModuleNotFoundError:
         raise ValueError(
             "no sound font: give one (.sf2) with --set soundfont=FILE, or install the package "
             f"pretty_midi, which contains one: {INSTALL}"
         ) from None
+    return SoundFont.open(Path(str(folder / DEFAULT_FONT)))
 
 
 @lru_cache(maxsize=1)

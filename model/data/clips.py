@@ -24,7 +24,8 @@ class Clip:
 
     `segments` (S, n) is the audio in the shards; each segment was scaled to a peak of 0.95 by its
     factor in `gains` (S,). `codes` (S, L) are the segments' codes of one level, `by_level` those of
-    all levels that were read. `piece` has the inputs from which music is generated.
+    all levels that were read; without levels, L is 0. `piece` has the inputs from which music is
+    generated.
     """
 
     piece: Piece
@@ -99,6 +100,6 @@ def _clip(video_id: str, rows: list[tuple[dict[str, Any], Batch]], alone: bool) 
         level: np.concatenate([batch.codes[level].numpy() for _, batch in rows])
         for level in rows[0][1].codes
     }
-    codes = next(iter(by_level.values()))
+    codes = next(iter(by_level.values()), np.zeros((len(rows), 0), np.int64))
     gains = np.array([meta.get("gain", 1.0) for meta, _ in rows], np.float32)
     return Clip(piece, str(first.get("song") or video_id), segments, codes, gains, by_level)

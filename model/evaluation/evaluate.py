@@ -144,7 +144,8 @@ def evaluate(
     scored: dict[str, Any] = {}
     played: list[Music] = []
     sets: dict[str, np.ndarray] = {}
-    given = Given(clips, every_level, level, training.nearest, options.seed)
+    learnt = source(options.train_split) if dataset.segments(options.train_split) else None
+    given = Given(clips, every_level, level, training.nearest, options.seed, learnt)
     for music in rows(subject, folders, given, baselines, options.denoise, not options.alone):
         print(f"  {music.name}", flush=True)
         if music.name in scored:

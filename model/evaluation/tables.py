@@ -163,7 +163,7 @@ def beside_the_paper(evaluations: Sequence[Evaluation]) -> str:
     aist = [e for e in others_than_masked if e["dataset"] != "tiktok"]
     blocks = []
     if aist:
-        others = [[name, slashed(f), "", slashed(f), ""] for name, f in OTHERS.items()]
+        others = [_other(name, aist) for name in OTHERS]
         blocks += _tables(aist, TABLES, TABLES[AIST][0], others)
     if tiktok:
         blocks += _tables(tiktok, {"TikTok": TIKTOK}, TIKTOK[0], [])
@@ -240,7 +240,7 @@ def _tables(
     finetuned = any(e["finetuned"] for e in evaluations)
     held: dict[str, dict[str, list[Evaluation]]] = {}
     for e in evaluations:
-        name = e["row"].rpartition(", ")[0] or e["row"]
+        name = e["row"].removesuffix(f", {e['level']}")
         if is_d2m_gan(e):
             name = row_of(e["config"], e["window_s"], e["finetuned"], finetuned)
         held.setdefault(name, {}).setdefault(e["level"], []).append(e)
@@ -254,7 +254,7 @@ def _tables(
             shown.add(row.name)
         scores = " / ".join(PAPER[: len(full.high)])
         blocks.append(f"**{title}**: {scores}, %\n\n{markdown(lines)}")
-    extra = {name: runs for name, runs in held.items() if name not in shown}
+    extra = {name: runs for name, runs in held.items() if name not in {*shown, *OTHERS}}
     if extra:
         lines = [["row", "ours, high", "ours, low"]]
         for name, runs in sorted(extra.items()):
@@ -264,6 +264,12 @@ def _tables(
             lines.append([name, _ours(high), _ours(runs.get("low", ()))])
         blocks.append(f"**Not in the paper**\n\n{markdown(lines)}")
     return blocks
+
+
+def _other(name: str, evaluations: Iterable[Evaluation]) -> list[str]:
+    """Return the row of another method, which has no level: its figures stand at both."""
+    ours = _ours(e for e in evaluations if e["row"] == name)
+    return [name, slashed(OTHERS[name]), ours, slashed(OTHERS[name]), ours]
 
 
 def _row(row: Row, runs: Mapping[str, Sequence[Evaluation]]) -> list[str]:

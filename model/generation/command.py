@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="music whose sound to take, for runs of tokens: sound like this, dance like the video",
     )
     parser.add_argument(
+        "--soundfont", metavar="FILE", help="sound font (.sf2) of a run that plays notes"
+    )
+    parser.add_argument(
         "--replace",
         action="append",
         default=[],
@@ -88,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         genre=arguments.genre,
         seed=arguments.seed,
         denoised=arguments.denoise,
-        options=settings_of(arguments, "style"),
+        options=settings_of(arguments, "style", "soundfont"),
         replace=arguments.replace,
         music=arguments.music,
     )

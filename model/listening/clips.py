@@ -7,8 +7,8 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,11 @@ from model.contract.dataset import load_dataset
 from model.contract.segment import SAMPLE_RATE_HZ, split_key
 from model.contract.storage import Location
 from model.contract.wav import decode_wav
+from model.data.clips import Clip as SplitClip
+from model.data.clips import read_clips
 from model.data.reader import meta_of, pcm_of, read_tar
+from model.data.source import Source
+from model.evaluation.music_folder import hear
 from model.generation.generate import SUMMARY
 from model.generation.pipeline_process import has_pipeline
 from model.listening.plan import ANCHOR, PARTS, TRUTH
@@ -48,11 +52,23 @@ class Settings:
 
 @dataclass(frozen=True)
 class System:
-    """A folder written by `model generate`: its pieces, and the facts that results must report."""
+    """A folder with music: its pieces, and the facts that results must report.
+
+    `pieces` are the rows of generated.json. A folder that another program wrote has none: its rows
+    are empty, and `sounds` has the music (N,) of each piece.
+    """
 
     folder: Path
     facts: dict[str, Any]
     pieces: dict[Span, dict[str, Any]]
+    sounds: Mapping[Span, np.ndarray] = field(default_factory=dict)
+
+    def music(self, span: Span) -> np.ndarray:
+        """Return the music (N,) of a piece."""
+        if span in self.sounds:
+            return self.sounds[span]
+        path = self.folder / self.pieces[span]["file"]
+        return decode_wav(path.read_bytes(), str(path))
 
 
 @dataclass(frozen=True)
@@ -75,13 +91,58 @@ class Clip:
 
 def check_names(folders: dict[str, Path]) -> None:
     if not folders:
-        raise ValueError("no system: give --system NAME=DIR, a folder written by model generate")
+        raise ValueError(
+            "no system: give --system NAME=DIR, a folder written by model generate, or any folder "
+            "of music with files named after the videos"
+        )
     for name in folders:
         if not SYSTEM_NAME.match(name) or name in (TRUTH, ANCHOR):
             raise ValueError(
                 f"system {name!r}: a name has only letters, digits, space, . _ + - and is neither "
                 f"{TRUTH} nor {ANCHOR}, which are part of every set"
             )
+
+
+def read_systems(folders: Mapping[str, Path], shards: Location, split: str) -> dict[str, System]:
+    """Return the systems: folders of `model generate`, and folders that another program wrote.
+
+    In the latter, files are named after the videos or segments of the split, as for `model evaluate
+    --music` (`model.evaluation.music_folder`).
+
+    Raises FileNotFoundError or ValueError if a folder has no music, or music that cannot be read.
+    """
+    made = {name: (folder / SUMMARY).is_file() for name, folder in folders.items()}
+    clips = [] if all(made.values()) else read_split(shards, split)
+    return {
+        name: read_system(name, folder) if made[name] else read_outside(name, folder, clips)
+        for name, folder in folders.items()
+    }
+
+
+def read_split(shards: Location, split: str) -> list[SplitClip]:
+    """Return the clips of a split with their true music, without codes."""
+    return read_clips(Source(shards, load_dataset(shards), split, "", {}, ()))
+
+
+def read_outside(name: str, folder: Path, clips: Sequence[SplitClip]) -> System:
+    """Return the music that a folder has for the clips of a split; errors as `read_systems`."""
+    heard = hear(folder, clips)
+    if heard.failed:
+        raise ValueError(f"system {name!r}: {heard.failed[0]}")
+    spans = [(clip.piece.video_id, clip.piece.first, clip.piece.last) for clip in clips]
+    sounds = {span: audio for span, audio in zip(spans, heard.audio, strict=True)
+              if audio is not None}  # fmt: skip
+    if not sounds:
+        raise FileNotFoundError(
+            f"{folder}: system {name!r} has neither {SUMMARY}, which model generate writes, nor "
+            f"music for a video of the split; name its files after the videos, such as "
+            f"{spans[0][0]}.wav"
+        )
+    facts = {
+        "folder": str(folder), "codec": None, "step": None, "level": None,
+        "labels": heard.notes(name),
+    }  # fmt: skip
+    return System(folder, facts, {span: {} for span in sounds}, sounds)
 
 
 def read_system(name: str, folder: Path) -> System:
@@ -101,10 +162,6 @@ def read_system(name: str, folder: Path) -> System:
         for video, *segments in pieces:
             if type(video) is not str or not all(type(number) is int for number in segments):
                 raise ValueError(f"invalid piece {video!r:.80}, {segments!r:.80}")
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path}: not found; system {name!r} must be a folder written by model generate --out"
-        ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: not valid output of model generate ({error!s:.300})") from None
     if name in ("high", "low") and facts["level"] not in (name, None):
@@ -126,8 +183,15 @@ def choose_clips(
         raise ValueError(
             "coherence: needs the packages pipeline and av to write mp4; or use --parts quality"
         )
-    first = next(iter(systems.values()))
-    pictures = {s: (first.folder / first.pieces[s]["file"]).with_suffix(".mp4") for s in common}
+    first = next((s for s in systems.values() if not s.sounds), None)
+    pictures: dict[Span, Path] = {}
+    if first is not None:
+        pictures = {s: (first.folder / first.pieces[s]["file"]).with_suffix(".mp4") for s in common}
+    elif video:
+        raise ValueError(
+            "coherence: the videos are those of a system that model generate has written, and "
+            "there is none: add one, or use --parts quality"
+        )
     if video:
         common = {span for span in common if pictures[span].is_file()}
     if len(common) < 2:
@@ -151,13 +215,13 @@ def choose_clips(
     clips = []
     for span in chosen[: count + 1]:
         music = {TRUTH: truth[span]}
-        for name, system in systems.items():
-            path = system.folder / system.pieces[span]["file"]
-            music[name] = decode_wav(path.read_bytes(), str(path))
+        music |= {name: system.music(span) for name, system in systems.items()}
         samples = min(round(settings.clip_s * SAMPLE_RATE_HZ), *(len(a) for a in music.values()))
         music = {name: level(audio[:samples]) for name, audio in music.items()}
-        start_s = music_start_s(first.folder, first.pieces[span]) if video else 0.0
-        clips.append(Clip(span, songs[span], start_s, pictures[span], music))
+        start_s = 0.0
+        if video and first is not None:
+            start_s = music_start_s(first.folder, first.pieces[span])
+        clips.append(Clip(span, songs[span], start_s, pictures.get(span, Path()), music))
     return clips[:count], clips[-1], notes
 
 

@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub = commands.add_parser("prepare", help="write a blinded set of generated and true music")
     sub.add_argument(
         "--system", dest="systems", type=_system, action="append", required=True,
-        metavar="NAME=DIR", help="the output DIR of model generate; once for each system",
+        metavar="NAME=DIR", help="the output DIR of model generate, or any folder of music with "
+        "files named after the videos; once for each system",
     )  # fmt: skip
     sub.add_argument(
         "--shards", type=to_location, required=True, help="the data set of the true music"

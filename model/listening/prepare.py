@@ -22,7 +22,7 @@ from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.storage import Location
 from model.contract.wav import write_wav
 from model.generation.pipeline_process import mux
-from model.listening.clips import Clip, Settings, check_names, choose_clips, read_system
+from model.listening.clips import Clip, Settings, check_names, choose_clips, read_systems
 from model.listening.design import balanced_orders, insert_checks
 from model.listening.plan import (
     ANCHOR,
@@ -71,7 +71,7 @@ def prepare(
     if out.exists():
         raise ValueError(f"{out}: exists already; give another --out")
     check_names(folders)
-    systems = {name: read_system(name, folder) for name, folder in folders.items()}
+    systems = read_systems(folders, shards, split)
     seed = secrets.randbits(63) if settings.seed is None else settings.seed
     clips, spare, notes = choose_clips(shards, split, systems, settings, random.Random(seed))
     sounds: list[Sound] = []

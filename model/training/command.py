@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     from model.training.loop import train
 
     first = not launched() or os.environ["RANK"] == "0"
-    levels = "-".join(kind.levels_of(config))
+    levels = "-".join(kind.levels_of(config)) or family
     out = arguments.out or Path("runs") / f"{dataset.name}-{levels}"
     device = device_of(arguments.device)
     try:

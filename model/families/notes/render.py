@@ -1,25 +1,59 @@
-"""Notes as sound at the rate of the shards."""
+"""Notes to sound: `render(notes, samples, default_font())`."""
 
 from __future__ import annotations
 
 import numpy as np
+import soxr
 
+from model.contract.notes import DRUM_PROGRAM, NOTE_COLUMNS
 from model.contract.segment import PEAK, SAMPLE_RATE_HZ
 from model.contract.sound_font import PLAYER_HZ, SoundFont
 
+SHORTEST_S = 0.01
+"""The least length of a note as played: it must end after it begins."""
+PROGRAMS_AT_ONCE = 15
+"""How many programs, beside the drums, a player has channels for; more are played in turns."""
+
 
 def render(notes: np.ndarray, samples: int, font: SoundFont) -> np.ndarray:
-    """Return notes (N, 7), in seconds from the start, as mono sound at 22 050 Hz, float32.
+    """Return notes (N, 7), with the columns of NOTE_COLUMNS, as sound float32 (samples,).
 
-    The result has `samples` samples. The loudest is PEAK, as in the shards. What would sound on
-    after the end is cut. Without notes there is silence. The same notes give the same samples.
+    The sound is mono at 22 050 Hz and begins at time 0 of the notes. It is exactly `samples` long:
+    what sounds longer is cut, and notes that begin later are not played. Its peak is 0.95 if there
+    is any sound; no notes give silence. The same notes and font give the same bits.
+
+    Raises ValueError if the font lacks a program of the notes, or has changed on the disk.
     """
-    import soxr
-
-    if not len(notes):
+    notes = np.asarray(notes, np.float64).reshape(-1, len(NOTE_COLUMNS))
+    notes = _ended(notes[notes[:, 0] < samples / SAMPLE_RATE_HZ])
+    if not samples or not len(notes):
         return np.zeros(samples, np.float32)
-    ratio = PLAYER_HZ // SAMPLE_RATE_HZ
-    sound = soxr.resample(font.play(notes, samples * ratio), PLAYER_HZ, SAMPLE_RATE_HZ)[:samples]
-    sound = np.pad(sound, (0, samples - len(sound))).astype(np.float32)
+    count = -(-samples * PLAYER_HZ // SAMPLE_RATE_HZ)
+    sound = np.sum([font.play(part, count) for part in _turns(notes)], axis=0, dtype=np.float64)
+    sound = soxr.resample(sound, PLAYER_HZ, SAMPLE_RATE_HZ)[:samples]
+    assert len(sound) == samples, "the rate of the player is a multiple of ours"
     peak = np.abs(sound).max()
-    return sound * np.float32(PEAK / peak) if peak > 0 else sound
+    return (sound * (PEAK / peak if peak else 0.0)).astype(np.float32)
+
+
+def _ended(notes: np.ndarray) -> np.ndarray:
+    """Return the notes sorted by onset, each ended when its pitch is struck again.
+
+    A player ends every note of a pitch at once, so the older one would end the newer.
+    """
+    notes = notes[np.lexsort((notes[:, 0], notes[:, 2], notes[:, 4]))]
+    again = (np.diff(notes[:, 4]) == 0) & (np.diff(notes[:, 2]) == 0)
+    pause_s = np.where(again, np.diff(notes[:, 0]), np.inf)
+    notes[:-1, 1] = np.minimum(notes[:-1, 1], pause_s)
+    notes[:, 1] = np.maximum(notes[:, 1], SHORTEST_S)
+    return notes[np.argsort(notes[:, 0], kind="stable")]
+
+
+def _turns(notes: np.ndarray) -> list[np.ndarray]:
+    """Return the notes in groups of no more programs than a player has channels."""
+    programs = sorted({*notes[:, 4]} - {DRUM_PROGRAM})
+    groups = [
+        [*programs[start : start + PROGRAMS_AT_ONCE], *([] if start else [DRUM_PROGRAM])]
+        for start in range(0, max(1, len(programs)), PROGRAMS_AT_ONCE)
+    ]
+    return [notes[np.isin(notes[:, 4], group)] for group in groups]

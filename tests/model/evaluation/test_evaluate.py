@@ -103,8 +103,8 @@ def scorer(clips, shards) -> Scorer:
 def test_every_row_is_scored_and_its_music_is_to_be_heard(evaluated, run):
     names = [
         TRUTH, "reconstruction, high", "reconstruction, low", "random codes",
-        "metronome, 120 BPM", "nearest training dance", "shuffled pairing", "D2M-GAN, high",
-        "D2M-GAN, high, other songs",
+        "metronome, 120 BPM", "nearest training dance", "retrieval", "shuffled pairing",
+        "D2M-GAN, high", "D2M-GAN, high, other songs",
     ]  # fmt: skip
     assert list(evaluated["rows"]) == [*names, "unigram", "bigram", "trigram"]
     # The fake data set has one genre, so there is nothing to classify.
@@ -112,7 +112,7 @@ def test_every_row_is_scored_and_its_music_is_to_be_heard(evaluated, run):
     for name in names:
         assert {*OF_CLIPS, *OF_SEGMENTS} - some <= evaluated["rows"][name]["scores"].keys(), name
     folder = folder_of(run)
-    assert len(list(folder.glob("clip-*-*.wav"))) == len(list(folder.glob("*.png"))) == 3 * 9
+    assert len(list(folder.glob("clip-*-*.wav"))) == len(list(folder.glob("*.png"))) == 3 * 10
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert all(f'src="{path.name}"' in page for path in folder.glob("clip-*"))
     assert "demo codec" in page

@@ -6,6 +6,7 @@ import json
 import shutil
 import stat
 from collections import Counter, defaultdict
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from model.codecs.jukebox import random_codec
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.data.pieces import Piece
 from model.fake_dataset import write_fake_dataset
+from model.generation.batches import Made
 from model.generation.generate import write_pieces
 from model.generation.pipeline_process import mux
 from model.listening.clips import Settings
@@ -106,12 +108,12 @@ def test_a_clip_cut_from_a_longer_video_plays_its_own_moving_picture(tmp_path, m
     noise = torch.rand(2 * SAMPLE_RATE_HZ) - 0.5
     monkeypatch.setattr(
         "model.generation.generate.music_of_each",
-        lambda run, pieces, options: ((piece, noise) for piece in pieces),
+        lambda run, pieces, options: (Made(piece, noise) for piece in pieces),
     )
     trained = SimpleNamespace(
         codec=SimpleNamespace(id="c", note=""), dataset=SimpleNamespace(untrained=[]), step=1,
         family="none", level="high", note="",
-        model=SimpleNamespace(inputs=SimpleNamespace(names=())),
+        model=SimpleNamespace(inputs=SimpleNamespace(names=()), remarks=lambda step: []),
     )  # fmt: skip
     write_fake_dataset(
         tmp_path / "shards", random_codec(levels=("high",)), videos={"test": 3}, segments=1,
@@ -210,7 +212,7 @@ def test_prepare_refuses_what_makes_no_test(made, tmp_path, capsys):
     refused({"truth": high}, "neither")
     refused({"x'; DROP TABLE raters; --": high}, "a name has only letters")
     refused({"low": high}, "has level high")
-    refused({"high": tmp_path / "nowhere"}, "not found; system 'high'")
+    refused({"high": tmp_path / "nowhere"}, "no such folder")
     refused({"high": high}, "exists already", out=made[0])
     refused({"high": high}, "mp4", Settings(clips=2, clip_s=0.05))
     refused(
@@ -231,7 +233,32 @@ def test_prepare_refuses_what_makes_no_test(made, tmp_path, capsys):
         main(["mos", "prepare", "--shards", str(shards), "--out", str(tmp_path / "s"),
               "--system", f"high={tmp_path}"])  # fmt: skip
     assert end.value.code == 1
-    assert "model generate --out" in capsys.readouterr().err
+    assert "neither generated.json, which model generate writes, nor" in capsys.readouterr().err
+
+
+def test_music_of_any_other_system_can_be_heard_beside_ours(made, tmp_path):
+    shards, high = made[0].parent / "shards", made[0].parent / "high"
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for wav in high.glob("*.wav"):
+        theirs.joinpath(wav.name).write_bytes(wav.read_bytes())
+    theirs.joinpath("notes.wav").write_bytes(b"of no video")
+    settings = Settings(clips=2, clip_s=0.05, raters=2, seed=3, parts=("quality",))
+    folders = {"ours": high, "theirs": theirs}
+    key = prepare(shards, "test", folders, tmp_path / "both", settings)
+    assert "other files: 1" in key.systems["theirs"]["labels"][0]
+    found = {system: {(m.clip, name) for name, m in key.items.items() if m.system == system}
+             for system in folders}  # fmt: skip
+    media = tmp_path / "both" / "served" / "media"
+    for (clip, ours), (same, other) in zip(*map(sorted, found.values()), strict=True):
+        first, second = (next(media.glob(f"{name}.*")).read_bytes() for name in (ours, other))
+        assert clip == same and ours != other and first == second
+    alone = {"theirs": theirs}
+    with pytest.raises(ValueError, match="coherence: the videos are those of a system that model"):
+        prepare(shards, "test", alone, tmp_path / "alone", replace(settings, parts=PARTS))
+    theirs.joinpath(next(high.glob("*.wav")).name).write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"system 'theirs': .*\.wav"):
+        prepare(shards, "test", alone, tmp_path / "alone", settings)
 
 
 def test_fewer_clips_than_asked_are_told(tmp_path):

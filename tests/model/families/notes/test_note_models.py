@@ -76,8 +76,8 @@ def test_a_run_learns_without_codes_and_resumes_bit_for_bit(
 ):
     bare = tmp_path / "bare"
     shutil.copytree(shards, bare, ignore=shutil.ignore_patterns("codes"))
-    content = json.loads((bare / "dataset.json").read_text())
-    (bare / "dataset.json").write_text(json.dumps({**content, "codecs": {}}))
+    content = json.loads((bare / "dataset.json").read_text(encoding="utf-8"))
+    (bare / "dataset.json").write_text(json.dumps({**content, "codecs": {}}), encoding="utf-8")
     whole, parts = trained(bare, tmp_path / "whole"), tmp_path / "parts"
     assert "codec" not in capsys.readouterr().out
     kind, taken = FAMILIES.get("pulse"), []
@@ -98,7 +98,10 @@ def test_a_run_learns_without_codes_and_resumes_bit_for_bit(
     equal(*found)
     assert found[0]["config"]["notes"] == "synthetic" and found[0]["codec"]["id"] == "none"
     assert float(found[0]["network"]["mean_speed"]) > 0
-    logged = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    logged = [
+        json.loads(line)
+        for line in (whole / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert any("val/loss" in row for row in logged) and not any("val/mel" in row for row in logged)
 
 
@@ -110,7 +113,7 @@ def test_music_is_generated_as_wav_and_midi_and_scored(shards, tmp_path, font, c
     assert (
         "an implementation, not a reproduction; 8 steps on the notes synthetic; sound font" in said
     )
-    summary = json.loads((out / "generated.json").read_text())
+    summary = json.loads((out / "generated.json").read_text(encoding="utf-8"))
     assert summary["codec"] == "none" and summary["level"] == ""
     for row in summary["generated"]:
         assert row["notes"] == 12 and row["samples"] == 6 * 22_050
@@ -120,7 +123,7 @@ def test_music_is_generated_as_wav_and_midi_and_scored(shards, tmp_path, font, c
         assert len(sound) == row["samples"] and np.abs(sound).max() == pytest.approx(0.95, abs=1e-3)
     assert command("evaluate", "--run", run, "--shards", shards, "--embedding", "none",
                    "--music", f"files={out}") == 0  # fmt: skip
-    found = json.loads((run / "evaluation" / "evaluation.json").read_text())
+    found = json.loads((run / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
     assert (
         found["row"] == "Pulse" and found["level"] == "" and {"random codes"} < set(found["rows"])
     )
