@@ -299,7 +299,7 @@ def test_the_same_seed_gives_the_same_notes_on_the_dancers_beats():
     )
     np.testing.assert_array_equal(first, second)
     assert first.shape != other.shape or (first != other).any()
-    check_notes(first.astype(np.float32), "notes")
+    check_notes(first.astype(np.float32), dance.seconds)
     measured = measure(dance.joints, dance.seen, 30.0, 8.0)
     ticks = measured.grid.tick_of(first[:, 0])
     np.testing.assert_allclose(ticks, np.round(ticks), atol=1e-6)
