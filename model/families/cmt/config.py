@@ -15,7 +15,7 @@ class Config(NoteConfig):
     """The settings of CMT."""
 
     embeddings: tuple[int, ...] = setting((64, 32, 64, 512, 128, 32, 64), length=len(ATTRIBUTES))
-    """The widths of the embeddings of beat, type, density, pitch, duration, instrument, strength."""
+    """The widths of the embeddings of the attributes, in the order of `words.ATTRIBUTES`."""
     p_beat_width: int = setting(256, min=1)
     width: int = setting(512, min=2)
     layers: int = setting(12, min=1)

@@ -27,8 +27,8 @@ KNOTS = 21
 class Dance:
     """Measures of a dance, before any threshold.
 
-    `first` and `end` are the ticks of the clip; `speeds` (bars,) the mean speed in each bar, in body
-    heights per second; `ticks` (K,) those of the visual beats, and `impacts` (K,) their values.
+    `first` and `end` are the ticks of the clip; `speeds` (bars,) the mean speed in each bar, in
+    body heights per second; `ticks` (K,) those of the visual beats, `impacts` (K,) their values.
     """
 
     grid: Grid
@@ -70,8 +70,8 @@ def measured(moves: Movement, grid: Grid, seconds: float) -> Dance:
 class Thresholds:
     """Quantiles of the training split, evenly spaced from 0 to 1.
 
-    `speeds` and `impacts` (KNOTS,) are those of dances, `densities` (KNOTS,) those of bars of music,
-    and `strengths` (5, KNOTS) those of beat words by instrument.
+    `speeds` and `impacts` (KNOTS,) are those of dances, `densities` (KNOTS,) those of bars of
+    music, and `strengths` (5, KNOTS) those of beat words by instrument.
     """
 
     speeds: np.ndarray
@@ -126,8 +126,8 @@ def _matched(values: np.ndarray, of: np.ndarray, to: np.ndarray) -> np.ndarray:
 class Controls:
     """What a piece of music must do, on the dance's grid, from tick `first` to tick `end`.
 
-    `densities` (bars,) has the number of ticks with notes in each bar. `beats` maps the tick of each
-    visual beat to its strength by family (5,).
+    `densities` (bars,) has the number of ticks with notes in each bar. `beats` maps the tick of
+    each visual beat to its strength by family (5,).
     """
 
     grid: Grid
@@ -164,4 +164,4 @@ IMPACTS = (
     0.018, 0.261, 0.327, 0.362, 0.387, 0.427, 0.464, 0.492, 0.521, 0.539, 0.575,
     0.608, 0.641, 0.682, 0.713, 0.754, 0.839, 0.924, 1.098, 1.36, 2.187,
 )  # fmt: skip
-"""Quantiles of the dances of the synthetic benchmark's training split, in body heights per second."""
+"""Quantiles of the synthetic benchmark's dances for training, in body heights per second."""

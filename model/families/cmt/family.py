@@ -74,9 +74,7 @@ class Cmt(NoteModel[CmtConfig]):
         network = cast(CmtNetwork, network)
         words = batch["words"]
         states = network(batch["prefix"], words[:, :-1])
-        return attribute_losses(
-            network.logits(states, words[..., TYPE]), words, batch["known"]
-        )
+        return attribute_losses(network.logits(states, words[..., TYPE]), words, batch["known"])
 
     def notes_for(self, dance: NoteClip, options: Any, rng: np.random.Generator) -> np.ndarray:
         assert dance.joints is not None, "a dance is needed"

@@ -1,7 +1,7 @@
 """The network of CMT: compound words in, the logits of the next word's attributes out.
 
-Symbols: B batch, W words, P prefix tokens, D width, H heads. The network sees P = 6 prefix tokens (a
-beginning, and which of the five instruments play), then the words so far.
+Symbols: B batch, W words, P prefix tokens, D width, H heads. The network sees P = 6 prefix tokens
+(a beginning, and which of the five instruments play), then the words so far.
 """
 
 from __future__ import annotations

@@ -154,7 +154,9 @@ class Writer:
             upper = forced[0] if forced else len(FAMILIES) - 1
             allowed = self.families & (np.arange(len(FAMILIES)) > family)
             allowed &= np.arange(len(FAMILIES)) <= upper
-            if not allowed.any() or (family >= 0 and not forced and not self.stays(tick, left, end)):
+            if not allowed.any():
+                return
+            if family >= 0 and not forced and not self.stays(tick, left, end):
                 return
             classes = np.concatenate([[False], allowed])
             family = self.draw("instrument", METRE, classes) - 1
@@ -188,9 +190,7 @@ class Writer:
             allowed[np.flatnonzero(free)[len(np.flatnonzero(free)) - left + 1 :]] = False
             pitch = self.draw("pitch", NOTE, np.concatenate([[False], allowed])) - 1
             duration = self.draw("duration", NOTE, np.arange(CLASSES[DURATION]) > 1)
-            self.add(
-                tick, TYPE, NOTE, PITCH, pitch + 1, DURATION, duration, INSTRUMENT, family + 1
-            )
+            self.add(tick, TYPE, NOTE, PITCH, pitch + 1, DURATION, duration, INSTRUMENT, family + 1)
             free[: pitch + 1] = False
 
     def draw(self, name: str, kind: int, allowed: np.ndarray) -> int:
@@ -232,5 +232,3 @@ class Writer:
         words[:, TICK] -= self.from_tick
         self.logits: dict[int, dict[str, Any]] = {}
         return torch.from_numpy(words)[None].to(self.device)
-
-

@@ -13,7 +13,7 @@ from model.families.cmt.grid import DEFAULT_BPM, Grid
 
 LOW_BPM, HIGH_BPM, STEP_BPM = 70.0, 150.0, 0.25
 PRIOR_BPM, PRIOR_OCTAVES = 108.0, 0.5
-"""Tempi far from the prior need a clearer beat: a Gaussian over octaves, as in librosa's tracker."""
+"""Tempi far from the prior need a clearer beat: a Gaussian over octaves, as in librosa."""
 HALF_BEATS = 0.5
 """The weight of half beats: dancers move on them, too."""
 
@@ -42,7 +42,8 @@ def track(envelope: np.ndarray, fps: float, seconds: float) -> Grid:
     sums = [_at(level, fps, np.arange(start, seconds, beat_s)).mean() for start in offsets_s]
     first_s = float(offsets_s[int(np.argmax(sums))])
     bars = [
-        _at(level, fps, np.arange(first_s + beat * beat_s, seconds, 4 * beat_s)) for beat in range(4)
+        _at(level, fps, np.arange(first_s + beat * beat_s, seconds, 4 * beat_s))
+        for beat in range(4)
     ]
     downbeat = int(np.argmax([found.mean() if len(found) else -np.inf for found in bars]))
     return Grid.steady(tempo_bpm, first_s + downbeat * beat_s, seconds)

@@ -222,7 +222,9 @@ def controls(bars: int = 4, first: int = 5, end: int = 60) -> Controls:
     return Controls(Grid.steady(110, -0.2, 8.0), first, end, np.array([3, 9, 0, 16]), beats)
 
 
-@pytest.mark.parametrize("families", [(1, 1, 1, 1, 1), (1, 0, 0, 1, 1), (0, 1, 0, 0, 0), (0, 0, 0, 1, 0)])
+@pytest.mark.parametrize(
+    "families", [(1, 1, 1, 1, 1), (1, 0, 0, 1, 1), (0, 1, 0, 0, 0), (0, 0, 0, 1, 0)]
+)
 @pytest.mark.parametrize("control", [0.0, 0.7, 1.0])
 def test_forced_densities_and_strengths_appear_in_what_is_drawn(families, control):
     asked, families = controls(), np.array(families, bool)
