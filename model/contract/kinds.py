@@ -33,6 +33,7 @@ FAMILIES = Registry(
         "dance2music": "model.families.dance2music.family:Dance2Music",
         "dance2music-online": "model.families.dance2music.family:Dance2MusicOnline",
         "foley": "model.families.foley.family:Foley",
+        "cmt": "model.families.cmt.family:Cmt",
     },
 )
 """Families of generators: `model.families.base`."""
