@@ -74,7 +74,8 @@ def to_events(notes: np.ndarray, until_s: float) -> list[int]:
     now_s = 0.0
     for at_s, _, _, what in sorted(moment for moment in moments if moment[0] < until_s - ROUNDING):
         while at_s - now_s >= SHIFTS_S[0] / 2:
-            shift = max(0, int(np.searchsorted(SHIFTS_S, at_s - now_s, side="right")) - 1)
+            within = np.searchsorted(SHIFTS_S, at_s - now_s + ROUNDING, side="right")
+            shift = max(0, int(within) - 1)
             events.append(SHIFT + shift)
             now_s += SHIFTS_S[shift]
         events += what
