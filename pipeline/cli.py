@@ -16,6 +16,7 @@ from pipeline.curate.command import add_curate
 from pipeline.features.base import FEATURES
 from pipeline.features.codes_command import add_extract_codes
 from pipeline.features.motion.base import names as motion_names
+from pipeline.features.notes.command import add_notes
 from pipeline.features.pose.base import DETECTORS
 from pipeline.features.visual.extractors import EXTRACTORS
 from pipeline.fetch.command import add_fetch
@@ -65,6 +66,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     add_fetch(commands, argv)
     add_curate(commands)
     add_extract_codes(commands)
+    add_notes(commands, argv)
     add_verify(commands)
     add_publish(commands)
     add_report(commands)

@@ -30,6 +30,9 @@ FAMILIES = Registry(
         D2M_GAN: "model.families.d2m_gan.family:D2MGAN",
         "tokens": "model.families.tokens.family:Tokens",
         MASKED: "model.families.masked.family:Masked",
+        "dance2music": "model.families.dance2music.family:Dance2Music",
+        "dance2music-online": "model.families.dance2music.family:Dance2MusicOnline",
+        "foley": "model.families.foley.family:Foley",
         "cmt": "model.families.cmt.family:Cmt",
     },
 )

@@ -15,6 +15,13 @@ from model.measures.skeleton import joints_of
 SIGMA_S = 3 / 60
 """The paper's σ: three frames at 60 fps."""
 
+MAX_REPEATS = 3
+"""So many repeated frames in a row may come from a slower video; at 30 fps, one of 8 fps."""
+
+SMOOTHED = 11
+"""Over so many frames of a slower video the times are fitted by a line: more than a period of any
+usual pair of rates."""
+
 REACH_S = 10 / 60
 """A kinematic beat is the slowest moment within ten frames at 60 fps on either side."""
 
@@ -26,12 +33,14 @@ def kinematic_beats_s(joints: np.ndarray, fps: float, seen: np.ndarray | None = 
     (T, J, C) moved since the previous frame, summed over joints. Joints that are not `seen` (T, J)
     in both frames are left out, and the sum is scaled up to all J. A frame without any such joint
     gets the speed of the previous frame. At 60 fps this equals the published code. A dancer who
-    does not move has no strict minimum, hence no beat.
+    does not move has no strict minimum, hence no beat. Frames that repeat the one before, as
+    those of a slower video do, are no rests: see `without_repeats`.
     """
     from scipy.signal import argrelmin
 
     if len(joints) < 3:
         return np.zeros(0)
+    joints = without_repeats(joints)
     moved = np.linalg.norm(np.diff(joints, axis=0), axis=2)
     speed = np.zeros(len(joints))
     if seen is None:
@@ -43,6 +52,29 @@ def kinematic_beats_s(joints: np.ndarray, fps: float, seen: np.ndarray | None = 
         for frame in np.flatnonzero(counts == 0) + 1:
             speed[frame] = speed[frame - 1]
     return argrelmin(speed, order=max(1, round(REACH_S * fps)))[0] / fps
+
+
+def without_repeats(joints: np.ndarray) -> np.ndarray:
+    """Return joints (T, J, C) with the repeated frames of a slower video replaced by motion.
+
+    A video of 24 frames a second that is stored at 30 shows every fourth frame twice, which looks
+    like a rest. Its frames are spread evenly in time again, and joints between them interpolated.
+    At most MAX_REPEATS frames in a row are repeats; longer ones are rests, and stay.
+    """
+    from scipy.signal import savgol_filter
+
+    is_new = np.concatenate([[True], (joints[1:] != joints[:-1]).any((1, 2))])
+    starts = np.flatnonzero(is_new)
+    lengths = np.diff(starts, append=len(joints))
+    kept = is_new | np.repeat(lengths > MAX_REPEATS + 1, lengths)
+    shown = np.flatnonzero(kept).astype(float)
+    if len(shown) in (len(joints), 1):
+        return joints
+    width = min(SMOOTHED, len(shown) - 1 + len(shown) % 2)
+    even = np.maximum.accumulate(savgol_filter(shown, width, 1)) if width > 1 else shown
+    flat, at = joints[kept].reshape(len(shown), -1), np.arange(len(joints))
+    found = np.stack([np.interp(at, even, column) for column in flat.T], 1)
+    return found.reshape(joints.shape)
 
 
 def beat_align(from_s: np.ndarray, to_s: np.ndarray, sigma_s: float = SIGMA_S) -> float:

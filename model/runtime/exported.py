@@ -22,9 +22,11 @@ from model.runtime.checkpoint import BEST, LAST, Parts, check_parts, read_checkp
 
 FACTS, WEIGHTS, README = "run.json", "weights.safetensors", "README.md"
 FORMAT = 1
-DEMO = "demo"
-SHIPPED = Path(__file__).parents[1] / DEMO
-"""The folder of the demo model, an exported run that is part of the package."""
+SHIPPED = {
+    "demo": Path(__file__).parents[1] / "demo",
+    "demo-notes": Path(__file__).parents[1] / "demo-notes",
+}
+"""Exported runs that are part of the package, by the name that `--run` takes."""
 CONTENT: Parts = {
     "family": (str, ()),
     "config": (dict, ()),
@@ -40,12 +42,12 @@ ADVICE = "copy the complete folder again, or export the run again: model export 
 
 
 def located(run: Path) -> Path:
-    """Return the folder of a run: `run`, or that of the demo model if `run` is its name.
+    """Return the folder of a run: `run`, or that of a shipped model if `run` is its name.
 
-    A folder named `demo` comes first if it holds a run.
+    A folder of that name comes first if it holds a run.
     """
     held = any((run / name).is_file() for name in (LAST, BEST, FACTS))
-    return SHIPPED if str(run) == DEMO and not held else run
+    return run if held else SHIPPED.get(str(run), run)
 
 
 def read_run(folder: Path, checkpoint: str = LAST) -> dict[str, Any]:
@@ -56,9 +58,9 @@ def read_run(folder: Path, checkpoint: str = LAST) -> dict[str, Any]:
     """
     if not (folder / checkpoint).is_file() and (folder / FACTS).is_file():
         return read_exported(folder)
-    if folder == SHIPPED:
+    if folder in SHIPPED.values():
         raise FileNotFoundError(
-            f"{folder}: no demo model is part of this installation; "
+            f"{folder}: this demo model is not part of this installation; "
             "train a run, and name its folder with --run"
         )
     return read_checkpoint(folder / checkpoint)

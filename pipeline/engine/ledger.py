@@ -33,6 +33,7 @@ STAGE_VERSIONS = {
     "pose": 1,
     "visual": 2,
     "codes": 1,
+    "notes": 1,
     "curate": 2,
     "people": 1,
     "voices": 1,

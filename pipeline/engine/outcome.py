@@ -53,6 +53,8 @@ PERMANENT = {
     "too_long": "longer than the limit",
     "missing_motion": "no annotation found for the requested motion",
     "bad_motion": "the annotation cannot be read, or does not fit the video",
+    "missing_notes": "no file of notes found for its song",
+    "bad_notes": "the file of its notes cannot be read, has no notes, or is of another song",
 }
 RETRYABLE = {
     "out_of_memory": "the worker ran out of memory",

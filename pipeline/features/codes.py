@@ -48,8 +48,7 @@ class VideoCodes:
 
     def sound(self) -> list[bytes]:
         """Return each segment's wav file, read from the tar."""
-        with open(self.shard, "rb") as file:
-            return [_read_span(file, *span) for span in self.spans]
+        return read_spans(self.shard, self.spans)
 
 
 def extract_codes(
@@ -134,8 +133,10 @@ def _failures(failed: Sequence[VideoCodes], total: int) -> str:
     return f"no codes of {len(failed)} of {total} videos: {message}{more}; {advice}"
 
 
-def video_spans(path: Path) -> list[VideoCodes]:
+def video_spans(path: Path, member: str = WAV) -> list[VideoCodes]:
     """Return the videos of a tar in order, each with the positions of its segments' sound.
+
+    `member` is the suffix of other members to be found instead of the sound.
 
     Raises ValueError, which names the file, for a truncated or invalid tar.
     """
@@ -146,7 +147,7 @@ def video_spans(path: Path) -> list[VideoCodes]:
                 key, _, suffix = info.name.partition(".")
                 if not info.isreg() or info.issparse() or info.size < 0:
                     raise ValueError(f"member {info.name!r:.80} is not a regular file")
-                if suffix == WAV:
+                if suffix == member:
                     span = (key, (info.offset_data, info.size))
                     videos.setdefault(split_key(key)[0], []).append(span)
     except (tarfile.TarError, ValueError, OSError) as error:
@@ -258,6 +259,12 @@ def _stored(stage: Encode, video: VideoCodes, sound: str, level: str) -> np.ndar
 
 def _lost(video: VideoCodes, stage: str, code: str, words: str) -> VideoCodes:
     return replace(video, result="", outcome=Outcome("failed", stage, code, words))
+
+
+def read_spans(path: Path, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Return parts of a file, given by offset and size in bytes."""
+    with open(path, "rb") as file:
+        return [_read_span(file, *span) for span in spans]
 
 
 def _read_span(file: io.BufferedReader, offset: int, size: int) -> bytes:

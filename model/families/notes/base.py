@@ -56,6 +56,8 @@ class NoteModel(Averaged[N]):
     Options: ClassVar[type[Settings]] = NoteOptions
     makes_sound = True
     best = "val/loss"
+    learns_notes: ClassVar[bool] = True
+    """Whether it learns from the data set's notes; else from its dances alone."""
     deviations: ClassVar[str] = ""
     """How this differs from the published system, for the note of its row."""
 
@@ -87,6 +89,8 @@ class NoteModel(Averaged[N]):
 
     @classmethod
     def settled(cls, config: N, dataset: Dataset, root: Location) -> N:
+        if not cls.learns_notes:
+            return config
         return replace(config, notes=notes_of(root, dataset, config.notes or None)[0])
 
     @classmethod
@@ -109,11 +113,12 @@ class NoteModel(Averaged[N]):
         """The sound fonts opened so far, by the name that was given."""
 
     def read_music(self, source: Source) -> None:
-        self.training = read_note_clips(source, self.config.notes)
+        notes = self.config.notes if self.learns_notes else None
+        self.training = read_note_clips(source, notes)
         self.validation: NoteClips | None = None
         if source.dataset.segments(VALIDATION):
             val = replace(source, split=VALIDATION)
-            self.validation = read_note_clips(val, self.config.notes)
+            self.validation = read_note_clips(val, notes)
         self.prepare(self.training.clips)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
@@ -161,10 +166,10 @@ class NoteModel(Averaged[N]):
         return {name: x.to(self.device, non_blocking=True) for name, x in batch.items()}
 
     def describe(self) -> str:
-        return f"{self.title}, notes: {self.config.notes}"
+        return f"{self.title}{f', notes: {self.config.notes}' * self.learns_notes}"
 
     def remarks(self, step: int) -> list[str]:
-        trained = f"{step} steps on the notes {self.config.notes}"
+        trained = f"{step} steps{f' on the notes {self.config.notes}' * self.learns_notes}"
         fonts = "".join(f"; sound font {font.sha256[:12]}" for font in self.fonts.values())
         known = f"; {self.deviations}" if self.deviations else ""
         return [f"{self.title}: an implementation, not a reproduction; {trained}{fonts}{known}"]

@@ -75,13 +75,17 @@ def dance_of(
     return NoteClip(name, song, seconds, joints.astype(np.float32), seen, fps, genre=genre)
 
 
-def read_note_clips(source: Source, notes_id: str) -> NoteClips:
-    """Return all clips of a split with their notes. Joints and notes are held in memory.
+def read_note_clips(source: Source, notes_id: str | None) -> NoteClips:
+    """Return all clips of a split with their notes; with None for `notes_id`, without notes.
+
+    Joints and notes are held in memory.
 
     Raises ValueError, with advice, if the data set does not have these notes.
     """
     dataset = source.dataset
-    notes = dict(read_notes(source.root, dataset, source.split, notes_id))
+    found = None
+    if notes_id is not None:
+        found = dict(read_notes(source.root, dataset, source.split, notes_id))
     videos: dict[str, list[tuple[dict[str, Any], tuple[str, np.ndarray]]]] = {}
     for number in range(len(dataset.splits[source.split])):
         for raw in source.raw(number):
@@ -100,9 +104,12 @@ def read_note_clips(source: Source, notes_id: str) -> NoteClips:
                 f"{video_id}/{meta['segment']}", motion, len(part) * dataset.seconds,
                 str(meta.get("song") or video_id), str(meta.get("genre") or ""),
             )  # fmt: skip
+            if found is None:
+                clips.append(dance)
+                continue
             each = []
             for key, at in zip(keys, starts, strict=True):
-                moved = notes[key].astype(np.float64)
+                moved = found[key].astype(np.float64)
                 moved[:, 0] += at
                 each.append(moved)
             clips.append(replace(dance, notes=np.concatenate(each)))

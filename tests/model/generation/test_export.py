@@ -15,7 +15,7 @@ from training_runs import command
 import model
 from model.codecs.base import load_codec
 from model.codecs.jukebox import random_codec, write_weights
-from model.contract.segment import MOTION
+from model.contract.segment import MOTION, VISUAL
 from model.data.inputs import GENRE
 from model.fake_dataset import write_fake_dataset
 from model.generation.generate import generate
@@ -171,17 +171,16 @@ def test_demo_is_the_shipped_run_unless_a_folder_of_that_name_holds_one(
     world, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(exported, "SHIPPED", world[2])
-    monkeypatch.setattr("model.generation.run.SHIPPED", world[2])
+    monkeypatch.setitem(exported.SHIPPED, "demo", world[2])
     (tmp_path / "demo").mkdir()
     assert located(Path("demo")) == world[2], "music in a folder of that name is no run"
     assert load_run("demo").note == NOTE
     assert capsys.readouterr().out.startswith("run: the demo model that is part of this package")
     shutil.copytree(world[2], tmp_path / "demo", dirs_exist_ok=True)
     assert located(Path("demo")) == Path("demo")
-    monkeypatch.setattr(exported, "SHIPPED", tmp_path / "none")
+    monkeypatch.setitem(exported.SHIPPED, "demo", tmp_path / "none")
     shutil.rmtree(tmp_path / "demo")
-    with pytest.raises(FileNotFoundError, match="no demo model is part of this installation"):
+    with pytest.raises(FileNotFoundError, match="this demo model is not part of this installation"):
         load_run("demo")
 
 
@@ -192,7 +191,18 @@ def test_the_shipped_run_is_small_says_what_it_is_and_follows_poses():
     run = load_run("demo")
     assert sum(path.stat().st_size for path in held.iterdir()) < 10e6
     assert run.model.levels == ("high", "low")
-    assert run.model.inputs.names == [MOTION]
+    assert MOTION in run.model.inputs.names and VISUAL not in run.model.inputs.names
+    assert "synthetic" in run.note
+    assert options_for(run)["motion"] == "blazepose"
+
+
+def test_the_shipped_run_that_plays_notes_is_small_and_follows_poses():
+    held = exported.SHIPPED["demo-notes"]
+    if not (held / FACTS).is_file():
+        pytest.skip("the demo model that plays notes is not trained yet")
+    run = load_run("demo-notes")
+    assert sum(path.stat().st_size for path in held.iterdir()) < 4e6
+    assert run.family == "cmt" and run.model.inputs.names == (MOTION,)
     assert "synthetic" in run.note
     assert options_for(run)["motion"] == "blazepose"
 

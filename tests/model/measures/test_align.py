@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from model.measures.align import align_scores, beat_align, kinematic_beats_s
+from model.measures.align import align_scores, beat_align, kinematic_beats_s, without_repeats
 from model.measures.skeleton import SMPL_OFFSETS_M, SMPL_PARENTS, joints_of
 
 
@@ -69,6 +69,20 @@ def test_kinematic_beats_of_two_dimensional_poses_ignore_unseen_joints():
 def args(body: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
     joints, seen = joints_of(body.reshape(len(body), 75))
     return joints, 30.0, seen
+
+
+@pytest.mark.parametrize("slow_fps", [25, 24, 15, 12])
+def test_frames_that_a_slower_video_shows_twice_are_no_rests(slow_fps):
+    def dance(at_s):
+        return np.cos(2 * np.pi * at_s / 1.07)[:, None, None] * np.ones((1, 5, 2))
+
+    at_s = np.arange(300) / 30
+    joints = dance(np.floor(at_s * slow_fps + 1e-6) / slow_fps)
+    found, true = kinematic_beats_s(joints, 30), kinematic_beats_s(dance(at_s), 30)
+    assert len(true) >= 17 and abs(len(found) - len(true)) <= 2
+    assert beat_align(true, found) > 0.8 and beat_align(found, true) > 0.8
+    longer = np.repeat(joints[::10], 10, axis=0)
+    np.testing.assert_array_equal(without_repeats(longer), longer)
 
 
 def test_joints_of_a_stored_annotation_are_those_of_the_dancer(tmp_path):

@@ -1,0 +1,1 @@
+"""Foley Music: a graph network reads the joints, and a decoder writes MIDI events."""

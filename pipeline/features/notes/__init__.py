@@ -1,0 +1,1 @@
+"""The notes of every segment's music: known, brought as MIDI, or transcribed from the sound."""
