@@ -101,10 +101,24 @@ def midi_bytes(
     return buffer.getvalue()
 
 
-def midi_of(notes: np.ndarray, name: str, tempo_bpm: float = 120.0) -> bytes:
+DEFAULT_BPM = 120.0
+"""The tempo of a MIDI file of notes whose tempo is unknown."""
+
+
+def tempo_of(notes: np.ndarray) -> float:
+    """Return the tempo in BPM of notes (N, 7), from onsets over known steps; else DEFAULT_BPM."""
+    onsets_s, steps = notes[:, 0].astype(float), notes[:, 6].astype(float)
+    if len(notes) < 2 or steps.min() < 0 or steps.min() == steps.max():
+        return DEFAULT_BPM
+    away = steps - steps.mean()
+    step_s = float((away * onsets_s).sum() / (away**2).sum())
+    return 15 / step_s if step_s > 0 else DEFAULT_BPM
+
+
+def midi_of(notes: np.ndarray, name: str) -> bytes:
     """Return any notes (N, 7) as a Standard MIDI File: a track for each program, the drums first.
 
-    Raises ValueError for more than 15 programs beside the drums.
+    Its tempo is that of `tempo_of`. Raises ValueError for more than 15 programs beside the drums.
     """
     programs = sorted({int(program) for program in notes[:, 4]} - {DRUM_PROGRAM})
     order = np.array([DRUM_PROGRAM, *programs])
@@ -113,7 +127,7 @@ def midi_of(notes: np.ndarray, name: str, tempo_bpm: float = 120.0) -> bytes:
     if len(programs) > 15:
         raise ValueError(f"{len(programs)} programs, expected at most 15")
     tracks = ["drums", *(f"program {program}" for program in programs)]
-    return midi_bytes(notes, tempo_bpm, name, tracks)
+    return midi_bytes(notes, tempo_of(notes), name, tracks)
 
 
 def _messages(notes: np.ndarray, track: int, ticks_per_s: float) -> list[mido.Message]:

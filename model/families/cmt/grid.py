@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.contract.notes import DRUM_PROGRAM, DRUM_S
+from model.contract.notes import DRUM_PROGRAM, DRUM_S, tempo_of
 
 BAR_TICKS, BEAT_TICKS = 16, 4
 MAX_TICKS = 16
@@ -25,8 +25,6 @@ DRUMS, PIANO, GUITAR, BASS, STRINGS = range(5)
 PROGRAMS = (DRUM_PROGRAM, 0, 24, 33, 48)
 """The program that plays each family."""
 GRID_COLUMNS = ("tick", "family", "pitch", "ticks")
-DEFAULT_BPM = 120.0
-"""The tempo where none can be found."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +82,10 @@ def grid_of_steps(notes: np.ndarray, seconds: float) -> Grid:
     if not len(notes) or steps.min() < 0:
         raise ValueError("grid_of_steps needs notes with known steps; use a grid of tracked beats")
     from_step = BAR_TICKS * (steps.min() // BAR_TICKS)
-    ticks = steps - from_step
-    tick_s = 60 / DEFAULT_BPM / BEAT_TICKS
-    away = ticks - ticks.mean()
-    if away.any():
-        tick_s = float((away * onsets_s).sum() / (away**2).sum())
-    if tick_s <= 0:
-        raise ValueError("the steps of these notes do not increase with their onsets")
-    start_s = float(onsets_s.mean() - tick_s * ticks.mean())
-    return Grid.steady(60 / (BEAT_TICKS * tick_s), start_s, seconds)
+    tempo_bpm = tempo_of(notes)
+    tick_s = 60 / tempo_bpm / BEAT_TICKS
+    start_s = float(onsets_s.mean() - tick_s * (steps - from_step).mean())
+    return Grid.steady(tempo_bpm, start_s, seconds)
 
 
 def family_of(programs: np.ndarray) -> np.ndarray:

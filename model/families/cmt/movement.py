@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+RATE_FPS = 30.0
+"""Faster motions are thinned to about this rate."""
 DROP_S = 0.4
 """An impact compares a joint's speed with its highest one in this time before."""
 MEDIAN_S, SMOOTH_S = 0.16, 0.06
@@ -60,16 +62,17 @@ def movement_of(joints: np.ndarray, seen: np.ndarray | None, fps: float) -> Move
     """
     from scipy.ndimage import gaussian_filter1d, maximum_filter1d, median_filter
 
-    joints = np.asarray(joints, float)
-    seen = np.ones(joints.shape[:2], bool) if seen is None else np.asarray(seen, bool)
+    step = max(1, round(fps / RATE_FPS))
+    joints, fps = np.asarray(joints, float)[::step], fps / step
+    seen = np.ones(joints.shape[:2], bool) if seen is None else np.asarray(seen, bool)[::step]
     seen = seen & np.isfinite(joints).all(2)
     joints = filled(joints, seen)[:, seen.any(0)]
     if len(joints) < 3 or not joints.shape[1]:
         return Movement(np.zeros(len(joints)), np.zeros(len(joints)), fps)
-    height = float(np.median(np.linalg.norm(np.ptp(joints, axis=1), axis=1)))
     width = 1 + 2 * round(MEDIAN_S * fps / 2)
     smooth = median_filter(joints, (width, 1, 1), mode="nearest")
     smooth = gaussian_filter1d(smooth, SMOOTH_S * fps, axis=0, mode="nearest")
+    height = float(np.median(np.linalg.norm(np.ptp(smooth, axis=1), axis=1)))
     speeds = np.linalg.norm(np.gradient(smooth, axis=0), axis=2) * fps / max(height, 1e-6)
     window = max(2, round(DROP_S * fps))
     # The window ends at the present frame.

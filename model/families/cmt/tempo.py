@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.families.cmt.grid import DEFAULT_BPM, Grid
+from model.contract.notes import DEFAULT_BPM
+from model.families.cmt.grid import Grid
 
 LOW_BPM, HIGH_BPM, STEP_BPM = 70.0, 150.0, 0.25
 PRIOR_BPM, PRIOR_OCTAVES = 108.0, 0.5

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
+import mido
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_notes import cut, song_notes
 
-from model.contract.notes import DRUM_PROGRAM
+from model.contract.notes import DRUM_PROGRAM, midi_of
 from model.families.cmt.grid import Grid, family_of, grid_of_steps, to_grid, to_notes
 from model.families.cmt.pieces import grid_of_notes
 from model.families.cmt.words import (
@@ -142,6 +145,16 @@ def test_notes_of_a_grid_are_on_its_beats_and_end_before_the_next_stroke():
     np.testing.assert_allclose(notes[:, 1], [0.25, 0.1, 0.25, 0.5])
     assert notes[:, 4].tolist() == [48, DRUM_PROGRAM, 48, 0] and set(notes[:, 3]) == {80}
     assert family_of(np.array([0, 7, 8, 27, 33, 40, 90, 128])).tolist() == [1, 1, 4, 2, 3, 4, 4, 0]
+
+
+def test_a_midi_file_has_the_tempo_of_notes_with_known_steps():
+    notes = song_notes("HO", 1, 121.5, 8.0)
+    unknown = notes.copy()
+    unknown[:, 6] = -1
+    for each, tempo_bpm in ((notes, 121.5), (unknown, 120.0), (notes[:1], 120.0)):
+        file = mido.MidiFile(file=io.BytesIO(midi_of(each, "song")))
+        found = next(m.tempo for m in file.tracks[0] if m.type == "set_tempo")
+        assert mido.tempo2bpm(found) == pytest.approx(tempo_bpm, rel=0.003)
 
 
 def test_a_grid_needs_known_steps():
