@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.baselines.base import Given, Music
-from model.baselines.references import partners
+from model.baselines.base import Given
 from model.codecs.base import load_codec
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import atomic_file, write_atomic
@@ -23,10 +22,10 @@ from model.contract.segment import GENRES
 from model.contract.storage import Url, to_location
 from model.data.clips import Clip, read_clips, read_segments
 from model.data.source import Source, open_source
-from model.evaluation.diversity import diversity
-from model.evaluation.likelihood import likelihood, likelihood_measures, ngram_likelihood
+from model.evaluation.likelihood import likelihood_measures, ngram_likelihood
 from model.evaluation.page import write_page
-from model.evaluation.score import Scorer, plain
+from model.evaluation.score import Scorer
+from model.evaluation.scored import Scored
 from model.evaluation.subject import MusicFolder, of_folder, of_run
 from model.evaluation.systems import rows
 from model.evaluation.training_split import Training, read_training
@@ -135,58 +134,23 @@ def evaluate(
     def scorer_of(some: Sequence[Clip]) -> Scorer:
         return Scorer(some, embedding, training, clips[0].motion_fps, size, asked)
 
-    scorer = scorer_of(clips)
     shown = to_show([clip.song for clip in clips], options.clips)
-    notes = labels(codec.note, sorted({*dataset.untrained, *subject.untrained}))
-    if embedding is not None:
-        notes += [embedding.note] if embedding.note else []
-        notes += genre_notes(scorer, options.train_split)
-    scored: dict[str, Any] = {}
-    played: list[Music] = []
-    sets: dict[str, np.ndarray] = {}
+    scored = Scored(subject, clips, scorer_of, shown, options.seed)
     learnt = source(options.train_split) if dataset.segments(options.train_split) else None
     given = Given(clips, every_level, level, training.nearest, options.seed, learnt)
     for music in rows(subject, folders, given, baselines, options.denoise, not options.alone):
-        print(f"  {music.name}", flush=True)
-        if music.name in scored:
-            raise ValueError(f"two rows are named {music.name!r}; give the music another name")
-        notes += [music.note] if music.note else []
-        if music.of is not None:
-            part = scorer_of([clips[i] for i in music.of])
-            scores = part.scores(music)
-            scored[music.name] = {
-                "scores": plain(part.summary(scores)),
-                "each": spread_out(part.plain_scores(scores), music.of, clips),
-            }
-            audio = dict(zip(music.of, music.audio, strict=True))
-            played.append(Music(music.name, [audio[i] for i in shown if i in audio],
-                                of=[k for k, i in enumerate(shown) if i in audio]))  # fmt: skip
-            continue
-        scores = scorer.scores(music)
-        if subject.run is not None and music.name == subject.name:
-            scores["diversity"] = diversity(subject.run, clips, subject.generation)
-            if subject.likelihoods:
-                scores |= likelihood(subject.run, clips, partners(clips, options.seed))
-        summary = plain(scorer.summary(scores))
-        scored[music.name] = {"scores": summary, "each": scorer.plain_scores(scores)}
-        played.append(Music(music.name, [music.audio[i] for i in shown]))
-        if music.name == subject.name:
-            if "of codes" in scores:
-                sets = {"codes": scores["of codes"].astype(np.uint16)}
-            if scorer.patches is not None:
-                sets |= {"patches": scores["patches"], "truth": scorer.patches}
+        scored.add(music)
     if not options.alone and dataset.segments(VALIDATION):
-        tuned: dict[str, list[np.ndarray]] = {}
-        for _, batch in read_segments(source(VALIDATION, *others)):
-            for name, codes in batch.codes.items():
-                tuned.setdefault(name, []).append(codes[0].numpy())
-        validation = {name: np.stack(each) for name, each in tuned.items()}
+        validation = codes_by_level(source(VALIDATION, *others))
         sizes = {name: every_level.level(name).size for name in validation}
-        grams = ngram_likelihood(clips, training.codes, validation, sizes)
-        for name, bits in grams.items():
-            summary = plain(scorer.summary(bits))
-            scored[name] = {"scores": summary, "each": scorer.plain_scores(bits)}
-    if not options.alone and "shuffled pairing" not in scored:
+        for name, bits in ngram_likelihood(clips, training.codes, validation, sizes).items():
+            scored.add_scores(name, bits)
+    notes = labels(codec.note, sorted({*dataset.untrained, *subject.untrained}))
+    if embedding is not None:
+        notes += [embedding.note] if embedding.note else []
+        notes += genre_notes(scored.scorer, options.train_split)
+    notes += scored.notes
+    if not options.alone and "shuffled pairing" not in scored.rows:
         notes.append("one song has more than half of the clips: no rows with other songs' music")
     found = {
         **subject.facts,
@@ -205,36 +169,28 @@ def evaluate(
         "measures": {name: each.facts() for name, each in asked.items()},
         "labels": notes,
         "songs": [clip.song for clip in clips],
-        "segment_songs": scorer.segment_songs,
+        "segment_songs": scored.scorer.segment_songs,
         "segments": [f"{clip.piece.video_id}/{clip.piece.first + i}"
                      for clip in clips for i in range(len(clip.segments))],
-        "rows": scored,
+        "rows": scored.rows,
     }  # fmt: skip
     folder = folder_of(subject.folder, options.split)
-    write_page(folder, found, [clips[i] for i in shown], played)
+    write_page(folder, found, [clips[i] for i in shown], scored.played)
     text = json.dumps(found, indent=1, allow_nan=False) + "\n"
     with atomic_file(folder / SETS) as file:
         # The type stub confuses the names of arrays with the option `allow_pickle`.
-        np.savez_compressed(file, **sets)  # type: ignore[arg-type]
+        np.savez_compressed(file, **scored.sets)  # type: ignore[arg-type]
     write_atomic(folder / NAME, text.encode())
     return found
 
 
-def spread_out(
-    each: Mapping[str, list[float | None]], of: Sequence[int], clips: Sequence[Clip]
-) -> dict[str, list[float | None]]:
-    """Return scores of some clips, or of their segments, for all; None where there are none."""
-    counts = [len(clip.segments) for clip in clips]
-    firsts = np.concatenate([[0], np.cumsum(counts)])
-    segments = [int(firsts[i]) + k for i in of for k in range(counts[i])]
-    found = {}
-    for name, values in each.items():
-        places, length = (of, len(clips)) if len(values) == len(of) else (segments, sum(counts))
-        row: list[float | None] = [None] * length
-        for place, value in zip(places, values, strict=True):
-            row[place] = value
-        found[name] = row
-    return found
+def codes_by_level(source: Source) -> dict[str, np.ndarray]:
+    """Return the codes (R, L) of all segments of a split, by level."""
+    held: dict[str, list[np.ndarray]] = {}
+    for _, batch in read_segments(source):
+        for name, codes in batch.codes.items():
+            held.setdefault(name, []).append(codes[0].numpy())
+    return {name: np.stack(each) for name, each in held.items()}
 
 
 def load(run_folder: Path, split: str = "test") -> dict[str, Any]:

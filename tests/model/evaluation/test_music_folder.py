@@ -18,8 +18,9 @@ from model.contract.segment import SAMPLE_RATE_HZ
 from model.data.clips import Clip, read_clips
 from model.data.pieces import Piece
 from model.data.source import Source
-from model.evaluation.evaluate import load, spread_out
+from model.evaluation.evaluate import load
 from model.evaluation.music_folder import fitted, hear
+from model.evaluation.scored import spread_out
 from model.evaluation.subject import MusicFolder
 from model.fake_dataset import write_fake_dataset
 from model.families.d2m_gan.config import load_config
