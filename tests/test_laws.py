@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-HEAVY = {"torch", "ray", "av", "numpy", "librosa", "scipy", "cv2", "webdataset", "pyarrow"}
+HEAVY = {"torch", "ray", "av", "numpy", "librosa", "scipy", "cv2", "webdataset", "pyarrow"} | {
+    "mido",
+    "pretty_midi",
+    "tinysoundfont",
+    "basic_pitch",
+    "onnxruntime",
+}
 
 RUNNERS = ("run", "Popen", "check_output")
 

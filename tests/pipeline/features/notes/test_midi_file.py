@@ -67,7 +67,7 @@ def test_another_file_is_no_midi_file(data):
 GOOD = midi_bytes(grid([*range(0, 32, 3)]), 100.0, "good")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=8),
     st.integers(0, len(GOOD)),

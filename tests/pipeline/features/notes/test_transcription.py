@@ -1,4 +1,4 @@
-"""Transcribed notes: known notes of plain sounds are found, silence has none, loudness is nothing."""
+"""Transcribed notes: known notes of plain sounds are found, at any loudness; silence has none."""
 
 from __future__ import annotations
 
