@@ -51,6 +51,6 @@ def check_resumed(
         broken.setattr(kind, "step", stepped)
         train_notes(family, shards, folder / "parts", *more, code=130)
     parts = train_notes(family, shards, folder / "parts", *more, "--resume")
-    found = [read_checkpoint(run / "last.pt") for run in (whole, parts)]
-    assert found[0]["step"] == 8
-    equal(*found)
+    first, second = (read_checkpoint(run / "last.pt") for run in (whole, parts))
+    assert first["step"] == 8
+    equal(first, second)
