@@ -28,10 +28,10 @@ def grid_of_notes(notes: np.ndarray, seconds: float) -> Grid:
     return track(np.convolve(envelope, np.hanning(9), "same"), ENVELOPE_FPS, seconds)
 
 
-def piece_of(clip: NoteClip) -> tuple[np.ndarray, int]:
-    """Return the notes of a clip on their grid (N, 4), and the tick at which it ends."""
+def piece_of(clip: NoteClip, grid: Grid | None = None) -> tuple[np.ndarray, int]:
+    """Return the notes of a clip on a grid (N, 4), their own if none is given, and its end tick."""
     assert clip.notes is not None, "this clip has no notes to learn from"
-    grid = grid_of_notes(clip.notes, clip.seconds)
+    grid = grid or grid_of_notes(clip.notes, clip.seconds)
     end = max(1, grid.span(clip.seconds)[1])
     rows = to_grid(clip.notes, grid)
     return rows[rows[:, 0] < end], end

@@ -124,9 +124,13 @@ class Writer:
             self.write_tick(start, tick, left, end, visual)
 
     def density(self, bar: int, least: int, most: int) -> int:
-        """Return the density of a bar: the dance's, or one that is drawn."""
+        """Return the density of a bar of `most` ticks: the dance's, or one that is drawn.
+
+        A bar that is only partly in the clip gets its part of the dance's density.
+        """
         if self.rng.random() < self.options.control:
-            return int(np.clip(self.controls.densities[bar], least, most))
+            asked = round(int(self.controls.densities[bar]) * most / BAR_TICKS)
+            return int(np.clip(asked, least, most))
         allowed = np.zeros(CLASSES[DENSITY], bool)
         allowed[least + 1 : most + 2] = True
         return self.draw("density", METRE, allowed) - 1

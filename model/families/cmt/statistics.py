@@ -12,9 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from model.families.cmt.controls import KNOTS, Dance, Thresholds, measure
-from model.families.cmt.grid import BEAT_TICKS, FAMILIES, family_of
+from model.families.cmt.grid import BAR_TICKS, BEAT_TICKS, FAMILIES, Grid, family_of
 from model.families.cmt.pieces import grid_of_notes, melodic, piece_of
-from model.families.cmt.words import BAR, BEAT, DENSITY, INSTRUMENT, STRENGTH, to_words
+from model.families.cmt.words import (
+    BAR,
+    BEAT,
+    DENSITY,
+    INSTRUMENT,
+    STRENGTH,
+    TICK,
+    families_of,
+    to_words,
+)
 from model.families.notes.clips import NoteClip
 
 PUBLISHED_VELOCITY = 80.0
@@ -54,22 +63,30 @@ class Statistics(nn.Module):
     def fit(self, clips: Sequence[NoteClip]) -> None:
         """Fit to the clips of the training split, and to nothing else."""
         dances: list[Dance] = []
-        words, bands = [], torch.zeros(len(self.bands))
+        densities, bands = [], torch.zeros(len(self.bands))
+        strengths: list[list[np.ndarray]] = [[] for _ in FAMILIES]
         sums = np.zeros((len(FAMILIES), 128, BEAT_TICKS, 2))
         for clip in clips:
-            rows, end = piece_of(clip)
-            words.append(to_words(rows, end))
-            bands[_number(np.bincount(rows[:, 1], minlength=len(FAMILIES)) > 0)] += 1
-            _add_velocities(sums, clip)
+            assert clip.notes is not None, "this clip has no notes to learn from"
+            grid = grid_of_notes(clip.notes, clip.seconds)
+            rows, end = piece_of(clip, grid)
+            words = to_words(rows, end)
+            bars = words[words[:, BEAT] == BAR]
+            # The first and the last bar are only partly in most clips.
+            whole = (bars[:, TICK] >= grid.span(clip.seconds)[0]) & (
+                bars[:, TICK] + BAR_TICKS <= end
+            )
+            densities.append(bars[whole, DENSITY] - 1)
+            for family, found in enumerate(strengths):
+                beats = (words[:, STRENGTH] > 0) & (words[:, INSTRUMENT] == family + 1)
+                found.append(words[beats, STRENGTH])
+            bands[_number(families_of(words))] += 1
+            _add_velocities(sums, clip.notes, grid)
             if clip.joints is not None:
                 dances.append(measure(clip.joints, clip.seen, clip.fps, clip.seconds))
-        every = np.concatenate(words)
-        bars = every[:, BEAT] == BAR
-        strengths = [
-            every[~bars & (every[:, STRENGTH] > 0) & (every[:, INSTRUMENT] == family + 1), STRENGTH]
-            for family in range(len(FAMILIES))
-        ]
-        fitted = Thresholds.fit(dances, every[bars, DENSITY] - 1, strengths)
+        fitted = Thresholds.fit(
+            dances, np.concatenate(densities), [np.concatenate(found) for found in strengths]
+        )
         for name in ("speeds", "impacts", "densities", "strengths"):
             getattr(self, name).copy_(torch.from_numpy(getattr(fitted, name)))
         bands[0] = 0
@@ -105,11 +122,8 @@ def _number(families: np.ndarray) -> int:
     return int((families << np.arange(len(families))).sum())
 
 
-def _add_velocities(sums: np.ndarray, clip: NoteClip) -> None:
-    """Add the velocities of a clip's notes, and their numbers, to `sums` (5, 128, 4, 2)."""
-    notes = clip.notes
-    assert notes is not None
-    grid = grid_of_notes(notes, clip.seconds)
+def _add_velocities(sums: np.ndarray, notes: np.ndarray, grid: Grid) -> None:
+    """Add the velocities of notes (N, 7), and their numbers, to `sums` (5, 128, 4, 2)."""
     ticks = np.floor(grid.tick_of(notes[:, 0]) + 0.5).astype(np.int64)
     ticks = np.where(notes[:, 6] >= 0, notes[:, 6], ticks).astype(np.int64)
     at = family_of(notes[:, 4]), notes[:, 2].astype(np.int64), ticks % BEAT_TICKS
