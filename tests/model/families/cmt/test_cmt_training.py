@@ -41,5 +41,5 @@ def test_a_run_is_trained_exported_and_played(tmp_path, monkeypatch, capsys):
     assert command("generate", "--run", small, "--shards", shards, "--out", music,
                    "--set", "instruments=one") == 0  # fmt: skip
     assert "CMT: an implementation, not a reproduction; 3 steps" in capsys.readouterr().out
-    rows = json.loads((music / "generated.json").read_text())["generated"]
+    rows = json.loads((music / "generated.json").read_text(encoding="utf-8"))["generated"]
     assert rows and all(row["notes"] > 0 for row in rows)
