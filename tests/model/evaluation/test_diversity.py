@@ -11,14 +11,18 @@ from model.codecs.base import load_codec
 from model.contract.segment import MOTION
 from model.data.inputs import InputSpec
 from model.evaluation.diversity import SAMPLES, diversity
+from model.families.base import Model
 
 
 class Answers:
     """A model with fixed codes, or with drawn ones, and what it was asked."""
 
+    levels, sound_level, flat_memory = ("high",), "high", False
+    sound = Model.sound
+
     def __init__(self, draws: bool) -> None:
         self.draws, self.batches = draws, []
-        self.levels = ("high",)
+        self.codec = load_codec("demo", ("high",))
         self.inputs = SimpleNamespace(specs={MOTION: InputSpec(3, 1 / 60, 120)})
         self.optional = frozenset()
 
@@ -34,7 +38,7 @@ def found(draws: bool, clips: int = 2) -> tuple[np.ndarray, Answers]:
     torch.manual_seed(0)
     model = Answers(draws)
     run = SimpleNamespace(
-        model=model, codec=load_codec("demo", ("high",)), level="high", device="cpu",
+        model=model, codec=model.codec, level="high", device="cpu",
         dataset=SimpleNamespace(samples=44100),
     )  # fmt: skip
     motions = [np.full((240, 3), i, np.float32) for i in range(clips)]
