@@ -40,9 +40,9 @@ class Config(NoteConfig):
 class Options(NoteOptions):
     """How words are drawn."""
 
-    instruments: str = setting("song", choices=("song", "all", "one"))
-    """Who plays: the instruments of a random training song, all five, or the most frequent one of
-    piano, guitar and strings."""
+    instruments: str = setting("all", choices=("all", "song", "one"))
+    """Who plays: all five, as published; those of a random training song; or the most frequent one
+    of piano, guitar and strings."""
     control: float = setting(0.7, below=1.001)
     """The share of bars that get the dance's density; the others draw their own."""
     visual_beats: bool = True
