@@ -20,7 +20,7 @@ from model.training.state import choose_codec
 
 OUTSIDE = "outside"
 """The family of music that comes from a folder."""
-NAME = re.compile(r"^\w[\w .+-]{0,40}$")
+NAME = re.compile(r"^\w[\w .,+-]{0,40}$")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MusicFolder:
         if not equals or not folder or not NAME.match(name):
             raise UsageError(
                 f"--music {text}: expected NAME=FOLDER, such as --music ours=out/music; a name has "
-                "letters, digits, space, . _ + -"
+                "letters, digits, space, . , _ + -"
             )
         return cls(name, Path(folder))
 
