@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from model.contract.kinds import D2M_GAN, MASKED
 from model.evaluation.cdcd import CDCD, CONDITIONS, D2M_GAN_ROW, variant_of
-from model.evaluation.paper import AIST, OTHERS, TABLES, TIKTOK, Row, row_of
+from model.evaluation.paper import AIST, OTHERS, TABLES, TIKTOK, Figures, Row, row_of
 from model.evaluation.score import PAPER, set_figures
 from model.evaluation.subject import OUTSIDE
 from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, Config
@@ -163,10 +164,9 @@ def beside_the_paper(evaluations: Sequence[Evaluation]) -> str:
     aist = [e for e in others_than_masked if e["dataset"] != "tiktok"]
     blocks = []
     if aist:
-        others = [_other(name, aist) for name in OTHERS]
-        blocks += _tables(aist, TABLES, TABLES[AIST][0], others)
+        blocks += _tables(aist, TABLES, TABLES[AIST][0], OTHERS)
     if tiktok:
-        blocks += _tables(tiktok, {"TikTok": TIKTOK}, TIKTOK[0], [])
+        blocks += _tables(tiktok, {"TikTok": TIKTOK}, TIKTOK[0], {})
     for name in CDCD:
         of_set = [e for e in evaluations if (e["dataset"] == "tiktok") == (name == "TikTok")]
         if any(e.get("family") == MASKED for e in of_set):
@@ -235,7 +235,7 @@ def _tables(
     evaluations: Sequence[Evaluation],
     tables: Mapping[str, Sequence[Row]],
     full: Row,
-    others: Sequence[list[str]],
+    others: Mapping[str, Figures],
 ) -> list[str]:
     finetuned = any(e["finetuned"] for e in evaluations)
     held: dict[str, dict[str, list[Evaluation]]] = {}
@@ -248,13 +248,18 @@ def _tables(
     for title, rows in tables.items():
         has_full = rows[0] == full
         lines = [["row", "paper, high", "ours, high", "paper, low", "ours, low"]]
-        lines += others if has_full else []
+        for name, figures in others.items() if has_full else ():
+            # They have no level: the same figures stand at both.
+            of_any_level = chain.from_iterable(held.get(name, {}).values())
+            cells = [slashed(figures), _ours(of_any_level)]
+            lines.append([name, *cells, *cells])
+            shown.add(name)
         for row in [*([] if has_full else [full]), *rows]:
             lines.append(_row(row, held.get(row.name, {})))
             shown.add(row.name)
         scores = " / ".join(PAPER[: len(full.high)])
         blocks.append(f"**{title}**: {scores}, %\n\n{markdown(lines)}")
-    extra = {name: runs for name, runs in held.items() if name not in {*shown, *OTHERS}}
+    extra = {name: runs for name, runs in held.items() if name not in shown}
     if extra:
         lines = [["row", "ours, high", "ours, low"]]
         for name, runs in sorted(extra.items()):
@@ -264,12 +269,6 @@ def _tables(
             lines.append([name, _ours(high), _ours(runs.get("low", ()))])
         blocks.append(f"**Not in the paper**\n\n{markdown(lines)}")
     return blocks
-
-
-def _other(name: str, evaluations: Iterable[Evaluation]) -> list[str]:
-    """Return the row of another method, which has no level: its figures stand at both."""
-    ours = _ours(e for e in evaluations if e["row"] == name)
-    return [name, slashed(OTHERS[name]), ours, slashed(OTHERS[name]), ours]
 
 
 def _row(row: Row, runs: Mapping[str, Sequence[Evaluation]]) -> list[str]:

@@ -416,6 +416,18 @@ def test_runs_on_tiktok_stand_beside_the_paper_on_tiktok(evaluated):
     assert "decoder not fine-tuned; not denoised" in told
 
 
+def test_other_methods_have_the_papers_row_on_aist_and_one_of_their_own_on_tiktok(evaluated):
+    row = evaluated["rows"][evaluated["row"]]
+    cmt = {**evaluated, "family": "cmt", "row": "CMT", "level": "", "rows": {"CMT": row}}
+    told = beside_the_paper([evaluated, cmt, cmt | {"dataset": "tiktok"}])
+    aist, tiktok = told.split("**TikTok**: cover / hit, %")
+    line = next(line for line in aist.splitlines() if line.startswith("| CMT"))
+    assert line.count("85.5 / 83.5 / 11.6") == 2 and line.split("|")[3] == line.split("|")[5]
+    assert line.split("|")[3].count("[") == 3 and "Not in the paper" not in aist
+    line = next(line for line in tiktok.splitlines() if line.startswith("| CMT"))
+    assert line.split("|")[2].count("[") == 2 and "**Not in the paper**" in tiktok
+
+
 def test_opinions_stand_beside_the_papers():
     systems = [
         {"system": "high", "mos": 3.25, "interval": (3.0, 3.5)},
