@@ -14,8 +14,12 @@ from argparse import ArgumentError, _ActionsContainer
 from collections.abc import Callable, Mapping
 from dataclasses import Field, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from model.contract.exit_codes import UsageError
+from model.contract.registry import Registry
+
+T = TypeVar("T")
 Help = str | Callable[[], str]
 
 
@@ -89,6 +93,22 @@ def set_for(other: type, kind: type, values: Mapping[str, Any]) -> list[str]:
     foreign = {key: one for key, one in options_of(other).items() if key not in known}
     strict = {key: one.default for key, one in foreign.items() if one.metadata["strict"]}
     return [key for key, default in strict.items() if values.get(key, default) != default]
+
+
+def made_of(
+    registry: Registry, base: type[T], name: str, values: Mapping[str, Any], flag: str
+) -> T:
+    """Return an instance of the class registered under `name`, with its options from `values`.
+
+    The keys of `values` are flag names; `flag` is that of the choice, such as "--dataset". Raises
+    UsageError if `values` sets an option that belongs only to another built-in class.
+    """
+    kind = registry.subclass(name, base)
+    for other in (other for other in registry.own if other != name):
+        if given := set_for(registry.subclass(other, base), kind, values):
+            goes = "go" if len(given) > 1 else "goes"
+            raise UsageError(f"{' and '.join(map(flag_of, given))} {goes} with {flag} {other}")
+    return kind(**chosen(kind, values))
 
 
 def recorded(made: Any) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, distributions
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 PREFIX = "dance2music."
 
 
@@ -67,6 +68,20 @@ class Registry:
                 f"{self.what} {name!r} of the package {_package(points[0])} cannot be imported: "
                 f"{type(error).__name__}: {error!s:.300}; repair or uninstall that package"
             ) from error
+
+    def subclass(self, name: str, base: type[T]) -> type[T]:
+        """Import and return the class registered under a name, which must be its `name`, too.
+
+        Raises ValueError as `get` does, and if it is no subclass of `base` with that name.
+        """
+        found = self.get(name)
+        right = isinstance(found, type) and issubclass(found, base)
+        if not right or getattr(found, "name", "") != name:
+            raise ValueError(
+                f"{self.what} {name!r}: {found!r:.80} is no subclass of {base.__name__} with that "
+                "name; correct its package"
+            )
+        return found
 
     def choice(self, *others: str) -> Callable[[str], str]:
         """Return an argparse type that accepts the names and `others` (such as "none")."""

@@ -8,47 +8,32 @@ computation.
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from model.contract.dataset import Codes, CodeStream, load_dataset, save_dataset
-from model.contract.segment import WAV, split_key
-from model.contract.shards import check_whole, npy_bytes, write_shard
+from model.contract.segment import WAV
+from model.contract.shards import check_whole, npy_bytes
 from model.contract.wav import read_wav
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.ledger import Ledger, result_key
-from pipeline.engine.outcome import Outcome, attempt
-from pipeline.engine.progress import progress
 from pipeline.engine.ray import RayEngine
 from pipeline.engine.time_limit import ITEM_LIMIT_S
-
-EXAMPLES = 3
-"""How many failed videos the error message names."""
-
-
-@dataclass(frozen=True)
-class VideoCodes:
-    """One video's segments in one tar: their keys, and the position of their sound in the file.
-
-    `result` is the ledger key of the codes once they are stored; `outcome` is the reason if this
-    failed.
-    """
-
-    shard: Path
-    keys: tuple[str, ...]
-    spans: tuple[tuple[int, int], ...]  # offset and length of each wav, in bytes
-    result: str = ""
-    outcome: Outcome | None = None
-
-    def sound(self) -> list[bytes]:
-        """Return each segment's wav file, read from the tar."""
-        return read_spans(self.shard, self.spans)
+from pipeline.features.per_video import (
+    Results,
+    VideoSegments,
+    collected,
+    lost,
+    reasons,
+    tried,
+    video_spans,
+    write_tars,
+)
 
 
 def extract_codes(
@@ -90,74 +75,31 @@ def extract_codes(
         jobs[shard.name] = video_spans(root / shard.name)
     total = sum(len(videos) for videos in jobs.values())
     todo = (video for videos in jobs.values() for video in videos)
-    done = (engine or LocalEngine()).run([stage], todo, _lost)
-    results: dict[tuple[str, tuple[str, ...]], str] = {}
-    failed: list[VideoCodes] = []
-    for video in progress(done, "codes", total, "video"):
-        if video.outcome and video.outcome.code == "no_room":
-            raise OSError(_failures([video], total))
-        if video.outcome:
-            failed.append(video)
-        results[video.shard.name, video.keys] = video.result
+    done = (engine or LocalEngine()).run([stage], todo, lost)
+    results, failed = collected(done, "codes", total, _failures)
     if failed:
         raise OSError(_failures(failed, total))
     folder = root / "codes" / codec.codes_id
-    for split, shards in dataset.splits.items():
-        entry.splits[split] = [
-            write_shard(folder / shard.name, _members(stage, jobs[shard.name], results, streams))
-            for shard in shards
-        ]
-    listed = {shard.name for shards in entry.splits.values() for shard in shards}
-    for path in folder.glob("*.tar"):
-        if path.name not in listed:
-            path.unlink()
+    entry.splits = write_tars(
+        folder, dataset, lambda name: _members(stage, jobs[name], results, streams)
+    )
     dataset.codecs[codec.codes_id] = entry
     save_dataset(root, dataset)
     return codec.codes_id
 
 
-def _failures(failed: Sequence[VideoCodes], total: int) -> str:
+def _failures(failed: Sequence[VideoSegments], total: int) -> str:
     """Return a message: how many of `total` videos failed, some of the reasons, and what to do.
 
     The videos are sorted by their keys, so the order in which they failed does not matter.
     """
-    ends = [(video.keys, video.outcome) for video in failed if video.outcome]
-    first = sorted(ends, key=lambda end: end[0])[:EXAMPLES]
-    message = "; ".join(f"{keys[0]}: {end.code}: {end.message}" for keys, end in first)
-    more = f"; and {len(failed) - len(first)} more" if len(failed) > len(first) else ""
+    ends = [(video.keys[0], video.outcome) for video in failed if video.outcome]
     advice = "run the same command again: it continues with the missing videos"
     if any(end.code == "no_room" for _, end in ends):
         advice = "free disk space at --shards and run the same command again"
     if not all(end.retryable for _, end in ends):
         advice = "some will fail again: fix or remove those inputs, and build again"
-    return f"no codes of {len(failed)} of {total} videos: {message}{more}; {advice}"
-
-
-def video_spans(path: Path, member: str = WAV) -> list[VideoCodes]:
-    """Return the videos of a tar in order, each with the positions of its segments' sound.
-
-    `member` is the suffix of other members to be found instead of the sound.
-
-    Raises ValueError, which names the file, for a truncated or invalid tar.
-    """
-    videos: dict[str, list[tuple[str, tuple[int, int]]]] = {}
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for info in tar:
-                key, _, suffix = info.name.partition(".")
-                if not info.isreg() or info.issparse() or info.size < 0:
-                    raise ValueError(f"member {info.name!r:.80} is not a regular file")
-                if suffix == member:
-                    span = (key, (info.offset_data, info.size))
-                    videos.setdefault(split_key(key)[0], []).append(span)
-    except (tarfile.TarError, ValueError, OSError) as error:
-        raise ValueError(
-            f"{path}: truncated or invalid tar ({error}); run the build again"
-        ) from None
-    return [
-        VideoCodes(path.resolve(), tuple(k for k, _ in found), tuple(span for _, span in found))
-        for found in videos.values()
-    ]
+    return f"no codes of {len(failed)} of {total} videos: {reasons(ends)}; {advice}"
 
 
 @dataclass
@@ -183,15 +125,11 @@ class Encode:
 
         torch.set_num_threads(1)
 
-    def __call__(self, items: list[VideoCodes]) -> list[VideoCodes]:
-        return [self._one(video) for video in items]
+    def __call__(self, items: list[VideoSegments]) -> list[VideoSegments]:
+        return [tried(video, "codes", partial(self._encode, video), self.limit_s)
+                for video in items]  # fmt: skip
 
-    def _one(self, video: VideoCodes) -> VideoCodes:
-        made = attempt("codes", lambda: self._encode(video), self.limit_s)
-        outcome, result = (made, "") if isinstance(made, Outcome) else (None, made)
-        return replace(video, result=result, outcome=outcome)
-
-    def _encode(self, video: VideoCodes) -> str:
+    def _encode(self, video: VideoSegments) -> str:
         """Compute and store a video's missing codes, uint16 (n, …, L) per level; return the key."""
         sound = video.sound()
         key = hashlib.sha256(b"".join(hashlib.sha256(wav).digest() for wav in sound)).hexdigest()
@@ -233,8 +171,8 @@ class Encode:
 
 def _members(
     stage: Encode,
-    videos: Sequence[VideoCodes],
-    results: dict[tuple[str, tuple[str, ...]], str],
+    videos: Sequence[VideoSegments],
+    results: Results,
     streams: Mapping[str, CodeStream],
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     for video in videos:
@@ -250,23 +188,8 @@ def _members(
             )
 
 
-def _stored(stage: Encode, video: VideoCodes, sound: str, level: str) -> np.ndarray:
+def _stored(stage: Encode, video: VideoSegments, sound: str, level: str) -> np.ndarray:
     found = stage.ledger.read("codes", stage.key(sound, level))
     if found is None:  # damaged on the disk, or taken away
         raise OSError(f"{video.keys[0]}: its stored codes are gone; run the same command again")
     return found.arrays["codes"]
-
-
-def _lost(video: VideoCodes, stage: str, code: str, words: str) -> VideoCodes:
-    return replace(video, result="", outcome=Outcome("failed", stage, code, words))
-
-
-def read_spans(path: Path, spans: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Return parts of a file, given by offset and size in bytes."""
-    with open(path, "rb") as file:
-        return [_read_span(file, *span) for span in spans]
-
-
-def _read_span(file: io.BufferedReader, offset: int, size: int) -> bytes:
-    file.seek(offset)
-    return file.read(size)

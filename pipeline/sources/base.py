@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from model.contract.options import chosen, flag_of, option, set_for
+from model.contract.options import made_of, option
 from model.contract.registry import Registry
-from pipeline.arguments import UsageError, local
+from pipeline.arguments import local
 
 if TYPE_CHECKING:
     from pipeline.engine.base import LocalEngine
@@ -93,13 +93,7 @@ def source_class(name: str) -> type[Source]:
     Raises ValueError if the name is unknown, if its package cannot be imported, or if the
     registered object is not a valid source class.
     """
-    found = SOURCES.get(name)
-    if not (isinstance(found, type) and issubclass(found, Source)) or found.name != name:
-        raise ValueError(
-            f"data set {name!r}: {found!r:.80} is no subclass of Source with that name; "
-            "correct its package"
-        )
-    return found
+    return SOURCES.subclass(name, Source)
 
 
 def source_of(name: str, values: Mapping[str, Any]) -> Source:
@@ -107,9 +101,4 @@ def source_of(name: str, values: Mapping[str, Any]) -> Source:
 
     Raises UsageError if `values` sets an option that belongs only to another source.
     """
-    kind = source_class(name)
-    for other in (other for other in SOURCES.own if other != name):
-        if given := set_for(source_class(other), kind, values):
-            goes = "go" if len(given) > 1 else "goes"
-            raise UsageError(f"{' and '.join(map(flag_of, given))} {goes} with --dataset {other}")
-    return kind(**chosen(kind, values))
+    return made_of(SOURCES, Source, name, values, "--dataset")

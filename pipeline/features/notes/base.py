@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from model.contract.exit_codes import UsageError
-from model.contract.options import chosen, flag_of, set_for
+from model.contract.options import made_of
 from model.contract.registry import Registry
-from pipeline.engine.outcome import Outcome
 
 if TYPE_CHECKING:
     import numpy as np
 
     from model.contract.dataset import Dataset
+    from pipeline.features.notes.video import VideoNotes
 
 NOTE_SOURCES = Registry(
     "note-sources",
@@ -31,33 +29,6 @@ NOTE_SOURCES = Registry(
         "midi": "pipeline.features.notes.sources:Midi",
     },
 )
-
-
-@dataclass(frozen=True)
-class VideoNotes:
-    """One video's segments in one tar, whose notes are wanted.
-
-    `starts_s` are the starts of the segments in the video. `spans` are the positions of their sound
-    in the tar, and `gains` the factors that it was stored with; both are empty if the data set has
-    no sound. `result` is the ledger key of the notes once they are stored; `outcome` is the reason
-    if this failed.
-    """
-
-    shard: Path
-    video_id: str
-    song: str
-    keys: tuple[str, ...]
-    starts_s: tuple[float, ...]
-    gains: tuple[float, ...] = ()
-    spans: tuple[tuple[int, int], ...] = ()
-    result: str = ""
-    outcome: Outcome | None = None
-
-    def sound(self) -> list[bytes]:
-        """Return each segment's wav file, read from the tar."""
-        from pipeline.features.codes import read_spans
-
-        return read_spans(self.shard, self.spans)
 
 
 @dataclass(frozen=True)
@@ -102,11 +73,7 @@ def note_source(name: str, values: Mapping[str, Any]) -> NoteSource:
 
     Raises UsageError if `values` sets an option that belongs only to another source.
     """
-    kind = source_class(name)
-    for other in (other for other in NOTE_SOURCES.own if other != name):
-        if given := set_for(source_class(other), kind, values):
-            raise UsageError(f"{' and '.join(map(flag_of, given))} goes with --from {other}")
-    return kind(**chosen(kind, values))
+    return made_of(NOTE_SOURCES, NoteSource, name, values, "--from")
 
 
 def source_class(name: str) -> type[NoteSource]:
@@ -115,10 +82,4 @@ def source_class(name: str) -> type[NoteSource]:
     Raises ValueError if the name is unknown, if its package cannot be imported, or if the
     registered object is not a valid source of notes.
     """
-    found = NOTE_SOURCES.get(name)
-    if not (isinstance(found, type) and issubclass(found, NoteSource)) or found.name != name:
-        raise ValueError(
-            f"source of notes {name!r}: {found!r:.80} is no subclass of NoteSource with that name; "
-            "correct its package"
-        )
-    return found
+    return NOTE_SOURCES.subclass(name, NoteSource)

@@ -7,27 +7,33 @@ they are made from, so a stopped run continues where it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from model.contract.dataset import Dataset, Notes, load_dataset, save_dataset
 from model.contract.notes import DRUM_PROGRAM, NOTES, check_notes, notes_in
-from model.contract.segment import META, WAV, split_key
-from model.contract.shards import check_whole, npy_bytes, read_npy, read_shard, write_shard
+from model.contract.segment import META, WAV
+from model.contract.shards import check_whole, npy_bytes, read_npy, read_shard
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.ledger import Ledger, result_key
-from pipeline.engine.outcome import Outcome, attempt
-from pipeline.engine.progress import progress
 from pipeline.engine.ray import RayEngine
 from pipeline.engine.time_limit import ITEM_LIMIT_S
-from pipeline.features.codes import read_spans, video_spans
-from pipeline.features.notes.base import NoteSource, VideoNotes
-
-EXAMPLES = 3
-"""How many failed videos a message names."""
+from pipeline.features.notes.base import NoteSource
+from pipeline.features.notes.video import VideoNotes
+from pipeline.features.per_video import (
+    Results,
+    collected,
+    lost,
+    read_spans,
+    reasons,
+    tried,
+    video_spans,
+    write_tars,
+)
 
 
 def extract_notes(
@@ -54,29 +60,14 @@ def extract_notes(
         jobs[shard.name] = videos_of(root / shard.name, dataset)
     stage = FindNotes(source, dataset.seconds, root.resolve() / ".work" / "results", limit_s)
     todo = [video for videos in jobs.values() for video in videos]
-    results: dict[tuple[str, ...], str] = {}
-    failed: list[VideoNotes] = []
-    done = (engine or LocalEngine()).run([stage], todo, _lost)
-    for video in progress(done, "notes", len(todo), "video"):
-        if video.outcome and video.outcome.code == "no_room":
-            raise OSError(_failures([video], len(todo)))
-        if video.outcome:
-            failed.append(video)
-        results[video.keys] = video.result
+    done = (engine or LocalEngine()).run([stage], todo, lost)
+    results, failed = collected(done, "notes", len(todo), _failures)
     may_miss = allow_missing and not any(v.outcome.retryable for v in failed if v.outcome)
     if failed and (not may_miss or len(failed) == len(todo)):
         raise OSError(_failures(failed, len(todo)))
     entry = Notes(source.name, source.note, sorted({video.video_id for video in failed}))
     folder = root / "notes" / source.name
-    for split, shards in dataset.splits.items():
-        entry.splits[split] = [
-            write_shard(folder / shard.name, _members(stage, jobs[shard.name], results))
-            for shard in shards
-        ]
-    listed = {shard.name for shards in entry.splits.values() for shard in shards}
-    for path in folder.glob("*.tar"):
-        if path.name not in listed:
-            path.unlink()
+    entry.splits = write_tars(folder, dataset, lambda name: _members(stage, jobs[name], results))
     dataset.notes[source.name] = entry
     save_dataset(root, dataset)
     counts = np.array([*_counts(folder, entry)]).reshape(-1, 2)
@@ -112,9 +103,10 @@ def videos_of(path: Path, dataset: Dataset) -> list[VideoNotes]:
                 ) from None
         starts_s, gains, songs = zip(*metas, strict=True)
         spans = sounds[found.keys] if WAV in dataset.fields else ()
-        video_id = split_key(found.keys[0])[0]
         song = str(songs[0] or "")
-        videos.append(VideoNotes(path, video_id, song, found.keys, starts_s, gains, spans))
+        videos.append(
+            VideoNotes(path, found.keys, spans, song=song, starts_s=starts_s, gains=gains)
+        )
     return videos
 
 
@@ -165,12 +157,7 @@ class FindNotes:
         """Do nothing: a source loads what it needs for the first video."""
 
     def __call__(self, items: list[VideoNotes]) -> list[VideoNotes]:
-        return [self._one(video) for video in items]
-
-    def _one(self, video: VideoNotes) -> VideoNotes:
-        made = attempt("notes", lambda: self._find(video), self.limit_s)
-        outcome, result = (made, "") if isinstance(made, Outcome) else (None, made)
-        return replace(video, result=result, outcome=outcome)
+        return [tried(video, "notes", partial(self._find, video), self.limit_s) for video in items]
 
     def _find(self, video: VideoNotes) -> str:
         """Find and store a video's notes, unless they are stored; return their key."""
@@ -187,11 +174,11 @@ class FindNotes:
 
 
 def _members(
-    stage: FindNotes, videos: Sequence[VideoNotes], results: Mapping[tuple[str, ...], str]
+    stage: FindNotes, videos: Sequence[VideoNotes], results: Results
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     for video in videos:
         windows = [np.zeros((0, 7), np.float32)] * len(video.keys)
-        if result := results[video.keys]:
+        if result := results[video.shard.name, video.keys]:
             found = stage.ledger.read("notes", result)
             if found is None:  # damaged on the disk, or taken away
                 raise OSError(
@@ -205,9 +192,6 @@ def _members(
 def _failures(failed: Sequence[VideoNotes], total: int, advice: str = "") -> str:
     """Return a message: how many of `total` videos failed, some of the reasons, and what to do."""
     ends = [(video.video_id, video.outcome) for video in failed if video.outcome]
-    first = sorted(ends, key=lambda end: end[0])[:EXAMPLES]
-    message = "; ".join(f"{video_id}: {end.code}: {end.message}" for video_id, end in first)
-    more = f"; and {len(failed) - len(first)} more" if len(failed) > len(first) else ""
     if not advice:
         advice = "run the same command again: it continues with the missing videos"
         if any(end.code == "no_room" for _, end in ends):
@@ -216,8 +200,4 @@ def _failures(failed: Sequence[VideoNotes], total: int, advice: str = "") -> str
             advice = "correct these files, and run the same command again"
             if len(failed) < total:
                 advice += ", or go on without their notes: --allow-missing"
-    return f"no notes of {len(failed)} of {total} videos: {message}{more}; {advice}"
-
-
-def _lost(video: VideoNotes, stage: str, code: str, words: str) -> VideoNotes:
-    return replace(video, result="", outcome=Outcome("failed", stage, code, words))
+    return f"no notes of {len(failed)} of {total} videos: {reasons(ends)}; {advice}"

@@ -14,13 +14,14 @@ from model.contract.options import option
 from model.contract.segment import SAMPLE_RATE_HZ, WAV
 from pipeline.arguments import local
 from pipeline.engine.outcome import StageError
-from pipeline.features.notes.base import NoteSource, VideoNotes
+from pipeline.features.notes.base import NoteSource
 
 if TYPE_CHECKING:
     import numpy as np
 
     from model.contract.dataset import Dataset
     from pipeline.features.notes.basic_pitch import BasicPitch
+    from pipeline.features.notes.video import VideoNotes
 
 INSTALL_MIDI = "uv pip install -c constraints.txt -e '.[midi]'"
 SUFFIXES = (".mid", ".midi")

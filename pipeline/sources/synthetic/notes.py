@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.contract.notes import DRUM_PROGRAM, DRUM_S
+from model.contract.notes import DRUM_PROGRAM, DRUM_S, ended
 from model.contract.sound_font import SoundFont
 from pipeline.sources.synthetic.instruments import SAMPLE_RATE_HZ
 from pipeline.sources.synthetic.score import Score
@@ -70,9 +70,6 @@ def note_array(score: Score) -> np.ndarray:
         row = np.array([onset_s, duration_s, pitch, 0, program, event.track, event.step])
         key = (event.track, pitch, event.first)
         rows.setdefault(key, row)[3] += 127 * gain
-    notes = np.stack([rows[key] for key in sorted(rows)])  # by track, pitch and onset
-    again = (np.diff(notes[:, 5]) == 0) & (np.diff(notes[:, 2]) == 0)
-    pause_s = np.where(again, np.diff(notes[:, 0]), np.inf)
-    notes[:-1, 1] = np.minimum(notes[:-1, 1], pause_s)
+    notes = ended(np.stack([*rows.values()]))
     notes[:, 3] = np.clip(np.round(notes[:, 3]), 1, 127)
     return notes[np.lexsort((notes[:, 2], notes[:, 5], notes[:, 0]))]

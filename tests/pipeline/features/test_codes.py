@@ -22,7 +22,8 @@ from model.contract.wav import read_wav
 from pipeline.build import build
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.outcome import Outcome
-from pipeline.features.codes import Encode, VideoCodes, _failures, extract_codes
+from pipeline.features.codes import Encode, _failures, extract_codes
+from pipeline.features.per_video import VideoSegments
 from pipeline.output.verify import verify
 
 
@@ -123,8 +124,10 @@ def test_a_video_without_codes_stops_no_other(root, codec_file, monkeypatch):
 
 
 def test_many_videos_without_codes_are_counted_and_a_few_named():
-    def failed(key: str, code: str) -> VideoCodes:
-        return VideoCodes(Path("x.tar"), (key,), (), "", Outcome("failed", "codes", code, "words"))
+    def failed(key: str, code: str) -> VideoSegments:
+        return VideoSegments(
+            Path("x.tar"), (key,), (), "", Outcome("failed", "codes", code, "words")
+        )
 
     some = [failed(f"{name}_seg0001", "timeout") for name in "dcba"]
     told = _failures(some, 9)
@@ -150,15 +153,15 @@ def test_codes_that_take_too_long_end_as_timeout(root, codec_file, monkeypatch):
 
 
 def test_codes_that_are_gone_before_they_are_packed_are_named(root, codec_file, monkeypatch):
-    encode = Encode._one
+    encode = Encode._encode
 
     def lose(self, video):
-        done = encode(self, video)
+        key = encode(self, video)
         shutil.rmtree(self.results / "codes")
-        return done
+        return key
 
     with monkeypatch.context() as patch:
-        patch.setattr(Encode, "_one", lose)
+        patch.setattr(Encode, "_encode", lose)
         with pytest.raises(OSError, match="a_seg0001: its stored codes are gone; run the same"):
             extract_codes(root, str(codec_file))
     extract_codes(root, str(codec_file))

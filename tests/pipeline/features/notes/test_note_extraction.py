@@ -15,9 +15,10 @@ from model.contract.dataset import load_dataset, save_dataset
 from model.contract.notes import NOTE_COLUMNS, NOTES, midi_bytes, notes_in
 from model.contract.shards import read_npy, read_shard
 from model.fake_dataset import write_fake_dataset
-from pipeline.features.notes.base import NOTE_SOURCES, NoteSource, VideoNotes
+from pipeline.features.notes.base import NOTE_SOURCES, NoteSource
 from pipeline.features.notes.extract import extract_notes
 from pipeline.features.notes.sources import Midi, Synthetic, joined
+from pipeline.features.notes.video import VideoNotes
 from pipeline.output.verify import verify
 
 VIDEOS = {"train": 3, "val": 1}
@@ -230,7 +231,7 @@ def test_a_source_of_another_package_needs_no_change_here(root):
 
 def test_segments_are_joined_as_far_as_they_follow_each_other():
     starts = (0.0, 2.0, 6.0, 8.0, 10.0, 14.0)
-    video = VideoNotes(Path("x.tar"), "x", "", ("k",) * 6, starts)
+    video = VideoNotes(Path("x.tar"), ("k",) * 6, starts_s=starts)
     assert list(joined(video, 2.0)) == [[0, 1], [2, 3, 4], [5]]
 
 

@@ -8,7 +8,6 @@ import pytest
 from model.contract.notes import check_notes, notes_in
 from model.contract.segment import WAV
 from model.contract.wav import encode_wav
-from pipeline.features.notes.base import VideoNotes
 from pipeline.features.notes.basic_pitch import (
     FRAMES,
     HOP,
@@ -21,6 +20,7 @@ from pipeline.features.notes.basic_pitch import (
 from pipeline.features.notes.drums import pseudo_drums
 from pipeline.features.notes.sources import Transcription
 from pipeline.features.notes.transcribe import transcribe
+from pipeline.features.notes.video import VideoNotes
 
 RATE = 22_050
 
@@ -128,7 +128,7 @@ def test_segments_are_heard_joined_at_the_loudness_of_the_video(network, tmp_pat
     tar = tmp_path / "any.tar"
     tar.write_bytes(b"".join(wavs))
     spans = ((0, len(wavs[0])), (len(wavs[0]), len(wavs[1])))
-    video = VideoNotes(tar, "v", "", ("v_seg0001", "v_seg0002"), (10.0, 12.0), gains, spans)
+    video = VideoNotes(tar, ("v_seg0001", "v_seg0002"), spans, starts_s=(10.0, 12.0), gains=gains)
     source = Transcription(network)
     notes = source.notes(video, 2.0)
     pitched = notes[notes[:, 4] == 0]
@@ -137,7 +137,7 @@ def test_segments_are_heard_joined_at_the_loudness_of_the_video(network, tmp_pat
     held = pitched[pitched[:, 2] == 67]
     assert len(held) == 1 and held[0, 0] < 12 < held[0, 0] + held[0, 1]
     assert network.sha256[:12] in source.note and network.version in source.note
-    assert source.content(video) != source.content(VideoNotes(tar, "v", "", (), (), (1, 1), spans))
+    assert source.content(video) != source.content(VideoNotes(tar, (), spans, gains=(1, 1)))
 
 
 def test_what_is_not_installed_or_has_no_sound_is_an_error_with_the_command(monkeypatch):
