@@ -7,25 +7,22 @@ of a dance, M beats of a piece of music, P ways to play it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 
 from model.baselines.base import Given, Music
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ
-from model.data.clips import Clip, read_segments
+from model.data.clips import read_segments
 from model.data.source import Source
-from model.measures.align import SIGMA_S, kinematic_beats_s
+from model.measures.align import SIGMA_S, dance_beats_s
 from model.measures.rhythm import beats_s
-from model.measures.skeleton import joints_of
 
 RATES = 2 ** np.linspace(-0.25, 0.25, 13)
 """How much faster the music may be played: 0.84 to 1.19 times."""
 SHIFTS = 16
 """At so many moments of its first beat the music may begin."""
-
-
 FRAME = 1024
 """Samples in a frame of the phase vocoder: half its usual length, which would smear the beats."""
 
@@ -44,7 +41,9 @@ def retrieval(given: Given) -> Iterator[Music]:
     """Yield the best-aligned training music; nothing without motion or without training music."""
     if given.training is None or not all(MOTION in c.piece.inputs for c in given.clips):
         return
-    dances = [dance_beats_s(clip) for clip in given.clips]
+    dances = [
+        dance_beats_s(clip.piece.inputs[MOTION], clip.motion_fps or 0.0) for clip in given.clips
+    ]
     found = [Found() for _ in dances]
     for video_id, audio in music_of(given.training):
         beats = beats_s(audio)
@@ -62,15 +61,10 @@ def retrieval(given: Given) -> Iterator[Music]:
     yield Music("retrieval", sounds, note=note)
 
 
-def dance_beats_s(clip: Clip) -> np.ndarray:
-    """Return the kinematic beats (K,) of a clip."""
-    joints, seen = joints_of(clip.piece.inputs[MOTION])
-    return kinematic_beats_s(joints, clip.motion_fps or 0.0, None if seen.all() else seen)
-
-
 def music_of(source: Source) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each video's id and its music (N,): neighbouring segments of the split, joined."""
-    for video_id, part in groupby(read_segments(source), key=lambda row: str(row[0]["video_id"])):
+    sound = replace(source, sizes={}, inputs=())
+    for video_id, part in groupby(read_segments(sound), key=lambda row: str(row[0]["video_id"])):
         yield video_id, np.concatenate([batch.audio[0].numpy() for _, batch in part])
 
 

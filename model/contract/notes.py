@@ -28,8 +28,24 @@ DRUM_S = 0.1
 TRACKS = ("drums", "bass", "chords", "lead")
 """The tracks of the synthetic songs."""
 TICKS_PER_BEAT = 480
+DEFAULT_BPM = 120.0
+"""The tempo where none is known."""
 DRUM_CHANNEL = 9
 """The channel of drums, counted from 0, in MIDI files and players."""
+
+
+def ended(notes: np.ndarray, part: str = "track") -> np.ndarray:
+    """Return notes (N, 7), each of which ends at the latest when its pitch is struck again.
+
+    So it is in MIDI and in players, in each `part`, the column "track" or "program". The result is
+    sorted by part, pitch and onset.
+    """
+    column = NOTE_COLUMNS.index(part)
+    notes = notes[np.lexsort((notes[:, 0], notes[:, 2], notes[:, column]))]
+    again = (np.diff(notes[:, column]) == 0) & (np.diff(notes[:, 2]) == 0)
+    pause_s = np.where(again, np.diff(notes[:, 0]), np.inf)
+    notes[:-1, 1] = np.minimum(notes[:-1, 1], pause_s)
+    return notes
 
 
 def check_notes(notes: np.ndarray, seconds: float) -> None:
@@ -99,10 +115,6 @@ def midi_bytes(
     buffer = io.BytesIO()
     file.save(file=buffer)
     return buffer.getvalue()
-
-
-DEFAULT_BPM = 120.0
-"""The tempo of a MIDI file of notes whose tempo is unknown."""
 
 
 def tempo_of(notes: np.ndarray) -> float:

@@ -95,10 +95,15 @@ def beat_align(from_s: np.ndarray, to_s: np.ndarray, sigma_s: float = SIGMA_S) -
     return float(np.exp(-(distance**2) / (2 * sigma_s**2)).mean())
 
 
+def dance_beats_s(motion: np.ndarray, fps: float) -> np.ndarray:
+    """Return the kinematic beats (K,) of a stored motion (T, D) in any layout."""
+    joints, seen = joints_of(motion)
+    return kinematic_beats_s(joints, fps, None if seen.all() else seen)
+
+
 def align_scores(motion: np.ndarray, fps: float, music_beats_s: np.ndarray) -> dict[str, float]:
     """Return align (the paper's score) and align_back (music to dance) of a motion (T, D)."""
-    joints, seen = joints_of(motion)
-    dance_s = kinematic_beats_s(joints, fps, None if seen.all() else seen)
+    dance_s = dance_beats_s(motion, fps)
     back = beat_align(music_beats_s, dance_s) if len(dance_s) and len(music_beats_s) else 0.0
     return {
         "align": beat_align(dance_s, music_beats_s),

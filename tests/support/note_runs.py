@@ -21,7 +21,7 @@ def small_font(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from model.contract.sound_font import SoundFont
 
     path = write_sound_font(folder / "tiny.sf2")
-    monkeypatch.setattr("model.families.notes.base.default_font", lambda: SoundFont.open(path))
+    monkeypatch.setattr("model.families.notes.player.default_font", lambda: SoundFont.open(path))
     return path
 
 
@@ -35,8 +35,11 @@ def train_notes(family: str, shards: Path, out: Path, *more: object, code: int =
 
 def check_resumed(
     family: str, shards: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *more: object
-) -> None:
-    """Assert that a run broken in step 6 and resumed ends as one that was not, bit for bit."""
+) -> dict[str, object]:
+    """Assert that a run broken in step 6 and resumed ends as one that was not, bit for bit.
+
+    Return the checkpoint of the latter, whose folder is `folder`/whole.
+    """
     whole = train_notes(family, shards, folder / "whole", *more)
     kind, taken = FAMILIES.get(family), []
     step = kind.step
@@ -50,7 +53,9 @@ def check_resumed(
     with monkeypatch.context() as broken:
         broken.setattr(kind, "step", stepped)
         train_notes(family, shards, folder / "parts", *more, code=130)
+    assert read_checkpoint(folder / "parts" / "last.pt")["step"] == 4
     parts = train_notes(family, shards, folder / "parts", *more, "--resume")
     first, second = (read_checkpoint(run / "last.pt") for run in (whole, parts))
     assert first["step"] == 8
     equal(first, second)
+    return first

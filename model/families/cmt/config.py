@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.families.cmt.words import ATTRIBUTES
-from model.families.notes.base import NoteConfig, NoteOptions
+from model.families.notes.base import NoteConfig
+from model.families.notes.player import NoteOptions
 from model.runtime.settings import setting
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.contract.notes import DRUM_PROGRAM, DRUM_S, tempo_of
+from model.contract.notes import DRUM_PROGRAM, DRUM_S, ended, tempo_of
 
 BAR_TICKS, BEAT_TICKS = 16, 4
 MAX_TICKS = 16
@@ -141,7 +141,5 @@ def to_notes(
     notes = np.stack([onset_s, duration_s, pitch, velocity, program, family, tick], 1).astype(float)
     notes = notes[(onset_s >= -1e-9) & (onset_s < seconds)]
     notes[:, 0] = np.maximum(notes[:, 0], 0)
-    notes = notes[np.lexsort((notes[:, 0], notes[:, 2], notes[:, 5]))]
-    again = (np.diff(notes[:, 5]) == 0) & (np.diff(notes[:, 2]) == 0)
-    notes[:-1, 1] = np.minimum(notes[:-1, 1], np.where(again, np.diff(notes[:, 0]), np.inf))
+    notes = ended(notes)
     return notes[np.lexsort((notes[:, 2], notes[:, 5], notes[:, 0]))]

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from model.families.cmt.grid import FAMILIES
 from model.families.cmt.words import ATTRIBUTES, CLASSES, P_BEAT, P_BEATS, TICK, TYPE
+from model.families.notes.sinusoid import sinusoid
 
 PREFIX = 1 + len(FAMILIES)
 PREFIX_WIDTH = 64
@@ -143,10 +144,3 @@ def prefix_of(families: np.ndarray) -> Tensor:
     there = np.where(families, np.arange(1, len(FAMILIES) + 1), 0)
     begin = np.full((*there.shape[:-1], 1), len(FAMILIES) + 1)
     return torch.from_numpy(np.concatenate([begin, there], -1))
-
-
-def sinusoid(ticks: Tensor, width: int) -> Tensor:
-    """Return the sinusoidal encoding (…, D) of ticks (…), as in Vaswani et al. 2017."""
-    steps = torch.arange(0, width, 2, device=ticks.device)
-    angles = ticks[..., None] * torch.exp(steps * (-math.log(10_000.0) / width))
-    return torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)

@@ -35,32 +35,10 @@ from model.families.cmt.words import (
     TYPE,
     place,
 )
+from model.families.notes.nucleus import nucleus
 
 FORCED_MELODIC = 2
 """How many instruments beside the drums play at visual beats, as published."""
-
-
-def draw(
-    logits: np.ndarray,
-    allowed: np.ndarray,
-    temperature: float,
-    top_p: float,
-    rng: np.random.Generator,
-) -> int:
-    """Draw one of the `allowed` (K,) classes from logits (K,).
-
-    It is one of the likeliest whose shares reach `top_p` (Holtzman et al. 2020).
-    """
-    if not allowed.any():
-        raise ValueError("no class is allowed; this is an error of the program")
-    scaled = np.where(allowed, logits.astype(float) / temperature, -np.inf)
-    shares = np.exp(scaled - scaled.max())
-    shares /= shares.sum()
-    order = np.argsort(-shares, kind="stable")
-    count = int(np.searchsorted(np.cumsum(shares[order]), top_p - 1e-12)) + 1
-    likeliest = order[:count]
-    kept = shares[likeliest] / shares[likeliest].sum()
-    return int(rng.choice(likeliest, p=kept))
 
 
 def forced_families(families: np.ndarray) -> list[int]:
@@ -208,7 +186,10 @@ class Writer:
             "beat": (options.beat_temperature, options.beat_top_p),
             "duration": (options.duration_temperature, options.top_p),
         }.get(name, (options.temperature, options.top_p))
-        return draw(self.logits[kind][name], allowed, temperature, top_p, self.rng)
+        if not allowed.any():
+            raise ValueError("no class is allowed; this is an error of the program")
+        logits = np.where(allowed, self.logits[kind][name], -np.inf)
+        return nucleus(logits, top_p, temperature, self.rng)
 
     def add(self, tick: int, *attributes: int) -> None:
         """Add a word at a tick, with columns and classes in turn, and let the network read it."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.families.dance2music.search import BEAM, DELAY_S
-from model.families.notes.base import NoteConfig, NoteOptions
+from model.families.notes.base import NoteConfig
+from model.families.notes.player import NoteOptions
 from model.runtime.settings import setting
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.contract.segment import SAMPLE_RATE_HZ
-from model.data.source import Batch, Source
+from model.data.source import Batch
 from model.families.dance2music.config import (
     PRESETS,
     SEARCH_PRESETS,
@@ -28,6 +28,7 @@ from model.families.dance2music.network import OnlineNetwork, notes_before, play
 from model.families.dance2music.search import NOTE_S, dance_matrix, note_rows, search, unit_poses
 from model.families.notes.base import NoteModel
 from model.families.notes.clips import NoteClip
+from model.families.notes.player import NotePlayer
 from model.families.notes.poses import poses_of
 
 GRID = "a note every 0.2 s in C pentatonic, program 0 unless another is asked for"
@@ -47,25 +48,23 @@ def played(notes: np.ndarray, dance: NoteClip, options: OnlineOptions) -> np.nda
     return rows
 
 
-class Dance2Music(NoteModel[SearchConfig]):
+class Dance2Music(NotePlayer[SearchConfig]):
     """The search. It reads no notes and has no weights, so that its training is one empty step."""
 
     title = "Dance2Music"
     Config = SearchConfig
     PRESETS = SEARCH_PRESETS
     Options = Options
-    parts = {"network": (dict, ())}  # noqa: RUF012
-    learns_notes = False
     deviations = f"searched, not trained; {GRID}; joints of SMPL are seen from the front"
 
     def build(self) -> nn.Module:
         return nn.Module()
 
+    def notes_for(self, dance: NoteClip, options: Any, rng: np.random.Generator) -> np.ndarray:
+        return played(search(dance_matrix(vectors_of(dance)), options.beam), dance, options)
+
     def start_training(self) -> None:
         """Create nothing: there is nothing to train."""
-
-    def read_music(self, source: Source) -> None:
-        """Read nothing: the search needs no music."""
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         return {"loss/total": torch.zeros(())}
@@ -73,21 +72,9 @@ class Dance2Music(NoteModel[SearchConfig]):
     def validate(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         return {self.best: torch.zeros(())}, {}
 
-    def batch_of(self, clips: Sequence[NoteClip], rng: np.random.Generator) -> dict[str, Tensor]:
-        return {}
-
-    def loss(self, network: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {"total": torch.zeros(())}
-
-    def notes_for(self, dance: NoteClip, options: Any, rng: np.random.Generator) -> np.ndarray:
-        return played(search(dance_matrix(vectors_of(dance)), options.beam), dance, options)
-
     @property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         return {}
-
-    def networks(self) -> list[nn.Module]:
-        return []
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": {}}
@@ -97,10 +84,6 @@ class Dance2Music(NoteModel[SearchConfig]):
 
     def describe(self) -> str:
         return f"{self.title}: a search, nothing is trained"
-
-    def remarks(self, step: int) -> list[str]:
-        fonts = "".join(f"; sound font {font.sha256[:12]}" for font in self.fonts.values())
-        return [f"{self.title}: an implementation, not a reproduction{fonts}; {self.deviations}"]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.contract.notes import TRACKS
-from model.families.notes.base import NoteConfig, NoteOptions
+from model.families.notes.base import NoteConfig
+from model.families.notes.player import NoteOptions
 from model.runtime.settings import setting
 
 PITCHED = "pitched"

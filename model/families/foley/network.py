@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from model.families.foley.events import VOCABULARY
 from model.families.foley.graph import GraphNetwork
+from model.families.notes.sinusoid import sinusoid
 
 Pair = tuple[Tensor, Tensor]
 """Keys and values, each (B, H, …, E)."""
@@ -133,7 +134,7 @@ class FoleyNetwork(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, VOCABULARY)
         self.dropout = nn.Dropout(dropout)
-        self.register_buffer("waves", sinusoids(most, width), persistent=False)
+        self.register_buffer("waves", sinusoid(torch.arange(most), width), persistent=False)
 
     waves: Tensor
 
@@ -167,10 +168,3 @@ class FoleyNetwork(nn.Module):
             known.append(pair)
         cache.known = known
         return self.out(self.norm(x))
-
-
-def sinusoids(length: int, width: int) -> Tensor:
-    """Return sines and cosines of each position (length, width) (Vaswani et al. 2017)."""
-    rate = 10_000.0 ** (-torch.arange(0, width, 2) / width)
-    angle = torch.arange(length)[:, None] * rate
-    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)

@@ -13,20 +13,7 @@ from torch import Tensor
 
 from model.families.foley.events import END, PAD, START
 from model.families.foley.network import FoleyNetwork
-
-
-def nucleus(logits: np.ndarray, top_p: float, temperature: float, rng: np.random.Generator) -> int:
-    """Draw an entry from logits (V,), among the likeliest whose shares reach `top_p`.
-
-    Source: Holtzman et al. 2020; the likeliest entry is always among them.
-    """
-    scaled = np.asarray(logits, np.float64) / temperature
-    shares = np.exp(scaled - scaled.max())
-    order = np.argsort(-shares, kind="stable")
-    sums = np.cumsum(shares[order]) / shares.sum()
-    last = min(int(np.searchsorted(sums, top_p)), len(sums) - 1)
-    drawn = np.searchsorted(sums, rng.uniform(0, sums[last]), side="right")
-    return int(order[min(int(drawn), last)])
+from model.families.notes.nucleus import nucleus
 
 
 def music(logits: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""The interface of a family that plays notes: it learns from notes, and a sound font plays its own.
+"""The interface of a family that plays notes and learns to, from notes or from dances alone.
 
-Such a family has no codes and needs no codec. Its notes of a split are in memory; batches are read
-from the shards as for every family, and name the segments to learn from.
+The clips of a split are in memory; batches are read from the shards as for every family, and name
+the segments to learn from.
 """
 
 from __future__ import annotations
@@ -9,24 +9,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.codecs.base import Codec
 from model.contract.dataset import Dataset
-from model.contract.segment import MOTION, SAMPLE_RATE_HZ
-from model.contract.sound_font import SoundFont, default_font
 from model.contract.storage import Location
-from model.data.inputs import Inputs, inputs_of
 from model.data.notes import notes_of
 from model.data.source import Batch, Source
 from model.families.averaged import Averaged, AveragedConfig
-from model.families.notes.clips import NoteClip, NoteClips, dance_of, read_note_clips
-from model.families.notes.render import render
-from model.runtime.settings import Settings
+from model.families.notes.clips import NoteClip, NoteClips, read_note_clips
+from model.families.notes.player import NotePlayer, new_rng
 
 VALIDATION = "val"
 
@@ -39,33 +34,14 @@ class NoteConfig(AveragedConfig):
     """The notes to learn from, by their name in dataset.json; "": the only ones."""
 
 
-@dataclass(frozen=True)
-class NoteOptions(Settings):
-    """The options of generation that all families of notes share."""
-
-    soundfont: str = ""
-    """The sound font (.sf2) that plays the notes; "": the one that pretty_midi contains."""
-
-
 N = TypeVar("N", bound=NoteConfig)
 
 
-class NoteModel(Averaged[N]):
-    """A model that plays notes for a dance."""
+class NoteModel(NotePlayer[N], Averaged[N]):
+    """A model that learns to play notes for a dance."""
 
-    Options: ClassVar[type[Settings]] = NoteOptions
-    makes_sound = True
-    best = "val/loss"
     learns_notes: ClassVar[bool] = True
     """Whether it learns from the data set's notes; else from its dances alone."""
-    deviations: ClassVar[str] = ""
-    """How this differs from the published system, for the note of its row."""
-
-    # --- what a family defines -------------------------------------------------------------------
-
-    @abstractmethod
-    def build(self) -> nn.Module:
-        """Return the network, with all that generation needs in its parameters and buffers."""
 
     @abstractmethod
     def batch_of(self, clips: Sequence[NoteClip], rng: np.random.Generator) -> dict[str, Tensor]:
@@ -78,39 +54,14 @@ class NoteModel(Averaged[N]):
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the losses of a batch by name; `total` is the one to descend."""
 
-    @abstractmethod
-    def notes_for(self, dance: NoteClip, options: Any, rng: np.random.Generator) -> np.ndarray:
-        """Return notes (N, 7) for a dance of any length, as `network` plays them."""
-
     def prepare(self, clips: Sequence[NoteClip]) -> None:
         """Fit thresholds and statistics to the training split, as buffers of `network`."""
-
-    # --- what all share --------------------------------------------------------------------------
 
     @classmethod
     def settled(cls, config: N, dataset: Dataset, root: Location) -> N:
         if not cls.learns_notes:
             return config
         return replace(config, notes=notes_of(root, dataset, config.notes or None)[0])
-
-    @classmethod
-    def levels_of(cls, config: N) -> tuple[str, ...]:
-        return ()
-
-    @classmethod
-    def inputs_of(cls, config: N, dataset: Dataset) -> Inputs:
-        if MOTION not in dataset.fields:
-            raise ValueError(
-                f"the data set {dataset.name} has no motion, which this family follows: build it "
-                "with --motion (see docs/guide/build.md)"
-            )
-        return inputs_of(dataset, (MOTION,))
-
-    def __init__(self, config: N, inputs: Inputs, codec: Codec, device: torch.device) -> None:
-        self.config, self.inputs, self.codec, self.device = config, inputs, codec, device
-        self.network = self.build().to(device)
-        self.fonts: dict[str, SoundFont] = {}
-        """The sound fonts opened so far, by the name that was given."""
 
     def read_music(self, source: Source) -> None:
         notes = self.config.notes if self.learns_notes else None
@@ -142,39 +93,11 @@ class NoteModel(Averaged[N]):
         total = losses.pop("total")
         return {"val/loss": total} | {f"val/{name}": x for name, x in losses.items()}, {}
 
-    def sound(
-        self, inputs: Mapping[str, Tensor], samples: int, options: Any = None
-    ) -> tuple[Tensor, list[np.ndarray]]:
-        options = options or self.Options()
-        font, seconds = self.font(options.soundfont), samples / SAMPLE_RATE_HZ
-        played = []
-        for i, motion in enumerate(inputs[MOTION].cpu().numpy()):
-            dance = dance_of(str(i), motion, seconds)
-            notes = self.notes_for(dance, options, new_rng())
-            notes = notes[(notes[:, 0] >= 0) & (notes[:, 0] < seconds)]
-            played.append(notes[np.argsort(notes[:, 0], kind="stable")])
-        audio = [torch.from_numpy(render(notes, samples, font)) for notes in played]
-        return torch.stack(audio), played
-
-    def font(self, path: str) -> SoundFont:
-        """Return an opened sound font; FileNotFoundError or ValueError if it cannot be used."""
-        if path not in self.fonts:
-            self.fonts[path] = SoundFont.open(path) if path else default_font()
-        return self.fonts[path]
-
     def on_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: x.to(self.device, non_blocking=True) for name, x in batch.items()}
 
     def describe(self) -> str:
-        return f"{self.title}{f', notes: {self.config.notes}' * self.learns_notes}"
+        return f"{self.title}, notes: {self.config.notes}" if self.learns_notes else self.title
 
-    def remarks(self, step: int) -> list[str]:
-        trained = f"{step} steps{f' on the notes {self.config.notes}' * self.learns_notes}"
-        fonts = "".join(f"; sound font {font.sha256[:12]}" for font in self.fonts.values())
-        known = f"; {self.deviations}" if self.deviations else ""
-        return [f"{self.title}: an implementation, not a reproduction; {trained}{fonts}{known}"]
-
-
-def new_rng() -> np.random.Generator:
-    """Return a generator of numpy, seeded by torch's, whose state a checkpoint has."""
-    return np.random.default_rng(int(torch.randint(2**62, ())))
+    def schooling(self, step: int) -> str:
+        return f"{step} steps" + (f" on the notes {self.config.notes}" if self.learns_notes else "")

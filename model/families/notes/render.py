@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from model.contract.notes import DRUM_PROGRAM, NOTE_COLUMNS
+from model.contract.notes import DRUM_PROGRAM, NOTE_COLUMNS, ended
 from model.contract.segment import PEAK, SAMPLE_RATE_HZ
 from model.contract.sound_font import PLAYER_HZ, SoundFont
 
@@ -25,7 +25,10 @@ def render(notes: np.ndarray, samples: int, font: SoundFont) -> np.ndarray:
     Raises ValueError if the font lacks a program of the notes, or has changed on the disk.
     """
     notes = np.asarray(notes, np.float64).reshape(-1, len(NOTE_COLUMNS))
-    notes = _ended(notes[notes[:, 0] < samples / SAMPLE_RATE_HZ])
+    # A player ends every note of a pitch at once, so the older one would end the newer.
+    notes = ended(notes[notes[:, 0] < samples / SAMPLE_RATE_HZ], "program")
+    notes[:, 1] = np.maximum(notes[:, 1], SHORTEST_S)
+    notes = notes[np.argsort(notes[:, 0], kind="stable")]
     if not samples or not len(notes):
         return np.zeros(samples, np.float32)
     count = -(-samples * PLAYER_HZ // SAMPLE_RATE_HZ)
@@ -34,19 +37,6 @@ def render(notes: np.ndarray, samples: int, font: SoundFont) -> np.ndarray:
     assert len(sound) == samples, "the rate of the player is a multiple of ours"
     peak = np.abs(sound).max()
     return (sound * (PEAK / peak if peak else 0.0)).astype(np.float32)
-
-
-def _ended(notes: np.ndarray) -> np.ndarray:
-    """Return the notes sorted by onset, each ended when its pitch is struck again.
-
-    A player ends every note of a pitch at once, so the older one would end the newer.
-    """
-    notes = notes[np.lexsort((notes[:, 0], notes[:, 2], notes[:, 4]))]
-    again = (np.diff(notes[:, 4]) == 0) & (np.diff(notes[:, 2]) == 0)
-    pause_s = np.where(again, np.diff(notes[:, 0]), np.inf)
-    notes[:-1, 1] = np.minimum(notes[:-1, 1], pause_s)
-    notes[:, 1] = np.maximum(notes[:, 1], SHORTEST_S)
-    return notes[np.argsort(notes[:, 0], kind="stable")]
 
 
 def _turns(notes: np.ndarray) -> list[np.ndarray]:

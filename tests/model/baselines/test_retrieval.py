@@ -58,12 +58,12 @@ def test_what_is_played_is_stretched_and_as_long_as_the_clip():
 def given(motion: bool = True, training: bool = True) -> Given:
     inputs = {MOTION: np.zeros((2, 2))} if motion else {}
     piece = SimpleNamespace(inputs=inputs, video_id="asked")
-    clip = SimpleNamespace(piece=piece, segments=np.zeros((4, 44_100)))
+    clip = SimpleNamespace(piece=piece, segments=np.zeros((4, 44_100)), motion_fps=30.0)
     return cast(Given, SimpleNamespace(clips=[clip], training="split" if training else None))
 
 
 def test_the_best_of_the_training_music_is_chosen_and_not_the_clip_s_own(monkeypatch):
-    monkeypatch.setattr(room, "dance_beats_s", lambda clip: beats(126, 0.3))
+    monkeypatch.setattr(room, "dance_beats_s", lambda motion, fps: beats(126, 0.3))
     songs = {
         "asked": clicks(126, 0.3),
         "slow": clicks(84),
@@ -79,7 +79,7 @@ def test_the_best_of_the_training_music_is_chosen_and_not_the_clip_s_own(monkeyp
 
 
 def test_without_motion_or_training_music_there_is_no_row(monkeypatch):
-    monkeypatch.setattr(room, "dance_beats_s", lambda clip: beats(100))
+    monkeypatch.setattr(room, "dance_beats_s", lambda motion, fps: beats(100))
     monkeypatch.setattr(room, "music_of", lambda source: iter(()))
     assert [*retrieval(given(motion=False))] == [*retrieval(given(training=False))] == []
     assert [*retrieval(given())] == []

@@ -18,7 +18,7 @@ from model.families.cmt.grid import DRUMS, Grid
 from model.families.cmt.losses import attribute_losses
 from model.families.cmt.movement import movement_of
 from model.families.cmt.network import CmtNetwork, prefix_of
-from model.families.cmt.sampling import Writer, draw, forced_families
+from model.families.cmt.sampling import Writer, forced_families
 from model.families.cmt.words import (
     ATTRIBUTES,
     BAR,
@@ -280,18 +280,6 @@ def test_the_state_after_forgetting_is_that_of_the_remembered_words():
         expected, _ = writer.network.begin(writer.prefix, writer.tensor(writer.from_word))
     assert writer.from_word > 0
     torch.testing.assert_close(writer.state, expected, atol=1e-5, rtol=1e-4)
-
-
-def test_drawing_takes_only_what_is_allowed_and_likely():
-    rng = np.random.default_rng(0)
-    logits = np.log(np.array([0.5, 0.3, 0.15, 0.05]))
-    every = np.ones(4, bool)
-    assert {draw(logits, every, 1.0, 0.8, rng) for _ in range(100)} == {0, 1}
-    assert {draw(logits, every, 1.0, 0.1, rng) for _ in range(50)} == {0}
-    allowed = np.array([False, False, True, True])
-    assert {draw(logits, allowed, 1.0, 1.0, rng) for _ in range(100)} == {2, 3}
-    counts = np.bincount([draw(logits, every, 1.0, 1.0, rng) for _ in range(4000)], minlength=4)
-    np.testing.assert_allclose(counts / 4000, [0.5, 0.3, 0.15, 0.05], atol=0.03)
 
 
 def test_the_same_seed_gives_the_same_notes_on_the_dancers_beats():

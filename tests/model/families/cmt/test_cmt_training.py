@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pytest
 import torch
+from note_runs import small_font
 from note_shards import add_toy_notes
-from sound_fonts import write_sound_font
 from training_runs import command, dataset_and_codec
 
 from model.generation.run import load_run
@@ -20,11 +19,7 @@ SMALL = ("max_steps=3", "batch_size=2", "val_every=3", "checkpoint_every=3", "sa
 
 
 def test_a_run_is_trained_exported_and_played(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("tinysoundfont", reason="needs the extra `midi`")
-    from model.contract.sound_font import SoundFont
-
-    path = write_sound_font(tmp_path / "tiny.sf2")
-    monkeypatch.setattr("model.families.notes.base.default_font", lambda: SoundFont.open(path))
+    small_font(tmp_path, monkeypatch)
     shards, _ = dataset_and_codec(tmp_path, {"train": 2, "val": 1, "test": 1})
     add_toy_notes(shards)
     run, small, music = tmp_path / "run", tmp_path / "small", tmp_path / "music"

@@ -11,7 +11,7 @@ from model.families.foley.config import PRESETS, Config
 from model.families.foley.events import END, PAD, START
 from model.families.foley.graph import BODY_25_PARENTS, GraphNetwork, adjacency, skeleton
 from model.families.foley.network import Cache, FoleyNetwork, SelfAttention, by_distance
-from model.families.foley.sampling import beam, draw, music, nucleus
+from model.families.foley.sampling import beam, draw, music
 
 
 def network_of(config: Config, joints: int = 24) -> FoleyNetwork:
@@ -142,24 +142,6 @@ def test_every_weight_learns(small):
 
 
 # --- drawing -------------------------------------------------------------------------------------
-
-
-def test_the_nucleus_has_the_likeliest_and_their_shares():
-    shares = np.array([0.15, 0.5, 0.3, 0.05])
-    rng = np.random.default_rng(0)
-    for top_p, left in [
-        (1e-9, {1}),
-        (0.5, {1}),
-        (0.6, {1, 2}),
-        (0.9, {0, 1, 2}),
-        (1, {0, 1, 2, 3}),
-    ]:
-        found = {nucleus(np.log(shares), top_p, 1.0, rng) for _ in range(400)}
-        assert found == left
-    drawn = [nucleus(np.log(shares), 1.0, 1.0, rng) for _ in range(20_000)]
-    np.testing.assert_allclose(np.bincount(drawn) / 20_000, shares, atol=0.02)
-    drawn = [nucleus(np.log(shares), 1.0, 0.5, rng) for _ in range(20_000)]
-    np.testing.assert_allclose(np.bincount(drawn) / 20_000, shares**2 / sum(shares**2), atol=0.02)
 
 
 def test_the_same_seed_draws_the_same_events_and_others_draw_others(small):

@@ -9,9 +9,9 @@ from pathlib import Path
 import mido
 import numpy as np
 import pytest
+from note_runs import check_resumed, small_font, train_notes
 from note_shards import add_toy_notes
-from sound_fonts import write_sound_font
-from training_runs import command, dataset_and_codec, equal
+from training_runs import command, dataset_and_codec
 
 from model.contract.dataset import load_dataset
 from model.contract.kinds import FAMILIES
@@ -21,10 +21,6 @@ from model.contract.wav import decode_wav
 from model.data.source import Source
 from model.families.notes.clips import read_note_clips
 from model.generation.run import load_run
-from model.runtime.checkpoint import read_checkpoint
-
-SMALL = ("max_steps=8", "batch_size=2", "val_every=4", "checkpoint_every=4", "sample_every=8",
-         "val_segments=2", "sample_segments=1", "log_every=2", "shuffle_segments=4")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -42,19 +38,7 @@ def shards(tmp_path_factory) -> Path:
 @pytest.fixture
 def font(tmp_path, monkeypatch) -> Path:
     """A small sound font, in place of the default one."""
-    pytest.importorskip("tinysoundfont", reason="needs the extra `midi`")
-    from model.contract.sound_font import SoundFont
-
-    path = write_sound_font(tmp_path / "tiny.sf2")
-    monkeypatch.setattr("model.families.notes.base.default_font", lambda: SoundFont.open(path))
-    return path
-
-
-def trained(shards: Path, out: Path, *more: str, code: int = 0) -> Path:
-    given = [part for setting in SMALL for part in ("--set", setting)]
-    words = ("train", "--family", "pulse", "--shards", shards, "--out", out, *given, *more)
-    assert command(*words) == code
-    return out
+    return small_font(tmp_path, monkeypatch)
 
 
 def test_clips_are_whole_and_their_notes_in_time(shards):
@@ -78,35 +62,19 @@ def test_a_run_learns_without_codes_and_resumes_bit_for_bit(
     shutil.copytree(shards, bare, ignore=shutil.ignore_patterns("codes"))
     content = json.loads((bare / "dataset.json").read_text(encoding="utf-8"))
     (bare / "dataset.json").write_text(json.dumps({**content, "codecs": {}}), encoding="utf-8")
-    whole, parts = trained(bare, tmp_path / "whole"), tmp_path / "parts"
+    found = check_resumed("pulse", bare, tmp_path, monkeypatch)
     assert "codec" not in capsys.readouterr().out
-    kind, taken = FAMILIES.get("pulse"), []
-    step = kind.step
-
-    def stepped(model, batch):
-        taken.append(batch)
-        if len(taken) == 6:
-            raise KeyboardInterrupt
-        return step(model, batch)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(kind, "step", stepped)
-        trained(bare, parts, code=130)
-    assert read_checkpoint(parts / "last.pt")["step"] == 4
-    trained(bare, parts, "--resume")
-    found = [read_checkpoint(run / "last.pt") for run in (whole, parts)]
-    equal(*found)
-    assert found[0]["config"]["notes"] == "synthetic" and found[0]["codec"]["id"] == "none"
-    assert float(found[0]["network"]["mean_speed"]) > 0
+    assert found["config"]["notes"] == "synthetic" and found["codec"]["id"] == "none"
+    assert float(found["network"]["mean_speed"]) > 0
     logged = [
         json.loads(line)
-        for line in (whole / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        for line in (tmp_path / "whole" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     assert any("val/loss" in row for row in logged) and not any("val/mel" in row for row in logged)
 
 
 def test_music_is_generated_as_wav_and_midi_and_scored(shards, tmp_path, font, capsys):
-    run = trained(shards, tmp_path / "run")
+    run = train_notes("pulse", shards, tmp_path / "run")
     out = tmp_path / "music"
     assert command("generate", "--run", run, "--shards", shards, "--out", out) == 0
     said = capsys.readouterr().out
@@ -131,7 +99,7 @@ def test_music_is_generated_as_wav_and_midi_and_scored(shards, tmp_path, font, c
 
 
 def test_an_exported_run_plays_the_same(shards, tmp_path, font):
-    run = trained(shards, tmp_path / "run")
+    run = train_notes("pulse", shards, tmp_path / "run")
     assert command("export", "--run", run, "--out", tmp_path / "small", "--note", "toy") == 0
     loaded = load_run(tmp_path / "small")
     assert loaded.name == "Pulse" and loaded.model.levels == ()
@@ -139,11 +107,11 @@ def test_an_exported_run_plays_the_same(shards, tmp_path, font):
 
 
 def test_what_is_missing_is_told(shards, tmp_path, font, capsys):
-    run = trained(shards, tmp_path / "run")
+    run = train_notes("pulse", shards, tmp_path / "run")
     words = ("generate", "--run", run, "--shards", shards, "--out", tmp_path / "music")
     assert command(*words, "--set", f"soundfont={tmp_path / 'none.sf2'}") != 0
     assert "none.sf2: no such file; expected a sound font" in capsys.readouterr().err
-    trained(shards, tmp_path / "other", "--set", "notes=midi", code=1)
+    train_notes("pulse", shards, tmp_path / "other", "--set", "notes=midi", code=1)
     assert "no notes 'midi', there are synthetic" in capsys.readouterr().err
 
 

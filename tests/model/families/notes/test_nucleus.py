@@ -1,0 +1,36 @@
+"""What is drawn is among the likeliest, in its share, and never what is impossible."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model.families.notes.nucleus import nucleus
+
+
+def test_the_nucleus_has_the_likeliest_and_their_shares():
+    shares = np.array([0.15, 0.5, 0.3, 0.05])
+    rng = np.random.default_rng(0)
+    for top_p, left in [
+        (1e-9, {1}),
+        (0.5, {1}),
+        (0.6, {1, 2}),
+        (0.9, {0, 1, 2}),
+        (1, {0, 1, 2, 3}),
+    ]:
+        found = {nucleus(np.log(shares), top_p, 1.0, rng) for _ in range(400)}
+        assert found == left
+    drawn = [nucleus(np.log(shares), 1.0, 1.0, rng) for _ in range(20_000)]
+    np.testing.assert_allclose(np.bincount(drawn) / 20_000, shares, atol=0.02)
+    drawn = [nucleus(np.log(shares), 1.0, 0.5, rng) for _ in range(20_000)]
+    np.testing.assert_allclose(np.bincount(drawn) / 20_000, shares**2 / sum(shares**2), atol=0.02)
+
+
+def test_drawing_takes_only_what_is_allowed_and_likely():
+    rng = np.random.default_rng(0)
+    logits = np.log(np.array([0.5, 0.3, 0.15, 0.05]))
+    assert {nucleus(logits, 0.8, 1.0, rng) for _ in range(100)} == {0, 1}
+    assert {nucleus(logits, 0.1, 1.0, rng) for _ in range(50)} == {0}
+    allowed = np.where([False, False, True, True], logits, -np.inf)
+    assert {nucleus(allowed, 1.0, 1.0, rng) for _ in range(100)} == {2, 3}
+    counts = np.bincount([nucleus(logits, 1.0, 1.0, rng) for _ in range(4000)], minlength=4)
+    np.testing.assert_allclose(counts / 4000, [0.5, 0.3, 0.15, 0.05], atol=0.03)
