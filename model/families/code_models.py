@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from model.contract.dataset import Dataset
 from model.contract.segment import LEVELS, MOTION, VISUAL
@@ -127,6 +128,14 @@ def check_count(name: str, values: tuple[Any, ...], levels: int) -> None:
         raise ValueError(
             f"{name} are {list(values)}; expected one value, or one for each of {levels} levels"
         )
+
+
+def nats(logits: Tensor, codes: Tensor) -> Tensor:
+    """Return the cross entropy (B, N) of codes (B, N) with logits (B, N, K), in nats.
+
+    The classes stay the last dimension: on a CPU, torch is three times as fast so.
+    """
+    return F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").view_as(codes)
 
 
 C = TypeVar("C", bound=CodeConfig)

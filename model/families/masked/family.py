@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from model.codecs.base import Codec
 from model.data.inputs import GENRE, Inputs, given
 from model.data.source import Batch
-from model.families.code_models import BITS, CodeModel, check_count
+from model.families.code_models import BITS, CodeModel, check_count, nats
 from model.families.masked.config import NONE, PRESETS, VECTOR, Options
 from model.families.masked.config import Config as MaskedConfig
 from model.families.masked.losses import Times, level_losses, masked_codes
@@ -126,8 +126,7 @@ class Masked(CodeModel[MaskedConfig]):
                 read = torch.where(hidden, mask, true)
                 upper = codes.get(network.above.get(name, ""))
                 logits = network.logits(name, read, condition, upper).float()
-                nll = F.cross_entropy(logits.transpose(1, 2), true, reduction="none")
-                sums += (nll * hidden).sum(1) / masked
+                sums += (nats(logits, true) * hidden).sum(1) / masked
             found[name] = sums / draws * BITS
         return found
 

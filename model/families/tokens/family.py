@@ -18,7 +18,7 @@ from model.contract.segment import SAMPLE_RATE_HZ
 from model.data.inputs import GENRE, Inputs, given
 from model.data.music_files import read_music
 from model.data.source import Batch, Source
-from model.families.code_models import BITS, CodeModel, check_count
+from model.families.code_models import BITS, CodeModel, check_count, nats
 from model.families.tokens.conditions import KnownMusic
 from model.families.tokens.config import PRESETS, Options
 from model.families.tokens.config import Config as TokensConfig
@@ -86,11 +86,8 @@ class Tokens(CodeModel[TokensConfig]):
                 )
                 for name in self.levels
             }
-        nats = {
-            name: F.cross_entropy(found.float().transpose(1, 2), codes[name], reduction="none")
-            for name, found in logits.items()
-        }
-        losses = {name: found.mean() for name, found in nats.items()}
+        each = {name: nats(found.float(), codes[name]) for name, found in logits.items()}
+        losses = {name: found.mean() for name, found in each.items()}
         losses["onset"] = F.binary_cross_entropy_with_logits(
             condition.onsets[:pairs].float(), true_onsets
         )
@@ -101,7 +98,7 @@ class Tokens(CodeModel[TokensConfig]):
         rate = self.rate(self.steps)
         self.descend(total)
         return {
-            **{f"bits/{name}": each[:pairs].detach().mean() * BITS for name, each in nats.items()},
+            **{f"bits/{name}": of[:pairs].detach().mean() * BITS for name, of in each.items()},
             **{f"loss/{name}": loss.detach() for name, loss in losses.items()},
             "loss/total": total.detach(),
             "gradient/network": self.clip.norm,
@@ -145,8 +142,7 @@ class Tokens(CodeModel[TokensConfig]):
         for name in self.levels:
             upper = codes.get(network.above.get(name, ""))
             logits = network.logits(name, codes[name], condition, upper).float()
-            each = F.cross_entropy(logits.transpose(1, 2), codes[name], reduction="none")
-            found[name] = each.mean(1) * BITS
+            found[name] = nats(logits, codes[name]).mean(1) * BITS
         return found
 
     def generate(
