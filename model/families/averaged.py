@@ -99,8 +99,11 @@ class Averaged(Model[A]):
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         return {"network": self.optimiser}
 
-    def networks(self) -> list[nn.Module]:
+    def generators(self) -> list[nn.Module]:
         return [self.network, self.trained]
+
+    def networks(self) -> list[nn.Module]:
+        return self.generators()
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -187,6 +187,10 @@ class Model(ABC, Generic[C]):
         """Return all trained modules; distributed training copies their weights at the start."""
         return [self.network]
 
+    def generators(self) -> list[nn.Module]:
+        """Return the modules that have the weights for generation, in training several."""
+        return [self.network]
+
     def measure_inputs(self, name: str, values: Tensor) -> None:
         """Set the mean and standard deviation of an input from values (segments, T, D)."""
 

@@ -46,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of shards",
     )
     parser.add_argument(
+        "--init",
+        metavar="RUN",
+        help="begin with the weights of a run, an exported one or demo, as far as they fit: to "
+        "train it further on other data",
+    )
+    parser.add_argument(
         "--preset",
         help="preset of settings; for D2M-GAN: paper (default), code, tiny; for tokens: base "
         "(default), tiny; for masked: base (default), tiny, cdcd",
@@ -71,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
             "no data: give --shards DIR, a folder written by `pipeline build` and "
             "`pipeline extract-codes`, e.g. model train --shards shards/synthetic --preset tiny"
         )
-    settings = settings_of(arguments, "level", "music")
+    settings = settings_of(arguments, "level", "music", "init")
     family = arguments.family or _recorded_family(arguments) or D2M_GAN
     kind = FAMILIES.get(family)
     if arguments.music and "music" not in {field.name for field in fields(kind.Config)}:

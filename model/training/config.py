@@ -17,6 +17,8 @@ class RunConfig(Settings):
     codec: str = setting("", may_change=True)
     """As --codec: a name or a path; "" means the codec of the shards' codes."""
 
+    init: str = ""
+    """As --init: a run whose weights training begins with, as far as they fit; "": none."""
     max_steps: int = setting(100_000, min=1, may_change=True)
     batch_size: int = setting(16, min=1)
     shuffle_segments: int = setting(1024, min=1)

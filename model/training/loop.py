@@ -45,10 +45,10 @@ from model.training.shard_run import ShardRun
 from model.training.state import (
     State,
     advice,
+    begin,
     build,
     check_window,
     choose_codec,
-    measure_inputs,
     random_state,
     restore,
     save,
@@ -131,7 +131,7 @@ def prepare(
     if resume:
         restore(state, read_checkpoint(run / LAST), run, team)
     elif team.is_main:
-        measure_inputs(state, source)
+        begin(state, source)
     stream = TrainingStream(
         source, config.batch_size, config.seed, config.shuffle_segments, state.position,
         team.rank, team.size,

@@ -21,6 +21,7 @@ from model.data.stream import Position
 from model.families.base import Model
 from model.runtime.checkpoint import LAST, check_finite, check_parts, differences, save_torch
 from model.runtime.distributed import Team
+from model.runtime.exported import located, read_run
 from model.runtime.resume import BEGIN_ANEW, other_settings, refuse_other
 from model.runtime.settings import to_dict
 from model.training.config import RunConfig
@@ -82,6 +83,43 @@ def build(
     model = kind(config, kind.inputs_of(config, dataset), codec, device)
     model.start_training()
     return State(family, config, dataset, model, device)
+
+
+def begin(state: State, source: Source) -> None:
+    """Give a new run its first weights (`config.init`), and measure its inputs."""
+    if state.config.init:
+        begin_with(state, Path(state.config.init))
+    measure_inputs(state, source)
+
+
+def begin_with(state: State, run: Path) -> None:
+    """Copy the weights of a run as far as they fit, and print which are begun anew.
+
+    Those fit that have the same name and shape. Raises ValueError for a run of another family or
+    of other codes, or if nothing fits, and the errors of `read_run`.
+    """
+    content = read_run(located(run))
+    family, codec = content["family"], content["codec"]
+    if family != state.family:
+        raise ValueError(f"--init {run}: is a run of family {family}, not {state.family}")
+    if (known := codec.get("codes_id", codec["id"])) != state.codec.codes_id:
+        raise ValueError(
+            f"--init {run}: was trained on codes of {known}, these are of {state.codec.codes_id}; "
+            "weights learnt from other codes are of no use"
+        )
+    weights = content["network"]
+    for network in state.model.generators():
+        own = network.state_dict()
+        fits = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
+        if not fits:
+            raise ValueError(f"--init {run}: none of its weights fit; is it of another preset?")
+        network.load_state_dict({**own, **fits})
+    anew = sorted({name.rpartition(".")[0] for name in own.keys() - fits.keys()})
+    listed = ", ".join(anew[:4]) + (f" and {len(anew) - 4} more" if len(anew) > 4 else "")
+    print(
+        f"begun with {len(fits)} of {len(own)} tensors of {run}, step {content['step']}"
+        + (f"; anew: {listed}" if anew else "")
+    )
 
 
 def measure_inputs(state: State, source: Source, segments: int = 256) -> None:

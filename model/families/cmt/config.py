@@ -47,7 +47,10 @@ class Options(NoteOptions):
     control: float = setting(0.7, below=1.001)
     """The share of bars that get the dance's density; the others draw their own."""
     visual_beats: bool = True
-    """Whether notes must begin at the dancer's visual beats."""
+    """Whether notes must begin at the dancer's visual beats; the drums play bass or snare drum."""
+    accent: float = setting(0.7, below=1.001)
+    """How far visual beats stand out: with 0 they are as loud as other notes, with 1 they have full
+    velocity, and all others half of theirs."""
     temperature: float = setting(1.0, min=0.01)
     top_p: float = setting(0.9, min=0.01, below=1.001)
     beat_temperature: float = setting(1.2, min=0.01)

@@ -45,7 +45,7 @@ def measure(joints: np.ndarray, seen: np.ndarray | None, fps: float, seconds: fl
     A dancer who never moves, or is never seen, has DEFAULT_BPM, no visual beat and speed 0.
     """
     moves = movement_of(joints, seen, fps)
-    return measured(moves, track(moves.impact, fps, seconds), seconds)
+    return measured(moves, track(moves.impact, moves.fps, seconds, moves.peaks()), seconds)
 
 
 def measured(moves: Movement, grid: Grid, seconds: float) -> Dance:

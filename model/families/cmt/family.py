@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from model.families.cmt.config import PRESETS, Options
 from model.families.cmt.config import Config as CmtConfig
 from model.families.cmt.controls import controls_of, measure
-from model.families.cmt.grid import to_notes
+from model.families.cmt.grid import accented, to_notes
 from model.families.cmt.losses import attribute_losses
 from model.families.cmt.network import CmtNetwork, prefix_of
 from model.families.cmt.pieces import batch, piece_of, varied
@@ -80,11 +80,13 @@ class Cmt(NoteModel[CmtConfig]):
         assert dance.joints is not None, "a dance is needed"
         statistics = self.statistics
         measured = measure(dance.joints, dance.seen, dance.fps, dance.seconds)
+        controls = controls_of(measured, statistics.thresholds)
         writer = Writer(
-            self.network, controls_of(measured, statistics.thresholds),
+            self.network, controls,
             statistics.who_plays(options.instruments, rng), statistics.pitches.cpu().numpy(),
             options, self.config.words, rng,
         )  # fmt: skip
         rows = from_words(writer.write())
         velocities = statistics.velocities.cpu().numpy()
-        return to_notes(rows, measured.grid, dance.seconds, velocities)
+        notes = to_notes(rows, measured.grid, dance.seconds, velocities)
+        return accented(notes, [*controls.beats], options.accent) if options.visual_beats else notes
