@@ -45,7 +45,7 @@ def measure(joints: np.ndarray, seen: np.ndarray | None, fps: float, seconds: fl
     A dancer who never moves, or is never seen, has DEFAULT_BPM, no visual beat and speed 0.
     """
     moves = movement_of(joints, seen, fps)
-    return measured(moves, track(moves.impact, moves.fps, seconds, moves.peaks()), seconds)
+    return measured(moves, track(moves.impact, moves.fps, seconds, moves.rests()), seconds)
 
 
 def measured(moves: Movement, grid: Grid, seconds: float) -> Dance:
@@ -57,7 +57,7 @@ def measured(moves: Movement, grid: Grid, seconds: float) -> Dance:
     for bar in range(bars):
         inside = moves.speed[frames == bar]
         speeds[bar] = inside.mean() if len(inside) else (speeds[bar - 1] if bar else 0.0)
-    times_s, impacts = moves.peaks()
+    times_s, impacts = moves.rests()
     ticks = np.floor(grid.tick_of(times_s) + 0.5).astype(np.int64)
     order = np.lexsort((-impacts, ticks))
     ticks, strongest = np.unique(ticks[order], return_index=True)
@@ -157,11 +157,11 @@ def controls_of(dance: Dance, thresholds: Thresholds) -> Controls:
 
 
 SPEEDS = (
-    0.015, 0.172, 0.183, 0.195, 0.205, 0.219, 0.239, 0.253, 0.261, 0.274, 0.277,
-    0.29, 0.305, 0.316, 0.332, 0.357, 0.378, 0.441, 0.547, 0.716, 0.851,
+    0.002, 0.165, 0.19, 0.202, 0.216, 0.227, 0.244, 0.256, 0.269, 0.285, 0.3,
+    0.313, 0.325, 0.342, 0.366, 0.389, 0.416, 0.455, 0.552, 0.706, 0.853,
 )  # fmt: skip
 IMPACTS = (
-    0.018, 0.261, 0.327, 0.362, 0.387, 0.427, 0.464, 0.492, 0.521, 0.539, 0.575,
-    0.608, 0.641, 0.682, 0.713, 0.754, 0.839, 0.924, 1.098, 1.36, 2.187,
+    0.008, 0.32, 0.404, 0.449, 0.492, 0.536, 0.572, 0.61, 0.639, 0.677, 0.716,
+    0.752, 0.788, 0.83, 0.891, 0.95, 1.039, 1.141, 1.31, 1.675, 2.769,
 )  # fmt: skip
 """Quantiles of the synthetic benchmark's dances for training, in body heights per second."""

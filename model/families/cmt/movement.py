@@ -14,13 +14,13 @@ RATE_FPS = 30.0
 """Faster motions are thinned to about this rate."""
 DROP_S = 0.4
 """An impact compares a joint's speed with its highest one in this time before."""
-MEDIAN_S, SMOOTH_S = 0.16, 0.06
+MEDIAN_S, SMOOTH_S = 0.16, 0.03
 """Width of the median filter of positions (against single wrong frames), and sigma of the Gaussian
 that smooths them."""
-REACH_S, AROUND_S = 0.1, 0.25
-"""A peak is the highest of `REACH_S` on either side, and above the mean of `AROUND_S`."""
-DELTA = 0.015
-"""How far above that mean, as a share of the envelope's 99th percentile; CMT's value."""
+REACH_S = 10 / 60
+"""A rest is the slowest moment of `REACH_S` on either side, as the kinematic beats of AIST++."""
+LEAST = 0.015
+"""The least impact of a rest, as a share of the 99th percentile of all impacts."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,19 @@ class Movement:
     impact: np.ndarray
     fps: float
 
-    def peaks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return times (K,) in seconds and values (K,) of the impacts: the visual beats."""
-        import librosa
+    def rests(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return times (K,) in seconds of the moments of rest, and their impacts (K,)."""
+        from scipy.signal import argrelmin
 
         scale = float(np.percentile(self.impact, 99)) if len(self.impact) else 0.0
         if not scale > 1e-9:
             return np.zeros(0), np.zeros(0)
-        reach, around = (max(1, round(width * self.fps)) for width in (REACH_S, AROUND_S))
-        found = librosa.util.peak_pick(
-            self.impact / scale, pre_max=reach, post_max=reach + 1, pre_avg=around,
-            post_avg=around + 1, delta=DELTA, wait=reach,
-        )  # fmt: skip
-        found = found[(found > 0) & (found < len(self.impact) - 1)]
-        before, at, after = (self.impact[found + shift] for shift in (-1, 0, 1))
-        bend = before - 2 * at + after
-        shift = np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, -1.0), 0.0)
-        return (found + np.clip(shift, -0.5, 0.5)) / self.fps, at
+        (found,) = argrelmin(self.speed, order=max(1, round(REACH_S * self.fps)))
+        found = found[self.impact[found] > LEAST * scale]
+        before, at, after = (self.speed[found + shift] for shift in (-1, 0, 1))
+        # The lowest point of a parabola through three frames; the middle one is strictly lowest.
+        shift = 0.5 * (before - after) / (before - 2 * at + after)
+        return (found + shift) / self.fps, self.impact[found]
 
 
 def movement_of(joints: np.ndarray, seen: np.ndarray | None, fps: float) -> Movement:
