@@ -15,19 +15,23 @@ demo: .venv/ready
 		--set max_steps=$(DEMO_STEPS) --out runs/demo \
 		$(if $(wildcard runs/demo/last.pt),--resume)
 	$(BIN)/model generate --run runs/demo --shards shards/synthetic --split test --out demo
+	$(BIN)/pipeline build --dataset synthetic --limit $(DEMO_VIDEOS) --motion simulated-keypoints2d \
+		--visual none --engine local --out shards/demo-poses
+	test -f demo/codes/generated.json || \
+		$(BIN)/model generate --run demo --shards shards/demo-poses --split test --out demo/codes
+	test -f demo/notes/generated.json || \
+		$(BIN)/model generate --run demo-notes --shards shards/demo-poses --split test --out demo/notes
 	$(BIN)/pipeline report --shards shards/synthetic
-	@echo "music under the picture (report: shards/synthetic/report.html):"
-	@printf '    %s\n' demo/*.mp4
+	@echo "music under the picture (report: shards/synthetic/report.html), by the run just trained,"
+	@echo "by the shipped model of codes, and by the one of notes: drums, bass and chords on the beats"
+	@printf '    %s\n' demo/*.mp4 demo/codes/*.mp4 demo/notes/*.mp4
 	@echo "music for a video of your own, into demo/try:  make try VIDEO=dance.mp4"
 
-# A run on the picture alone: a new video has no motion annotations beside it, as the demo's have.
+# The shipped models need no training: poses from the picture (16 MB of weights, fetched once).
 try: .venv/ready
 	$(if $(VIDEO),,$(error Name the video: make try VIDEO=dance.mp4))
-	$(if $(wildcard shards/synthetic/dataset.json),,$(error Run make demo first))
-	$(BIN)/model train --shards shards/synthetic --level high --preset tiny \
-		--set use_motion=false --set max_steps=$(DEMO_STEPS) --out runs/try \
-		$(if $(wildcard runs/try/last.pt),--resume)
-	$(BIN)/model generate --run runs/try --video "$(VIDEO)" --out demo/try
+	$(BIN)/model generate --run demo --video "$(VIDEO)" --out demo/try/codes
+	$(BIN)/model generate --run demo-notes --video "$(VIDEO)" --out demo/try/notes
 
 test: fast
 	$(BIN)/python -m pytest -m slow
@@ -49,4 +53,4 @@ lint: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv demo runs/demo runs/try shards/synthetic data/synthetic
+	rm -rf .venv demo runs/demo shards/synthetic shards/demo-poses data/synthetic

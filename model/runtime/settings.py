@@ -50,6 +50,7 @@ def setting(
     default: Any,
     *,
     min: float | None = 0,
+    max: float | None = None,
     below: float | None = None,
     choices: Iterable[str] = (),
     length: int | None = None,
@@ -58,16 +59,16 @@ def setting(
 ) -> Any:
     """Declare a setting and its range.
 
-    Numbers must be finite, at least `min` (None: no minimum) and less than `below`. Texts must be
-    one of `choices`. Tuples must have `length` items. With `may_change`, the setting may differ
-    when a run is resumed, because it does not change what the model is. `earlier_names` are its
-    names in earlier versions; files, `--set` and checkpoints may still use them. A setting declared
-    without this function has the range of `setting(default)`.
+    Numbers must be finite, at least `min` (None: no minimum), at most `max` and less than `below`.
+    Texts must be one of `choices`. Tuples must have `length` items. With `may_change`, the setting
+    may differ when a run is resumed, because it does not change what the model is. `earlier_names`
+    are its names in earlier versions; files, `--set` and checkpoints may still use them. A setting
+    declared without this function has the range of `setting(default)`.
 
     A dict is declared by `field(default_factory=..., metadata={...})`. Its metadata may have the
     keys of this function, and `item`: the word for one entry in messages, such as "loss".
     """
-    rules = {"min": min, "below": below, "choices": tuple(choices), "length": length}
+    rules = {"min": min, "max": max, "below": below, "choices": tuple(choices), "length": length}
     run = {"may_change": may_change, "earlier_names": tuple(earlier_names)}
     return field(default=default, metadata={**rules, **run})
 
@@ -337,4 +338,7 @@ def _wrong(value: Any, rules: Mapping[str, Any]) -> str:
         return f"at least {low}" if is_int else f"a finite number, at least {low}"
     if below is not None and value >= below:
         return f"less than {below}" if is_int else f"a number of [{low}, {below})"
+    high = rules.get("max")
+    if high is not None and value > high:
+        return f"at most {high}" if is_int or low is None else f"a number of [{low}, {high}]"
     return ""

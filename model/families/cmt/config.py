@@ -44,18 +44,18 @@ class Options(NoteOptions):
     instruments: str = setting("all", choices=("all", "song", "one"))
     """Who plays: all five, as published; those of a random training song; or the most frequent one
     of piano, guitar and strings."""
-    control: float = setting(0.7, below=1.001)
+    control: float = setting(0.7, max=1)
     """The share of bars that get the dance's density; the others draw their own."""
     visual_beats: bool = True
-    """Whether notes must begin at the dancer's visual beats; the drums play bass or snare drum."""
-    accent: float = setting(0.7, below=1.001)
+    """Whether notes must begin at the dancer's visual beats; the drums play bass and snare drum."""
+    accent: float = setting(0.8, max=1)
     """How far visual beats stand out: with 0 they are as loud as other notes, with 1 they have full
     velocity, and all others half of theirs."""
-    temperature: float = setting(1.0, min=0.01)
-    top_p: float = setting(0.9, min=0.01, below=1.001)
-    beat_temperature: float = setting(1.2, min=0.01)
-    beat_top_p: float = setting(1.0, min=0.01, below=1.001)
-    duration_temperature: float = setting(2.0, min=0.01)
+    temperature: float = setting(0.8, min=0.01)
+    top_p: float = setting(0.9, min=0.01, max=1)
+    beat_temperature: float = setting(0.8, min=0.01)
+    beat_top_p: float = setting(1.0, min=0.01, max=1)
+    duration_temperature: float = setting(1.0, min=0.01)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -8,17 +8,24 @@ density that a share q of the training music's bars stay below.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from model.families.cmt.grid import BAR_TICKS, FAMILIES, Grid
+from model.families.cmt.grid import BAR_TICKS, DRUMS, FAMILIES, Grid
 from model.families.cmt.movement import Movement, movement_of
 from model.families.cmt.tempo import track
 from model.families.cmt.words import MAX_STRENGTH
 
 WEAKEST = 0.2
-"""The share of impacts, the weakest, that are no visual beats."""
+"""The share of impacts in the training split, the weakest, that are no visual beats."""
+OWN, FAINT = 0.4, 0.25
+"""A dancer who moves less has visual beats from `OWN` of the median of the own impacts on, but none
+below `FAINT` of what is needed otherwise."""
+MOVED_S = 0.04
+"""How far what sounds at a visual beat may be from its tick, to meet the moment of rest."""
+HIT = 2
+"""The least number of drums at a visual beat."""
 KNOTS = 21
 """Speeds and impacts are summarised by this many evenly spaced quantiles."""
 
@@ -28,7 +35,8 @@ class Dance:
     """Measures of a dance, before any threshold.
 
     `first` and `end` are the ticks of the clip; `speeds` (bars,) the mean speed in each bar, in
-    body heights per second; `ticks` (K,) those of the visual beats, `impacts` (K,) their values.
+    body heights per second; `ticks` (K,) those of the visual beats, `impacts` (K,) their values,
+    and `times_s` (K,) the moments of rest.
     """
 
     grid: Grid
@@ -37,6 +45,7 @@ class Dance:
     speeds: np.ndarray
     ticks: np.ndarray
     impacts: np.ndarray
+    times_s: np.ndarray
 
 
 def measure(joints: np.ndarray, seen: np.ndarray | None, fps: float, seconds: float) -> Dance:
@@ -61,9 +70,9 @@ def measured(moves: Movement, grid: Grid, seconds: float) -> Dance:
     ticks = np.floor(grid.tick_of(times_s) + 0.5).astype(np.int64)
     order = np.lexsort((-impacts, ticks))
     ticks, strongest = np.unique(ticks[order], return_index=True)
-    impacts = impacts[order][strongest]
+    impacts, times_s = impacts[order][strongest], times_s[order][strongest]
     inside = (ticks >= first) & (ticks < end)
-    return Dance(grid, first, end, speeds, ticks[inside], impacts[inside])
+    return Dance(grid, first, end, speeds, ticks[inside], impacts[inside], times_s[inside])
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,8 @@ class Controls:
     """What a piece of music must do, on the dance's grid, from tick `first` to tick `end`.
 
     `densities` (bars,) has the number of ticks with notes in each bar. `beats` maps the tick of
-    each visual beat to its strength by family (5,).
+    each visual beat to its strength by family (5,), and `times_s` to when it sounds, if not at the
+    tick.
     """
 
     grid: Grid
@@ -135,6 +145,7 @@ class Controls:
     end: int
     densities: np.ndarray
     beats: dict[int, np.ndarray]
+    times_s: dict[int, float] = field(default_factory=dict)
 
     @property
     def bars(self) -> int:
@@ -142,18 +153,32 @@ class Controls:
 
 
 def controls_of(dance: Dance, thresholds: Thresholds) -> Controls:
-    """Return the controls of a dance by thresholds; its weakest impacts are left out."""
-    weakest = np.interp(WEAKEST, np.linspace(0, 1, KNOTS), thresholds.impacts)
-    counts = dance.impacts >= weakest
+    """Return the controls of a dance by thresholds; its weakest impacts are left out.
+
+    The music begins with the bar in which the dance begins, so that some of it sounds from the
+    first moment on.
+    """
+    counts = dance.impacts >= _least(dance.impacts, thresholds)
     ticks, strengths = dance.ticks[counts], thresholds.strength(dance.impacts[counts])
     assert strengths.shape[1:] == (len(FAMILIES),)
+    strengths[:, DRUMS] = np.maximum(strengths[:, DRUMS], HIT)
+    at_s = dance.grid.time_of(ticks)
+    times_s = np.clip(dance.times_s[counts], at_s - MOVED_S, at_s + MOVED_S)
     return Controls(
         dance.grid,
-        dance.first,
+        0,
         dance.end,
         thresholds.density(dance.speeds),
         dict(zip(ticks.tolist(), strengths, strict=True)),
+        dict(zip(ticks.tolist(), times_s.tolist(), strict=True)),
     )
+
+
+def _least(impacts: np.ndarray, thresholds: Thresholds) -> float:
+    """Return the least impact of a visual beat among `impacts` (K,)."""
+    weakest = float(np.interp(WEAKEST, np.linspace(0, 1, KNOTS), thresholds.impacts))
+    own = OWN * float(np.median(impacts)) if len(impacts) else weakest
+    return float(np.clip(own, FAINT * weakest, weakest))
 
 
 SPEEDS = (

@@ -88,5 +88,6 @@ class Cmt(NoteModel[CmtConfig]):
         )  # fmt: skip
         rows = from_words(writer.write())
         velocities = statistics.velocities.cpu().numpy()
-        notes = to_notes(rows, measured.grid, dance.seconds, velocities)
+        times_s = controls.times_s if options.visual_beats else {}
+        notes = to_notes(rows, measured.grid, dance.seconds, velocities, times_s)
         return accented(notes, [*controls.beats], options.accent) if options.visual_beats else notes

@@ -10,7 +10,7 @@ pitch at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,25 +124,35 @@ def to_grid(notes: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def to_notes(
-    rows: np.ndarray, grid: Grid, seconds: float, velocities: np.ndarray | None = None
+    rows: np.ndarray,
+    grid: Grid,
+    seconds: float,
+    velocities: np.ndarray | None = None,
+    times_s: Mapping[int, float] | None = None,
 ) -> np.ndarray:
-    """Return notes on the grid (N, 4) as float64 (M, 7), those that begin in [0, `seconds`).
+    """Return notes on the grid (N, 4) as float64 (M, 7), those that sound in [0, `seconds`).
 
     `velocities` (5, 128, 4) has the loudness by family, pitch and place in the beat; without it all
-    are 80, as published. A note ends at the latest when its pitch is struck again.
+    are 80, as published. `times_s` are the times of ticks that are not where the grid has them. A
+    note ends at the latest when its pitch is struck again. One that began before time 0 begins
+    there, with what is left of it.
     """
     tick, family, pitch, length = rows.T
-    onset_s = grid.time_of(tick)
-    duration_s = grid.time_of(tick + length) - onset_s
+    onset_s, end_s = grid.time_of(tick), grid.time_of(tick + length)
+    for moved, time_s in (times_s or {}).items():
+        onset_s[tick == moved] = time_s
+    duration_s = end_s - onset_s
     duration_s = np.where(family == DRUMS, DRUM_S, duration_s)
     velocity = np.full(len(rows), 80.0)
     if velocities is not None:
         velocity = velocities[family, pitch, tick % BEAT_TICKS]
     program = np.asarray(PROGRAMS)[family]
     notes = np.stack([onset_s, duration_s, pitch, velocity, program, family, tick], 1).astype(float)
-    notes = notes[(onset_s >= -1e-9) & (onset_s < seconds)]
-    notes[:, 0] = np.maximum(notes[:, 0], 0)
-    notes = ended(notes)
+    notes = ended(notes[onset_s < seconds])
+    before_s = np.maximum(-notes[:, 0], 0)
+    notes[:, :2] += np.stack([before_s, -before_s], 1)
+    drums = notes[:, 4] == DRUM_PROGRAM
+    notes = notes[(before_s < 1e-9) | (~drums & (notes[:, 1] > 0))]
     return notes[np.lexsort((notes[:, 2], notes[:, 5], notes[:, 0]))]
 
 

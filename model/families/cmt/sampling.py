@@ -38,8 +38,8 @@ from model.families.cmt.words import (
 )
 from model.families.notes.nucleus import nucleus
 
-STRONG_DRUMS = (35, 36, 38, 40)
-"""Bass and snare drums of General MIDI, one of which plays at a visual beat."""
+HITS = ((35, 36), (38, 40))
+"""Bass drums and snare drums of General MIDI: one of each plays at a visual beat."""
 FORCED_MELODIC = 2
 """How many instruments beside the drums play at visual beats, as published."""
 
@@ -155,8 +155,8 @@ class Writer:
                 start + tick, BEAT, tick + 1, TYPE, METRE, DENSITY, left + 1,
                 INSTRUMENT, family + 1, STRENGTH, strength,
             )  # fmt: skip
-            strong = STRONG_DRUMS if tick in visual and family == DRUMS else ()
-            self.write_notes(start + tick, family, strength, strong)
+            hits = HITS if tick in visual and family == DRUMS else ()
+            self.write_notes(start + tick, family, strength, hits)
 
     def stays(self, tick: int, left: int, end: int) -> bool:
         """Draw whether another instrument plays at this tick, too."""
@@ -168,16 +168,19 @@ class Writer:
             allowed[BAR] = True
         return self.draw("beat", METRE, allowed) == tick + 1
 
-    def write_notes(self, tick: int, family: int, count: int, first: Sequence[int] = ()) -> None:
+    def write_notes(
+        self, tick: int, family: int, count: int, hits: Sequence[Sequence[int]] = ()
+    ) -> None:
         """Write `count` notes of a family, from the lowest to the highest.
 
-        The lowest is one of `first`, if the family plays any of these.
+        The first notes are each one of `hits`, if the family plays any of these.
         """
-        free, wanted = self.pitches[family].copy(), np.isin(np.arange(128), first)
-        for left in range(count, 0, -1):
-            allowed = free.copy()
+        free = self.pitches[family].copy()
+        for number in range(count):
+            allowed, left = free.copy(), count - number
             allowed[np.flatnonzero(free)[len(np.flatnonzero(free)) - left + 1 :]] = False
-            if left == count and (allowed & wanted).any():
+            wanted = np.isin(np.arange(128), hits[number]) if number < len(hits) else allowed
+            if (allowed & wanted).any():
                 allowed &= wanted
             pitch = self.draw("pitch", NOTE, np.concatenate([[False], allowed])) - 1
             duration = self.draw("duration", NOTE, np.arange(CLASSES[DURATION]) > 1)

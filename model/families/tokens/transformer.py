@@ -30,27 +30,37 @@ class Cache:
     def with_new(
         self, layer: int, keys: Tensor, values: Tensor, places: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Enter keys and values (B, H, L, D / H) at `places` (L,); return those of all places.
-
-        All shapes stay the same from position to position, so that a GPU can record the work of
-        one and repeat it.
-        """
+        """Enter keys and values (B, H, L, D / H) at `places` (L,); return those of all places."""
         self.keys[layer].index_copy_(2, places, keys)
         self.values[layer].index_copy_(2, places, values)
         return self.keys[layer], self.values[layer]
 
-    def seen(self, places: Tensor) -> Tensor:
-        """Return which positions each of `places` (L,) sees: itself and those before it."""
-        return torch.arange(self.keys[0].shape[2], device=places.device) <= places[:, None]
+    def continued(self, places: Tensor) -> Continued:
+        """Return where `places` (L,) belong, and what each sees: itself and those before it.
+
+        On a GPU all shapes stay the same from position to position, so that it can record the work
+        of one and repeat it. A CPU leaves out the places that are still empty.
+        """
+        length = self.keys[0].shape[2]
+        if places.device.type != "cuda":
+            length = int(places[-1]) + 1
+            if len(places) == 1:
+                return Continued(self, places, length, None)
+        seen = torch.arange(length, device=places.device) <= places[:, None]
+        return Continued(self, places, length, seen)
 
 
 @dataclass(frozen=True)
 class Continued:
-    """Where positions belong in a window whose keys and values are in a cache."""
+    """Where positions belong in a window whose keys and values are in a cache.
+
+    `seen` (L, `length`) tells which of the first `length` positions each sees; None: all of them.
+    """
 
     cache: Cache
     places: Tensor
-    seen: Tensor
+    length: int
+    seen: Tensor | None
 
 
 class Block(nn.Module):
@@ -84,7 +94,8 @@ class Block(nn.Module):
         if after is None:
             found = F.scaled_dot_product_attention(queries, keys, values, is_causal=self.causal)
         else:
-            keys, values = after.cache.with_new(layer, keys, values, after.places)
+            every = after.cache.with_new(layer, keys, values, after.places)
+            keys, values = (each[:, :, : after.length] for each in every)
             found = F.scaled_dot_product_attention(queries, keys, values, after.seen)
         x = x + self.dropout(self.out(found.transpose(1, 2).reshape(batch, length, width)))
         inner = torch.addcmul(shift_wide, F.layer_norm(x, (width,)), scale_wide)
@@ -145,7 +156,7 @@ class Transformer(nn.Module):
         """
         after = None
         if cache is not None and places is not None:
-            after = Continued(cache, places, cache.seen(places))
+            after = cache.continued(places)
         for layer, block in enumerate(self.blocks):
             x = block(x, modulations[layer], turns, after, layer)
         return F.layer_norm(x, (self.width,))

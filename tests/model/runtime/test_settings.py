@@ -33,6 +33,7 @@ class Other(Settings):
     layers: int = setting(6, min=1, below=100, earlier_names=("layers_count",))
     shift: float = setting(0.0, min=None)
     rate: float = setting(1e-3, may_change=True)
+    share: float = setting(0.5, max=1)
     kind: str = setting("causal", choices=("causal", "masked"))
     names: tuple[str, ...] = setting(("a", "b"), choices="abc")
     masked: bool = False
@@ -66,6 +67,7 @@ def test_another_dataclass_is_read_from_preset_file_and_words(tmp_path):
         ("layer=2", "'layer' is an unknown key; did you mean 'layers'"),
         ("shift=-.inf", "shift is -inf; expected a finite number$"),
         ("rate=-1", r"rate is -1\.0; expected a finite number, at least 0"),
+        ("share=1.5", r"share is 1\.5; expected a number of \[0, 1\]"),
         ("kind=both", "kind is 'both'; expected one of causal, masked"),
         ("names=a,d", r"names are \['a', 'd'\]; expected one of a, b, c each"),
         ("names=[]", r"names is \[\]; expected a list like \['a', 'b'\]"),

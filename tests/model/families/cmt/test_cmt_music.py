@@ -14,11 +14,11 @@ from model.data.inputs import Inputs
 from model.families.cmt.config import PRESETS, Config, Options
 from model.families.cmt.controls import Controls, Thresholds, controls_of, measure
 from model.families.cmt.family import Cmt
-from model.families.cmt.grid import DRUMS, Grid, accented
+from model.families.cmt.grid import BASS, DRUMS, PIANO, Grid, accented, to_notes
 from model.families.cmt.losses import attribute_losses
 from model.families.cmt.movement import movement_of
 from model.families.cmt.network import CmtNetwork, prefix_of
-from model.families.cmt.sampling import STRONG_DRUMS, Writer, forced_families
+from model.families.cmt.sampling import HITS, Writer, forced_families
 from model.families.cmt.tempo import met
 from model.families.cmt.words import (
     ATTRIBUTES,
@@ -266,16 +266,27 @@ def test_forced_densities_and_strengths_appear_in_what_is_drawn(families, contro
             assert found[bar] == max(part, visual)
 
 
-def test_drums_play_bass_or_snare_drum_at_visual_beats_where_they_have_one():
+def test_drums_play_bass_and_snare_drum_at_visual_beats_where_they_have_them():
     asked, everyone, pitches = controls(), np.ones(5, bool), EVERY_PITCH.copy()
+    for strengths in asked.beats.values():
+        strengths[DRUMS] = max(2, strengths[DRUMS])
     for without in (False, True):
-        pitches[DRUMS, list(STRONG_DRUMS)] = not without
+        pitches[DRUMS, [pitch for each in HITS for pitch in each]] = not without
         writer = Writer(network(), asked, everyone, pitches, Options(), 4000,
                         np.random.default_rng(0))  # fmt: skip
         rows = from_words(writer.write())
         for tick in asked.beats:
-            lowest = rows[(rows[:, 0] == tick) & (rows[:, 1] == DRUMS), 2].min()
-            assert (lowest in STRONG_DRUMS) != without
+            hits = sorted(rows[(rows[:, 0] == tick) & (rows[:, 1] == DRUMS), 2])[:2]
+            assert [pitch in each for pitch, each in zip(hits, HITS, strict=True)] == [
+                not without
+            ] * 2
+
+
+def test_what_began_before_the_clip_sounds_from_its_beginning_on():
+    grid = Grid.steady(120, 0.5, 4.0)  # a bar begins at -1.5 s, and tick 12 at 0 s
+    rows = np.array([[0, PIANO, 60, 16], [4, BASS, 40, 2], [8, DRUMS, 36, 8], [13, PIANO, 62, 1]])
+    notes = to_notes(rows, grid, 4.0, times_s={13: 0.15})
+    np.testing.assert_allclose(notes[:, :3], [[0, 0.5, 60], [0.15, 0.1, 62]])
 
 
 def test_an_accent_raises_visual_beats_above_the_rest():
@@ -325,10 +336,14 @@ def test_the_same_seed_gives_the_same_notes_on_the_dancers_beats():
     assert first.shape != other.shape or (first != other).any()
     check_notes(first.astype(np.float32), dance.seconds)
     measured = measure(dance.joints, dance.seen, 30.0, 8.0)
-    ticks = measured.grid.tick_of(first[:, 0])
-    np.testing.assert_allclose(ticks, np.round(ticks), atol=1e-6)
     asked = controls_of(measured, made.statistics.thresholds)
-    assert len(asked.beats) > 3 and set(asked.beats) <= set(np.round(ticks).astype(int))
+    ticks = first[:, 6].astype(int)
+    moved = np.isin(ticks, [*asked.beats])
+    at_s = measured.grid.time_of(ticks)
+    np.testing.assert_allclose(first[~moved, 0], np.maximum(at_s[~moved], 0), atol=1e-6)
+    np.testing.assert_allclose(first[moved, 0], [asked.times_s[t] for t in ticks[moved]])
+    assert np.abs(first[moved, 0] - at_s[moved]).max() <= 0.04 + 1e-9
+    assert len(asked.beats) > 3 and set(asked.beats) <= set(ticks)
 
 
 def test_one_instrument_plays_alone():
