@@ -141,9 +141,9 @@ def test_notes_of_a_grid_are_on_its_beats_and_end_before_the_next_stroke():
     assert grid.time_of(first) >= -1e-6 > grid.time_of(first - 1) and grid.time_of(end) >= 4 - 1e-6
     rows = np.array([[0, 4, 60, 4], [4, 4, 60, 8], [6, 4, 60, 2], [6, 0, 38, 1], [34, 1, 50, 4]])
     notes = to_notes(rows, grid, 4.0)
-    np.testing.assert_allclose(notes[:, 0], [0.2, 0.45, 0.45, 3.95])
-    np.testing.assert_allclose(notes[:, 1], [0.25, 0.1, 0.25, 0.5])
-    assert notes[:, 4].tolist() == [48, DRUM_PROGRAM, 48, 0] and set(notes[:, 3]) == {80}
+    np.testing.assert_allclose(notes[:, 0], [0, 0.2, 0.45, 0.45, 3.95])
+    np.testing.assert_allclose(notes[:, 1], [0.2, 0.25, 0.1, 0.25, 0.5])
+    assert notes[:, 4].tolist() == [48, 48, DRUM_PROGRAM, 48, 0] and set(notes[:, 3]) == {80}
     assert family_of(np.array([0, 7, 8, 27, 33, 40, 90, 128])).tolist() == [1, 1, 4, 2, 3, 4, 4, 0]
 
 
