@@ -107,13 +107,16 @@ def begin_with(state: State, run: Path) -> None:
             f"--init {run}: was trained on codes of {known}, these are of {state.codec.codes_id}; "
             "weights learnt from other codes are of no use"
         )
-    weights = content["network"]
+    own = state.model.network.state_dict()
+    fits = {
+        name: tensor
+        for name, tensor in content["network"].items()
+        if name in own and tensor.shape == own[name].shape
+    }
+    if not fits:
+        raise ValueError(f"--init {run}: none of its weights fit; is it of another preset?")
     for network in state.model.generators():
-        own = network.state_dict()
-        fits = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
-        if not fits:
-            raise ValueError(f"--init {run}: none of its weights fit; is it of another preset?")
-        network.load_state_dict({**own, **fits})
+        network.load_state_dict(fits, strict=False)
     anew = sorted({name.rpartition(".")[0] for name in own.keys() - fits.keys()})
     listed = ", ".join(anew[:4]) + (f" and {len(anew) - 4} more" if len(anew) > 4 else "")
     print(

@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model.families.cmt.grid import BAR_TICKS, DRUMS, FAMILIES, Grid
-from model.families.cmt.movement import Movement, movement_of
+from model.families.cmt.movement import movement_of
 from model.families.cmt.tempo import track
 from model.families.cmt.words import MAX_STRENGTH
 
 WEAKEST = 0.2
 """The share of impacts in the training split, the weakest, that are no visual beats."""
 OWN, FAINT = 0.4, 0.25
-"""A dancer who moves less has visual beats from `OWN` of the median of the own impacts on, but none
-below `FAINT` of what is needed otherwise."""
+"""A dancer who moves less has visual beats from `OWN` of the median of the dancer's own impacts on,
+but none below `FAINT` of what is needed otherwise."""
 MOVED_S = 0.04
 """How far what sounds at a visual beat may be from its tick, to meet the moment of rest."""
-HIT = 2
-"""The least number of drums at a visual beat."""
+HITS = ((35, 36), (38, 40))
+"""Bass drums and snare drums of General MIDI: one of each plays at a visual beat."""
 KNOTS = 21
 """Speeds and impacts are summarised by this many evenly spaced quantiles."""
 
@@ -34,13 +34,12 @@ KNOTS = 21
 class Dance:
     """Measures of a dance, before any threshold.
 
-    `first` and `end` are the ticks of the clip; `speeds` (bars,) the mean speed in each bar, in
-    body heights per second; `ticks` (K,) those of the visual beats, `impacts` (K,) their values,
-    and `times_s` (K,) the moments of rest.
+    `end` is the first tick after the clip; `speeds` (bars,) the mean speed in each bar, in body
+    heights per second; `ticks` (K,) those of the visual beats, `impacts` (K,) their values, and
+    `times_s` (K,) the moments of rest.
     """
 
     grid: Grid
-    first: int
     end: int
     speeds: np.ndarray
     ticks: np.ndarray
@@ -54,11 +53,8 @@ def measure(joints: np.ndarray, seen: np.ndarray | None, fps: float, seconds: fl
     A dancer who never moves, or is never seen, has DEFAULT_BPM, no visual beat and speed 0.
     """
     moves = movement_of(joints, seen, fps)
-    return measured(moves, track(moves.impact, moves.fps, seconds, moves.rests()), seconds)
-
-
-def measured(moves: Movement, grid: Grid, seconds: float) -> Dance:
-    """Measure a movement on a known grid of `seconds`."""
+    times_s, impacts = rests = moves.rests()
+    grid = track(moves.impact, moves.fps, seconds, rests)
     first, end = grid.span(seconds)
     frames = grid.tick_of(np.arange(len(moves.speed)) / moves.fps) // BAR_TICKS
     bars = -(-end // BAR_TICKS)
@@ -66,13 +62,12 @@ def measured(moves: Movement, grid: Grid, seconds: float) -> Dance:
     for bar in range(bars):
         inside = moves.speed[frames == bar]
         speeds[bar] = inside.mean() if len(inside) else (speeds[bar - 1] if bar else 0.0)
-    times_s, impacts = moves.rests()
     ticks = np.floor(grid.tick_of(times_s) + 0.5).astype(np.int64)
     order = np.lexsort((-impacts, ticks))
     ticks, strongest = np.unique(ticks[order], return_index=True)
     impacts, times_s = impacts[order][strongest], times_s[order][strongest]
     inside = (ticks >= first) & (ticks < end)
-    return Dance(grid, first, end, speeds, ticks[inside], impacts[inside], times_s[inside])
+    return Dance(grid, end, speeds, ticks[inside], impacts[inside], times_s[inside])
 
 
 @dataclass(frozen=True)
@@ -161,7 +156,7 @@ def controls_of(dance: Dance, thresholds: Thresholds) -> Controls:
     counts = dance.impacts >= _least(dance.impacts, thresholds)
     ticks, strengths = dance.ticks[counts], thresholds.strength(dance.impacts[counts])
     assert strengths.shape[1:] == (len(FAMILIES),)
-    strengths[:, DRUMS] = np.maximum(strengths[:, DRUMS], HIT)
+    strengths[:, DRUMS] = np.maximum(strengths[:, DRUMS], len(HITS))
     at_s = dance.grid.time_of(ticks)
     times_s = np.clip(dance.times_s[counts], at_s - MOVED_S, at_s + MOVED_S)
     return Controls(

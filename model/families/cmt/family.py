@@ -7,6 +7,7 @@ Multimedia 2021. See docs/reference/cmt.md for what differs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -37,7 +38,8 @@ class Cmt(NoteModel[CmtConfig]):
     losses = ("loss/total",)
     deviations = (
         "softmax attention; no genre and key; densities, strengths and order are kept exactly; "
-        "controls from joints, with thresholds fitted on the training split"
+        "controls from joints, with thresholds fitted on the training split; visual beats are the "
+        "moments of rest, sound at these, and stand out"
     )
 
     network: CmtNetwork
@@ -81,6 +83,8 @@ class Cmt(NoteModel[CmtConfig]):
         statistics = self.statistics
         measured = measure(dance.joints, dance.seen, dance.fps, dance.seconds)
         controls = controls_of(measured, statistics.thresholds)
+        if not options.visual_beats:
+            controls = replace(controls, beats={}, times_s={})
         writer = Writer(
             self.network, controls,
             statistics.who_plays(options.instruments, rng), statistics.pitches.cpu().numpy(),
@@ -88,6 +92,5 @@ class Cmt(NoteModel[CmtConfig]):
         )  # fmt: skip
         rows = from_words(writer.write())
         velocities = statistics.velocities.cpu().numpy()
-        times_s = controls.times_s if options.visual_beats else {}
-        notes = to_notes(rows, measured.grid, dance.seconds, velocities, times_s)
-        return accented(notes, [*controls.beats], options.accent) if options.visual_beats else notes
+        notes = to_notes(rows, measured.grid, dance.seconds, velocities, controls.times_s)
+        return accented(notes, [*controls.beats], options.accent)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.measures.align import REACH_S
+
 RATE_FPS = 30.0
 """Faster motions are thinned to about this rate."""
 DROP_S = 0.4
@@ -17,8 +19,6 @@ DROP_S = 0.4
 MEDIAN_S, SMOOTH_S = 0.16, 0.03
 """Width of the median filter of positions (against single wrong frames), and sigma of the Gaussian
 that smooths them."""
-REACH_S = 10 / 60
-"""A rest is the slowest moment of `REACH_S` on either side, as the kinematic beats of AIST++."""
 LEAST = 0.015
 """The least impact of a rest, as a share of the 99th percentile of all impacts."""
 
@@ -36,7 +36,10 @@ class Movement:
     fps: float
 
     def rests(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return times (K,) in seconds of the moments of rest, and their impacts (K,)."""
+        """Return times (K,) in seconds of the moments of rest, and their impacts (K,).
+
+        A rest is the slowest moment of `REACH_S` on either side, as the kinematic beats of AIST++.
+        """
         from scipy.signal import argrelmin
 
         scale = float(np.percentile(self.impact, 99)) if len(self.impact) else 0.0

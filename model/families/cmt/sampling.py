@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model.families.cmt.config import Options
-from model.families.cmt.controls import Controls
+from model.families.cmt.controls import HITS, Controls
 from model.families.cmt.grid import BAR_TICKS, DRUMS, FAMILIES
 from model.families.cmt.network import CmtNetwork, prefix_of
 from model.families.cmt.pieces import melodic
@@ -38,8 +38,6 @@ from model.families.cmt.words import (
 )
 from model.families.notes.nucleus import nucleus
 
-HITS = ((35, 36), (38, 40))
-"""Bass drums and snare drums of General MIDI: one of each plays at a visual beat."""
 FORCED_MELODIC = 2
 """How many instruments beside the drums play at visual beats, as published."""
 
@@ -92,10 +90,8 @@ class Writer:
         start = BAR_TICKS * bar
         first = max(0, self.controls.first - start)
         end = min(BAR_TICKS, self.controls.end - start)
-        visual: dict[int, np.ndarray] = {}
-        if self.options.visual_beats:
-            beats = self.controls.beats
-            visual = {t: beats[start + t] for t in range(first, end) if start + t in beats}
+        beats = self.controls.beats
+        visual = {t: beats[start + t] for t in range(first, end) if start + t in beats}
         left = self.density(bar, len(visual), max(0, end - first))
         self.add(start, BEAT, BAR, TYPE, METRE, DENSITY, left + 1)
         tick = first - 1

@@ -17,8 +17,6 @@ PRIOR_BPM, PRIOR_OCTAVES = 108.0, 0.5
 """Tempi far from the prior need a clearer beat: a Gaussian over octaves, as in librosa."""
 HALF_BEATS = 0.5
 """The weight of half beats: dancers move on them, too."""
-
-
 NEAR = 0.2
 """Events belong to a half beat if they are within this part of it."""
 DRIFT = 0.02
@@ -75,8 +73,7 @@ def met(
     low, high = slope / (1 + DRIFT), slope * (1 + DRIFT)
     for _ in range(3):
         steps = np.round((times_s - first_s) / slope)
-        near = np.abs(times_s - first_s - steps * slope) < NEAR * slope
-        near &= weights > 0
+        near = (np.abs(times_s - first_s - steps * slope) < NEAR * slope) & (weights > 0)
         if not near.any():
             break
         n, t, w = steps[near], times_s[near], weights[near] / weights[near].sum()

@@ -15,6 +15,7 @@ from model.codecs.jukebox import random_codec, write_weights
 from model.fake_dataset import write_fake_dataset
 from model.runtime.checkpoint import LAST, read_checkpoint
 
+VIDEOS = {"train": 2, "val": 1, "test": 1}
 STEPS = ("max_steps=1", "val_every=9", "sample_every=9", "position_samples=1024")
 
 
@@ -27,6 +28,10 @@ def arguments(root: Path, out: Path, *more: object, family: str = "tokens") -> t
     )  # fmt: skip
 
 
+def write(root: Path, codec: Path, **more: Any) -> None:
+    write_fake_dataset(root, load_codec(codec), str(codec), videos=VIDEOS, segments=2, **more)
+
+
 def contents(*runs: Path) -> list[dict[str, Any]]:
     return [read_checkpoint(run / LAST) for run in runs]
 
@@ -37,12 +42,8 @@ def world(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("init")
     untrained = random_codec()
     write_weights(folder / "codec.safetensors", untrained.model, "random", untrained.note)
-    codec, videos = load_codec(folder / "codec.safetensors"), {"train": 2, "val": 1, "test": 1}
-    source = str(folder / "codec.safetensors")
     for name, features in (("smpl", 219), ("poses", 75)):
-        write_fake_dataset(
-            folder / name, codec, source, videos=videos, segments=2, motion=(60, features)
-        )
+        write(folder / name, folder / "codec.safetensors", motion=(60, features))
     assert command(*arguments(folder / "smpl", folder / "first")) == 0
     return folder
 
@@ -67,10 +68,7 @@ def test_weights_that_fit_are_copied_and_the_others_are_begun_anew(world, tmp_pa
 
 def test_the_inputs_are_measured_on_the_new_data(world, tmp_path):
     made = world / "other"
-    codec = load_codec(world / "codec.safetensors")
-    videos = {"train": 2, "val": 1, "test": 1}
-    source = str(world / "codec.safetensors")
-    write_fake_dataset(made, codec, source, videos=videos, segments=2, seed=5)
+    write(made, world / "codec.safetensors", seed=5)
     assert command(*arguments(made, tmp_path / "run", "--init", world / "first")) == 0
     name = "encoder.readers.motion.standardise.mean"
     before, after = contents(world / "first", tmp_path / "run")
@@ -111,9 +109,7 @@ def test_a_run_of_another_family_is_refused(world, tmp_path, capsys):
 def test_a_run_of_other_codes_is_refused(world, tmp_path, capsys):
     other = random_codec(seed=1)
     write_weights(tmp_path / "codec.safetensors", other.model, "random", other.note)
-    videos = {"train": 2, "val": 1, "test": 1}
-    source = str(tmp_path / "codec.safetensors")
-    write_fake_dataset(tmp_path / "shards", load_codec(source), source, videos=videos, segments=2)
+    write(tmp_path / "shards", tmp_path / "codec.safetensors")
     begun = ("--init", world / "first")
     assert command(*arguments(tmp_path / "shards", tmp_path / "run", *begun)) == 1
     assert "weights learnt from other codes are of no use" in capsys.readouterr().err

@@ -12,13 +12,13 @@ from synthetic_notes import cut, song_notes
 from model.contract.notes import check_notes
 from model.data.inputs import Inputs
 from model.families.cmt.config import PRESETS, Config, Options
-from model.families.cmt.controls import Controls, Thresholds, controls_of, measure
+from model.families.cmt.controls import HITS, Controls, Thresholds, controls_of, measure
 from model.families.cmt.family import Cmt
 from model.families.cmt.grid import BASS, DRUMS, PIANO, Grid, accented, to_notes
 from model.families.cmt.losses import attribute_losses
 from model.families.cmt.movement import movement_of
 from model.families.cmt.network import CmtNetwork, prefix_of
-from model.families.cmt.sampling import HITS, Writer, forced_families
+from model.families.cmt.sampling import Writer, forced_families
 from model.families.cmt.tempo import met
 from model.families.cmt.words import (
     ATTRIBUTES,
@@ -277,9 +277,8 @@ def test_drums_play_bass_and_snare_drum_at_visual_beats_where_they_have_them():
         rows = from_words(writer.write())
         for tick in asked.beats:
             hits = sorted(rows[(rows[:, 0] == tick) & (rows[:, 1] == DRUMS), 2])[:2]
-            assert [pitch in each for pitch, each in zip(hits, HITS, strict=True)] == [
-                not without
-            ] * 2
+            found = [pitch in each for pitch, each in zip(hits, HITS, strict=True)]
+            assert found == [not without] * 2
 
 
 def test_what_began_before_the_clip_sounds_from_its_beginning_on():
