@@ -34,7 +34,7 @@ from pipeline.sources.synthetic.styles import STYLES
 GENRES = sorted(STYLES)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     genre=st.sampled_from(GENRES),
     seed=st.integers(0, 10**6),

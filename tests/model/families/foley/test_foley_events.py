@@ -36,7 +36,7 @@ def test_a_note_is_its_velocity_its_beginning_and_its_end():
     assert events == [SHIFT + 3, VELOCITY + 25, NOTE_ON + 39, SHIFT + 10, NOTE_OFF + 39]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(NOTE, max_size=60))
 def test_any_notes_come_back_within_16_ms_over_8_s(notes):
     notes = np.array(notes, np.float64).reshape(-1, 4)
