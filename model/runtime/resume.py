@@ -34,8 +34,9 @@ def check_begun(checkpoint: Path, resume: bool) -> None:
 def other_settings(saved: Mapping[str, Any], config: Settings, source: str) -> str:
     """Return how a checkpoint's settings differ from `config`; "" if the run may resume with it.
 
-    Renamed settings are compared under their present names. Settings that may change on resume are
-    not compared. Raises ValueError, with `source`, for a setting given under both names.
+    Renamed settings are compared under their present names; one that did not exist when the run
+    started counts as its default. Settings that may change on resume are not compared. Raises
+    ValueError, with `source`, for a setting given under both names.
     """
     free = may_change_on_resume(type(config))
 
@@ -43,7 +44,7 @@ def other_settings(saved: Mapping[str, Any], config: Settings, source: str) -> s
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
         return {k: v for k, v in plain.items() if k not in free}
 
-    before = with_todays_names(saved, type(config), source)
+    before = {**to_dict(type(config)()), **with_todays_names(saved, type(config), source)}
     return differences(fixed(before), fixed(to_dict(config)))
 
 

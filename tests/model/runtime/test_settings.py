@@ -142,6 +142,15 @@ def test_a_run_goes_on_with_the_settings_that_may_change(tmp_path):
     assert may_change_on_resume(Other) == {"rate"}
 
 
+def test_a_run_begun_before_a_setting_existed_goes_on_with_its_default():
+    before = to_dict(Other())
+    del before["layers"]
+    assert other_settings(before, Other(), "last.pt") == ""
+    default = Other().layers
+    message = f"layers was {default}, is {default + 1}"
+    assert other_settings(before, Other(layers=default + 1), "last.pt") == message
+
+
 def test_a_run_neither_overwrites_another_nor_goes_on_from_nothing(tmp_path):
     check_begun(tmp_path / "last.pt", resume=False)
     with pytest.raises(FileNotFoundError, match=r"last\.pt: not found, nothing to resume; leave"):
