@@ -64,7 +64,7 @@ def write_fake_dataset(
         levels, source, codec.note, {}, codec.sample_rate_hz, streams_of(codec, levels, samples)
     )
     dataset = Dataset("fake", window_s, fields, {}, {}, untrained=["features: noise"])
-    dataset.codecs[codec.id] = codes
+    dataset.codecs[codec.codes_id] = codes
     for split, count in (videos or {"train": 4, "val": 1, "test": 1}).items():
         rows = [(f"{split}{v}", s) for v in range(count) for s in range(1, segments + 1)]
         shards = dataset.splits.setdefault(split, [])
@@ -95,7 +95,9 @@ def write_fake_dataset(
                     array = found.cpu().numpy().astype(np.uint16)
                     code_entries.append((f"{key}.{codes.streams[level].suffix}", npy_bytes(array)))
             shards.append(write_tar(root / name, entries, len(part)))
-            code_shards.append(write_tar(root / "codes" / codec.id / name, code_entries, len(part)))
+            code_shards.append(
+                write_tar(root / "codes" / codec.codes_id / name, code_entries, len(part))
+            )
     save_dataset(root, dataset)
     return dataset
 

@@ -27,6 +27,8 @@ NO_CODEC = "none"
 """The source of `model.codecs.none`, for families that make sound, not codes."""
 FILES = "demo"
 """The name whose loader reads paths: files of this project and of OpenAI are JukeBox VQ-VAEs."""
+FOLDERS = "encodec"
+"""The name whose argument is a folder: `encodec:FOLDER`."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,9 @@ class Codec(Protocol):
     """A frozen codec.
 
     `id` identifies the weights. Codes are stored under `codes_id`; codecs with different `codes_id`
-    cannot decode each other's codes. The two ids differ if only a decoder was fine-tuned. `source`
-    is what `load_codec` was given. `note` is a warning about the weights, to be repeated wherever
+    cannot decode each other's codes. The two ids may differ, because a decoder does not change the
+    codes: with a JukeBox VQ-VAE, if a decoder was fine-tuned; with EnCodec, always. `source` is
+    what `load_codec` was given. `note` is a warning about the weights, to be repeated wherever
     they are used ("" for published weights).
     """
 
@@ -128,8 +131,9 @@ def load_codec(
 ) -> Codec:
     """Load levels of a codec, frozen; None loads the codec's default levels.
 
-    `source` is a registered name ("demo", "jukebox-5b", or one of an installed package), or
-    NAME:ARGUMENT for a codec that takes an argument, or the path of a file.
+    `source` is a registered name ("demo", "jukebox-5b", "encodec-32khz", or one of an installed
+    package), or NAME:ARGUMENT for a codec that takes an argument (`encodec:FOLDER`), or the path of
+    a file.
 
     Raises FileNotFoundError or ValueError, with advice.
     """
@@ -149,6 +153,11 @@ def codec_name(source: str | Path) -> str:
     for name in (str(source), str(source).partition(":")[0]):
         if name in names:
             return name
+    if Path(source).is_dir():
+        raise FileNotFoundError(
+            f"codec {str(source)!r}: is a folder, expected a file or a name; for an EnCodec or "
+            f"MusicGen in transformers' format give {FOLDERS}:{source}"
+        )
     if not Path(source).is_file():
         raise FileNotFoundError(
             f"codec {str(source)!r}: no such file, and no codec of that name; give the path of a "
@@ -158,8 +167,11 @@ def codec_name(source: str | Path) -> str:
 
 
 def recorded_source(source: str | Path) -> str:
-    """Return the source of a codec as recorded in dataset.json: its name, or an absolute path."""
-    return str(source) if codec_name(source) else str(Path(source).resolve())
+    """Return the source of a codec as recorded in dataset.json; a path in it becomes absolute."""
+    name = codec_name(source)
+    if name == FOLDERS and (folder := str(source).partition(":")[2]):
+        return f"{FOLDERS}:{Path(folder).resolve()}"
+    return str(source) if name else str(Path(source).resolve())
 
 
 def streams_of(codec: Codec, levels: Sequence[str], samples: int) -> dict[str, CodeStream]:

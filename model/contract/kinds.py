@@ -19,6 +19,8 @@ CODECS = Registry(
     {
         "demo": "model.codecs.jukebox.codec:load_jukebox",
         "jukebox-5b": "model.codecs.jukebox.codec:load_jukebox",
+        "encodec-32khz": "model.codecs.encodec.codec:load_encodec",
+        "encodec": "model.codecs.encodec.codec:load_encodec",
     },
 )
 """Loaders of codecs: `model.codecs.base`."""

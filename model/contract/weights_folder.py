@@ -8,6 +8,7 @@ from pathlib import Path
 from model.contract.files import sha256_of
 
 JUKEBOX_5B_FILE = "vqvae.pth.tar"
+ENCODEC_32KHZ_FOLDER = "encodec_32khz"
 VGGISH_FILE = "vggish-10086976.pth"
 VGGISH_PCA_FILE = "vggish_pca_params-970ea276.pth"
 

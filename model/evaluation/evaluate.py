@@ -164,7 +164,7 @@ def evaluate(
         "codec": codec.id,
         "codes_id": codec.codes_id,
         "bins": size,
-        "finetuned": codec.id != codec.codes_id,
+        "finetuned": getattr(codec, "finetuned", False),
         "embedding": embedding.name if embedding is not None else "none",
         "measures": {name: each.facts() for name, each in asked.items()},
         "labels": notes,

@@ -53,7 +53,7 @@ def fetch(
             waiting.append(one)
     while waiting:
         try:
-            _download(waiting[0], urljoin(url, waiting[0].file) if url else "", tell, pause_s)
+            _download(waiting[0], urljoin(url, waiting[0].path.name) if url else "", tell, pause_s)
             waiting = waiting[1:]
         except (DownloadError, ValueError) as error:
             if weight.package is None:

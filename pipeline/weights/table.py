@@ -18,6 +18,7 @@ from pickle import UnpicklingError
 from model.contract.exit_codes import UsageError
 from model.contract.files import sha256_of
 from model.contract.weights_folder import (
+    ENCODEC_32KHZ_FOLDER,
     JUKEBOX_5B_FILE,
     VGGISH_FILE,
     VGGISH_PCA_FILE,
@@ -71,6 +72,35 @@ def _graph(name: str, purpose: str, sha256: str, size_bytes: int, graph_sha256: 
     return replace(weights, companion=graph)
 
 
+def _encodec_32khz() -> Weight:
+    """Return MusicGen's codec: the weights, and their configuration as the companion.
+
+    Revision, size and SHA-256 of the weights are those of the publisher's repository, in the commit
+    4966e19f4931abbc51c4bfb92ae06bdcb53b392e, the last one that changed a file named here.
+    """
+    root = "https://huggingface.co/facebook/encodec_32khz/resolve/"
+    revision = "d0c45384f6c44db055f78200cfdcb9c1c8706727"
+    weights = Weight(
+        name="encodec-32khz",
+        purpose="codes of EnCodec as in MusicGen: --codec encodec-32khz",
+        file=f"{ENCODEC_32KHZ_FOLDER}/model.safetensors",
+        url=f"{root}{revision}/model.safetensors",
+        licence="CC-BY-NC 4.0 (Meta, with MusicGen)",
+        restricted="noncommercial: attribution is required, commercial use is not allowed",
+        sha256="0e78f34d2ff3259f29bd51f7a99060151fe4ba5776fee216f58847f06082f1ca",
+        size_bytes=235_972_432,
+    )
+    config = replace(
+        weights,
+        file=f"{ENCODEC_32KHZ_FOLDER}/config.json",
+        url=f"{root}{revision}/config.json",
+        sha256="7def02be473b8dd396cbfc2528c18a29107bb9964537e0a3c56caa41c8fff784",
+        doubt="hash of the text that its page shows",
+        size_bytes=758,
+    )
+    return replace(weights, companion=config)
+
+
 TABLE: tuple[Weight, ...] = (
     Weight(
         name="jukebox-5b",
@@ -83,6 +113,7 @@ TABLE: tuple[Weight, ...] = (
         doubt=SINGLE,
         size_note="about 7.4 MB",
     ),
+    _encodec_32khz(),
     Weight(
         name="i3d_r50",
         purpose="visual features: --visual i3d_r50",
@@ -254,13 +285,18 @@ def check(weight: Weight, path: Path) -> str:
     If only a single source states the hash, a file that differs is accepted, and the text says so.
     """
     with open(path, "rb") as file:
-        head = file.read(4)
-    if weight.file.endswith((".json", ".bin")):
+        head = file.read(9)
+    if weight.file.endswith(".safetensors"):
+        if head[8:] != b"{":  # the length of the header in 8 bytes, then the header, JSON
+            raise ValueError(
+                f"{path}: is no safetensors file (it begins {head!r}); delete it and fetch it again"
+            )
+    elif weight.file.endswith((".json", ".bin")):
         if weight.file.endswith(".json") and head[:1] != b"{":
             raise ValueError(f"{path}: is no JSON file (it begins {head!r}); fetch it again")
-    elif not (head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5")):
+    elif not (head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5")):
         raise ValueError(
-            f"{path}: is no PyTorch file (its first bytes are {head!r}); delete it and fetch "
+            f"{path}: is no PyTorch file (its first bytes are {head[:4]!r}); delete it and fetch "
             "it again. Some networks answer with a web page instead; try another network"
         )
     kind, wanted, found = "SHA-256", weight.sha256, sha256_of(path)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from model.codecs.base import Level
-from model.codecs.jukebox.bottleneck import full_float32
 from model.codecs.jukebox.hparams import LEVEL_NAME, TINY, HParams, level_index
 from model.codecs.jukebox.vqvae import VQVAE, Decoder
 from model.codecs.jukebox.weights import Weights, read_weights, select
+from model.codecs.quantise import full_float32
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.weights_folder import JUKEBOX_5B_FILE, check_record, weights_folder
 
@@ -54,6 +54,11 @@ class JukeBoxCodec:
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    @property
+    def finetuned(self) -> bool:
+        """Whether decoders were fine-tuned on the codes of another codec, `codes_id`."""
+        return self.id != self.codes_id
 
     @property
     def emb_width(self) -> int:

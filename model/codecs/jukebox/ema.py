@@ -13,7 +13,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from model.codecs.jukebox.bottleneck import full_float32
+from model.codecs.quantise import full_float32
 
 NOISE = 0.01
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from model.codecs.jukebox.bottleneck import nearest
 from model.codecs.jukebox.codec import find_weights
 from model.codecs.jukebox.config import CodecConfig
 from model.codecs.jukebox.corpus import Corpus, normalised, read_folder, read_shards
@@ -30,6 +29,7 @@ from model.codecs.jukebox.losses import (
 )
 from model.codecs.jukebox.vqvae import VQVAE
 from model.codecs.jukebox.weights import read_weights, select, write_weights
+from model.codecs.quantise import nearest
 from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.storage import Location

@@ -15,8 +15,8 @@ import torch
 
 from model.codecs.base import load_codec
 from model.codecs.jukebox import JUKEBOX_5B, TINY, VQVAE, random_codec, write_weights
-from model.codecs.jukebox.bottleneck import full_float32, nearest
 from model.codecs.jukebox.weights import read_weights
+from model.codecs.quantise import full_float32, nearest
 
 DATA = Path(os.environ.get("D2M_TEST_DATA", "absent")) / "jukebox_conformance"
 LEVELS = {"bottom": 0, "low": 1, "high": 2}

@@ -10,6 +10,7 @@ import torch
 from weight_server import BODY, Script, get, sha256
 
 import pipeline.weights.table
+from model.codecs.base import load_codec
 from model.codecs.jukebox.codec import find_weights
 from model.contract.weights_folder import weights_folder
 from pipeline.cli import main
@@ -75,6 +76,28 @@ def test_a_file_that_changed_since_it_was_fetched_is_refused(script, weight, tmp
     assert find_weights(codec.path) == (codec.path, False)
 
 
+def test_a_folder_of_safetensors_and_its_configuration_is_fetched_by_one_name(script, tmp_path):
+    pytest.importorskip("transformers")
+    from model.codecs.encodec.codec import random_encodec
+    from model.codecs.encodec.weights import write_encodec
+
+    write_encodec(tmp_path / "published", random_encodec().model, "")
+    published = lookup("encodec-32khz")
+    made = []
+    for one in published.files:  # the configuration comes first
+        body = (tmp_path / "published" / one.path.name).read_bytes()
+        script.body, url = body, script.url.replace("w.pth", one.path.name)
+        script.target = one.path
+        known = replace(one, url="", sha256=sha256(body), size_bytes=len(body), companion=None)
+        assert get(known, url)[0].startswith("LICENCE encodec-32khz: CC-BY-NC 4.0")
+        made.append(known)
+    assert load_codec("encodec-32khz").codes_id == random_encodec().codes_id
+    weights = made[-1]
+    weights.path.write_bytes(b"<html>not what was asked for")
+    with pytest.raises(ValueError, match=r"is no safetensors file .*fetch it again"):
+        check(weights, weights.path)
+
+
 def test_terms_are_shown_before_the_file_is_fetched(script, weight):
     told = get(replace(weight, restricted="noncommercial: not for sale"))
     assert told[0] == "LICENCE toy: none; noncommercial: not for sale" and len(told) == 2
@@ -91,18 +114,18 @@ def test_smpl_is_not_fetched_and_the_page_is_named(capsys):
 
 
 def test_the_table_is_consistent():
-    assert len({weight.name for weight in TABLE}) == len({weight.file for weight in TABLE}) == 16
+    assert len({weight.name for weight in TABLE}) == len({weight.file for weight in TABLE}) == 17
     for weight in TABLE:
         assert weight.url or weight.package
         if weight.url:
-            assert weight.url.startswith("https://") and weight.url.endswith("/" + weight.file)
+            assert weight.url.startswith("https://") and weight.url.endswith("/" + weight.path.name)
         assert re.fullmatch(r"([0-9a-f]{8}|[0-9a-f]{64})?", weight.sha256)
         assert bool(weight.sha256) != bool(weight.git_blob)
         assert weight.licence and weight.purpose
         named = re.search(r"[-_]([0-9a-f]{8})(_\d{8})?\.pth$", weight.file)
         assert named is None or weight.sha256.startswith(named[1])
     restricted = {weight.name for weight in TABLE if weight.restricted}
-    assert restricted == {"jukebox-5b", "hrnet_w32_wholebody"}
+    assert restricted == {"jukebox-5b", "encodec-32khz", "hrnet_w32_wholebody"}
 
 
 def test_loaders_and_the_table_agree_on_the_place(tmp_path, monkeypatch):
