@@ -10,6 +10,7 @@ from model.contract.registry import Registry
 
 D2M_GAN = "d2m-gan"
 MASKED = "masked"
+INVERSION = "inversion"
 NOTE_FAMILIES = ("dance2music", "dance2music-online", "foley", "cmt")
 """Families that play notes: what the paper compares with."""
 
@@ -32,6 +33,7 @@ FAMILIES = Registry(
         D2M_GAN: "model.families.d2m_gan.family:D2MGAN",
         "tokens": "model.families.tokens.family:Tokens",
         MASKED: "model.families.masked.family:Masked",
+        INVERSION: "model.families.inversion.family:Inversion",
         "dance2music": "model.families.dance2music.family:Dance2Music",
         "dance2music-online": "model.families.dance2music.family:Dance2MusicOnline",
         "foley": "model.families.foley.family:Foley",

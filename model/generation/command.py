@@ -45,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="music whose sound to take, for runs of tokens: sound like this, dance like the video",
     )
     parser.add_argument(
+        "--prompt",
+        metavar="WORDS",
+        help="words, for runs of inversion, in which * is the rhythm of the dance and @ its genre: "
+        '"a @ music with * as the rhythm, funky brass"',
+    )
+    parser.add_argument(
         "--soundfont", metavar="FILE", help="sound font (.sf2) of a run that plays notes"
     )
     parser.add_argument(
@@ -91,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         genre=arguments.genre,
         seed=arguments.seed,
         denoised=arguments.denoise,
-        options=settings_of(arguments, "style", "soundfont"),
+        options=settings_of(arguments, "style", "prompt", "soundfont"),
         replace=arguments.replace,
         music=arguments.music,
     )

@@ -46,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of shards",
     )
     parser.add_argument(
+        "--base",
+        metavar="MODEL",
+        help="the frozen text-to-music model of family inversion: a folder in transformers' format, "
+        "or a name in the Hugging Face cache (default: facebook/musicgen-small)",
+    )
+    parser.add_argument(
         "--init",
         metavar="RUN",
         help="begin with the weights of a run, an exported one or demo, as far as they fit: to "
@@ -54,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         help="preset of settings; for D2M-GAN: paper (default), code, tiny; for tokens: base "
-        "(default), tiny; for masked: base (default), tiny, cdcd",
+        "(default), tiny; for masked: base (default), tiny, cdcd; for inversion: paper (default), "
+        "tiny",
     )
     parser.add_argument("--config", type=Path, help="YAML file of settings, overrides the preset")
     add_settings(parser, "one setting, overrides the file; may be repeated")
@@ -77,13 +84,18 @@ def run(arguments: argparse.Namespace) -> int:
             "no data: give --shards DIR, a folder written by `pipeline build` and "
             "`pipeline extract-codes`, e.g. model train --shards shards/synthetic --preset tiny"
         )
-    settings = settings_of(arguments, "level", "music", "init")
+    settings = settings_of(arguments, "level", "music", "base", "init")
     family = arguments.family or _recorded_family(arguments) or D2M_GAN
     kind = FAMILIES.get(family)
-    if arguments.music and "music" not in {field.name for field in fields(kind.Config)}:
+    known = {field.name for field in fields(kind.Config)}
+    if arguments.music and "music" not in known:
         raise UsageError(
             f"--music: family {family} learns from dances only; --family tokens also learns from "
             "music without dances"
+        )
+    if arguments.base and "base" not in known:
+        raise UsageError(
+            f"--base: family {family} has no text-to-music model; --family inversion has one"
         )
     preset = arguments.preset or next(iter(kind.PRESETS), None)
     config = load(kind.Config(), settings, arguments.config, preset, kind.PRESETS)

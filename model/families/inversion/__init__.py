@@ -1,0 +1,1 @@
+"""Encoder-based textual inversion: two words of a frozen text-to-music model, learnt from dances."""

@@ -1,0 +1,177 @@
+"""The frozen text-to-music model: MusicGen in transformers' format, and how it reads words.
+
+Nothing is downloaded here. A model is a folder, or a name that is in the user's Hugging Face cache.
+
+Symbols: B batch, L tokens of a prompt, E width of the text encoder, D that of the decoder, Q
+codebooks, T codes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.families.inversion.prompt import Prompt
+from model.families.inversion.sampling import delayed
+
+MISSING = "this family needs transformers: pip install 'dance2music[text]'"
+SMALL = "facebook/musicgen-small"
+TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
+IGNORED = -100
+"""The label of a place of which nothing is asked."""
+
+
+class TextToMusic:
+    """A frozen MusicGen: `model` and `tokenizer`, in eval mode, without gradients of its own."""
+
+    def __init__(self, model: Any, tokenizer: Any, source: str, note: str = "") -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer, self.source, self.note = tokenizer, source, note
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def codebooks(self) -> int:
+        return self.model.decoder.config.num_codebooks
+
+    @property
+    def width(self) -> int:
+        """E, the width of the text encoder's words."""
+        return self.model.config.text_encoder.hidden_size
+
+    @property
+    def id(self) -> str:
+        """A hash of all weights but the codec's, which has its own."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            if not name.startswith("audio_encoder."):
+                digest.update(name.encode())
+                values = tensor.detach().cpu().contiguous().view(torch.uint8)
+                digest.update(values.numpy())  # type: ignore[arg-type]
+        return digest.hexdigest()[:12]
+
+    def words(self, prompt: Prompt, rhythm: Tensor | None, genre: Tensor | None) -> Tensor:
+        """Return what the text encoder makes of a prompt for B dances: (B, L, D).
+
+        `rhythm` (B, P, E) and `genre` (B, 1, E) take the place of the placeholders' embeddings;
+        gradients flow to them.
+        """
+        given = [each for each in (rhythm, genre) if each is not None]
+        count = len(given[0]) if given else 1
+        embedded = self.model.text_encoder.get_input_embeddings()(prompt.ids.to(self.device))
+        embedded = embedded[None].repeat(count, 1, 1)
+        for places, word in ((prompt.rhythm, rhythm), (prompt.genre, genre)):
+            if len(places):
+                assert word is not None, "a placeholder of the prompt needs its word"
+                embedded[:, places.to(self.device)] = word.to(embedded.dtype)
+        found = self.model.text_encoder(inputs_embeds=embedded).last_hidden_state
+        return self.model.enc_to_dec_proj(found) if hasattr(self.model, "enc_to_dec_proj") else found
+
+    def nats(self, words: Tensor, mask: Tensor, codes: Tensor) -> Tensor:
+        """Return the cross entropy (B, Q) of codes (B, Q, T), in nats: the mean of each codebook.
+
+        `mask` (B,) bool says for which of them the model hears its words (B, L, D).
+        """
+        start = self.model.decoder.config.pad_token_id
+        labels = delayed(codes, IGNORED)
+        read = F.pad(delayed(codes, start)[..., :-1], (1, 0), value=start)
+        heard = mask[:, None].expand(words.shape[:2])
+        found = self.model.decoder(
+            input_ids=read.flatten(0, 1),
+            encoder_hidden_states=words * heard[..., None],
+            encoder_attention_mask=heard.long(),
+            use_cache=False,
+        )
+        # The classes stay the last dimension: on a CPU, torch is three times as fast so.
+        logits = found.logits.float().flatten(0, 1)
+        each = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="none")
+        return each.view(labels.shape).sum(2) / codes.shape[2]
+
+
+def load_base(source: str, device: torch.device, bf16: bool = False) -> TextToMusic:
+    """Load a MusicGen from a folder, or by its name from the user's Hugging Face cache.
+
+    Raises ImportError without transformers, FileNotFoundError if there is no such model here, and
+    ValueError for a folder of another kind, or a model in stereo.
+    """
+    try:
+        from safetensors import SafetensorError
+        from transformers import AutoConfig, AutoTokenizer, MusicgenForConditionalGeneration
+    except ImportError as error:
+        raise ImportError(f"{MISSING} ({error})") from None
+
+    folder = Path(source)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ValueError(
+            f"{source}: no config.json: is no model; expected a folder of a MusicGen in "
+            "transformers' format, as `model train-text` or save_pretrained writes it"
+        )
+    try:
+        with quiet():
+            kind = AutoConfig.from_pretrained(source, local_files_only=True)
+    except (OSError, ValueError) as error:
+        if folder.is_dir():
+            raise ValueError(f"{source}: config.json cannot be read: {_first(error)}") from None
+        raise FileNotFoundError(
+            f"base model {source!r}: neither a folder nor in the Hugging Face cache; fetch it "
+            f"with: hf download {SMALL} (2.4 GB, licence CC-BY-NC 4.0), or make a small one with "
+            "`model train-text`, and name it with --base"
+        ) from None
+    if kind.model_type != "musicgen":
+        raise ValueError(
+            f"{source}: a model of type {kind.model_type!r}; expected a MusicGen (its config.json "
+            "has model_type musicgen), such as musicgen-small or musicgen-medium"
+        )
+    if kind.decoder.audio_channels != 1:
+        raise ValueError(f"{source}: a model in stereo; expected mono, such as musicgen-small")
+    if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ValueError(
+            f"{source}: no tokenizer beside the weights (none of {', '.join(TOKENIZER_FILES)}); copy "
+            "the complete folder"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+        with quiet():
+            model, state = MusicgenForConditionalGeneration.from_pretrained(
+                source,
+                local_files_only=True,
+                dtype=torch.bfloat16 if bf16 else torch.float32,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{source}: cannot be loaded: {_first(error)}; fetch it again") from None
+    if missing := sorted(state["missing_keys"]):
+        raise ValueError(
+            f"{source}: {len(missing)} tensors are missing, the first is {missing[0]}; fetch the "
+            "model again"
+        )
+    return TextToMusic(model.to(device), tokenizer, source, getattr(kind, "note", "") or "")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let transformers print neither progress bars nor advice; afterwards as before."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _first(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
