@@ -29,11 +29,22 @@ IGNORED = -100
 
 
 class TextToMusic:
-    """A frozen MusicGen: `model` and `tokenizer`, in eval mode, without gradients of its own."""
+    """A frozen MusicGen: `model` and `tokenizer`, in eval mode, without gradients of its own.
 
-    def __init__(self, model: Any, tokenizer: Any, source: str, note: str = "") -> None:
+    `id` is a hash of all float32 weights but the codec's, which has an id of its own. With `bf16`
+    everything but the codec computes in bfloat16.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, source: str, note: str = "", bf16: bool = False
+    ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer, self.source, self.note = tokenizer, source, note
+        self.id = weights_hash(model)
+        if bf16:
+            for name, part in model.named_children():
+                if name != "audio_encoder":
+                    part.to(torch.bfloat16)
 
     @property
     def device(self) -> torch.device:
@@ -47,17 +58,6 @@ class TextToMusic:
     def width(self) -> int:
         """E, the width of the text encoder's words."""
         return self.model.config.text_encoder.hidden_size
-
-    @property
-    def id(self) -> str:
-        """A hash of all weights but the codec's, which has its own."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            if not name.startswith("audio_encoder."):
-                digest.update(name.encode())
-                values = tensor.detach().cpu().contiguous().view(torch.uint8)
-                digest.update(values.numpy())  # type: ignore[arg-type]
-        return digest.hexdigest()[:12]
 
     def words(self, prompt: Prompt, rhythm: Tensor | None, genre: Tensor | None) -> Tensor:
         """Return what the text encoder makes of a prompt for B dances: (B, L, D).
@@ -109,23 +109,12 @@ def load_base(source: str, device: torch.device, bf16: bool = False) -> TextToMu
     except ImportError as error:
         raise ImportError(f"{MISSING} ({error})") from None
 
-    folder = Path(source)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ValueError(
-            f"{source}: no config.json: is no model; expected a folder of a MusicGen in "
-            "transformers' format, as `model train-text` or save_pretrained writes it"
-        )
+    folder = folder_of(source)
     try:
         with quiet():
-            kind = AutoConfig.from_pretrained(source, local_files_only=True)
+            kind = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        if folder.is_dir():
-            raise ValueError(f"{source}: config.json cannot be read: {_first(error)}") from None
-        raise FileNotFoundError(
-            f"base model {source!r}: neither a folder nor in the Hugging Face cache; fetch it "
-            f"with: hf download {SMALL} (2.4 GB, licence CC-BY-NC 4.0), or make a small one with "
-            "`model train-text`, and name it with --base"
-        ) from None
+        raise ValueError(f"{source}: config.json cannot be read: {_first(error)}") from None
     if kind.model_type != "musicgen":
         raise ValueError(
             f"{source}: a model of type {kind.model_type!r}; expected a MusicGen (its config.json "
@@ -133,19 +122,16 @@ def load_base(source: str, device: torch.device, bf16: bool = False) -> TextToMu
         )
     if kind.decoder.audio_channels != 1:
         raise ValueError(f"{source}: a model in stereo; expected mono, such as musicgen-small")
-    if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ValueError(
             f"{source}: no tokenizer beside the weights (none of {', '.join(TOKENIZER_FILES)}); copy "
             "the complete folder"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
         with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             model, state = MusicgenForConditionalGeneration.from_pretrained(
-                source,
-                local_files_only=True,
-                dtype=torch.bfloat16 if bf16 else torch.float32,
-                output_loading_info=True,
+                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{source}: cannot be loaded: {_first(error)}; fetch it again") from None
@@ -154,7 +140,46 @@ def load_base(source: str, device: torch.device, bf16: bool = False) -> TextToMu
             f"{source}: {len(missing)} tensors are missing, the first is {missing[0]}; fetch the "
             "model again"
         )
-    return TextToMusic(model.to(device), tokenizer, source, getattr(kind, "note", "") or "")
+    note = getattr(kind, "note", "") or ""
+    base = TextToMusic(model, tokenizer, source, note, bf16)
+    base.model.to(device)
+    return base
+
+
+def folder_of(source: str) -> Path:
+    """Return the folder of a model: `source`, or where the Hugging Face cache has that name.
+
+    Raises ValueError for a folder without a config.json, and FileNotFoundError, with the command
+    that fetches it, for a name that is not in the cache.
+    """
+    if Path(source).is_dir():
+        if not (Path(source) / "config.json").is_file():
+            raise ValueError(
+                f"{source}: no config.json: is no model; expected a folder of a MusicGen in "
+                "transformers' format, as `model train-text` or save_pretrained writes it"
+            )
+        return Path(source)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(source, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError):
+        raise FileNotFoundError(
+            f"base model {source!r}: neither a folder nor in the Hugging Face cache; fetch it "
+            f"with: hf download {SMALL} (2.4 GB, licence CC-BY-NC 4.0), or make a small one with "
+            "`model train-text`, and name it with --base"
+        ) from None
+
+
+def weights_hash(model: Any) -> str:
+    """Return a hash of a model's weights, without its codec's."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if not name.startswith("audio_encoder."):
+            digest.update(name.encode())
+            digest.update(memoryview(tensor.detach().cpu().contiguous().numpy()).cast("B"))
+    return digest.hexdigest()[:12]
 
 
 @contextmanager

@@ -78,7 +78,7 @@ class Inversion(Averaged[InversionConfig]):
         base = Path(config.base)
         if base.is_dir():
             config = replace(config, base=str(base.resolve()))
-        return replace(config, base_id=load_base(config.base, torch.device("cpu"), config.bf16).id)
+        return replace(config, base_id=load_base(config.base, torch.device("cpu")).id)
 
     @classmethod
     def levels_of(cls, config: InversionConfig) -> tuple[str, ...]:
