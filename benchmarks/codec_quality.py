@@ -23,9 +23,9 @@ import soxr
 import torch
 
 from model.codecs.base import Codec, load_codec
-from model.codecs.jukebox.corpus import normalised
-from model.codecs.jukebox.losses import MULTISPECTRAL, magnitude
-from model.codecs.jukebox.pictures import draw_reconstructions
+from model.codecs.training.corpus import normalised
+from model.codecs.training.losses import MULTISPECTRAL, magnitude
+from model.codecs.training.pictures import draw_reconstructions
 from model.contract.segment import SAMPLE_RATE_HZ, is_hidden
 from model.contract.terminal import print_anything
 

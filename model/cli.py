@@ -27,7 +27,7 @@ COMMANDS = {
         "model.families.d2m_gan.import_command",
         "turn the authors' released weights into a run",
     ),
-    "train-codec": ("model.codecs.jukebox.command", "train a JukeBox VQ-VAE"),
+    "train-codec": ("model.codecs.training.command", "train a JukeBox VQ-VAE or an EnCodec"),
     "finetune-synthesizer": (
         "model.training.finetune_command",
         "fine-tune a codec's decoder on shards",

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.codecs.jukebox.codec import random_codec
-from model.codecs.jukebox.corpus import read_shards
+from model.codecs.training.corpus import read_shards
 from model.contract.dataset import load_dataset
 from model.contract.segment import MOTION, VISUAL
 from model.data.inputs import GENRE

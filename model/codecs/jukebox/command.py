@@ -1,4 +1,4 @@
-"""The command `model train-codec`: its arguments, and one process per level."""
+"""What `model train-codec` does for a JukeBox VQ-VAE: one process per level."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.codecs.jukebox.config import CodecConfig
+from model.codecs.training.config import LOWER
 from model.contract.exit_codes import UsageError, exits
-from model.contract.storage import to_location
 from model.runtime.settings import load
 from model.runtime.signals import Interrupted, next_unless, stop_requested
 
@@ -22,37 +22,15 @@ if TYPE_CHECKING:
     Job = tuple[CodecConfig, str, Path | None, Location | None, Path, bool]
     """The arguments of `train_level`: settings, level, music, shards, folder, whether to resume."""
 
-LOWER = "lower batch or crop_samples (--set KEY=VALUE)"
-"""Advice when memory runs out."""
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `model train-codec`."""
-    music = parser.add_mutually_exclusive_group(required=True)
-    music.add_argument("--shards", type=to_location, metavar="DIR", help="a data set: its music")
-    music.add_argument("--audio", type=Path, metavar="DIR", help="a folder of music files")
-    parser.add_argument("--levels", nargs="+", choices=("high", "low", "bottom"), metavar="LEVEL",
-                        help="high, low, bottom (default: high low)")  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("runs/codec"), metavar="DIR")
-    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
-    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoints")
-    parser.set_defaults(run=run, lower=LOWER)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Train the levels and write `codec.safetensors`; return the exit code."""
+def run(args: argparse.Namespace) -> None:
+    """Train the levels and write `codec.safetensors`, as `model train-codec` asks."""
     settings = list(args.settings)
     if args.levels:
         if given := [setting for setting in settings if setting.startswith("levels=")]:
             raise UsageError(f"--levels {' '.join(args.levels)} and --set {given[0]}: give one")
         settings.append(f"levels={','.join(args.levels)}")
-    config = load(CodecConfig(), settings)
-    try:
-        train(config, args.audio, args.shards, args.out, args.resume)
-    except Interrupted as stop:
-        print(f"{args.out}: {stop}", file=sys.stderr)
-        return 130
-    return 0
+    train(load(CodecConfig(), settings), args.audio, args.shards, args.out, args.resume)
 
 
 def train(
@@ -68,8 +46,8 @@ def train(
     checkpoint of one level is enough, because a run that was stopped early may have none of the
     others. Raises FileNotFoundError and ValueError, before any training, if music is missing.
     """
-    from model.codecs.jukebox.corpus import check_music
     from model.codecs.jukebox.train import CHECKPOINT, CODEC, merge, train_level
+    from model.codecs.training.corpus import check_music
 
     check_music(audio, shards)
     started = {level for level in config.levels if (out / level / CHECKPOINT).exists()}

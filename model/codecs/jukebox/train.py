@@ -6,8 +6,7 @@ moving averages. The resulting codec has the moving average of the weights.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,37 +14,43 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from model.codecs.jukebox.codec import find_weights
+from model.codecs.jukebox.codec import JukeBoxCodec, find_weights
 from model.codecs.jukebox.config import CodecConfig
-from model.codecs.jukebox.corpus import Corpus, normalised, read_folder, read_shards
-from model.codecs.jukebox.ema import CodebookEMA
 from model.codecs.jukebox.hparams import LEVEL_NAME, level_index
-from model.codecs.jukebox.losses import (
-    Bandwidth,
-    commitment,
-    measure_bandwidth,
-    reconstruction,
-    straight_through,
-)
 from model.codecs.jukebox.vqvae import VQVAE
 from model.codecs.jukebox.weights import read_weights, select, write_weights
 from model.codecs.quantise import nearest
+from model.codecs.training.corpus import Corpus
+from model.codecs.training.ema import CodebookEMA
+from model.codecs.training.losses import (
+    Bandwidth,
+    commitment,
+    reconstruction,
+    straight_through,
+)
+from model.codecs.training.run import (
+    ADVICE,
+    CodecRun,
+    average_decay,
+    average_into,
+    bandwidth_crops,
+    bandwidth_of,
+    crops,
+    pick_device,
+    read_corpus,
+    reconstruct,
+)
 from model.contract.files import write_atomic
-from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.storage import Location
 from model.runtime.checkpoint import Parts, check_finite, read_checkpoint, save_torch
-from model.runtime.loop import Schedule, TrainingRun, loop
+from model.runtime.loop import loop
 from model.runtime.resume import check_begun
-from model.runtime.run_log import table
 from model.runtime.signals import stop_requested
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-BANDWIDTH_S = 300
-HELD_OUT_ITEMS = 4
 CHECKPOINT, CODEC = "checkpoint.pt", "codec.safetensors"
-ADVICE = "lower lr and resume"
 PARTS: Parts = {
     "step": (int, ()),
     **{name: (dict, ()) for name in ("model", "average", "optimiser")},
@@ -93,66 +98,35 @@ def train_level(
         restore(state, config, out / CHECKPOINT)
     write_atomic(out / "config.json", config.dumps().encode())
     with SummaryWriter(str(out / "tensorboard")) as log, stop_requested() as stop:
-        loop(LevelTraining(state, config, corpus, out, log), crops(config, corpus, state), stop)
+        run = LevelTraining(state, config, corpus, out, log)
+        loop(run, crops(config, corpus, state.step), stop)
     return out / CODEC
 
 
-class LevelTraining(TrainingRun):
+class LevelTraining(CodecRun):
     """The training of one level, for the common training loop."""
 
     def __init__(
         self, state: State, config: CodecConfig, corpus: Corpus, out: Path, log: SummaryWriter
     ) -> None:
-        self.state, self.config, self.corpus, self.out, self.log = state, config, corpus, out, log
-        every = config.save_every
-        self.schedule = Schedule(config.steps, config.log_every, every, val_every=every)
+        super().__init__(config, log)
+        self.state, self.settings, self.corpus, self.out = state, config, corpus, out
+        self.title = LEVEL_NAME[state.index]
 
     @property
     def step(self) -> int:
         return self.state.step
 
     def advance(self, batch: Tensor, wait_s: float) -> dict[str, float]:
-        return train_step(self.state, self.config, batch)
-
-    def reports(self, saving: bool, stopping: bool) -> bool:
-        return self.step % self.config.log_every == 0
-
-    def report(self, now: Mapping[str, float], mean: Mapping[str, float], count: int) -> None:
-        self.scalars(now)
-        rows = {name: (value, mean[name]) for name, value in now.items()}
-        title = f"{LEVEL_NAME[self.state.index]} step {self.step}"
-        print(table(title, ("now", f"mean of {count}"), rows), flush=True)
+        return train_step(self.state, self.settings, batch)
 
     def save(self) -> None:
         if self.state.codebook is None:
             raise KeyboardInterrupt  # stopped before the first step: nothing to save
-        save(self.state, self.config, self.out)
+        save(self.state, self.settings, self.out)
 
     def validate(self) -> None:
-        self.scalars(validate(self.state, self.config, self.corpus, self.out))
-
-    def scalars(self, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self.log.add_scalar(name, value, self.step)
-
-
-def crops(config: CodecConfig, corpus: Corpus, state: State) -> Iterator[Tensor]:
-    """Yield crops (B, N) for each step from the state's step on; see `Corpus.batch`."""
-    for step in itertools.count(state.step):
-        batch = corpus.batch(config.seed, step, config.batch, config.crop_samples)
-        yield torch.from_numpy(batch)
-
-
-def read_corpus(audio: Path | None, shards: Location | None, samples: int) -> Corpus:
-    """Read the music of a folder or of a data set: items (N,) int16, N at least `samples`.
-
-    Raises ValueError unless exactly one is given, or if its music is invalid.
-    """
-    if audio is not None and shards is None:
-        return read_folder(audio, samples)
-    if shards is not None and audio is None:
-        return read_shards(shards, samples)
-    raise ValueError("expected either a folder of music or the shards of a data set")
+        self.scalars(validate(self.state, self.settings, self.corpus, self.out))
 
 
 def build(config: CodecConfig, index: int, corpus: Corpus) -> State:
@@ -180,25 +154,8 @@ def build(config: CodecConfig, index: int, corpus: Corpus) -> State:
         codebook = CodebookEMA.restore(k, tokens, config.l_mu, config.revival_threshold)
     optimiser = torch.optim.Adam(model.parameters(), config.lr)
     average = {name: value.detach().clone() for name, value in model.named_parameters()}
-    seconds = config.crop_samples / SAMPLE_RATE_HZ
-    items = max(1, round(BANDWIDTH_S / seconds))
-    crops = corpus.batch(config.seed + 1, 0, items, config.crop_samples)
-    bandwidth = measure_bandwidth(torch.from_numpy(crops)[:, None])
+    bandwidth = bandwidth_of(bandwidth_crops(config, corpus))
     return State(index, model, optimiser, average, bandwidth, codebook)
-
-
-def pick_device(config: CodecConfig, index: int) -> torch.device:
-    """Return the device of level `index`; with "auto", levels use different GPUs if possible.
-
-    Raises ValueError for a GPU that does not exist.
-    """
-    count = torch.cuda.device_count()
-    if config.device != "auto":
-        device = torch.device(config.device)
-        if device.type == "cuda" and (device.index or 0) >= count:
-            raise ValueError(f"device {config.device}: torch finds {count} GPUs on this machine")
-        return device
-    return torch.device("cuda", index % count) if count else torch.device("cpu")
 
 
 def train_step(state: State, config: CodecConfig, audio: Tensor) -> dict[str, float]:
@@ -236,18 +193,11 @@ def train_step(state: State, config: CodecConfig, audio: Tensor) -> dict[str, fl
     state.optimiser.step()
     new, _, usage = state.codebook.update(book.k, rows, codes, generator)
     book.k.copy_(new)
-    _average(state, config.average_mu)
+    average_into(state.average, model, average_decay(state.step, config.average_mu))
     state.step += 1
     metrics = {f"loss/{name}": value.item() for name, value in terms.items()}
     metrics |= {f"codebook/{name}": value for name, value in usage.items()}
     return {"loss/total": loss.item(), "gradient_norm": norm.item(), **metrics}
-
-
-@torch.no_grad()
-def _average(state: State, mu: float) -> None:
-    mu = min(mu, (1 + state.step) / (10 + state.step))
-    names, values = zip(*state.model.named_parameters(), strict=True)
-    torch._foreach_lerp_([state.average[name] for name in names], list(values), 1 - mu)
 
 
 def averaged(state: State) -> VQVAE:
@@ -303,27 +253,10 @@ def validate(state: State, config: CodecConfig, corpus: Corpus, out: Path) -> di
 
     Writes wav files and spectrograms below `out`/samples.
     """
-    from model.codecs.jukebox.codec import JukeBoxCodec
-    from model.codecs.jukebox.pictures import draw_reconstructions, write_wav
-
     codec = JukeBoxCodec.from_module(averaged(state), config.name, config.note)
-    level = LEVEL_NAME[state.index]
-    length = max(config.crop_samples, 2 * SAMPLE_RATE_HZ)
-    length -= length % codec.level(level).hop
-    segments = [item[:length] for item in corpus.held_out if len(item) >= length]
-    segments = segments or [item[: config.crop_samples] for item in corpus.held_out]
-    segments = segments[:: max(1, len(segments) // HELD_OUT_ITEMS)][:HELD_OUT_ITEMS]
-    originals = [torch.from_numpy(normalised(s.astype("float32") / 32768)) for s in segments]
-    target = torch.stack(originals).to(codec.device)
-    codes = codec.encode(target, level)
-    output = codec.decode(codes, level)
+    level, title = LEVEL_NAME[state.index], f"step {state.step}"
+    target, output, codes = reconstruct(codec, level, corpus, config.crop_samples, out, title)
     _, terms = reconstruction(target, output, state.bandwidth, config)
-    pairs = {}
-    for i, (original, decoded) in enumerate(zip(target.cpu(), output.cpu(), strict=True)):
-        write_wav(out / "samples" / f"{i}_original.wav", original)
-        write_wav(out / "samples" / f"{i}_decoded.wav", decoded)
-        pairs[f"held-out {i}"] = {"original": original.numpy(), level: decoded.numpy()}
-    draw_reconstructions(out / "samples" / "spectrograms.png", pairs, f"step {state.step}")
     used = len(codes.unique()) / codec.level(level).size
     return {f"held_out/{k}": v.item() for k, v in terms.items()} | {"held_out/used_share": used}
 

@@ -12,8 +12,8 @@ import torch
 from model.cli import main
 from model.codecs.jukebox.command import train
 from model.codecs.jukebox.config import CodecConfig
-from model.codecs.jukebox.corpus import read_folder
 from model.codecs.jukebox.train import CHECKPOINT, CODEC, build, restore, save, train_step
+from model.codecs.training.corpus import read_folder
 from model.runtime.signals import Stop
 
 QUICK = CodecConfig(

@@ -18,9 +18,10 @@ from model.codecs.base import load_codec
 from model.codecs.jukebox import TINY, random_codec, write_weights
 from model.codecs.jukebox.command import how, train
 from model.codecs.jukebox.config import CodecConfig
-from model.codecs.jukebox.corpus import Corpus, read_folder, read_shards
-from model.codecs.jukebox.ema import CodebookEMA, draw
-from model.codecs.jukebox.losses import (
+from model.codecs.jukebox.train import CHECKPOINT, CODEC, build, pick_device, train_step
+from model.codecs.training.corpus import Corpus, read_folder, read_shards
+from model.codecs.training.ema import CodebookEMA, draw
+from model.codecs.training.losses import (
     SPECTRAL,
     commitment,
     log_spectral,
@@ -30,7 +31,6 @@ from model.codecs.jukebox.losses import (
     spectral,
     straight_through,
 )
-from model.codecs.jukebox.train import CHECKPOINT, CODEC, build, pick_device, train_step
 from model.contract.storage import to_location
 from model.fake_dataset import write_fake_dataset
 from model.runtime.settings import load as load_settings

@@ -51,6 +51,6 @@ def draw_reconstructions(
 
 
 def _power(audio: np.ndarray) -> np.ndarray:
-    from model.codecs.jukebox.losses import STFT, magnitude
+    from model.codecs.training.losses import STFT, magnitude
 
     return magnitude(torch.from_numpy(audio)[None], STFT(1024, 256, 1024))[0].square().numpy()

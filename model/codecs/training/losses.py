@@ -1,4 +1,4 @@
-"""The training losses of a JukeBox VQ-VAE: errors of samples and spectra, relative to the music.
+"""The training losses of codecs, JukeBox's: errors of samples and spectra, relative to the music.
 
 Formulas follow openai/jukebox (`vqvae.py`, `audio_utils.py`). Targets and outputs are audio (B, N).
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.codecs.jukebox.config import CodecConfig
+from model.codecs.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ def lmix(target: Tensor, output: Tensor, bandwidth: Bandwidth) -> dict[str, Tens
 
 
 def reconstruction(
-    target: Tensor, output: Tensor, bandwidth: Bandwidth, weights: CodecConfig
+    target: Tensor, output: Tensor, bandwidth: Bandwidth, weights: TrainingConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of one level without the commitment loss, and all its terms."""
+    """Return the loss without the commitment loss, and all its terms."""
     target, output = target.float(), output.float()
     terms = lmix(target, output, bandwidth)
     spectra = [[magnitude(audio, stft) for stft in MULTISPECTRAL] for audio in (target, output)]
