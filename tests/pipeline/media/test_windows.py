@@ -63,7 +63,8 @@ def test_windows_outside_2_to_20_s_are_refused(window_s: Fraction) -> None:
 
 
 @pytest.mark.parametrize(
-    ("window_s", "samples"), [(2, 44100), (Fraction(5, 2), 55125), (20, 441000)]
+    ("window_s", "samples"),
+    [(2, 44100), (Fraction(5, 2), 55125), (Fraction("5.12"), 112896), (20, 441000)],
 )
 def test_sound_has_the_samples_of_the_window(window_s: Fraction, samples: int) -> None:
     sound = Audio(np.zeros(60 * 22050, np.float32), ZERO)
@@ -84,6 +85,15 @@ def test_sound_is_cut_at_the_nearest_sample(start_s: Fraction) -> None:
         assert abs(error_s) <= Fraction(1, 2 * 22050)
     ends = [cut_audio(sound, window)[[0, -1]] for window in windows]
     assert [b[0] - a[1] for a, b in pairwise(ends)] == [1, 1]
+
+
+def test_windows_of_5_12_s_follow_each_other_without_a_sample_lost_or_repeated() -> None:
+    sound = Audio(np.arange(50 * 22050, dtype=np.float32), ZERO)
+    windows, dropped_s = cut((ZERO, Fraction(50)), (ZERO, sound.stop_s), Fraction("5.12"))
+    assert [w.start_s for w in windows] == [k * Fraction(128, 25) for k in range(9)]
+    assert dropped_s == 50 - 9 * Fraction(128, 25)
+    joined = np.concatenate([cut_audio(sound, window) for window in windows])
+    np.testing.assert_array_equal(joined, np.arange(9 * 112896))
 
 
 def test_the_missing_end_is_silence_and_nothing_else_is() -> None:
