@@ -70,7 +70,10 @@ class BuildOptions:
     out: Path = option(None, "shard folder (default shards/DATASET)", type=local_out)
     features: Sequence[Feature] = (Motion(), Visual())
     codec: str = option("none", lambda: f"also extract codes: {', '.join(CODECS.names())} or PATH")
-    window_s: str = option("2", "length of a segment in seconds, 2 to 20 (default 2)")
+    window_s: str = option(
+        "",
+        "length of a segment in seconds, 2 to 20 (default 2; 5.12 for --split textual-inversion)",
+    )
     audio_track: int = option(
         0,
         "the N-th sound track of each file, from 1 (default: the one it marks as default)",
@@ -108,6 +111,7 @@ class BuildOptions:
 
         out = Path(self.out or Path("shards") / self.source.name)
         object.__setattr__(self, "out", out)
+        object.__setattr__(self, "window_s", self.window_s or self.source.usual_window_s)
         object.__setattr__(self, "features", arranged(self.features, self.source))
 
     @classmethod
@@ -310,6 +314,7 @@ def check_usage(options: BuildOptions) -> None:
         raise UsageError(
             f"--window-s {options.window_s}: a window has {WINDOW_MIN_S} to {WINDOW_MAX_S} s"
         )
+    options.source.check_window(window_s)
     wants_sound = {
         "--codec": options.codec != "none",
         "--audio-track": options.audio_track,

@@ -78,7 +78,8 @@ class Outcome:
 
     `segments` is how many segments it gave. `dropped_s` is the length of the remainder at its end,
     in seconds, which is shorter than a segment. `silent_segments` lists the numbers (from 1) of the
-    segments without sound; `segments` includes them unless they were dropped. `audio_tracks` is how
+    segments without sound; `segments` includes them unless they were dropped. `unlisted_segments`
+    is how many more could be cut, but are not in the published list. `audio_tracks` is how
     many sound tracks the file has. `dancers_seen` is how many dancers each segment shows, if they
     were counted.
     """
@@ -92,6 +93,7 @@ class Outcome:
     silent_segments: tuple[int, ...] = ()
     audio_tracks: int = 1
     dancers_seen: tuple[int, ...] = ()
+    unlisted_segments: int = 0
 
     def __post_init__(self) -> None:
         for name in ("silent_segments", "dancers_seen"):

@@ -146,14 +146,18 @@ class Settings:
             return None
         counted = dancers_seen(row, results, end.segments) or ()
         left_out = end.silent_segments if self.drop_silent else ()
-        shown = tuple(count for i, count in enumerate(counted, 1) if i not in left_out)
+        listed = counted[: end.segments + len(left_out)]
+        shown = tuple(count for i, count in enumerate(listed, 1) if i not in left_out)
         return replace(end, dancers_seen=shown)
 
     def cut_outcome(self, row: Row, facts: dict[str, Any]) -> Outcome:
         """Return the outcome if no stage fails: `ok`, or `silent` if all segments are dropped."""
-        silent = tuple(facts["silent_segments"])
-        known = {"silent_segments": silent, "audio_tracks": facts["audio_tracks"]}
-        segments = len(facts["starts_s"]) - (len(silent) if self.drop_silent else 0)
+        cut = len(facts["starts_s"])
+        listed = min(cut, row.listed_segments or cut)
+        silent = tuple(number for number in facts["silent_segments"] if number <= listed)
+        known: dict[str, Any] = {"silent_segments": silent, "unlisted_segments": cut - listed}
+        known["audio_tracks"] = facts["audio_tracks"]
+        segments = listed - (len(silent) if self.drop_silent else 0)
         if not segments:
             message = f"{row.path}: all its {len(silent)} segments are silent"
             return Outcome("filtered", "cut", "silent", message, **known)

@@ -155,7 +155,9 @@ class WriteShard:
         parts = [SCHEMA, self.settings.untrained()]
         for row, index in plan.segments:
             keys = [self.settings.key(stage, row) for stage in self.settings.stages()]
-            parts.append([asdict(row), index, keys])
+            known = asdict(row)
+            del known["listed_segments"]  # it selects segments, and is in none of them
+            parts.append([known, index, keys])
         return hashlib.sha256(json_bytes(parts)).hexdigest()
 
     def _segments(self, plan: ShardPlan) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -156,6 +156,12 @@ def _material(facts: Mapping[str, Any]) -> str:
         tail += f" {silent['segments']} segments of {silent['inputs']} inputs are silent: {done}."
     if several := facts["several_audio_tracks"]:
         tail += f" {several} inputs have several sound tracks (--audio-track N chooses one)."
+    for split, counts in facts["listed"].items():
+        tail += (
+            f" Of the {counts['listed']} segments that the published list has for {split}, "
+            f"{counts['missing']} are missing; {counts['unlisted']} others were left out, because "
+            "it does not have them."
+        )
     return f'<h2>Segments of each split</h2>{_table(head, rows)}<p class="lead">{_text(tail)}</p>'
 
 

@@ -70,6 +70,7 @@ class Report:
                 )
             facts = asdict(outcome) if outcome else {"status": "left" if stopped else "listed"}
             known = {name: getattr(row, name) for name in ("path", "split", "song", "genre")}
+            known |= {"listed_segments": row.listed_segments} if row.listed_segments else {}
             rows.append({"video_id": row.video_id, **known, **facts})
         common: dict[str, Any] = {"seconds": seconds, "stages": list(stages)}
         common |= {"others": dict(others or {}), "notes": list(notes)}
@@ -155,6 +156,24 @@ class Report:
             "left_out": self.drop_silent,
         }
 
+    @property
+    def listed(self) -> dict[str, dict[str, int]]:
+        """How many of the segments of a published list were made, by split; {} without a list.
+
+        `missing` are those of videos that are absent, ignored, failed or too short for them.
+        `unlisted` are segments that could be cut after those of the list; they are left out.
+        """
+        found: dict[str, dict[str, int]] = {}
+        for split in SPLITS:
+            rows = [r for r in self.rows if r["split"] == split and r.get("listed_segments")]
+            if rows and self.segments:
+                listed = sum(row["listed_segments"] for row in rows)
+                made = sum(row.get("segments", 0) for row in rows)
+                unlisted = sum(row.get("unlisted_segments", 0) for row in rows)
+                found[split] = {"listed": listed, "made": made, "missing": listed - made}
+                found[split]["unlisted"] = unlisted
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """Return the content of report.json; docs/reference/report.md explains its keys."""
         reasons = Counter(f"{row['status']}: {row['code']}" for row in self.rows if row.get("code"))
@@ -170,6 +189,7 @@ class Report:
             "window_s": self.window_s,
             "material": self.material,
             "silent": self.silent,
+            "listed": self.listed,
             "several_audio_tracks": sum(row.get("audio_tracks", 1) > 1 for row in self.rows),
             "dropped_tail_s": round(sum(row.get("dropped_s", 0.0) for row in self.rows), 3),
             "untrained": self.untrained,
@@ -242,6 +262,11 @@ class Report:
             lines.append(f"segments, {split:<18}{number:>8}")
         if self.segments:
             lines.append(f"{'tail dropped, s':<28}{facts['dropped_tail_s']:>8}")
+        for split, counts in self.listed.items():
+            lines.append(
+                f"{f'listed segments, {split}':<28}{counts['listed']:>8}  "
+                f"(missing {counts['missing']}; cut but not listed, left out: {counts['unlisted']})"
+            )
         silent = facts["silent"]
         if silent["segments"]:
             kept = "in the shards; --drop-silent leaves them out"

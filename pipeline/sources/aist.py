@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import manifests
 from model.contract.options import option
 from model.contract.segment import SPLITS
-from pipeline.arguments import local
+from pipeline.arguments import UsageError, local
 from pipeline.sources.base import Source
 from pipeline.sources.listing import (
     AnnotationFiles,
@@ -36,6 +37,7 @@ _NAME = re.compile(
     r"^g(?P<genre>[A-Z]{2})_s[A-Z]{2}_(?P<camera>c\d\d|cAll)"
     r"_(?P<dancers>d\d\d(?:-d\d\d)*)_(?P<song>m[A-Z]{2}\d+)_ch\d\d$"
 )
+T = TypeVar("T")
 _HELP = (
     "run pipeline fetch --dataset aist --out DIR, or put the AIST videos "
     "(https://aistdancedb.ongaaccel.jp) into DIR/videos and the AIST++ motions "
@@ -54,6 +56,20 @@ IGNORE_LIST = Path(manifests.__path__[0]) / "aist_ignore_list.txt"
 
 28 of them are in the training part of the published split.
 """
+PUBLISHED, TEXTUAL_INVERSION = "published", "textual-inversion"
+SPLITS_BY_NAME = {PUBLISHED: "aist", TEXTUAL_INVERSION: "aist_textual_inversion"}
+"""The lists in manifests/ that `--split` chooses from.
+
+`published` is that of D2M-GAN. `textual-inversion` is that of Li et al., "Dance-to-music generation
+with encoder-based textual inversion" (SIGGRAPH Asia 2024, arXiv 2401.17800), taken from the
+metadata in github.com/kmraven/AudioLDM-ControlNet, which uses the clips that the authors share. Its
+`segments` counts clips of 5.12 s: those of a video are its first ones, without a gap. The videos
+and their splits are the same in both lists. For each video, `segments` is the length of its dance
+(16 or 64 beats at the tempo of its song) in clips, rounded to the nearest integer: a listed last
+clip may be shorter than 5.12 s, down to half of it.
+"""
+CLIP_S = "5.12"
+"""The length of the clips of TEXTUAL_INVERSION, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +86,12 @@ class Aist(Source):
         choices=CAMERAS,
         metavar="CAMERA",
     )
+    split: str = option(
+        PUBLISHED,
+        "aist: the list that says which videos are in which split: published (default, D2M-GAN's), "
+        f"or {TEXTUAL_INVERSION} (that of Li et al., clips of {CLIP_S} s)",
+        choices=tuple(SPLITS_BY_NAME),
+    )
     ignore_list: Path | None = option(
         None,
         "aist: leave out the dances that AIST++ advises to ignore, or those listed in FILE",
@@ -79,29 +101,59 @@ class Aist(Source):
         metavar="FILE",
     )
 
+    @property
+    def usual_window_s(self) -> str:
+        return CLIP_S if self.split == TEXTUAL_INVERSION else super().usual_window_s
+
+    def check_window(self, window_s: Fraction) -> None:
+        if self.split == TEXTUAL_INVERSION and window_s != Fraction(CLIP_S):
+            raise UsageError(
+                f"--window-s {float(window_s):g}: --split {TEXTUAL_INVERSION} lists clips of "
+                f"{CLIP_S} s; leave --window-s out, or use --split {PUBLISHED}"
+            )
+
     def list(
         self,
         files: AnnotationFiles | None = None,
         annotations_dir: Path | None = None,
         limit: int | None = None,
     ) -> Listing:
-        root, split = self.source or HOME, by_camera(official_split("aist"), self.cameras)
-        return list_aist(root, split, files, annotations_dir, self.ignore_list)
+        name = SPLITS_BY_NAME[self.split]
+        root, split = self.source or HOME, by_camera(official_split(name), self.cameras)
+        listing = list_aist(root, split, files, annotations_dir, self.ignore_list)
+        if self.split == PUBLISHED:
+            return listing
+        counts = by_camera(listed_segments(name), self.cameras)
+        rows = [
+            replace(row, listed_segments=counts[row.video_id]) if row.split else row
+            for row in listing.rows
+        ]
+        note = (
+            f"--split {self.split}: {sum(counts.values())} clips of {CLIP_S} s are listed, of "
+            f"{len(counts)} videos; the last one of a video may be shorter in the list (from half "
+            "its length on), and is not made then"
+        )
+        return replace(listing, rows=rows, notes=[*listing.notes, note])
 
 
 def official_split(name: str) -> dict[str, str]:
-    """Return video id → split of a published list: `aist` or `tiktok`."""
+    """Return video id → split of a published list: the name of its file in manifests/."""
     return {video: row["split"] for video, row in published(name).items()}
 
 
-def by_camera(split: Mapping[str, str], cameras: Sequence[str]) -> dict[str, str]:
-    """Return video id → split for the dances of `split` as each of the cameras saw them.
+def listed_segments(name: str) -> dict[str, int]:
+    """Return video id → number of segments of a published list: the first ones of each video."""
+    return {video: int(row["segments"]) for video, row in published(name).items()}
+
+
+def by_camera(split: Mapping[str, T], cameras: Sequence[str]) -> dict[str, T]:
+    """Return video id → value for the dances of `split` as each of the cameras saw them.
 
     All videos of a dance have its motion, its song and its split.
     """
     return {
-        of_camera(name, camera): part
-        for name, part in split.items()
+        of_camera(name, camera): value
+        for name, value in split.items()
         for camera in dict.fromkeys(cameras)
     }
 
@@ -116,6 +168,8 @@ def published(name: str) -> dict[str, dict[str, str]]:
     for where, row in csv_rows(path, ("video_id", "split", "song_id", "segments")):
         if not re.fullmatch(r"[A-Za-z0-9_\-]+", row["video_id"]) or row["split"] not in SPLITS:
             raise ValueError(f"{where}: invalid video id, or split other than {', '.join(SPLITS)}")
+        if not re.fullmatch(r"[1-9]\d{0,5}", row["segments"]):
+            raise ValueError(f"{where}: segments is {row['segments']!r:.80}, expected 1 or more")
         found[row["video_id"]] = row
     return found
 

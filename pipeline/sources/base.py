@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -58,8 +59,16 @@ class Source:
         """Whether its videos show something; if not, features can be read from annotations only."""
         return True
 
+    @property
+    def usual_window_s(self) -> str:
+        """The length of a segment in seconds, as text, if the user names none."""
+        return "2"
+
     def check(self) -> None:
         """Raise UsageError for options that contradict each other, before any data is read."""
+
+    def check_window(self, window_s: Fraction) -> None:
+        """Raise UsageError if its segments cannot have this length."""
 
     def sound(self) -> dict[str, str]:
         """Return what dataset.json must say of the sound's origin, beside its format."""

@@ -42,7 +42,8 @@ class Row:
     `path` and `motion` are relative to their source folders. `motion` is the annotation: a file, or
     a folder with one file per frame; "" if there is none. `known_code` is an outcome that is known
     before any work (`missing_file`, `not_in_split`, …), "" for all other inputs. `why` is the
-    message for it, if the listing or curation has one.
+    message for it, if the listing or curation has one. `listed_segments` is how many segments a
+    published list has of the video: its first windows; 0 if the list names complete videos.
 
     For a clip, `start_s` and `stop_s` are exact fractions of a second on the video's clock; the
     clip starts at `start_s` and ends before `stop_s`. `box` is its picture: x, y, width and height
@@ -67,6 +68,7 @@ class Row:
     box: tuple[int, ...] = ()
     dancers_seen: int | None = None
     why: str = ""
+    listed_segments: int = 0
 
     @property
     def span_s(self) -> tuple[Fraction, Fraction] | None:
@@ -133,7 +135,7 @@ def save(path: Path, rows: Sequence[Row], root: str = "") -> None:
     columns["dancers"] = [list(row.dancers) for row in rows]
     columns["box"] = [list(row.box) for row in rows]
     types = {"dancers": pa.list_(pa.string()), "box": pa.list_(pa.int32())}
-    types |= {"bytes": pa.int64(), "dancers_seen": pa.int64()}
+    types |= dict.fromkeys(("bytes", "dancers_seen", "listed_segments"), pa.int64())
     schema = pa.schema([(name, types.get(name, pa.string())) for name in columns])
     schema = schema.with_metadata({"root": os.fsencode(root)} if root else None)
     buffer = BytesIO()
@@ -181,6 +183,7 @@ def checked(row: Row) -> Row:
         ),
         "start_s": bool(row.start_s) != bool(row.stop_s),
         "stop_s": row.span_s is not None and not 0 <= row.span_s[0] < row.span_s[1],
+        "listed_segments": row.listed_segments < 0,
     }
     if names := [name for name, is_wrong in wrong.items() if is_wrong]:
         message = ", ".join(f"{name} is {getattr(row, name)!r:.80}" for name in names)
