@@ -72,7 +72,8 @@ class BuildOptions:
     codec: str = option("none", lambda: f"also extract codes: {', '.join(CODECS.names())} or PATH")
     window_s: str = option(
         "",
-        "length of a segment in seconds, 2 to 20 (default 2; 5.12 for --split textual-inversion)",
+        "length of a segment in seconds, 2 to 20 (default 2; 5.12 for wild and for --split "
+        "textual-inversion)",
     )
     audio_track: int = option(
         0,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from pipeline.arguments import (
     add_audio_track,
@@ -14,17 +13,29 @@ from pipeline.arguments import (
     share_code,
 )
 from pipeline.curate.detector import DETECTORS
+from pipeline.sources.curated import TIKTOK, WILD, table_folder
 
 
 def add_curate(commands: argparse._SubParsersAction) -> None:
     """Add `pipeline curate`."""
     sub = commands.add_parser("curate", help="cut compilations into clips; keep or reject each")
-    sub.add_argument("--dataset", required=True, choices=["tiktok"])
+    sub.add_argument("--dataset", required=True, choices=[TIKTOK, WILD])
     sub.add_argument("--source", type=local, help="folder of videos")
+    sub.add_argument(
+        "--genres",
+        type=local,
+        help="wild: CSV of file,genre, files relative to --source (default: the genre of a video "
+        "is the name of its sub-folder)",
+    )
     sub.add_argument(
         "--out", type=local, help="folder for the table (default data/curated/DATASET)"
     )
-    sub.add_argument("--thresholds", type=local, help="YAML file (default: curate/thresholds.yaml)")
+    sub.add_argument(
+        "--thresholds",
+        type=local,
+        help="YAML file (default: curate/thresholds.yaml; "
+        "for wild, thresholds_wild.yaml on top of it)",
+    )
     add_audio_track(sub)
     sub.add_argument(
         "--overrides", type=local, help="CSV of id,verdict; verdict: keep, reject or a song"
@@ -75,7 +86,7 @@ def _curate(arguments: argparse.Namespace) -> int:
 
     given = vars(arguments)
     values = {key: given[key] for key in CurateOptions.__dataclass_fields__}
-    values["out"] = arguments.out or Path("data/curated") / arguments.dataset
+    values["out"] = arguments.out or table_folder(arguments.dataset)
     curation = curate(CurateOptions(**values))
     print(curation.table())
     print(f"written: {values['out']} ({arguments.dataset}.parquet, {arguments.dataset}.html)")

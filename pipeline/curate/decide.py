@@ -10,10 +10,13 @@ from pipeline.curate.groups import Joining, connected, families, group, song_id
 from pipeline.curate.scores import Clip, SongMatch
 from pipeline.curate.songs import Pair
 from pipeline.engine.outcome import REASONS
-from pipeline.sources.song_split import split_of
+from pipeline.sources.song_split import songs_for_test, split_of
 from pipeline.sources.tables import csv_rows
 
 __all__ = ["REASONS", "Thresholds", "Verdict", "decide", "is_talk", "joining", "read_overrides"]
+
+ROUNDING_S = 1e-6
+"""A clip of exactly `min_clip_s` is long enough, although its times are rounded numbers."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +68,28 @@ def decide(
     alike: Sequence[SongMatch],
     thresholds: Thresholds,
     overrides: Mapping[str, str],
+    videos_whole: bool = False,
 ) -> list[Verdict]:
     """Return one verdict per clip. `overrides` maps clip ids to `keep`, `reject` or a song.
 
-    A song in the overrides keeps the clip and names its song. `keep` overrides all reasons.
+    A song in the overrides keeps the clip and names its song. `keep` overrides all reasons. With
+    `videos_whole` all clips of one video are in one family, and so on one side of the split, and
+    of at least two families one is for training and one for testing.
     """
     reasons = [_reason(clip, thresholds, overrides.get(clip.clip_id, "")) for clip in clips]
     originals = _duplicates(clips, alike, thresholds, reasons, overrides)
     kept = [k for k, reason in enumerate(reasons) if not reason[0] and k not in originals]
-    songs = _songs(clips, alike, thresholds, kept, overrides)
+    songs = _songs(clips, alike, thresholds, kept, overrides, videos_whole)
+    test = {family for _, family in songs.values()}
+    if videos_whole:
+        test = songs_for_test(test, thresholds.test_share)
+    else:
+        test = {family for family in test if split_of(family, thresholds.test_share) == "test"}
     verdicts = []
     for place, (reason, detail) in enumerate(reasons):
         if place in songs:
             song, family = songs[place]
-            split = split_of(family, thresholds.test_share)
+            split = "test" if family in test else "train"
             verdicts.append(Verdict("keep", song=song, split=split, family=family))
         elif place in originals:
             other = clips[originals[place]].clip_id
@@ -134,7 +145,11 @@ def _reason(clip: Clip, limits: Thresholds, override: str) -> tuple[str, str]:
         return "", ""
     people, whole, energy = clip.dancers, clip.whole_body, clip.energy
     checks = [
-        ("too_short", clip.duration_s < limits.min_clip_s, f"{clip.duration_s:.2f} s"),
+        (
+            "too_short",
+            clip.duration_s < limits.min_clip_s - ROUNDING_S,
+            f"{clip.duration_s:.2f} s",
+        ),
         ("too_long", clip.duration_s > limits.max_clip_s, f"{clip.duration_s:.1f} s"),
         ("small_picture", clip.box_share < limits.min_box_share, f"{clip.box_share:.2f} of it"),
         (
@@ -205,6 +220,7 @@ def _songs(
     limits: Thresholds,
     kept: Sequence[int],
     overrides: Mapping[str, str],
+    videos_whole: bool,
 ) -> dict[int, tuple[str, str]]:
     """Return the song and family of each kept clip. A song from the overrides names its group."""
     at = {place: index for index, place in enumerate(kept)}
@@ -227,6 +243,9 @@ def _songs(
     links = list(enumerate(families(found, pairs, rules)))
     first_of: dict[str, int] = {}
     links += [(first_of.setdefault(songs[p], index), index) for index, p in enumerate(kept)]
+    if videos_whole:
+        first_in: dict[str, int] = {}
+        links += [(first_in.setdefault(clips[p].sha256, i), i) for i, p in enumerate(kept)]
     kin: dict[int, list[str]] = {}
     leaders = connected(len(kept), links)
     for index, leader in enumerate(leaders):

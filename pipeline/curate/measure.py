@@ -253,6 +253,7 @@ def _clips(row: Row, result: Result) -> list[Clip]:
             video_id=row.video_id,
             source=row.path,
             sha256=row.sha256,
+            genre=row.genre,
             **facts | {"box": tuple(facts["box"])},
         )
         for k, facts in enumerate(result.facts["clips"])

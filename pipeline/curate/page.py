@@ -78,6 +78,8 @@ def _figure(clip: Clip, material: ClipData, verdict: Verdict) -> str:
         clip.clip_id,
         f"{clip.start_s:.2f} to {clip.end_s:.2f} s of {clip.source}, box {clip.box}",
     ]
+    if clip.genre:
+        lines.append(f"genre {clip.genre}")
     if clip.dancers is not None:
         lines.append(
             f"{clip.dancers} dancers, complete in {clip.whole_body:.0%}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,6 +19,7 @@ from model.contract.files import write_atomic
 from pipeline.curate.decide import REASONS, Verdict, decide, read_overrides
 from pipeline.curate.detector import Detector
 from pipeline.curate.duplicates import distance
+from pipeline.curate.genres import label
 from pipeline.curate.measure import NAME, Measure, Work
 from pipeline.curate.page import save_page
 from pipeline.curate.people import Networks, People
@@ -32,8 +34,9 @@ from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.progress import progress
 from pipeline.engine.ray import RayEngine, check_engine, make_engine
 from pipeline.output.folder import locked
-from pipeline.report.report import Report
+from pipeline.report.report import Report, printable
 from pipeline.sources import folder, manifest
+from pipeline.sources.curated import WILD
 from pipeline.sources.manifest import Row
 
 
@@ -46,6 +49,7 @@ class CurateOptions:
     source: Path | None = None
     thresholds: Path | None = None
     overrides: Path | None = None
+    genres: Path | None = None
     detector: str = ""
     pose_weights: str = ""
     voices: str = "auto"
@@ -78,6 +82,13 @@ class Curation:
             songs = [v.song for v in self.verdicts if v.split == split]
             count = f"{len(songs):>8}   ({len(set(songs))} songs)"
             lines.append(f"  {'kept, ' + split:<26}{count}")
+        genres = Counter(
+            clip.genre
+            for clip, verdict in zip(self.clips, self.verdicts, strict=True)
+            if clip.genre and verdict.decision == "keep"
+        )
+        for genre, number in sorted(genres.items()):
+            lines.append(f"  {printable(f'kept, genre {genre}'):<26}{number:>8}")
         for reason in REASONS:
             if number := sum(v.reason == reason for v in self.verdicts):
                 lines.append(f"  {'rejected, ' + reason:<26}{number:>8}")
@@ -95,7 +106,14 @@ def curate(options: CurateOptions) -> Curation:
             f"--dataset {options.dataset} needs --source DIR: a folder with your own "
             "downloaded videos (none are included)"
         )
-    settings = load_settings(options.thresholds or DEFAULT)
+    if options.genres and options.dataset != WILD:
+        raise UsageError(f"--genres {options.genres} goes with --dataset {WILD}")
+    if options.genres and options.decide_only:
+        raise UsageError(
+            f"--genres {options.genres} is not read with --decide-only, which uses the genres of "
+            "the last run; leave one of them out (what was measured is not measured again)"
+        )
+    settings = load_settings(options.thresholds or DEFAULT, options.dataset)
     read_overrides(options.overrides, None)
     networks = _networks(options)
     voice_network = _voice_network(options)
@@ -116,7 +134,9 @@ def curate(options: CurateOptions) -> Curation:
         else:
             assert options.source is not None, "checked above"
             listing = folder.list_folder(options.source)
-            rows, others = listing.rows[: options.limit], listing.others
+            rows, others = listing.rows, listing.others
+            rows = label(rows, options.genres) if options.dataset == WILD else rows
+            rows = rows[: options.limit]
             rows = manifest.hash_inputs(listing.root, listing.motion_root, rows)
             manifest.save(inputs, rows, str(listing.root.resolve()))
             root = listing.root.resolve()
@@ -241,7 +261,8 @@ def _decided(
     clips, materials = [clip for clip, _ in found], [material for _, material in found]
     overrides = read_overrides(options.overrides, {clip.clip_id for clip in clips})
     alike = likenesses(stage.ledger, clips, materials)
-    verdicts = decide(clips, alike, settings.decide, overrides)
+    videos_whole = options.dataset == WILD
+    verdicts = decide(clips, alike, settings.decide, overrides, videos_whole)
     kept = {c.video_id for c, v in zip(clips, verdicts, strict=True) if v.decision == "keep"}
     for row in rows:
         if outcomes[row.video_id].status == "ok" and row.video_id not in kept:

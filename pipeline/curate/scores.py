@@ -17,7 +17,8 @@ class Clip:
     `jump_db` is the change of the sound at the start (shots.py). `loud_dbfs`, `silent`, `bass_db`
     and `pulse` come from music.py. `dancers`, `whole_body` and `energy` come from people.py; they
     are None if no detector was used. `speech`, `singing` and `music` are shares of the time, and
-    `voices_by` names the network that measured them (voices.py); None without one.
+    `voices_by` names the network that measured them (voices.py); None without one. `genre` is the
+    label of the input (genres.py), "" if the data set has none.
     """
 
     clip_id: str
@@ -44,6 +45,7 @@ class Clip:
     singing: float | None = None
     music: float | None = None
     voices_by: str | None = None
+    genre: str = ""
 
     @property
     def duration_s(self) -> float:

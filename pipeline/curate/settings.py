@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from pipeline.curate.shots import ShotSettings
 DEFAULT = Path(__file__).with_name("thresholds.yaml")
 NO_YAML = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
 """Errors that the YAML parser raises for invalid values, in addition to its own error type."""
+OWN = {"wild": Path(__file__).with_name("thresholds_wild.yaml")}
+"""Files with the values of a data set that differ from the default file."""
 LISTS = {"strong": 3, "weak": 3, "song_odds": 4}
 """Settings that consist of several numbers."""
 
@@ -29,11 +32,26 @@ class Settings:
     decide: Thresholds
 
 
-def load_settings(path: Path = DEFAULT) -> Settings:
-    """Read a file of thresholds; missing keys have the values of the default file.
+def load_settings(path: Path = DEFAULT, dataset: str = "") -> Settings:
+    """Read a file of thresholds; missing keys have the values of the data set's own file, if it has
+    one, else those of the default file.
 
     Raises ValueError for an unknown key or a value of another type.
     """
+    parts = {"shots": ShotSettings, "picture": PictureSettings, "decide": Thresholds}
+    given = _read(DEFAULT, parts)
+    known = {name: list(given[name]) for name in parts}
+    for layer in dict.fromkeys([OWN.get(dataset, DEFAULT), path]):
+        if layer == DEFAULT:
+            continue
+        more = _read(layer, parts)
+        for name in [name for name in parts if more.get(name) is not None]:
+            _known(layer, f"{name}.", more[name], known[name])
+            given[name] = given[name] | more[name]
+    return Settings(**{name: _part(path, name, given[name], kind) for name, kind in parts.items()})
+
+
+def _read(path: Path, parts: Iterable[str]) -> dict[str, Any]:
     import yaml
 
     try:
@@ -41,14 +59,8 @@ def load_settings(path: Path = DEFAULT) -> Settings:
     except (*NO_YAML, yaml.YAMLError) as error:
         raise ValueError(f"{path}: not YAML: {type(error).__name__}: {error!s:.500}") from None
     given = {} if given is None else given
-    parts = {"shots": ShotSettings, "picture": PictureSettings, "decide": Thresholds}
     _known(path, "", given, list(parts))
-    if path != DEFAULT:
-        shipped = yaml.safe_load(DEFAULT.read_text(encoding="utf-8"))
-        for name in [name for name in parts if given.get(name) is not None]:
-            _known(path, f"{name}.", given[name], list(shipped[name]))
-        given = {name: shipped[name] | (given.get(name) or {}) for name in parts}
-    return Settings(**{name: _part(path, name, given[name], kind) for name, kind in parts.items()})
+    return given
 
 
 def _part(path: Path, name: str, given: dict[str, Any], kind: type) -> Any:

@@ -11,7 +11,7 @@ from pipeline.curate.decide import Verdict
 from pipeline.curate.scores import Clip
 
 TEXT = ("id", "video_id", "source", "sha256", "decision", "reason", "detail", "song", "split",
-        "family", "duplicate_of", "voices_by")  # fmt: skip
+        "family", "duplicate_of", "voices_by", "genre")  # fmt: skip
 FLOATS = ("start_s", "end_s", "box_share", "certainty", "motion", "jump_db", "loud_dbfs", "silent",
           "bass_db", "pulse", "whole_body", "energy", "speech", "singing", "music")  # fmt: skip
 INTEGERS = ("start_frame", "end_frame", "dancers")
@@ -28,7 +28,7 @@ def save_table(path: Path, clips: Sequence[Clip], verdicts: Sequence[Verdict]) -
     types = {name: pa.string() for name in TEXT} | {name: pa.float64() for name in FLOATS}
     types |= {name: pa.int64() for name in INTEGERS} | {"box": pa.list_(pa.int32(), 4)}
     order = ["id", "video_id", "source", "sha256", "start_s", "end_s", "start_frame", "end_frame",
-             "box", "song", "split", "family", "dancers", "decision", "reason", "detail",
+             "box", "song", "genre", "split", "family", "dancers", "decision", "reason", "detail",
              "duplicate_of", *FLOATS[2:], "voices_by"]  # fmt: skip
     schema = pa.schema([(name, types[name]) for name in order])
     columns = {name: [row[name] for row in rows] for name in order}

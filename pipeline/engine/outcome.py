@@ -38,6 +38,7 @@ FILTERED = {
     "ignored": "the list given by --ignore-list contains its dance",
     "no_clip": "curation kept none of its clips",
     "not_curated": "curation has not processed it",
+    "no_genre": "no genre is known for it: neither --genres nor a sub-folder names one",
     "silent": "none of its segments has sound (--drop-silent)",
 } | {f"rejected_{reason}": meaning for reason, meaning in REASONS.items()}
 PERMANENT = {

@@ -30,6 +30,7 @@ SOURCES = Registry(
         "folder": "pipeline.sources.folder:Folder",
         "aist": "pipeline.sources.aist:Aist",
         "tiktok": "pipeline.sources.tiktok:TikTok",
+        "wild": "pipeline.sources.wild:Wild",
     },
 )
 ESTIMATED = "estimated"

@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from model.contract.options import option
+from pipeline.arguments import local
 from pipeline.sources import manifest
+from pipeline.sources.base import ESTIMATED, Source
 from pipeline.sources.folder import list_folder
 from pipeline.sources.listing import AnnotationFiles, Listing
 from pipeline.sources.manifest import NAME_LENGTH, Row, checked
 from pipeline.sources.song_split import with_val
 from pipeline.sources.tables import parquet_rows
 
-TABLE = Path("data/curated/tiktok")
+TIKTOK, WILD = "tiktok", "wild"
+"""The data sets that `pipeline curate` makes tables of."""
 LONGEST = NAME_LENGTH + 13
 """Maximum length of a clip id: a tar name has 100 bytes; segment number and suffix take 19."""
 CLOCK_HZ = 1_000_000
@@ -27,24 +31,52 @@ The time bases of containers divide it, or the rounding error is below a nanosec
 """
 
 
-def covers(table: Path, source: Path) -> bool:
+@dataclass(frozen=True)
+class Curated(Source):
+    """A data set whose inputs are the clips of a table that curation wrote."""
+
+    DEFAULT_MOTION: ClassVar[str] = ESTIMATED
+
+    curated: Path | None = option(
+        None,
+        "tiktok, wild: folder of the table that pipeline curate wrote (default "
+        "data/curated/DATASET)",
+        type=local,
+    )
+
+
+def table_folder(dataset: str) -> Path:
+    """Return the default folder of a data set's table."""
+    return Path("data/curated") / dataset
+
+
+def has_table(table: Path, dataset: str = TIKTOK) -> bool:
+    """Return whether the folder `table` has the table of a data set."""
+    return (table / f"{dataset}.parquet").is_file()
+
+
+def covers(table: Path, source: Path, dataset: str = TIKTOK) -> bool:
     """Return whether any video from which the table was made is under `source`."""
-    rows, _ = manifest.load(table / "tiktok.inputs.parquet")
+    rows, _ = manifest.load(table / f"{dataset}.inputs.parquet")
     root = source if source.is_dir() else source.parent
     return any((root / row.path).is_file() for row in rows)
 
 
 def list_curated(
-    table: Path, source: Path | None, motion: AnnotationFiles | None, motion_dir: Path | None
+    table: Path,
+    source: Path | None,
+    motion: AnnotationFiles | None,
+    motion_dir: Path | None,
+    dataset: str = TIKTOK,
 ) -> Listing:
-    """List every clip of the table, kept or not, and every video without clips.
+    """List every clip of the table in a folder, kept or not, and every video without clips.
 
     Some outcomes are known already. A rejected clip has the code `rejected_<reason>`. A video
     without clips has the outcome that curation gave it. A video in the folder that curation has not
     processed has the code `not_curated`.
     """
-    clips = read_clips(table / "tiktok.parquet")
-    inputs, root = manifest.load(table / "tiktok.inputs.parquet")
+    clips = read_clips(table / f"{dataset}.parquet")
+    inputs, root = manifest.load(table / f"{dataset}.inputs.parquet")
     if source is None and not Path(root or table / "unknown").is_dir():
         where = root or "a folder that it does not name"
         raise FileNotFoundError(
@@ -53,7 +85,7 @@ def list_curated(
     listing = list_folder(source or Path(root), motion, motion_dir)
     annotations = {row.path: row.motion for row in listing.rows}
     rows = [clip_row(clip, annotations.get(clip["source"], "")) for clip in clips]
-    rows += without_clips(table, inputs, {clip["video_id"] for clip in clips})
+    rows += without_clips(table, inputs, {clip["video_id"] for clip in clips}, dataset)
     curated = {row.path for row in inputs}
     for row in listing.rows:
         if row.path not in curated:
@@ -91,6 +123,7 @@ def clip_row(clip: Mapping[str, Any], motion: str) -> Row:
         path=clip["source"],
         split=clip["split"],
         song=clip["song"],
+        genre=clip.get("genre") or "",
         motion=motion if kept else "",
         known_code="" if kept else f"rejected_{clip['reason']}",
         sha256=clip["sha256"],
@@ -111,7 +144,9 @@ def clip_id(name: str) -> str:
     return f"{video[: LONGEST - len(number) - len(digits) - 3]}-{digits}_c{number}"
 
 
-def without_clips(table: Path, inputs: Sequence[Row], with_clips: set[str]) -> list[Row]:
+def without_clips(
+    table: Path, inputs: Sequence[Row], with_clips: set[str], dataset: str
+) -> list[Row]:
     """Return rows for the videos without clips, with the outcomes in curation's report."""
     path = table / "report.json"
     try:
@@ -131,7 +166,7 @@ def without_clips(table: Path, inputs: Sequence[Row], with_clips: set[str]) -> l
         outcome = outcomes.get(row.video_id, {"status": "ok"})
         if outcome["status"] == "ok":
             raise ValueError(
-                f"{path} and tiktok.parquet disagree on {row.path}; run pipeline curate again"
+                f"{path} and {dataset}.parquet disagree on {row.path}; run pipeline curate again"
             )
         try:
             code, why = outcome["code"], outcome["message"]

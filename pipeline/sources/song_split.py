@@ -27,6 +27,19 @@ def split_of(song: str, test_share: float = TEST_SHARE) -> str:
     return "test" if _number(b"split ", song) < test_share else "train"
 
 
+def songs_for_test(songs: Iterable[str], test_share: float) -> set[str]:
+    """Return which songs `split_of` puts into `test`, but never all of them.
+
+    If it puts all there, the one with the highest hash is for training. If it puts none of at least
+    two there, the one with the lowest hash is for testing. So even a small set can be trained on.
+    """
+    names = set(songs)
+    chosen = _chosen(b"split ", names, test_share)
+    if names and chosen == names:
+        chosen.remove(max(names, key=lambda song: (_number(b"split ", song), song)))
+    return chosen
+
+
 def val_songs(songs: Iterable[str]) -> set[str]:
     """Return which of the training songs are used for validation: a tenth on average.
 
@@ -34,8 +47,12 @@ def val_songs(songs: Iterable[str]) -> set[str]:
     that. As in `split_of`, complete songs are chosen by a hash of the id, but by another hash. If
     none of at least two songs would be chosen, the one with the lowest hash is.
     """
-    numbers = {song: _number(b"val ", song) for song in songs}
-    chosen = {song for song, number in numbers.items() if number < VAL_SHARE}
+    return _chosen(b"val ", songs, VAL_SHARE)
+
+
+def _chosen(salt: bytes, songs: Iterable[str], share: float) -> set[str]:
+    numbers = {song: _number(salt, song) for song in songs}
+    chosen = {song for song, number in numbers.items() if number < share}
     if not chosen and len(numbers) > 1:
         return {min(numbers, key=lambda song: (numbers[song], song))}
     return chosen

@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from model.contract.options import option
-from pipeline.arguments import UsageError, local
+from pipeline.arguments import UsageError
 from pipeline.sources.aist import further, published
-from pipeline.sources.base import ESTIMATED, Source
-from pipeline.sources.curated import TABLE, covers, list_curated
+from pipeline.sources.curated import (
+    TIKTOK,
+    Curated,
+    covers,
+    has_table,
+    list_curated,
+    table_folder,
+)
 from pipeline.sources.folder import list_folder
 from pipeline.sources.listing import AnnotationFiles, Listing, by_name, home, twice
 from pipeline.sources.manifest import Row
@@ -29,17 +35,11 @@ HELP = """there are two ways to get TikTok dances:
 
 
 @dataclass(frozen=True)
-class TikTok(Source):
+class TikTok(Curated):
     """The clips of the curated table, or the videos of the published list."""
 
-    name: ClassVar[str] = "tiktok"
-    DEFAULT_MOTION: ClassVar[str] = ESTIMATED
+    name: ClassVar[str] = TIKTOK
 
-    curated: Path | None = option(
-        None,
-        "tiktok: folder of the table that pipeline curate wrote (default data/curated/tiktok)",
-        type=local,
-    )
     published: bool = option(
         False,
         "tiktok: --source holds videos of the paper's list, named by the ids in that list",
@@ -74,8 +74,8 @@ def list_tiktok(
 
     Raises FileNotFoundError or ValueError; the message says which files to put where.
     """
-    table = curated or TABLE
-    known = (table / "tiktok.parquet").is_file()
+    table = curated or table_folder(TIKTOK)
+    known = has_table(table)
     if not published and (curated or source is None or (known and covers(table, source))):
         if not known:
             raise FileNotFoundError(f"{table}/tiktok.parquet: no such table; {HELP}")

@@ -138,7 +138,7 @@ class Motion(Feature):
             f"kind of annotations to read ({', '.join(KINDS.names())}), or network that estimates "
             f"poses from the video ({', '.join(ESTIMATORS.names())}; auto: {ESTIMATOR} if it is "
             "installed with its weights, else blazepose), or none (default: none for folder, auto "
-            "for tiktok, else smpl)"
+            "for tiktok and wild, else smpl)"
         ),
         flag="motion",
         type=_name,
