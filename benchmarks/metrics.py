@@ -48,7 +48,7 @@ from model.measures.codes import code_accuracy, perplexity
 from model.measures.embeddings import EMBEDDINGS, MEL_STATISTICS, Embedding, load_embedding
 from model.measures.fad import feature_kl, frechet, paired_kl
 from model.measures.genre import Database, genre_right
-from model.measures.rhythm import beat_scores, beats_s, loris_onsets_s, loris_scores, spread
+from model.measures.rhythm import beat_scores, beats_s, bin_scores, loris_onsets_s, spread
 from model.measures.skeleton import joints_of
 from pipeline.sources.synthetic.body import rotations
 from pipeline.sources.synthetic.dance import MOTION_FPS, choreograph
@@ -223,7 +223,7 @@ def measure(
         times = zip(ours.segment_onsets_s, right.segment_onsets_s, strict=True)
         seconds = [onset_scores(a, b, SEGMENT_S) for a, b in times]
         times = zip(ours.loris_onsets_s, right.loris_onsets_s, strict=True)
-        later = [loris_scores(a, b, SEGMENT_S) for a, b in times]
+        later = [bin_scores(a, b, SEGMENT_S) for a, b in times]
         row["covers"], row["hits"] = ([s[name] for s in seconds] for name in ("cover", "hit"))
         row["cover"], row["hit"] = np.nanmean(row["covers"]), np.nanmean(row["hits"])
         row |= {name: np.mean([s[name] for s in later]) for name in later[0]}

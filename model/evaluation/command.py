@@ -32,8 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="last", choices=["last", "best"])
     add_codec(parser, "that of the run")
     parser.add_argument(
-        "--embedding", default="vggish", choices=["vggish", "mel-statistics", "none"],
-        help="for genre accuracy and distances (default: vggish, which needs its weights)",
+        "--embedding", default="vggish", type=_embedding, metavar="NAME",
+        help="for genre accuracy, distances and similarity: vggish, mel-statistics, clap, "
+        "clap:FOLDER or none (default: vggish, which needs its weights)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--similarity", type=_embedding, action="append", default=[], metavar="NAME",
+        help="measure similarity by this embedding, too; may be repeated",
     )  # fmt: skip
     parser.add_argument("--vggish", type=Path, metavar="FILE", help="file of VGGish weights")
     parser.add_argument("--denoise", action="store_true", help="add a row of denoised music")
@@ -69,6 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "one option of generation of the run's family; may be repeated")
     add_device(parser)
     parser.set_defaults(run=run, lower=LOWER)
+
+
+def _embedding(text: str) -> str:
+    """Return the name of an embedding, checked without importing any."""
+    kind, _, folder = text.partition(":")
+    if text in ("vggish", "mel-statistics", "clap", "none") or (kind == "clap" and folder):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"{text!r}: expected vggish, mel-statistics, clap, clap:FOLDER or none"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -45,8 +45,9 @@ VALIDATION = "val"
 class EvaluateOptions:
     """The options of an evaluation; defaults are those of the command.
 
-    Genres and the nearest dance are searched in `train_split`. `embedding`, for genre accuracy and
-    distances, is "vggish", "mel-statistics" or "none"; `vggish` is the path of VGGish weights
+    Genres and the nearest dance are searched in `train_split`. `embedding`, for genre accuracy,
+    distances and similarity, is "vggish", "mel-statistics", "clap", "clap:FOLDER" or "none";
+    `similarity` are further ones for similarity alone. `vggish` is the path of VGGish weights
     outside the weights folder. `alone` leaves out the built-in baselines; `baselines` and
     `measures` add those of other packages, by name. `clips` is the number of clips on the page.
     `seed` is the seed of random codes, pairings and noise. `settings` are options of generation of
@@ -57,6 +58,7 @@ class EvaluateOptions:
     split: str = "test"
     train_split: str = "train"
     embedding: str = "vggish"
+    similarity: tuple[str, ...] = ()
     vggish: Path | None = None
     denoise: bool = False
     alone: bool = False
@@ -111,6 +113,8 @@ def evaluate(
     embedding = None
     if options.embedding != "none":
         embedding = load_embedding(options.embedding, options.vggish, device)
+    others_asked = dict.fromkeys(name for name in options.similarity if name != options.embedding)
+    further = [load_embedding(name, options.vggish, device) for name in others_asked]
     torch.manual_seed(options.seed)
     every_level = load_codec(codec.source, dataset.codecs[codec.codes_id].levels, device)
 
@@ -132,7 +136,7 @@ def evaluate(
     asked = measures | likelihood_measures(subject.likelihoods or (level,))
 
     def scorer_of(some: Sequence[Clip]) -> Scorer:
-        return Scorer(some, embedding, training, clips[0].motion_fps, size, asked)
+        return Scorer(some, embedding, training, clips[0].motion_fps, size, asked, further)
 
     shown = to_show([clip.song for clip in clips], options.clips)
     scored = Scored(subject, clips, scorer_of, shown, options.seed)
@@ -149,6 +153,7 @@ def evaluate(
     if embedding is not None:
         notes += [embedding.note] if embedding.note else []
         notes += genre_notes(scored.scorer, options.train_split)
+    notes += [each.note for each in further if each.note]
     notes += scored.notes
     if not options.alone and "shuffled pairing" not in scored.rows:
         notes.append("one song has more than half of the clips: no rows with other songs' music")
@@ -166,7 +171,7 @@ def evaluate(
         "bins": size,
         "finetuned": getattr(codec, "finetuned", False),
         "embedding": embedding.name if embedding is not None else "none",
-        "measures": {name: each.facts() for name, each in asked.items()},
+        "measures": {name: each.facts() for name, each in scored.scorer.measures.items()},
         "labels": notes,
         "songs": [clip.song for clip in clips],
         "segment_songs": scored.scorer.segment_songs,

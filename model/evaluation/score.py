@@ -21,18 +21,20 @@ from model.measures.beats import onset_f, onset_scores, onsets_s
 from model.measures.bootstrap import Interval, interval, mean_interval
 from model.measures.codes import code_accuracy, perplexity
 from model.measures.copying import longest_shared_run
-from model.measures.embeddings import Embedding
+from model.measures.embeddings import SIMILARITY, Embedding, similarity, similarity_measures
 from model.measures.fad import feature_kl, frechet, paired_kl
 from model.measures.genre import genre_right
 from model.measures.genre_classifier import genre_features
 from model.measures.notes import loudness_db, note_scores
 from model.measures.rhythm import (
+    SCALES,
     beat_scores,
     beats_s,
+    bin_scores,
+    f1_of_means,
     loris_onsets_s,
-    loris_scores,
-    loris_summary,
     spread,
+    tempo_difference,
 )
 
 PAPER = ("cover", "hit", "genre")
@@ -54,7 +56,7 @@ class Scorer:
     `align`, and without codes no `codes` and `perplexity`. `motion_fps` is the number of motion
     frames per second of music. `measures` are those of other packages, by name. `training` has what
     music is compared with; without its classifier there is no `genre_heard`, and without its codes
-    no `copied`.
+    no `copied`. Similarity is measured by the embedding and by each of `further`.
     """
 
     def __init__(
@@ -65,8 +67,11 @@ class Scorer:
         motion_fps: float | None,
         bins: int,
         measures: Mapping[str, Measure] | None = None,
+        further: Sequence[Embedding] = (),
     ) -> None:
-        self.measures = dict(measures or {})
+        self.further = further
+        names = [each.name for each in (embedding, *further) if each is not None]
+        self.measures = similarity_measures(names) | dict(measures or {})
         self.clips, self.embedding, self.training = clips, embedding, training
         self.motion_fps, self.bins = motion_fps, bins
         self.samples = clips[0].segments.shape[1]
@@ -82,7 +87,8 @@ class Scorer:
         self.segment_onsets = [onsets_s(audio) for audio in segments]
         self.loris_onsets = [loris_onsets_s(audio) for audio in segments]
         self.codes = np.concatenate([clip.codes for clip in clips])
-        self.patches = self._embed(segments)
+        self.patches = self._embed(segments, embedding)
+        self.further_truth = [self._vectors(segments, each) for each in further]
 
     def scores(self, music: Music) -> Scores:
         """Return all scores by name: (C,) for clips, (S,) for segments; NaN if undefined.
@@ -92,11 +98,15 @@ class Scorer:
         found = _columns([self._of_clip(i, audio) for i, audio in enumerate(music.audio)])
         segments = self._cut(music.audio)
         found |= _columns([self._of_segment(i, audio) for i, audio in enumerate(segments)])
-        patches = self._embed(segments)
-        if patches is not None and self.patches is not None:
+        patches = self._embed(segments, self.embedding)
+        if patches is not None and self.patches is not None and self.embedding is not None:
             found["patches"], features = patches, patches.mean(1)
-            found["kl"] = paired_kl(self.patches.mean(1), features)
+            truth = self.patches.mean(1)
+            found["kl"] = paired_kl(truth, features)
+            found[SIMILARITY + self.embedding.name] = similarity(features, truth)
             found |= self._genre(features)
+        for each, truth in zip(self.further, self.further_truth, strict=True):
+            found[SIMILARITY + each.name] = similarity(self._vectors(segments, each), truth)
         found |= self._genre_heard(segments)
         if music.codes is not None:
             found["of codes"] = np.concatenate(music.codes)
@@ -148,6 +158,7 @@ class Scorer:
     def _of_clip(self, i: int, audio: np.ndarray) -> dict[str, float]:
         beats, motion = beats_s(audio), self.clips[i].piece.inputs.get(MOTION)
         found = {"onset_f": math.nan, **beat_scores(beats, self.beats[i])}
+        found["tempo_difference"] = tempo_difference(beats, self.beats[i])
         if len(self.onsets[i]):
             found["onset_f"] = onset_f(onsets_s(audio), self.onsets[i])
         if motion is not None and self.motion_fps is not None:
@@ -158,9 +169,11 @@ class Scorer:
 
     def _of_segment(self, i: int, audio: np.ndarray) -> dict[str, float]:
         found = onset_scores(onsets_s(audio), self.segment_onsets[i], self.seconds)
-        later = loris_scores(loris_onsets_s(audio), self.loris_onsets[i], self.seconds)
-        added = self._added("segment", audio, self.segments[i])
-        return {"cover": found["cover"], "hit": found["hit"], **later, **added}
+        scores = {"cover": found["cover"], "hit": found["hit"]}
+        onsets, true = loris_onsets_s(audio), self.loris_onsets[i]
+        for scale in SCALES:
+            scores |= bin_scores(onsets, true, scale.bins(self.samples), scale)
+        return scores | self._added("segment", audio, self.segments[i])
 
     def _genre(self, features: np.ndarray) -> Scores:
         if self.embedding is None or self.training.database is None:
@@ -187,13 +200,20 @@ class Scorer:
     def _cut(self, sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [part for audio in sounds for part in audio.reshape(-1, self.samples)]
 
-    def _embed(self, segments: Sequence[np.ndarray]) -> np.ndarray | None:
+    @staticmethod
+    def _embed(segments: Sequence[np.ndarray], embedding: Embedding | None) -> np.ndarray | None:
         """Return the patches (S, P, D) of segments, each scaled to the shards' peak."""
-        if self.embedding is None:
+        if embedding is None:
             return None
         peaks = [max(float(np.abs(audio).max()), 1e-9) for audio in segments]
         loud = (PEAK / peak * audio for peak, audio in zip(peaks, segments, strict=True))
-        return np.stack([self.embedding.patches(audio) for audio in loud])
+        return np.stack([embedding.patches(audio) for audio in loud])
+
+    def _vectors(self, segments: Sequence[np.ndarray], embedding: Embedding) -> np.ndarray:
+        """Return one vector (S, D) for each segment: the mean of its patches."""
+        patches = self._embed(segments, embedding)
+        assert patches is not None
+        return patches.mean(1)
 
 
 def set_figures(
@@ -202,13 +222,17 @@ def set_figures(
     """Return the possible measures of a set, by name; `truth` are the true music's patches."""
     if "cover" not in scores:
         return {}
-    both = np.stack([scores["loris_cover"], scores["loris_hit"]], 1)
     found: dict[str, SetFigure] = {
         "csd": (scores["cover"], lambda x, _: spread(x)),
         "hsd": (scores["hit"], lambda x, _: spread(x)),
-        "loris_f1": (both, lambda x, _: loris_summary(x[:, 0], x[:, 1])["f1"]),
     }
-    if "patches" in scores and truth is not None and len(both) > 1:
+    for scale in SCALES:
+        if scale.bcs in scores:  # evaluations of earlier versions have only LORIS's
+            both = np.stack([scores[scale.bcs], scores[scale.bhs]], 1)
+            found[scale.csd] = (scores[scale.bcs], lambda x, _: spread(x))
+            found[scale.hsd] = (scores[scale.bhs], lambda x, _: spread(x))
+            found[scale.f1] = (both, lambda x, _: f1_of_means(x[:, 0], x[:, 1]))
+    if "patches" in scores and truth is not None and len(scores["cover"]) > 1:
         found["frechet"] = (scores["patches"], _distance(frechet, truth))
         found["feature_kl"] = (scores["patches"], _distance(feature_kl, truth))
     if "of codes" in scores:

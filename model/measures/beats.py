@@ -76,11 +76,12 @@ def onset_scores(generated_s: np.ndarray, truth_s: np.ndarray, seconds: int) -> 
     }
 
 
-def with_onsets(times_s: np.ndarray, seconds: int) -> np.ndarray:
-    """Return for each second whether it has an onset: (seconds,) bool."""
-    flags = np.zeros(seconds, bool)
-    # The last frame of a clip may be exactly at its end.
-    flags[np.minimum(np.asarray(times_s, float).astype(int), seconds - 1)] = True
+def with_onsets(times_s: np.ndarray, bins: int, bins_per_s: int = 1) -> np.ndarray:
+    """Return for each bin whether it has an onset: (bins,) bool. By default bins are of 1 s."""
+    flags = np.zeros(bins, bool)
+    # The last frame of a clip may be exactly at its end. A product is exact where 0.6 / 0.2 is not.
+    at = (np.asarray(times_s, float) * bins_per_s).astype(int)
+    flags[np.minimum(at, bins - 1)] = True
     return flags
 
 

@@ -1,11 +1,11 @@
-"""Embeddings of audio: VGGish, or mel statistics if the VGGish weights are not available.
+"""Embeddings of audio: VGGish, CLAP, or mel statistics if neither's weights are available.
 
-Symbols: N samples at 22 050 Hz, P patches, D features.
+Symbols: N samples at 22 050 Hz, P patches, D features, S segments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +14,15 @@ import numpy as np
 
 from model.contract.files import sha256_of
 from model.contract.weights_folder import VGGISH_FILE, check_record, weights_folder
+from model.measures.base import Measure
 
 if TYPE_CHECKING:
     import torch
 
-VGGISH, MEL_STATISTICS = "vggish", "mel-statistics"
-EMBEDDINGS = (VGGISH, MEL_STATISTICS)
+VGGISH, MEL_STATISTICS, CLAP = "vggish", "mel-statistics", "clap"
+EMBEDDINGS = (VGGISH, MEL_STATISTICS, CLAP, f"{CLAP}:FOLDER")
+SIMILARITY = "similarity_"
+"""Before the name of an embedding: the name of the cosine of its vectors as a measure."""
 
 MEL_OFFSET = 0.3
 """Added to a mel magnitude before the logarithm. Without it, a codec's noise in quiet bands would
@@ -51,15 +54,21 @@ def load_embedding(
 
     `vggish`: 128 features per 0.96 s, after the last ReLU, as in the published network.
     `mel-statistics`: mean and standard deviation over time of 80 log-mel bands, 160 features per
-    clip. It is not learned, and its results are not comparable with published ones. Raises
-    FileNotFoundError if the VGGish weights are missing; the other embedding is never used silently.
+    clip. It is not learned, and its results are not comparable with published ones. `clap`: CLAP as
+    published by LAION, 512 features of length 1 per 10 s; `clap:FOLDER`: that in a folder, named
+    `clap:` with the folder's name and a hash of its weights. Raises FileNotFoundError if the
+    weights are missing, ValueError if they are invalid or a package is missing; another embedding
+    is never used silently.
     """
     if name == MEL_STATISTICS:
         return Embedding(
             name, mel_statistics, "mel-statistics embedding, not VGGish: not comparable with papers"
         )
+    kind, colon, folder = name.partition(":")
+    if kind == CLAP and bool(colon) == bool(folder):
+        return clap_embedding(Path(folder) if folder else None, device)
     if name != VGGISH:
-        raise ValueError(f"--embedding {name}: expected one of {', '.join(EMBEDDINGS)}")
+        raise ValueError(f"embedding {name!r}: expected one of {', '.join(EMBEDDINGS)}")
     return vggish_embedding(find_vggish(path), device)
 
 
@@ -98,6 +107,31 @@ def vggish_embedding(path: Path, device: str | torch.device = "cpu") -> Embeddin
     published = VGGISH_FILE.removesuffix(".pth").rpartition("-")[2]
     same = sha256_of(path).startswith(published)
     return Embedding(VGGISH, embed, "" if same else f"VGGish weights of {path.name}, not published")
+
+
+def clap_embedding(folder: Path | None = None, device: str | torch.device = "cpu") -> Embedding:
+    """Return the CLAP embedding of the model in a folder, or of the published one."""
+    from model.measures.clap import CLAP_MODEL, find_clap, load_clap, weights_id
+
+    found = find_clap(folder)
+    sha256 = weights_id(found)
+    name = CLAP if folder is None else f"{CLAP}:{found.resolve().name}@{sha256}"
+    source = CLAP_MODEL if folder is None else str(folder)
+    return Embedding(name, load_clap(found, device), f"{CLAP}: {source}, weights {sha256}")
+
+
+def similarity(generated: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the cosine (S,) of the vectors (S, D) of two sounds each; NaN if either is 0."""
+    lengths = np.linalg.norm(generated, axis=1) * np.linalg.norm(truth, axis=1)
+    products = (np.asarray(generated, np.float64) * truth).sum(1)
+    return np.where(lengths > 0, products / np.where(lengths > 0, lengths, 1), np.nan)
+
+
+def similarity_measures(embeddings: Sequence[str]) -> dict[str, Measure]:
+    """Return the measure of `similarity` for each embedding; each has a column of its own."""
+    return {
+        f"{SIMILARITY}{name}": Measure(f"similarity ({name})", "segment") for name in embeddings
+    }
 
 
 def mel_statistics(audio: np.ndarray) -> np.ndarray:

@@ -1,15 +1,16 @@
-"""Measures of beats and tempo on which a metronome scores low, and the summary scores of LORIS.
+"""Measures of beats and tempo on which a metronome scores low, and scores of bins with onsets.
 
-Symbols: K times, in seconds. Beats are tracked by librosa (dynamic programming, Ellis 2007) or
-given. Scores are mir_eval's (Davies, Degara & Plumbley 2009) on complete clips. mir_eval usually
-leaves out the first five seconds, in which human annotators are still finding the beat; this is not
-done here.
+Symbols: K times, in seconds; S segments. Beats are tracked by librosa (dynamic programming, Ellis
+2007) or given. Scores of beats are mir_eval's (Davies, Degara & Plumbley 2009) on complete clips.
+mir_eval usually leaves out the first five seconds, in which human annotators are still finding the
+beat; this is not done here.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,6 +26,39 @@ TEMPO_TOLERANCE = 0.04
 """As a fraction of the true tempo; from Gouyon et al. 2006."""
 OCTAVES = (1.0, 2.0, 3.0, 1 / 2, 1 / 3)
 """Factors of the true tempo that the second measure of Gouyon et al. 2006 also accepts."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A length of the bins in which onsets are compared, and the names of the scores on it.
+
+    Scores of two scales are never comparable: of the same music, longer bins have higher ones.
+    `bins_per_s` is a whole number, so that an onset at the border of two bins is in the later one.
+    `bcs` and `bhs` are scores of segments, the others of sets.
+    """
+
+    bins_per_s: int
+    bcs: str
+    bhs: str
+    csd: str
+    hsd: str
+    f1: str
+
+    def bins(self, samples: int) -> int:
+        """Return the number of bins that begin in `samples` at 22 050 Hz; the last may be shorter.
+
+        5.12 s have 26 bins of 0.2 s, of which the last lasts 0.12 s and counts as any other.
+        """
+        return -(-samples * self.bins_per_s // SAMPLE_RATE_HZ)
+
+
+LORIS = Scale(1, "loris_cover", "loris_hit", "loris_csd", "loris_hsd", "loris_f1")
+"""Bins of 1 s: Yu et al., Long-Term Rhythmic Video Soundtracker, ICML 2023."""
+FIFTHS = Scale(5, "bcs_02", "bhs_02", "csd_02", "hsd_02", "f1_02")
+"""Bins of 0.2 s: Li et al., Dance-to-Music Generation with Encoder-based Textual Inversion,
+SIGGRAPH Asia 2024. Their own code of these scores is not published; the length is that of another
+implementation, github.com/kmraven/AudioLDM-ControlNet, beat_score.py."""
+SCALES = (LORIS, FIFTHS)
 
 
 def beats_s(audio: np.ndarray) -> np.ndarray:
@@ -91,6 +125,16 @@ def tempo_accuracy(found_bpm: float, true_bpm: float) -> float:
     return float(mir_eval.tempo.detection(truth, 1.0, found, TEMPO_TOLERANCE)[0])
 
 
+def tempo_difference(generated_s: np.ndarray, truth_s: np.ndarray) -> float:
+    """Return |tempo of generated − tempo of true beats (K,)| in BPM; NaN if either has none.
+
+    Li et al. 2024 report such a difference, but not how they estimate the tempo. This estimator is
+    our choice: `tempo_bpm` of the beats that librosa tracks. Half or double the tempo, a frequent
+    answer of every tracker, is as far away as it is in BPM.
+    """
+    return abs(tempo_bpm(generated_s) - tempo_bpm(truth_s))
+
+
 def spread(values: Sequence[float] | np.ndarray) -> float:
     """Return the standard deviation over clips, with n - 1: CSD for cover, HSD for hit.
 
@@ -123,31 +167,27 @@ def loris_onsets_s(audio: np.ndarray) -> np.ndarray:
     )
 
 
-def loris_scores(generated_s: np.ndarray, truth_s: np.ndarray, seconds: int) -> dict[str, float]:
-    """Return LORIS's cover and hit of onset times (K,) in a clip of `seconds`.
+def bin_scores(
+    generated_s: np.ndarray, truth_s: np.ndarray, bins: int, scale: Scale = LORIS
+) -> dict[str, float]:
+    """Return the cover and hit of onset times (K,) in a segment of `bins`, under a scale's names.
 
-    Let g and t be the sets of seconds that have an onset, generated and true. Then
+    Let g and t be the sets of bins that have an onset, generated and true. Then
     cover = |g and t| / |g| and hit = |g and t| / |t|; a score is 0 if its denominator is 0. So
     cover is a precision here, at most 1, and hit is a recall.
     """
-    generated, truth = with_onsets(generated_s, seconds), with_onsets(truth_s, seconds)
+    generated, truth = (with_onsets(x, bins, scale.bins_per_s) for x in (generated_s, truth_s))
     both = int((generated & truth).sum())
     return {
-        "loris_cover": both / max(1, int(generated.sum())),
-        "loris_hit": both / max(1, int(truth.sum())),
+        scale.bcs: both / max(1, int(generated.sum())),
+        scale.bhs: both / max(1, int(truth.sum())),
     }
 
 
-def loris_summary(cover: np.ndarray, hit: np.ndarray) -> dict[str, float]:
-    """Return the scores of LORIS's tables from cover and hit of clips (S,): means, CSD, HSD, F1.
+def f1_of_means(cover: np.ndarray, hit: np.ndarray) -> float:
+    """Return 2 BCS BHS / (BCS + BHS) of the *means* of cover and hit (S,), as in LORIS's tool.
 
-    F1 = 2 BCS BHS / (BCS + BHS) of the *means* (0 if both are 0), as in their tool.
+    It is 0 if both means are 0.
     """
     bcs, bhs = float(np.mean(cover)), float(np.mean(hit))
-    return {
-        "bcs": bcs,
-        "csd": spread(cover),
-        "bhs": bhs,
-        "hsd": spread(hit),
-        "f1": 2 * bcs * bhs / (bcs + bhs) if bcs + bhs else 0.0,
-    }
+    return 2 * bcs * bhs / (bcs + bhs) if bcs + bhs else 0.0

@@ -12,12 +12,15 @@ from music_pool import pool
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.measures.beats import beats_scores, onset_f, onsets_s
 from model.measures.rhythm import (
+    FIFTHS,
+    LORIS,
     beat_scores,
     beats_s,
-    loris_scores,
-    loris_summary,
+    bin_scores,
+    f1_of_means,
     spread,
     tempo_bpm,
+    tempo_difference,
 )
 
 BEATS_S = np.arange(0.3, 8, 0.5)
@@ -52,15 +55,55 @@ def test_no_beats_score_nothing_and_no_true_beats_give_no_score():
 def test_coverage_and_hit_as_later_work_reports_them():
     # Seconds with an onset: truth 0 and 2, generated 0, 1 and 3.
     truth, generated = np.array([0.2, 0.7, 2.1]), np.array([0.9, 1.0, 3.99])
-    assert loris_scores(generated, truth, 4) == {"loris_cover": 1 / 3, "loris_hit": 1 / 2}
-    assert loris_scores(np.zeros(0), truth, 4) == {"loris_cover": 0.0, "loris_hit": 0.0}
-    row = loris_summary(np.array([0.5, 1.0]), np.array([0.0, 0.5]))
-    assert row == pytest.approx(
-        {"bcs": 0.75, "csd": math.sqrt(0.125), "bhs": 0.25, "hsd": math.sqrt(0.125), "f1": 0.375}
-    )
-    assert loris_summary(np.zeros(2), np.zeros(2))["f1"] == 0.0
+    assert bin_scores(generated, truth, 4) == {"loris_cover": 1 / 3, "loris_hit": 1 / 2}
+    assert bin_scores(np.zeros(0), truth, 4) == {"loris_cover": 0.0, "loris_hit": 0.0}
+    assert f1_of_means(np.array([0.5, 1.0]), np.array([0.0, 0.5])) == 0.375
+    assert f1_of_means(np.zeros(2), np.zeros(2)) == 0.0
+    assert spread(np.array([0.5, 1.0])) == pytest.approx(math.sqrt(0.125))
     assert spread([1.0, math.nan, 3.0]) == pytest.approx(math.sqrt(2))
     assert math.isnan(spread([1.0]))
+
+
+def test_coverage_and_hit_in_bins_of_a_fifth_of_a_second():
+    # Bins with an onset: truth 1, 3 and 6; generated 1, 3 (twice), 7 and 9. 0.6 / 0.2 is below 3.
+    truth = np.array([0.2, 0.6, 1.39])
+    generated = np.array([0.39, 0.61, 0.79, 1.4, 1.99])
+    found = bin_scores(generated, truth, FIFTHS.bins(44100), FIFTHS)
+    assert found == {"bcs_02": 2 / 4, "bhs_02": 2 / 3}
+    # In bins of 1 s the same onsets agree completely, so the scales cannot be compared.
+    whole = bin_scores(generated, truth, LORIS.bins(44100), LORIS)
+    assert whole == {"loris_cover": 1.0, "loris_hit": 1.0}
+    assert set(bin_scores(np.zeros(0), truth, 10, FIFTHS).values()) == {0.0}
+    assert set(bin_scores(generated, np.zeros(0), 10, FIFTHS).values()) == {0.0}
+
+
+def test_every_border_of_a_fifth_of_a_second_belongs_to_the_later_bin():
+    for i in range(1, 300):
+        at, before = np.array([i / 5]), np.array([np.nextafter(i / 5, 0) - 1e-9])
+        assert bin_scores(at, np.array([i / 5 + 0.1]), 300, FIFTHS)["bcs_02"] == 1, i
+        assert bin_scores(before, at, 300, FIFTHS)["bcs_02"] == 0, i
+
+
+def test_the_last_bin_of_a_segment_may_be_shorter_and_holds_an_onset_at_the_end():
+    samples = round(5.12 * SAMPLE_RATE_HZ)  # 25.6 bins of 0.2 s: the 26th lasts 0.12 s
+    assert (FIFTHS.bins(samples), LORIS.bins(samples)) == (26, 6)
+    assert (FIFTHS.bins(44100), LORIS.bins(44100)) == (10, 2)
+    assert (FIFTHS.bins(44101), LORIS.bins(44101)) == (11, 3)
+    truth = np.array([4.99, 5.01])  # bins 24 and 25
+    found = bin_scores(np.array([5.12]), truth, FIFTHS.bins(samples), FIFTHS)
+    assert found == {"bcs_02": 1.0, "bhs_02": 0.5}
+    assert bin_scores(np.array([2.0]), np.array([1.9]), 10, FIFTHS)["bcs_02"] == 1.0
+
+
+def test_the_difference_of_tempi_is_in_bpm_and_undefined_without_beats():
+    slower = BEATS_S * 1.2  # 100 BPM
+    assert tempo_difference(BEATS_S, BEATS_S) == 0
+    assert tempo_difference(slower, BEATS_S) == pytest.approx(20)
+    assert tempo_difference(BEATS_S, slower) == pytest.approx(20)
+    assert tempo_difference(BEATS_S[::2], BEATS_S) == pytest.approx(60)
+    silence = beats_s(np.zeros(88200, np.float32))
+    assert math.isnan(tempo_difference(silence, BEATS_S))
+    assert math.isnan(tempo_difference(BEATS_S, silence))
 
 
 @pytest.fixture(scope="module")
