@@ -11,6 +11,7 @@ from model.contract.registry import Registry
 D2M_GAN = "d2m-gan"
 MASKED = "masked"
 INVERSION = "inversion"
+"""The family of Li et al. 2024, whose table has scores of its own."""
 NOTE_FAMILIES = ("dance2music", "dance2music-online", "foley", "cmt")
 """Families that play notes: what the paper compares with."""
 

@@ -10,13 +10,16 @@ import numpy as np
 
 from model.contract.kinds import D2M_GAN, MASKED
 from model.evaluation.cdcd import CDCD, CONDITIONS, D2M_GAN_ROW, variant_of
+from model.evaluation.cells import cell, markdown, slashed
 from model.evaluation.paper import AIST, OTHERS, TABLES, TIKTOK, Figures, Row, row_of
 from model.evaluation.score import PAPER, set_figures
 from model.evaluation.subject import OUTSIDE
+from model.evaluation.textual_inversion import beside_textual_inversion, is_inversion
 from model.families.d2m_gan.config import MAY_CHANGE_ON_RESUME, Config
 from model.listening.report import PAPER as OPINIONS
 from model.measures.base import MEASURED, Measure, recorded
 from model.measures.bootstrap import paired_difference, set_difference, sign_flip_p
+from model.measures.embeddings import SIMILARITY
 from model.runtime.settings import to_dict, with_todays_names
 
 OPINION = Measure("opinion", "clip", digits=2)
@@ -52,18 +55,6 @@ def unscored(evaluation: Evaluation) -> list[str]:
                 missing.setdefault(f"{count} of {len(each)} {unit}", set()).add(title)
     found = "; ".join(f"{', '.join(sorted(names))}: {of}" for of, names in sorted(missing.items()))
     return [f"Left out, because the score is undefined: {found}."] if found else []
-
-
-def cell(found: Mapping[str, Any] | None, measure: Measure) -> str:
-    """Return a value with its interval, or a dash."""
-    if found is None or found["value"] is None:
-        return "–"
-    scale, digits = (100, 1) if measure.percent else (1, measure.digits)
-    value, *ends = (
-        f"{round(scale * found[key], digits) + 0.0:.{digits}f}"  # no -0.000
-        for key in ("value", *(("low", "high") if found["low"] is not None else ()))
-    )
-    return f"{value} [{', '.join(ends)}]" if ends else value
 
 
 def compared(
@@ -156,8 +147,9 @@ def beside_the_paper(evaluations: Sequence[Evaluation]) -> str:
 
     Cells are cover / hit / genre in percent, ours with intervals. Runs on TikTok are in the paper's
     TikTok table, all others in its AIST++ tables. Runs without a row in the paper are in the last
-    table, but masked models are in tables of their own, beside CDCD's. Below the tables are the
-    data and weights of our runs.
+    table, but masked models are in tables of their own, beside CDCD's. If a run is of textual
+    inversion, all runs are in its paper's tables, too. Below the tables are the data and weights of
+    our runs.
     """
     others_than_masked = [e for e in evaluations if e.get("family") != MASKED]
     tiktok = [e for e in others_than_masked if e["dataset"] == "tiktok"]
@@ -171,6 +163,8 @@ def beside_the_paper(evaluations: Sequence[Evaluation]) -> str:
         of_set = [e for e in evaluations if (e["dataset"] == "tiktok") == (name == "TikTok")]
         if any(e.get("family") == MASKED for e in of_set):
             blocks.append(beside_cdcd(of_set, name))
+    if any(is_inversion(e) for e in evaluations):
+        blocks.append(beside_textual_inversion(evaluations))
     blocks.append(f"**Notes, sound and likelihood**\n\n{markdown(of_notes(evaluations))}")
     return "\n\n".join([*blocks, "\n".join(_sources(evaluations))])
 
@@ -211,6 +205,8 @@ NOTES = (
     "diversity",
     "copied",
 )
+BY_NAME = (SIMILARITY, "bits_", "gain_")
+"""What the names of measures begin with that have one for each embedding or level."""
 
 
 def of_notes(evaluations: Sequence[Evaluation]) -> list[list[str]]:
@@ -221,7 +217,7 @@ def of_notes(evaluations: Sequence[Evaluation]) -> list[list[str]]:
     known = {name: measure for e in evaluations for name, measure in recorded(e).items()}
     found = {name for e in evaluations for row in e["rows"].values() for name in row["scores"]}
     names = [name for name in NOTES if name in found]
-    names += [name for name in known if name.startswith(("bits_", "gain_")) and name in found]
+    names += [name for name in known if name.startswith(BY_NAME) and name in found]
     lines = [["run", "music", *(known[name].title for name in names)]]
     for e in evaluations:
         for title, row in e["rows"].items():
@@ -362,13 +358,3 @@ def opinions(heard: Mapping[str, Any] | None) -> str:
         lines.append(line)
     whose = "from the listening test" if heard else "missing: use `model mos` and --listening DIR"
     return f"**Mean opinion scores**, 1 to 5; ours {whose}\n\n{markdown(lines)}"
-
-
-def slashed(figures: Sequence[float]) -> str:
-    return " / ".join(f"{value:.1f}" for value in figures)
-
-
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """Return rows as a Markdown table; the first row is the head."""
-    head, *body = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([head, "|" + "---|" * len(lines[0]), *body])

@@ -121,8 +121,12 @@ def test_every_row_is_scored_and_its_music_is_to_be_heard(evaluated, run):
 
 def test_the_truth_has_full_marks_and_its_own_codes(evaluated):
     scores = evaluated["rows"][TRUTH]["scores"]
-    for name in ("cover", "hit", "onset_f", "loris_cover", "loris_hit", "codes"):
+    ones = ("cover", "hit", "onset_f", "loris_cover", "loris_hit", "codes", "bcs_02", "bhs_02",
+            "loris_f1", "f1_02")  # fmt: skip
+    for name in ones:
         assert scores[name]["value"] == 1, name
+    assert scores["similarity_mel-statistics"]["value"] == pytest.approx(1)
+    assert scores["csd_02"]["value"] == scores["tempo_difference"]["value"] == 0
     assert scores["kl"]["value"] == scores["frechet"]["value"] == 0
 
 
@@ -185,6 +189,7 @@ def test_no_embedding_leaves_out_what_needs_one(run, shards, tmp_path):
     assert load(copied)["rows"].keys() == {"D2M-GAN, high"}
     found = load(copied)["rows"]["D2M-GAN, high"]["scores"]
     assert not {"genre", "kl", "frechet"} & found.keys()
+    assert not [name for name in found if name.startswith("similarity")]
     assert {"onset_f", "codes", "perplexity"} <= found.keys()
 
 
@@ -266,6 +271,27 @@ def test_a_clip_without_an_onset_has_no_score_and_the_means_leave_it_out(scorer,
     assert scores["onset_f"][1] == 1
     assert other.summary(scores)["cover"].value == 1
     assert "align" not in scores
+
+
+def test_silence_has_no_tempo_and_the_clip_is_left_out_and_counted(scorer, clips):
+    music = [np.zeros_like(clips[0].audio), *(clip.audio for clip in clips[1:])]
+    scores = scorer.scores(Music("x", music))
+    assert np.isnan(scores["tempo_difference"]).tolist() == [True, False, False]
+    assert scorer.summary(scores)["tempo_difference"].value == 0
+    (told,) = unscored({"rows": {"x": {"each": scorer.plain_scores(scores)}}, "measures": {
+        name: measure.facts() for name, measure in scorer.measures.items()}})  # fmt: skip
+    assert "TD, BPM: 1 of 3 clips" in told
+
+
+def test_onsets_in_fifths_of_a_second_are_those_of_loris_and_sets_have_their_f1(scorer, clips):
+    late = [np.roll(clip.audio, 2205) for clip in clips]  # half a bin: some onsets change bins
+    scores = scorer.scores(Music("x", late))
+    assert 0 < scores["bcs_02"].mean() < scores["loris_cover"].mean()
+    found = scorer.summary(scores)
+    bcs, bhs = found["bcs_02"].value, found["bhs_02"].value
+    assert found["f1_02"].value == pytest.approx(2 * bcs * bhs / (bcs + bhs))
+    assert found["csd_02"].value == pytest.approx(scores["bcs_02"].std(ddof=1))
+    assert found["loris_hsd"].value == pytest.approx(scores["loris_hit"].std(ddof=1))
 
 
 def test_one_song_has_no_interval(scorer, clips):
@@ -459,6 +485,25 @@ def test_what_was_not_measured_alike_is_left_out_and_named(evaluated, run):
     )
     told = compared(evaluated | {"train_data": "x"}, evaluated, sets, sets)
     assert "| KL" in told and "| genre" not in told
+
+
+def test_an_evaluation_without_the_newer_scores_is_still_printed_and_compared(evaluated, run):
+    newer = ("_02", "loris_csd", "loris_hsd", "tempo_difference", "similarity_")
+    old = json.loads(json.dumps(evaluated))
+    for row in old["rows"].values():
+        for part in ("scores", "each"):
+            row[part] = {n: v for n, v in row[part].items() if not any(x in n for x in newer)}
+    old["measures"] = {n: v for n, v in old["measures"].items() if "similarity" not in n}
+    assert "0.2 s" in one_run(evaluated) and "0.2 s" not in one_run(old)
+    assert "similarity (mel-statistics)" not in beside_the_paper([old])
+    told = beside_the_paper([evaluated, old]).split("**Notes, sound and likelihood**")[1]
+    lines = [line for line in told.splitlines() if "| D2M-GAN, high |" in line]
+    at = told.strip().splitlines()[0].split("|").index(" similarity (mel-statistics) ")
+    assert "[" in lines[0].split("|")[at] and lines[1].split("|")[at] == " – "
+    sets = load_sets(run)
+    for a, b in ((old, evaluated), (evaluated, old)):
+        told = compared(a, b, sets, sets)
+        assert "| BCS (LORIS, 1 s)" in told and "0.2 s" not in told and "similarity" not in told
 
 
 def test_two_runs_are_compared_by_pairs(evaluated, run):
