@@ -17,6 +17,7 @@ from pipeline.sources.synthetic import (
     write_song,
     write_video,
 )
+from pipeline.sources.synthetic.captions import write_captions
 from pipeline.sources.synthetic.jobs import write_each
 from pipeline.sources.synthetic.music import SONGS_PER_GENRE
 
@@ -47,10 +48,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument(
         "--music-only", action="store_true",
-        help="write only the complete songs, DIR/wav/<song>.wav, and their ground truth",
+        help="write only the complete songs, DIR/wav/<song>.wav, their ground truth and captions",
+    )  # fmt: skip
+    parser.add_argument(
+        "--vary-instruments", action="store_true",
+        help="with --music-only: play many of the songs by fewer or by other instruments",
     )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, help="number of processes that write files")
     options = parser.parse_args(argv)
+    if options.vary_instruments and not options.music_only:
+        parser.error("--vary-instruments is for complete songs; give --music-only as well")
     try:
         specs = plan(
             options.limit,
@@ -63,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     specs = [spec for spec in specs if options.split in (None, spec.split)]
     if options.music_only:
-        _write_songs(specs, options.root, options.jobs)
+        _write_songs(specs, options.root, options.jobs, options.vary_instruments)
         return 0
     write_annotations(specs, options.root)
     if options.no_video:
@@ -74,11 +81,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _write_songs(specs: Sequence[VideoSpec], root: Path, jobs: int) -> None:
-    """Write the complete songs of the videos."""
+def _write_songs(specs: Sequence[VideoSpec], root: Path, jobs: int, vary: bool) -> None:
+    """Write the complete songs of the videos, and their captions."""
     if specs:
-        write = partial(write_song, seed=specs[0].seed, instruments=specs[0].instruments)
-        write_each(write, sorted({spec.song_id for spec in specs}), root, jobs, "song")
+        seed, ids = specs[0].seed, sorted({spec.song_id for spec in specs})
+        write = partial(
+            write_song, seed=seed, instruments=specs[0].instruments, vary_instruments=vary
+        )
+        write_each(write, ids, root, jobs, "song")
+        write_captions(root, ids, seed, vary)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import numpy as np
 
 from model.contract.notes import TRACKS
 from model.contract.sound_font import SoundFont
+from pipeline.sources.synthetic.arrangement import rearranged
 from pipeline.sources.synthetic.instruments import SAMPLE_RATE_HZ, synthesise
 from pipeline.sources.synthetic.notes import note_array
 from pipeline.sources.synthetic.score import Score, write_score
@@ -80,17 +81,10 @@ def tempo_of(genre: str, index: int) -> float:
     return round(low + (high - low) * (index * GOLDEN % 1), 1)
 
 
-@lru_cache(maxsize=2)
-def compose(
-    song_id: str,
-    seed: int = 0,
-    duration_s: float = SONG_S,
-    instruments: SoundFont | None = None,
-) -> Song:
-    """Compose a song; the same arguments give the same samples.
-
-    A sound font in `instruments` plays the same notes on the same beats as the built-in synthesis.
-    """
+def score_of(
+    song_id: str, seed: int = 0, duration_s: float = SONG_S, vary_instruments: bool = False
+) -> tuple[Score, float]:
+    """Return the score of a song, and its tempo in BPM; the arguments are those of `compose`."""
     genre, index = song_id[1:3], song_id[3:]
     if song_id[:1] != "m" or genre not in STYLES or not index.isdigit():
         raise ValueError(f"{song_id!r} is not a song id; expected m<genre><index>, such as mBR0")
@@ -99,6 +93,26 @@ def compose(
     beat_s = 60 / tempo_bpm
     start_s = float(rng.uniform(0.05, beat_s / 2))
     score = write_score(style, rng, start_s, beat_s, duration_s)
+    if vary_instruments:
+        score = rearranged(score, np.random.default_rng([3, seed, *song_id.encode()]))
+    return score, tempo_bpm
+
+
+@lru_cache(maxsize=2)
+def compose(
+    song_id: str,
+    seed: int = 0,
+    duration_s: float = SONG_S,
+    instruments: SoundFont | None = None,
+    vary_instruments: bool = False,
+) -> Song:
+    """Compose a song; the same arguments give the same samples.
+
+    A sound font in `instruments` plays the same notes on the same beats as the built-in synthesis.
+    With `vary_instruments`, some songs are played by fewer or by other instruments: `rearranged`.
+    """
+    score, tempo_bpm = score_of(song_id, seed, duration_s, vary_instruments)
+    start_s, beat_s = score.start_s, score.beat_s
     notes = note_array(score)
     if instruments is None:
         tracks = synthesise(score)
@@ -106,15 +120,19 @@ def compose(
         parts = (notes[notes[:, 5] == track] for track in range(len(TRACKS)))
         tracks = np.stack([instruments.play(part, score.samples) for part in parts])
     beats = start_s + beat_s * np.arange(int(np.ceil((duration_s - start_s) / beat_s)))
-    return Song(song_id, genre, tempo_bpm, _mix(score, tracks), beats[beats < duration_s], notes)
+    genre, mixed = song_id[1:3], _mix(score, tracks)
+    return Song(song_id, genre, tempo_bpm, mixed, beats[beats < duration_s], notes)
 
 
 def songs(
-    ids: Iterable[str], seed: int = 0, instruments: SoundFont | None = None
+    ids: Iterable[str],
+    seed: int = 0,
+    instruments: SoundFont | None = None,
+    vary_instruments: bool = False,
 ) -> Iterator[Song]:
     """Compose complete songs, one after the other."""
     for song_id in ids:
-        yield compose(song_id, seed, instruments=instruments)
+        yield compose(song_id, seed, instruments=instruments, vary_instruments=vary_instruments)
 
 
 def _mix(score: Score, tracks: np.ndarray) -> np.ndarray:

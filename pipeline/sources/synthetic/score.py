@@ -41,7 +41,7 @@ class Score:
     """The events of a song of `samples` samples, in the order in which they were written.
 
     The first beat is at `start_s`, and a beat lasts `beat_s`. `kit` names the drums, and `kit_seed`
-    determines their noise.
+    determines their noise. `key` is how many semitones the song is above its style's pitches.
     """
 
     style: Style
@@ -51,6 +51,7 @@ class Score:
     kit: tuple[str, ...]
     kit_seed: int
     events: tuple[Event, ...]
+    key: int
 
 
 def write_score(
@@ -62,7 +63,9 @@ def write_score(
         band.play(bar)
     samples = round(duration_s * SAMPLE_RATE_HZ)
     events = tuple(event for event in band.events if event.first < samples)
-    return Score(style, start_s, beat_s, samples, tuple(band.drums), band.kit_seed, events)
+    return Score(
+        style, start_s, beat_s, samples, tuple(band.drums), band.kit_seed, events, band.key
+    )
 
 
 class _Band:

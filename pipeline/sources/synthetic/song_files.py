@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 
 
 def write_song(
-    song_id: str, root: Path, seed: int = 0, instruments: SoundFont | None = None
+    song_id: str,
+    root: Path,
+    seed: int = 0,
+    instruments: SoundFont | None = None,
+    vary_instruments: bool = False,
 ) -> None:
     """Write a complete song: `wav/<song>.wav`, `truth/<song>.mid` and `truth/<song>.npz`.
 
     The sound is mono PCM16 at 22 050 Hz. The ground truth is the song's beats, notes, genre, tempo
     and split.
     """
-    song = compose(song_id, seed, instruments=instruments)
+    song = compose(song_id, seed, instruments=instruments, vary_instruments=vary_instruments)
     truth = {
         "beat_times_s": song.beat_times_s,
         "genre": np.array(song.genre),
