@@ -28,6 +28,7 @@ COMMANDS = {
         "turn the authors' released weights into a run",
     ),
     "train-codec": ("model.codecs.training.command", "train a JukeBox VQ-VAE or an EnCodec"),
+    "train-text": ("model.text_to_music.command", "train a small text-to-music model"),
     "finetune-synthesizer": (
         "model.training.finetune_command",
         "fine-tune a codec's decoder on shards",

@@ -74,7 +74,9 @@ class TextToMusic:
                 assert word is not None, "a placeholder of the prompt needs its word"
                 embedded[:, places.to(self.device)] = word.to(embedded.dtype)
         found = self.model.text_encoder(inputs_embeds=embedded).last_hidden_state
-        return self.model.enc_to_dec_proj(found) if hasattr(self.model, "enc_to_dec_proj") else found
+        return (
+            self.model.enc_to_dec_proj(found) if hasattr(self.model, "enc_to_dec_proj") else found
+        )
 
     def nats(self, words: Tensor, mask: Tensor, codes: Tensor) -> Tensor:
         """Return the cross entropy (B, Q) of codes (B, Q, T), in nats: the mean of each codebook.

@@ -43,7 +43,9 @@ def pretrained() -> TextToMusic:
     optimiser = torch.optim.Adam([p for p in base.model.parameters() if p.requires_grad], 2e-3)
     codes, heard = torch.stack([music(tempo) for tempo in TEMPI]), torch.ones(5, dtype=torch.bool)
     for _ in range(300):
-        loss = base.nats(torch.cat([base.words(p, None, None) for p in prompts(base)]), heard, codes)
+        loss = base.nats(
+            torch.cat([base.words(p, None, None) for p in prompts(base)]), heard, codes
+        )
         optimiser.zero_grad()
         loss.mean().backward()
         optimiser.step()
