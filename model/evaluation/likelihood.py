@@ -69,12 +69,13 @@ def ngram_likelihood(
     """Return the bits per code (S,) of n-grams, by the name of a row, then of the measure.
 
     `training` and `validation` have the codes (R, L) of their splits by level, `sizes` the number
-    of entries of each level's codebook. Levels that the clips do not have are left out.
+    of entries of each level's codebook. Levels that the clips do not have are left out, and those
+    with several codebooks, whose codes are no sequence.
     """
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in ORDERS.values()}
-    for level in clips[0].by_level:
+    for level in (name for name, codes in clips[0].by_level.items() if codes.ndim == 2):
         grams = fit(training[level], validation[level], sizes[level])
         codes = np.concatenate([clip.by_level[level] for clip in clips])
         for order, name in ORDERS.items():
             found[name][f"bits_{level}"] = grams.bits(codes, order)
-    return found
+    return {name: bits for name, bits in found.items() if bits}

@@ -19,7 +19,7 @@ from model.measures.align import align_scores
 from model.measures.base import Measure, named
 from model.measures.beats import onset_f, onset_scores, onsets_s
 from model.measures.bootstrap import Interval, interval, mean_interval
-from model.measures.codes import code_accuracy, perplexity
+from model.measures.codes import coarsest, code_accuracy, perplexity
 from model.measures.copying import longest_shared_run
 from model.measures.embeddings import SIMILARITY, Embedding, similarity, similarity_measures
 from model.measures.fad import feature_kl, frechet, paired_kl
@@ -109,11 +109,13 @@ class Scorer:
             found[SIMILARITY + each.name] = similarity(self._vectors(segments, each), truth)
         found |= self._genre_heard(segments)
         if music.codes is not None:
-            found["of codes"] = np.concatenate(music.codes)
-            found["codes"] = code_accuracy(found["of codes"], self.codes)
+            codes = np.concatenate(music.codes)
+            found["codes"] = code_accuracy(codes, self.codes)
+            found["of codes"] = coarsest(codes)
             if self.training.codes:
                 level = next(iter(self.training.codes))
-                found["copied"] = self._copied(found["of codes"], self.training.codes[level])
+                known = coarsest(self.training.codes[level])
+                found["copied"] = self._copied(found["of codes"], known)
         return found
 
     def summary(self, scores: Scores) -> dict[str, Interval]:

@@ -1,4 +1,7 @@
-"""Measures of codes: their accuracy, and the perplexity of the codebook use."""
+"""Measures of codes: their accuracy, and the perplexity of the codebook use.
+
+Symbols: S segments, Q codebooks, L codes.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,24 @@ import numpy as np
 
 
 def code_accuracy(codes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return for each clip the fraction of codes (S, L) that equal the truth (S, L): (S,).
+    """Return for each clip the fraction of codes (S, …, L) that equal the truth: (S,).
 
     Chance level is 1 / (number of entries). Many entries of the demo codec, as of the published
     one, sound alike, so a clip may be good although few codes are equal.
     """
     codes, truth = np.asarray(codes), np.asarray(truth)
-    if codes.shape != truth.shape or codes.ndim != 2 or not codes.size:
-        raise ValueError(f"codes {codes.shape} against {truth.shape}: expected the same (S, L)")
-    return (codes == truth).mean(1)
+    if codes.shape != truth.shape or codes.ndim < 2 or not codes.size:
+        raise ValueError(f"codes {codes.shape} against {truth.shape}: expected the same (S, …, L)")
+    return (codes == truth).reshape(len(codes), -1).mean(1)
+
+
+def coarsest(codes: np.ndarray) -> np.ndarray:
+    """Return the codes (S, L) of the first of several codebooks (S, Q, L); of one, all codes.
+
+    Entries of different codebooks have nothing to do with each other, and the first has most of the
+    sound.
+    """
+    return codes[:, 0] if codes.ndim == 3 else codes
 
 
 def perplexity(codes: np.ndarray, bins: int) -> float:

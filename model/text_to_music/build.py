@@ -9,31 +9,20 @@ from torch import Tensor
 
 from model.codecs.base import Codec, Level
 from model.contract.segment import SAMPLE_RATE_HZ
+from model.runtime.hugging_face import need_transformers
 from model.text_to_music.config import TextConfig
-from model.text_to_music.delay import delayed
+from model.text_to_music.delay import IGNORED, delayed
 from model.text_to_music.tokenizer import tokens
 
 if TYPE_CHECKING:
     from transformers import EncodecModel, MusicgenForConditionalGeneration
 
+TEXT_TO_MUSIC = "a text-to-music model"
+"""Its name in messages."""
 GUIDANCE, TOP_K = 3.0, 250
 """MusicGen's settings of generation."""
 CODEC_PART = "audio_encoder."
 """The names of the codec's weights in the model begin so."""
-
-
-def need_transformers() -> Any:
-    """Import transformers, without its notes and bars; ValueError says how to install it."""
-    try:
-        import transformers
-    except ImportError as error:
-        raise ValueError(
-            f"text-to-music models need the package transformers ({error}); "
-            "run: pip install 'dance2music[text]'"
-        ) from None
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers
 
 
 def level_of(codec: Codec) -> Level:
@@ -65,7 +54,7 @@ def build_model(
 
     Its texts have `vocabulary` different tokens. Raises ValueError for another codec than EnCodec.
     """
-    transformers = need_transformers()
+    transformers = need_transformers(TEXT_TO_MUSIC)
     level, encodec = level_of(codec), encodec_of(codec)
     start = level.size  # MusicGen's padding code, with which each codebook begins
     text = transformers.T5Config(
@@ -124,7 +113,8 @@ def loss_of(
     encoded = model.text_encoder(input_ids=ids, attention_mask=mask)
     given = torch.tensor([bool(text) for text in texts], device=codes.device)
     seen = mask * given[:, None]
-    loss: Tensor = model(encoder_outputs=encoded, attention_mask=seen, labels=delayed(codes)).loss
+    labels = delayed(codes, IGNORED).transpose(1, 2)
+    loss: Tensor = model(encoder_outputs=encoded, attention_mask=seen, labels=labels).loss
     return loss
 
 

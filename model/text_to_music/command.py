@@ -35,10 +35,11 @@ def run(args: argparse.Namespace) -> int:
 
     from model.codecs.base import load_codec
     from model.runtime.arguments import device_of
-    from model.text_to_music.build import need_transformers
+    from model.runtime.hugging_face import need_transformers
+    from model.text_to_music.build import TEXT_TO_MUSIC
     from model.text_to_music.train import train_text
 
-    need_transformers()
+    need_transformers(TEXT_TO_MUSIC)
     codec = load_codec(args.codec, device=device_of(config.device))
     try:
         train_text(config, args.music, args.captions, codec, args.out, args.resume)

@@ -1,6 +1,8 @@
 """The delay pattern of MusicGen (Copet et al. 2023, figure 1): codebook k is k steps late.
 
-transformers delays codes when it generates, but not in training: there, the labels must be delayed.
+transformers delays codes in its `generate`, whose result is sound, but not in training.
+
+Symbols: B batch, Q codebooks, T code steps.
 """
 
 from __future__ import annotations
@@ -12,13 +14,17 @@ IGNORED = -100
 """The label of a position that is not scored; transformers feeds it as the padding code."""
 
 
-def delayed(codes: Tensor) -> Tensor:
-    """Return codes (B, Q, T) as delayed labels (B, T + Q - 1, Q), int64.
-
-    Codebook k has rows k to k + T - 1; its other rows are IGNORED.
-    """
+def delayed(codes: Tensor, fill: int) -> Tensor:
+    """Return codes (B, Q, T) as rows (B, Q, T + Q - 1): codebook k from k on, elsewhere `fill`."""
     count, books, steps = codes.shape
-    labels = torch.full((count, steps + books - 1, books), IGNORED, device=codes.device)
+    rows = codes.new_full((count, books, steps + books - 1), fill)
     for k in range(books):
-        labels[:, k : k + steps, k] = codes[:, k]
-    return labels
+        rows[:, k, k : k + steps] = codes[:, k]
+    return rows
+
+
+def straightened(rows: Tensor) -> Tensor:
+    """Return the codes (B, Q, T) of delayed rows (B, Q, T + Q - 1)."""
+    books = rows.shape[1]
+    steps = rows.shape[2] - books + 1
+    return torch.stack([rows[:, k, k : k + steps] for k in range(books)], 1)

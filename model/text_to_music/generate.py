@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from model.runtime.hugging_face import need_transformers
 from model.runtime.settings import Settings, setting
 from model.text_to_music.build import (
     GUIDANCE,
+    TEXT_TO_MUSIC,
     TOP_K,
     at_our_rate,
-    need_transformers,
     seconds_of,
 )
 from model.text_to_music.tokenizer import tokens
@@ -66,7 +67,7 @@ def load_text_model(folder: Path) -> tuple[MusicgenForConditionalGeneration, Any
 
     Raises FileNotFoundError if the folder has no model.
     """
-    transformers = need_transformers()
+    transformers = need_transformers(TEXT_TO_MUSIC)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"{folder}: no model (config.json); train one: model train-text, or give its folder"

@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base",
         metavar="MODEL",
-        help="the frozen text-to-music model of family inversion: a folder in transformers' format, "
-        "or a name in the Hugging Face cache (default: facebook/musicgen-small)",
+        help="for inversion: the frozen text-to-music model, a folder in transformers' format or a "
+        "name in the Hugging Face cache (default: facebook/musicgen-small)",
     )
     parser.add_argument(
         "--init",

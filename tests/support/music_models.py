@@ -29,7 +29,7 @@ def tokenizer(words: tuple[str, ...] = WORDS) -> Any:
 
 
 def small_musicgen(seed: int = 0, **decoder: Any) -> Any:
-    """Return a MusicGen of four codebooks at 50 codes a second, whose codec depends on its input."""
+    """Return a MusicGen of four codebooks at 50 codes a second, with filled codebooks."""
     from transformers import (
         EncodecConfig,
         MusicgenConfig,
@@ -53,7 +53,8 @@ def small_musicgen(seed: int = 0, **decoder: Any) -> Any:
         sizes: dict[str, Any] = {
             "vocab_size": ENTRIES, "hidden_size": 64, "ffn_dim": 128, "num_hidden_layers": 2,
             "num_attention_heads": 4, "num_codebooks": 4, "audio_channels": 1,
-            "initializer_factor": 0.15, "pad_token_id": ENTRIES, "bos_token_id": ENTRIES, "decoder_start_token_id": ENTRIES,
+            "initializer_factor": 0.15, "pad_token_id": ENTRIES, "bos_token_id": ENTRIES,
+            "decoder_start_token_id": ENTRIES,
             **decoder,
         }  # fmt: skip
         config = MusicgenConfig(

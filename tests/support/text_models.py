@@ -11,7 +11,7 @@ import torch
 from model.codecs.base import Level
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.wav import write_wav
-from model.text_to_music.build import need_transformers
+from model.runtime.hugging_face import need_transformers
 from model.text_to_music.config import TextConfig
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ class TinyEncodec:
 
 def tiny_encodec(seed: int = 0) -> EncodecModel:
     """Return the module: its codebooks are latents of noise, and residuals of those."""
-    config = need_transformers().EncodecConfig(
+    config = need_transformers("a test").EncodecConfig(
         sampling_rate=SAMPLE_RATE_HZ, target_bandwidths=[1.0], upsampling_ratios=[9, 7, 7],
         num_filters=2, hidden_size=8, codebook_dim=8, codebook_size=ENTRIES, num_lstm_layers=1,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        model = need_transformers().EncodecModel(config).eval()
+        model = need_transformers("a test").EncodecModel(config).eval()
         rest = model.encoder(torch.randn(1, 1, ENTRIES * HOP) * 0.3)[0].T
         for layer in model.quantizer.layers:
             layer.codebook.embed.copy_(rest)

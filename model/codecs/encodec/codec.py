@@ -17,15 +17,16 @@ from model.codecs.base import FOLDERS, Level
 from model.codecs.encodec.chunks import decode_chunks, encode_chunks
 from model.codecs.encodec.resample import resample, resampled_length
 from model.codecs.encodec.weights import (
+    ENCODEC,
     codes_hash,
     config_of,
     find_published,
     full_hash,
-    need_transformers,
     read_encodec,
 )
 from model.codecs.quantise import full_float32
 from model.contract.segment import SAMPLE_RATE_HZ
+from model.runtime.hugging_face import need_transformers
 
 if TYPE_CHECKING:
     from transformers import EncodecModel
@@ -248,7 +249,7 @@ def random_encodec(seed: int = 0, codebooks: int = 4, **sizes: Any) -> EncodecCo
     `sizes` are settings of `transformers.EncodecConfig` that replace those of `SMALL`. Raises
     ValueError if transformers is not installed.
     """
-    need_transformers()
+    need_transformers(ENCODEC)
     from transformers import EncodecModel
 
     settings = {**SMALL, **sizes}

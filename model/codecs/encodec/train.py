@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from model.codecs.encodec.codec import LEVEL, EncodecCodec, bandwidth_of
 from model.codecs.encodec.config import EncodecTrainingConfig
 from model.codecs.encodec.resample import resample
-from model.codecs.encodec.weights import config_of, need_transformers, write_encodec
+from model.codecs.encodec.weights import ENCODEC, config_of, write_encodec
 from model.codecs.quantise import nearest
 from model.codecs.training import run as shared
 from model.codecs.training.corpus import Corpus, check_music
@@ -34,6 +34,7 @@ from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.storage import Location
 from model.runtime.checkpoint import Parts, check_finite, load_state, read_checkpoint, save_torch
+from model.runtime.hugging_face import need_transformers
 from model.runtime.loop import loop
 from model.runtime.resume import check_begun
 from model.runtime.signals import stop_requested
@@ -88,7 +89,7 @@ def train(
     """
     from torch.utils.tensorboard import SummaryWriter
 
-    need_transformers()
+    need_transformers(ENCODEC)
     check_music(audio, shards)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -134,7 +135,7 @@ class EncodecRun(CodecRun):
 
 def new_model(config: EncodecTrainingConfig) -> EncodecModel:
     """Return an EnCodec of these sizes with random weights and empty codebooks."""
-    transformers = need_transformers()
+    transformers = need_transformers(ENCODEC)
     sizes = config_of(
         sampling_rate=config.rate_hz,
         upsampling_ratios=list(config.ratios),

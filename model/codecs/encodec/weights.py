@@ -20,10 +20,13 @@ from torch import nn
 
 from model.contract.files import write_atomic
 from model.contract.weights_folder import ENCODEC_32KHZ_FOLDER, check_record, weights_folder
+from model.runtime.hugging_face import need_transformers
 
 if TYPE_CHECKING:
     from transformers import EncodecConfig, EncodecModel
 
+ENCODEC = "EnCodec"
+"""Its name in messages."""
 PUBLISHED = "facebook/encodec_32khz"
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 MUSICGEN = ("musicgen", "musicgen_melody")
@@ -44,18 +47,6 @@ EARLIER_NAMES = {
 }
 
 
-def need_transformers() -> Any:
-    """Import and return transformers; ValueError says how to install it."""
-    try:
-        import transformers
-    except ImportError as error:
-        raise ValueError(
-            f"EnCodec needs the package transformers ({error}); "
-            "run: pip install 'dance2music[text]'"
-        ) from None
-    return transformers
-
-
 def read_encodec(folder: Path) -> tuple[EncodecModel, str]:
     """Return the EnCodec of a folder, float32 on the CPU, and the note about its weights.
 
@@ -63,7 +54,7 @@ def read_encodec(folder: Path) -> tuple[EncodecModel, str]:
     which transformers does not use. Raises FileNotFoundError if a file is missing, and ValueError
     if the folder holds something else, weights are missing or invalid, or codebooks are empty.
     """
-    transformers = need_transformers()
+    transformers = need_transformers(ENCODEC)
     from safetensors import SafetensorError
 
     if not folder.is_dir():
@@ -104,7 +95,7 @@ def find_published() -> Path:
     Raises FileNotFoundError, with advice, if it is in neither, and ValueError if the file differs
     from what `pipeline weights fetch` downloaded.
     """
-    need_transformers()
+    need_transformers(ENCODEC)
     folder = weights_folder() / ENCODEC_32KHZ_FOLDER
     if (folder / CONFIG_FILE).is_file() and (folder / WEIGHTS_FILE).is_file():
         check_record(folder / WEIGHTS_FILE)
@@ -212,7 +203,7 @@ def quiet() -> Iterator[None]:
 
 def config_of(**settings: Any) -> EncodecConfig:
     """Return a configuration of the form that `EncodecCodec` accepts: mono, in one piece."""
-    transformers = need_transformers()
+    transformers = need_transformers(ENCODEC)
     return transformers.EncodecConfig(
         audio_channels=1, normalize=False, chunk_length_s=None, overlap=None, **settings
     )

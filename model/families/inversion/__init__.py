@@ -1,1 +1,1 @@
-"""Encoder-based textual inversion: two words of a frozen text-to-music model, learnt from dances."""
+"""Textual inversion: two words of a frozen text-to-music model, learnt from dances."""

@@ -9,23 +9,19 @@ codebooks, T codes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from model.families.inversion.prompt import Prompt
-from model.families.inversion.sampling import delayed
+from model.runtime.hugging_face import need_transformers
+from model.text_to_music.delay import IGNORED, delayed
 
-MISSING = "this family needs transformers: pip install 'dance2music[text]'"
 SMALL = "facebook/musicgen-small"
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
-IGNORED = -100
-"""The label of a place of which nothing is asked."""
 
 
 class TextToMusic:
@@ -102,19 +98,15 @@ class TextToMusic:
 def load_base(source: str, device: torch.device, bf16: bool = False) -> TextToMusic:
     """Load a MusicGen from a folder, or by its name from the user's Hugging Face cache.
 
-    Raises ImportError without transformers, FileNotFoundError if there is no such model here, and
-    ValueError for a folder of another kind, or a model in stereo.
+    Raises FileNotFoundError if there is no such model here, and ValueError without transformers,
+    for a folder of another kind, and for a model in stereo.
     """
-    try:
-        from safetensors import SafetensorError
-        from transformers import AutoConfig, AutoTokenizer, MusicgenForConditionalGeneration
-    except ImportError as error:
-        raise ImportError(f"{MISSING} ({error})") from None
+    transformers = need_transformers("family inversion")
+    from safetensors import SafetensorError
 
     folder = folder_of(source)
     try:
-        with quiet():
-            kind = AutoConfig.from_pretrained(folder, local_files_only=True)
+        kind = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ValueError(f"{source}: config.json cannot be read: {_first(error)}") from None
     if kind.model_type != "musicgen":
@@ -126,15 +118,14 @@ def load_base(source: str, device: torch.device, bf16: bool = False) -> TextToMu
         raise ValueError(f"{source}: a model in stereo; expected mono, such as musicgen-small")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ValueError(
-            f"{source}: no tokenizer beside the weights (none of {', '.join(TOKENIZER_FILES)}); copy "
-            "the complete folder"
+            f"{source}: no tokenizer beside the weights (none of {', '.join(TOKENIZER_FILES)}); "
+            "copy the complete folder"
         )
     try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model, state = MusicgenForConditionalGeneration.from_pretrained(
-                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-            )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model, state = transformers.MusicgenForConditionalGeneration.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{source}: cannot be loaded: {_first(error)}; fetch it again") from None
     if missing := sorted(state["missing_keys"]):
@@ -182,22 +173,6 @@ def weights_hash(model: Any) -> str:
             digest.update(name.encode())
             digest.update(memoryview(tensor.detach().cpu().contiguous().numpy()).cast("B"))
     return digest.hexdigest()[:12]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Let transformers print neither progress bars nor advice; afterwards as before."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _first(error: Exception) -> str:

@@ -24,7 +24,7 @@ RHYTHM, GENRE = ("poseEncoder", "poseEncoder."), ("audioEncoderP", "audioEncoder
 def load_released(network: WordEncoders, path: Path) -> None:
     """Load the released file into encoders of the published sizes.
 
-    Raises FileNotFoundError, or ValueError with the tensor that is missing, unexpected or misshapen.
+    Raises FileNotFoundError, or ValueError with the tensor that is missing or does not fit.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the authors' repository links the weights")

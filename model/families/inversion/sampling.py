@@ -1,7 +1,6 @@
 """Draw codes from MusicGen's decoder, with guidance, from a prompt of earlier codes on.
 
-Codebook k is drawn k steps later than the first one (the delay pattern of Copet et al. 2023,
-arXiv 2306.05284); transformers leaves this pattern to its `generate`, which returns sound only.
+transformers' own `generate` returns sound, but a longer piece is continued from codes.
 
 Symbols: B batch, Q codebooks, L codes, P codes that are known, S words, D width of the decoder.
 """
@@ -13,21 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
-def delayed(codes: Tensor, fill: int) -> Tensor:
-    """Return codes (B, Q, L) as rows (B, Q, L + Q - 1), codebook k k steps later, else `fill`."""
-    count, books, length = codes.shape
-    rows = codes.new_full((count, books, length + books - 1), fill)
-    for k in range(books):
-        rows[:, k, k : k + length] = codes[:, k]
-    return rows
-
-
-def straightened(rows: Tensor) -> Tensor:
-    """Return the codes (B, Q, L) of delayed rows (B, Q, L + Q - 1)."""
-    books = rows.shape[1]
-    length = rows.shape[2] - books + 1
-    return torch.stack([rows[:, k, k : k + length] for k in range(books)], 1)
+from model.text_to_music.delay import delayed, straightened
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ def random_codes(count: int, steps: int) -> torch.Tensor:
 
 def test_delayed_labels_hold_each_codebook_k_steps_late():
     codes = random_codes(2, 5)
-    labels = delayed(codes)
+    labels = delayed(codes, IGNORED).transpose(1, 2)
     assert labels.shape == (2, 5 + BOOKS - 1, BOOKS)
     for k in range(BOOKS):
         assert torch.equal(labels[:, k : k + 5, k], codes[:, k])
@@ -81,7 +81,7 @@ def test_no_text_is_what_the_guidance_of_transformers_compares_with(codec):
         null = model.get_unconditional_inputs(2)
         theirs = model(
             encoder_outputs=null.encoder_outputs, attention_mask=null.attention_mask,
-            labels=delayed(codes),
+            labels=delayed(codes, IGNORED).transpose(1, 2),
         ).loss  # fmt: skip
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 

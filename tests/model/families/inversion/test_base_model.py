@@ -12,7 +12,8 @@ from music_models import ENTRIES, WORDS, small_musicgen, tokenizer, write_musicg
 
 from model.families.inversion.base_model import TextToMusic, load_base
 from model.families.inversion.prompt import PROMPT, read_prompt
-from model.families.inversion.sampling import choose, delayed, draw, straightened
+from model.families.inversion.sampling import choose, draw
+from model.text_to_music.delay import IGNORED, delayed, straightened
 
 CPU = torch.device("cpu")
 
@@ -39,7 +40,7 @@ def test_the_loss_is_that_of_transformers_and_that_of_a_delayed_cross_entropy_ma
     ours = base.nats(words, torch.ones(2, dtype=torch.bool), codes)
     assert ours.shape == (2, 4)
 
-    labels = delayed(codes, -100).transpose(1, 2)
+    labels = delayed(codes, IGNORED).transpose(1, 2)
     theirs = base.model(inputs_embeds=embedded, attention_mask=mask, labels=labels)
     torch.testing.assert_close(ours.mean(), theirs.loss)
 
@@ -156,7 +157,7 @@ def test_what_is_no_musicgen_is_refused_with_what_to_do(tmp_path):
         load_base(str(tmp_path), CPU)
     folder = write_musicgen(tmp_path / "small")
     (folder / "model.safetensors").write_bytes(b"\x08" * 40)
-    with pytest.raises(ValueError, match="cannot be loaded: .* fetch it again"):
+    with pytest.raises(ValueError, match=r"cannot be loaded: .* fetch it again"):
         load_base(str(folder), CPU)
 
 
