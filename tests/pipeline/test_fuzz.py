@@ -48,8 +48,8 @@ from pipeline.sources.manifest import Row
 NAMES = (
     "rows.parquet", "tiktok.parquet", "tiktok.csv", "motion.pkl", "keypoints2d.pkl", "SMPL.pkl",
     "SMPL.npz", "a_000_keypoints.json", "dataset.json", "config.yaml", "thresholds.yaml",
-    "overrides.csv", "links.csv", "sound.wav", "last.pt", "codec.safetensors", "vqvae.pth.tar",
-    "released.pt", "report.json", "generated.json",
+    "genres.csv", "overrides.csv", "links.csv", "sound.wav", "last.pt", "codec.safetensors",
+    "vqvae.pth.tar", "released.pt", "report.json", "generated.json",
 )  # fmt: skip
 STRUCTURED = ("a_000_keypoints.json", "dataset.json", "config.yaml", "thresholds.yaml",
               "report.json", "generated.json")  # fmt: skip
@@ -151,7 +151,7 @@ CELLS = st.text(max_size=8) | ODD.map(str) | st.sampled_from(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["tiktok.csv", "overrides.csv", "links.csv"])
+@pytest.mark.parametrize("name", ["tiktok.csv", "genres.csv", "overrides.csv", "links.csv"])
 @fuzz
 @given(lines=st.lists(st.lists(CELLS, max_size=6), max_size=4), quoted=st.booleans())
 def test_changed_lists(name, bench, lines, quoted):

@@ -32,6 +32,7 @@ from model.listening.clips import System, read_system
 from model.runtime.checkpoint import CONTENT, read_checkpoint, save_torch
 from model.runtime.settings import to_dict
 from pipeline.curate.decide import read_overrides
+from pipeline.curate.genres import read_genres
 from pipeline.curate.links import Link, read_links
 from pipeline.curate.settings import Settings, load_settings
 from pipeline.engine.outcome import Outcome
@@ -148,6 +149,10 @@ def are_settings(found: Settings) -> None:
         for value in asdict(part).values():
             numbers = value if isinstance(value, tuple) else (value,)
             assert all(type(n) is float and math.isfinite(n) for n in numbers)
+
+
+def are_genres(found: dict[str, str]) -> None:
+    assert all(file and genre and not file.startswith("/") for file, genre in found.items())
 
 
 def are_overrides(found: dict[str, str]) -> None:
@@ -324,6 +329,8 @@ def make_kinds(folder: Path) -> dict[str, Kind]:
                  to_dict(Config()) | PRESETS["code"]),
             Kind("thresholds.yaml", (few, thresholds), load_settings, are_settings,
                  {"decide": {"min_clip_s": 3, "song_odds": [1, 2, 3.5, 4]}, "picture": None}),
+            Kind("genres.csv", (b"file,genre\na.mp4,Ballet\nb/c.mov,K-pop\n",), read_genres,
+                 are_genres),
             Kind("overrides.csv", (b"id,verdict\na_c000,keep\nb_c001,song one\n",),
                  lambda p: read_overrides(p, {"a_c000", "b_c001", "b_c002"}), are_overrides),
             Kind("links.csv", (CSV_LINKS,), read_links, are_links),

@@ -33,13 +33,13 @@ PLACES = {"solo": "Ballet/solo.mp4", "mixed": "K-pop/2024/mixed.mp4"}
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of genres: a solo, a compilation, a broken file, and one without a genre."""
     root = tmp_path_factory.mktemp("wild")
-    pair = dance(song="mJB1", look=8, dancers=("d02", "d03"), bars="logos", box=(75, 0, 150, 180))
+    pair = {"dancers": ("d02", "d03"), "bars": "logos", "box": (75, 0, 150, 180)}
     made = {
         "solo": (dance(**LONG),),
         "mixed": (
             dance(song="mWA2", look=5, **LONG),
             dance(song="mLO3", look=7, duration_s=3.0, bars="black"),
-            pair.__class__(**{**vars(pair), "duration_s": 5.6}),
+            dance(song="mJB1", look=8, **LONG | pair),
         ),
     }
     for name, clips in made.items():
@@ -88,9 +88,11 @@ def test_single_dancers_of_5_12_s_are_kept_with_their_genre(
 
 
 @pytest.fixture(scope="module")
-def built(curated: tuple[Path, Curation], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(
+    source: Path, curated: tuple[Path, Curation], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     out = tmp_path_factory.mktemp("shards")
-    asked = options(None, out, dataset="wild", curated=curated[0], motion="none")  # type: ignore
+    asked = options(source, out, dataset="wild", curated=curated[0], motion="none")
     report = build(asked)
     codes = {row["path"]: row["code"] for row in report.rows if row["code"] != "rejected_crowd"}
     assert codes["stray.mp4"] == "no_genre" and codes["Ballet/broken.mp4"] == "undecodable"
