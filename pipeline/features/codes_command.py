@@ -15,7 +15,8 @@ def add_extract_codes(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("extract-codes", help="compute codec codes of every segment")
     add_shards(sub)
     names = ", ".join(CODECS.names())
-    sub.add_argument("--codec", default="jukebox-5b", help=f"{names} or PATH (default jukebox-5b)")
+    codec = f"{names} (encodec:FOLDER) or PATH (default jukebox-5b)"
+    sub.add_argument("--codec", default="jukebox-5b", help=codec)
     sub.add_argument(
         "--levels", nargs="+", metavar="LEVEL", help="levels (default of JukeBox: high low)"
     )
@@ -31,7 +32,9 @@ def _extract_codes(arguments: argparse.Namespace) -> int:
     from pipeline.output.folder import locked
 
     if arguments.codec == "none":
-        raise UsageError("--codec none: no codes to extract; use jukebox-5b, demo or a file")
+        raise UsageError(
+            "--codec none: no codes to extract; use jukebox-5b, demo, encodec-32khz or a file"
+        )
     root = shard_folder(arguments.shards)
     load_dataset(root)
     with locked(root):
