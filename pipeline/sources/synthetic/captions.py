@@ -55,7 +55,7 @@ DRUM_WORDS = {
     "brush": "brushes", "tom": "toms", "clap": "claps",
 }  # fmt: skip
 """The drums that a caption names beside "drums"; the others belong to any kit."""
-MODES = {
+MODES: dict[tuple[int, ...], str] = {
     MAJOR: "major", MINOR: "minor", DORIAN: "dorian", PHRYGIAN: "phrygian",
     MIXOLYDIAN: "mixolydian",
 }  # fmt: skip
