@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from model.codecs.base import Codec
-from model.codecs.jukebox.corpus import held_out_of
 from model.contract.files import sha256_of, write_atomic
 from model.contract.weights_folder import cache_folder
 from model.data.music_files import SUFFIXES, music_files, read_music
@@ -25,8 +24,10 @@ from model.families.tokens.music import encoded, scaled
 from model.text_to_music.build import level_of
 from model.text_to_music.captions import Caption, read_captions
 
+HOLD_OUT_EVERY = 20
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Song:
     """A file of music: its codes (Q, L) uint16, and its caption."""
 
@@ -113,11 +114,9 @@ def read_songs(music: Path, captions: Path, codec: Codec, frames: int) -> Songs:
             f"shorter, {len(failed)} not readable); expected at least 2: one to train on and one "
             "held out"
         )
-    held_out = held_out_of([song.name for song in found])
-    songs = Songs(
-        [song for song in found if song.name not in held_out],
-        [song for song in found if song.name in held_out],
-    )
+    every = min(HOLD_OUT_EVERY, len(found))
+    held_out = found[every - 1 :: every]
+    songs = Songs([song for song in found if song not in held_out], held_out)
     print(
         f"{len(songs.train)} songs to train on, {len(songs.held_out)} held out ({short} too short, "
         f"{len(failed)} not readable)"
