@@ -24,7 +24,7 @@ COMMANDS = {
     "export": ("model.generation.export", "write a run for generation only, to share it"),
     "info": ("model.training.info", "show the settings, data and progress of a run"),
     "import-released": (
-        "model.families.d2m_gan.import_command",
+        "model.training.import_command",
         "turn the authors' released weights into a run",
     ),
     "train-codec": ("model.codecs.training.command", "train a JukeBox VQ-VAE or an EnCodec"),
