@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from model.measures.base import Measure
@@ -18,6 +19,11 @@ def cell(found: Mapping[str, Any] | None, measure: Measure) -> str:
         for key in ("value", *(("low", "high") if found["low"] is not None else ()))
     )
     return f"{value} [{', '.join(ends)}]" if ends else value
+
+
+def seconds(window_s: str) -> str:
+    """Return the length of a window, which is stored as a fraction such as 128/25, as 5.12 s."""
+    return f"{float(Fraction(window_s)):g} s"
 
 
 def slashed(figures: Sequence[float]) -> str:

@@ -16,6 +16,7 @@ from model.contract.files import atomic_file, write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.wav import write_wav
 from model.data.clips import Clip
+from model.evaluation.cells import seconds
 from model.evaluation.tables import one_run
 from model.measures.beats import onsets_s
 from model.measures.rhythm import beats_s
@@ -47,7 +48,7 @@ def write_page(
     trained = f"level {level}, step {step}, " if level else ""
     facts = (
         f"{evaluation['dataset']}, {len(evaluation['segments'])} segments of "
-        f"{evaluation['window_s']} s of {len(set(evaluation['songs']))} songs; "
+        f"{seconds(evaluation['window_s'])} of {len(set(evaluation['songs']))} songs; "
         f"{trained}codec {evaluation['codec']}, embedding {evaluation['embedding']}."
     )
     parts.append(f"<p>{escape(facts)} In brackets: 95 % intervals, bootstrap over songs.</p>")

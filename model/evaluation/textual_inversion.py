@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from model.contract.kinds import INVERSION
-from model.evaluation.cells import cell, markdown
+from model.evaluation.cells import cell, markdown, seconds
 from model.measures.base import MEASURED
 from model.measures.embeddings import CLAP, SIMILARITY, VGGISH, similarity_measures
 from model.measures.rhythm import FIFTHS, LORIS
@@ -113,7 +113,7 @@ def _caption(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
     for e in evaluations:
         lines.append(
             f"- ours: {e['run']}: family {e.get('family', 'd2m-gan')}; {e['dataset']}, split "
-            f"{e['split']}, {len(e['segments'])} segments of {e['window_s']} s of "
+            f"{e['split']}, {len(e['segments'])} segments of {seconds(e['window_s'])} of "
             f"{len(set(e['songs']))} songs; codec {e['codec']}; "
             + "; ".join(e["labels"] or ["published weights"])
         )

@@ -75,24 +75,6 @@ def load_clap(
     import torch
     from transformers import ClapFeatureExtractor, ClapModel
 
-    try:
-        extractor = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        network, loading = ClapModel.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
-        )
-    except Exception as error:  # transformers raises errors of many kinds for invalid files
-        raise ValueError(
-            f"{folder}: cannot be read as a CLAP model: {type(error).__name__}: {error!s:.300}; "
-            f"expected what `{FETCH}` writes"
-        ) from error
-    if untrained := sorted(name for name in loading["missing_keys"] if "audio_" in name):
-        raise ValueError(
-            f"{folder}: the weights lack {len(untrained)} arrays of the part for audio, such as "
-            f"{untrained[0]}; expected what `{FETCH}` writes"
-        )
-    network = network.eval().to(device)
-    rate_hz, longest = extractor.sampling_rate, extractor.nb_max_samples
-
     @torch.no_grad()
     def embed(audio: np.ndarray) -> np.ndarray:
         sound = soxr.resample(np.asarray(audio, np.float32), SAMPLE_RATE_HZ, rate_hz)
@@ -102,6 +84,24 @@ def load_clap(
             found.append(network.get_audio_features(**given).pooler_output)
         return torch.cat(found).double().cpu().numpy()
 
+    try:
+        extractor = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        network, loading = ClapModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
+        )
+        network = network.eval().to(device)
+        rate_hz, longest = extractor.sampling_rate, extractor.nb_max_samples
+        embed(np.zeros(SAMPLE_RATE_HZ, np.float32))  # does the extractor fit the network?
+    except Exception as error:  # transformers raises errors of many kinds for invalid files
+        raise ValueError(
+            f"{folder}: cannot be used as a CLAP model: {type(error).__name__}: {error!s:.300}; "
+            f"expected what `{FETCH}` writes"
+        ) from error
+    if untrained := sorted(name for name in loading["missing_keys"] if "audio_" in name):
+        raise ValueError(
+            f"{folder}: the weights lack {len(untrained)} arrays of the part for audio, such as "
+            f"{untrained[0]}; expected what `{FETCH}` writes"
+        )
     return embed
 
 

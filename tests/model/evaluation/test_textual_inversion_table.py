@@ -17,7 +17,7 @@ def evaluated(run: str, family: str = INVERSION, embedding: str = "vggish", **sc
     held = {n: {"value": v, "low": None} for n, v in {**SCORES, **scores}.items() if v is not None}
     return {
         "run": run, "family": family, "embedding": embedding, "dataset": "aist", "split": "test",
-        "window_s": "5.12", "codec": "encodec-tiny", "labels": ["tiny base of this test"],
+        "window_s": "128/25", "codec": "encodec-tiny", "labels": ["tiny base of this test"],
         "segments": ["a/0", "a/1", "b/0"], "songs": ["x", "x", "y"], "row": "ours",
         "level": "", "finetuned": False, "step": 7, "config": {"batch_size": 1},
         "rows": {"ours": {"scores": held}},

@@ -110,10 +110,16 @@ def test_a_folder_that_is_no_complete_clap_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"lack 4 arrays .*audio_projection"):
         load_embedding(f"clap:{folder}")
     weights.write_bytes(b"not weights")
-    with pytest.raises(ValueError, match=r"tiny: cannot be read as a CLAP model"):
+    with pytest.raises(ValueError, match=r"tiny: cannot be used as a CLAP model"):
         load_embedding(f"clap:{folder}")
     weights.unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing"):
+        load_embedding(f"clap:{folder}")
+
+
+def test_an_extractor_that_does_not_fit_the_network_is_refused_before_any_music(tmp_path):
+    folder = write_clap(tmp_path / "tiny", max_length_s=10)  # more frames than the network takes
+    with pytest.raises(ValueError, match=r"tiny: cannot be used as a CLAP model: ValueError"):
         load_embedding(f"clap:{folder}")
 
 
