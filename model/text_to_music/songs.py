@@ -132,15 +132,15 @@ def captions_of(music: Path, captions: Path) -> dict[Path, Caption]:
         by_name.setdefault(path.name, []).append(path)
     found: dict[Path, Caption] = {}
     for file, caption in table.items():
-        path = _named(file, music, by_name)
-        if path is None:
+        named = _named(file, music, by_name)
+        if named is None:
             raise ValueError(
                 f"{captions}: {file}: no such file of music ({', '.join(SUFFIXES)}) below {music}; "
                 "correct the table, or give its folder to --music"
             )
-        if path in found:
-            raise ValueError(f"{captions}: {file}: a second caption of {path}; remove one")
-        found[path] = caption
+        if named in found:
+            raise ValueError(f"{captions}: {file}: a second caption of {named}; remove one")
+        found[named] = caption
     if left := len(paths) - len(found):
         print(f"{music}: {left} files without a caption are left out")
     return dict(sorted(found.items()))

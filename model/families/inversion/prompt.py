@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-RHYTHM_WORD, GENRE_WORD = "*", "@"
-PROMPT = f"a {GENRE_WORD} music with {RHYTHM_WORD} as the rhythm"
-"""The prompt of every training example, as published."""
+from model.text_to_music.captions import GENRE as GENRE_WORD
+from model.text_to_music.captions import PROMPT
+from model.text_to_music.captions import RHYTHM as RHYTHM_WORD
 
 
 @dataclass(frozen=True)
