@@ -56,7 +56,8 @@ def beside_textual_inversion(evaluations: Sequence[Mapping[str, Any]]) -> str:
     """Return both published tables with a row for each of our runs, and what the rows are from.
 
     Runs of all families have a row. A score that a run's evaluation does not have is a dash. Only
-    CLAP's similarity is in the column CLAP, and only VGGish's distance in the column FAD.
+    CLAP's similarity is in the column CLAP, with the name of weights that are not the published
+    ones, and only VGGish's distance is in the column FAD.
     """
     first = [["music", *FIGURES], *([name, *row] for name, row in PUBLISHED.items())]
     second = [["music", *RETESTED], *([name, *row] for name, row in RETEST.items())]
@@ -79,7 +80,10 @@ def _of_first(evaluation: Mapping[str, Any]) -> list[str]:
     cells = [cell(scores.get(name), MEASURED[name]) for name in names]
     distance = scores.get("frechet") if evaluation["embedding"] == VGGISH else None
     cells.append(cell(distance, MEASURED["frechet"]))
-    by_clap = [cell(scores[SIMILARITY + name], measure) for name, measure in _clap(scores)]
+    by_clap = [
+        cell(scores[SIMILARITY + name], measure) + (f" ({name})" if name != CLAP else "")
+        for name, measure in _clap(scores)
+    ]
     return [*cells, "; ".join(by_clap) or "–", "–", "–"]
 
 

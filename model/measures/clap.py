@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -71,26 +71,17 @@ def load_clap(
     by the model's own feature extractor; longer music is cut into equal parts, because the
     extractor would cut a part at random. Raises ValueError if the files are not a CLAP model's.
     """
-    import soxr
     import torch
     from transformers import ClapFeatureExtractor, ClapModel
 
-    @torch.no_grad()
-    def embed(audio: np.ndarray) -> np.ndarray:
-        sound = soxr.resample(np.asarray(audio, np.float32), SAMPLE_RATE_HZ, rate_hz)
-        found = []
-        for part in np.array_split(sound, max(1, math.ceil(len(sound) / longest))):
-            given = extractor(part, sampling_rate=rate_hz, return_tensors="pt").to(device)
-            found.append(network.get_audio_features(**given).pooler_output)
-        return torch.cat(found).double().cpu().numpy()
-
     try:
         extractor = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        network, loading = ClapModel.from_pretrained(
+        # The type stub does not know that the option of two values returns them.
+        loaded: Any = ClapModel.from_pretrained(
             folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
-        network = network.eval().to(device)
-        rate_hz, longest = extractor.sampling_rate, extractor.nb_max_samples
+        network, loading = loaded
+        embed = _embedder(network.eval().to(device), extractor, device)
         embed(np.zeros(SAMPLE_RATE_HZ, np.float32))  # does the extractor fit the network?
     except Exception as error:  # transformers raises errors of many kinds for invalid files
         raise ValueError(
@@ -102,6 +93,27 @@ def load_clap(
             f"{folder}: the weights lack {len(untrained)} arrays of the part for audio, such as "
             f"{untrained[0]}; expected what `{FETCH}` writes"
         )
+    return embed
+
+
+def _embedder(
+    network: Any, extractor: Any, device: str | torch.device
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function of `load_clap` for a network and its feature extractor."""
+    import soxr
+    import torch
+
+    rate_hz, longest = extractor.sampling_rate, extractor.nb_max_samples
+
+    @torch.no_grad()
+    def embed(audio: np.ndarray) -> np.ndarray:
+        sound = soxr.resample(np.asarray(audio, np.float32), SAMPLE_RATE_HZ, rate_hz)
+        found = []
+        for part in np.array_split(sound, max(1, math.ceil(len(sound) / longest))):
+            given = extractor(part, sampling_rate=rate_hz, return_tensors="pt").to(device)
+            found.append(network.get_audio_features(**given).pooler_output)
+        return torch.cat(found).double().cpu().numpy()
+
     return embed
 
 

@@ -176,6 +176,8 @@ def test_wrong_words_are_answered(run, capsys, tmp_path):
     assert "--run" in capsys.readouterr().err
     assert command("--run", run) == 2
     assert "--shards" in capsys.readouterr().err
+    assert command("--run", run, "--shards", run, "--embedding", "clap:") == 2
+    assert "vggish, mel-statistics, clap, clap:FOLDER or none" in capsys.readouterr().err
     assert command("--all", tmp_path) == 1
     assert f"model evaluate --run {tmp_path}" in capsys.readouterr().err
 
@@ -426,8 +428,13 @@ def test_another_split_is_evaluated_beside_and_is_no_row_of_the_paper(
     evaluated, run, shards, capsys
 ):
     given = ("--run", run, "--shards", shards, "--split", "val", "--embedding", "none", "--alone")
-    assert command(*given) == 0
+    assert command(*given, "--similarity", "mel-statistics") == 0
     assert load(run)["split"] == "test" and load(run, "val")["split"] == "val"
+    found = load(run, "val")
+    scores = found["rows"][found["row"]]["scores"]
+    assert 0 < scores["similarity_mel-statistics"]["value"] < 1 and "frechet" not in scores
+    assert found["measures"]["similarity_mel-statistics"]["title"] == "similarity (mel-statistics)"
+    assert any("not VGGish" in label for label in found["labels"])
     assert command("--all", run) == 0
     assert "split test" in capsys.readouterr().out
 

@@ -62,7 +62,7 @@ def test_only_claps_similarity_is_called_clap_and_only_vggishs_distance_fad():
     told = beside_textual_inversion([mel, clap, both])
     assert cells(told, "ours: runs/mel")[0][4:6] == ["–", "–"]
     assert cells(told, "ours: runs/clap")[0][4:6] == ["–", "0.610"]
-    assert cells(told, "ours: runs/both")[0][4:6] == ["3.000", "0.400"]
+    assert cells(told, "ours: runs/both")[0][4:6] == ["3.000", "0.400 (clap:tiny@ab)"]
 
 
 def test_the_caption_says_what_each_row_is_from():
