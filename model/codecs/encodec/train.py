@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from model.codecs.encodec.codec import LEVEL, EncodecCodec, bandwidth_of
 from model.codecs.encodec.config import EncodecTrainingConfig
 from model.codecs.encodec.resample import resample
-from model.codecs.encodec.weights import ENCODEC, config_of, write_encodec
+from model.codecs.encodec.weights import ENCODEC, config_of, entries_of, write_encodec
 from model.codecs.quantise import nearest
 from model.codecs.training import run as shared
 from model.codecs.training.corpus import Corpus, check_music
@@ -67,7 +67,7 @@ class State:
     @property
     def entries(self) -> list[Tensor]:
         """The entries (K, C) of each codebook: buffers of the model."""
-        return [layer.codebook.embed for layer in self.model.quantizer.layers]
+        return entries_of(self.model)
 
     @property
     def device(self) -> torch.device:

@@ -128,6 +128,12 @@ def write_encodec(folder: Path, model: EncodecModel, note: str) -> None:
     write_atomic(folder / CONFIG_FILE, text.encode())
 
 
+def entries_of(model: EncodecModel) -> list[torch.Tensor]:
+    """Return the entries (K, C) of each codebook: buffers of the model."""
+    layers: Any = model.quantizer.layers
+    return [layer.codebook.embed for layer in layers]
+
+
 def codes_hash(model: EncodecModel, codebooks: int) -> str:
     """Return 64 hex digits: a hash of all that determines the codes of the first `codebooks`."""
     return _hash(model, _encoder_parts(model, codebooks), CODE_FACTS)
@@ -144,9 +150,8 @@ Named = tuple[str, torch.Tensor]
 
 def _encoder_parts(model: EncodecModel, codebooks: int) -> list[Named]:
     """Return the encoder's tensors and the used entries; averages for training do not count."""
-    layers = list(model.quantizer.layers)[:codebooks]
-    entries = [(f"quantizer.{i}", layer.codebook.embed) for i, layer in enumerate(layers)]
-    return [*_tensors(model.encoder, "encoder"), *entries]
+    books = [(f"quantizer.{i}", book) for i, book in enumerate(entries_of(model)[:codebooks])]
+    return [*_tensors(model.encoder, "encoder"), *books]
 
 
 def _tensors(module: nn.Module, prefix: str) -> Iterator[Named]:
@@ -181,7 +186,7 @@ def _check_weights(model: EncodecModel, folder: Path) -> None:
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{folder}: {name} is not finite; damaged weights? copy it again")
-    if not any(layer.codebook.embed.any() for layer in model.quantizer.layers):
+    if not any(book.any() for book in entries_of(model)):
         raise ValueError(f"{folder}: all codebooks are zero: this EnCodec was never trained")
 
 
