@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ def write_folder(model: MusicgenForConditionalGeneration, tokenizer: Any, out: P
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         for path in sorted(Path(folder).iterdir()):
-            os.replace(path, out / path.name)
+            write_atomic(out / path.name, path.read_bytes())  # safetensors' own is private
 
 
 def write_card(

@@ -45,6 +45,7 @@ def train(songs, out, config=TINY, resume=False, codec=None):
 def test_a_run_writes_a_model_that_transformers_loads_its_card_metrics_and_samples(songs, tmp_path):
     out = train(songs, tmp_path / "run")
     assert all((out / name).stat().st_size > 100 for name in FILES)
+    assert len({(out / name).stat().st_mode for name in FILES}) == 1
     model = MusicgenForConditionalGeneration.from_pretrained(out, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(out, local_files_only=True)
     saved = torch.load(out / CHECKPOINT, weights_only=True)
