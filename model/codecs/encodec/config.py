@@ -39,8 +39,9 @@ class EncodecTrainingConfig(TrainingConfig):
     crop_samples: int = 17_640
     lr: float = 2e-3
     decay_steps: int = 500
-    commit: float = 0.02
+    commit: float = 0.1
     log_spectral: float = 1.0
+    l_mu: float = setting(0.95, below=1)
     revival_threshold: float = 0.03
     name: str = "encodec"
 
