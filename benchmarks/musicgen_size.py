@@ -22,6 +22,7 @@ import torch
 
 from model.codecs.encodec.codec import LEVEL, load_encodec
 from model.contract.segment import MOTION, window_samples
+from model.contract.terminal import print_anything
 from model.data.inputs import GENRE, Inputs, InputSpec
 from model.data.source import Batch
 from model.families.inversion.config import Config
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 
 def main() -> None:
+    """Write the model if it is not there, and try it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", type=Path, help="where the model is written, and read if there")
     parser.add_argument("--seconds", type=float, default=5.12)
@@ -111,4 +113,5 @@ def timed(what: str, does: Callable[[], T]) -> T:
 
 
 if __name__ == "__main__":
+    print_anything()
     main()

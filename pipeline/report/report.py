@@ -165,7 +165,7 @@ class Report:
         """
         found: dict[str, dict[str, int]] = {}
         for split in SPLITS:
-            rows = [r for r in self.rows if r["split"] == split and r.get("listed_segments")]
+            rows = [r for r in self.rows if r.get("listed_segments") and r["split"] == split]
             if rows and self.segments:
                 listed = sum(row["listed_segments"] for row in rows)
                 made = sum(row.get("segments", 0) for row in rows)

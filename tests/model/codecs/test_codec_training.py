@@ -321,7 +321,7 @@ def test_bfloat16_steps_agree_with_float32(music):
         ("steps=many", "expected int"),
         ("levels=top", "unknown level 'top'"),
         ("steps", "key=value"),
-        ("zzz=1", "unknown key; known: levels, width, "),
+        ("zzz=1", "unknown key; known: steps, batch, crop_samples, "),
         ("device=gpu", "device is 'gpu'; expected auto, cpu, cuda"),
         ("threads=-2", "threads is -2; expected at least 0"),
         ("lr=nan", "lr is nan; expected a finite number"),
