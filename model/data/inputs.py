@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from model.contract.dataset import Dataset
-from model.contract.segment import GENRES, WAV
+from model.contract.segment import GENRES, MOTION, WAV
 
 GENRE = "genre"
 """The dance's genre as its index in GENRES: a tensor (B,) int64."""
@@ -57,6 +57,15 @@ def inputs_of(dataset: Dataset, names: Iterable[str]) -> Inputs:
             vectors, features = dataset.fields[name]["shape"]
             specs[name] = InputSpec(features, dataset.seconds / vectors, vectors)
     return Inputs(dataset.samples, specs)
+
+
+def check_motion(dataset: Dataset) -> None:
+    """Raise ValueError, with advice, if a data set has no motion for a family that follows it."""
+    if MOTION not in dataset.fields:
+        raise ValueError(
+            f"the data set {dataset.name} has no motion, which this family follows: build it "
+            "with --motion (see docs/guide/build.md)"
+        )
 
 
 def shown(name: str) -> str:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
@@ -51,6 +51,8 @@ class Averaged(Model[A]):
         "progress": (dict, ("steps",)),
     }
     advice = "lower lr"
+    last_rate: ClassVar[float] = 0.05
+    """The rate of the last step, as a share of the highest."""
 
     trained: nn.Module
     steps: int
@@ -59,15 +61,18 @@ class Averaged(Model[A]):
         config = self.config
         self.trained = copy.deepcopy(self.network)
         self.steps = 0
-        # Scales, shifts, biases and tables are few: only matrices decay.
         every = [p for p in self.trained.parameters() if p.requires_grad]
         groups = [
-            {"params": [p for p in every if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in every if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in every if self.decays(p)], "weight_decay": config.weight_decay},
+            {"params": [p for p in every if not self.decays(p)], "weight_decay": 0.0},
         ]
         betas = (config.betas[0], config.betas[1])
         self.optimiser = torch.optim.AdamW(groups, config.lr, betas, fused=True)
         self.clip = GradientClip(self.optimiser, config.clip)
+
+    def decays(self, parameter: nn.Parameter) -> bool:
+        """Return whether weight decay is for a parameter: scales, shifts and biases are few."""
+        return parameter.ndim > 1
 
     def descend(self, loss: torch.Tensor) -> None:
         """Take a step of the optimiser down the gradient of `loss`, and move the average."""
@@ -83,7 +88,7 @@ class Averaged(Model[A]):
         """Return the learning rate of a step, counted from 0."""
         config = self.config
         done = min(1.0, step / config.max_steps)
-        falling = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
+        falling = self.last_rate + (1 - self.last_rate) * 0.5 * (1 + math.cos(math.pi * done))
         return config.lr * min(1.0, (step + 1) / config.warmup_steps) * falling
 
     @torch.no_grad()

@@ -154,6 +154,23 @@ def load_state(target: Restorable, state: dict[str, Any], what: str) -> None:
         ) from None
 
 
+@torch.no_grad()
+def copy_all(
+    targets: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str, whose: str, advice: str
+) -> None:
+    """Copy tensors by name into `targets`, in place; both must have the same names and shapes.
+
+    Raises ValueError, with `advice`, for the first that is missing, unexpected or misshapen; `what`
+    names the file, `whose` the network.
+    """
+    for name in sorted({*targets, *state}):
+        got = tuple(state[name].shape) if name in state else "nothing"
+        expected = tuple(targets[name].shape) if name in targets else "nothing"
+        if got != expected:
+            raise ValueError(f"{what}: {name} is {got}, {whose} has {expected}; {advice}")
+        targets[name].copy_(state[name])
+
+
 def differences(was: dict[str, Any], now: dict[str, Any]) -> str:
     """Return "NAME was …, is …" for the first few names whose values differ, or ""."""
     names = [name for name in sorted(was | now) if was.get(name) != now.get(name)]

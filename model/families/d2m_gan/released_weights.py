@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from model.families.d2m_gan.layers import Residual
 from model.families.d2m_gan.paper import ReferenceGenerator, Slide
-from model.runtime.checkpoint import DAMAGED, unreadable
+from model.runtime.checkpoint import DAMAGED, copy_all, unreadable
 
 
 def load_released(generator: ReferenceGenerator, motion: Path | None, rest: Path) -> None:
@@ -71,7 +71,6 @@ def _weighted(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
                 yield from (block.wide.conv, block.narrow.conv, block.shortcut.conv)
 
 
-@torch.no_grad()
 def _fill(ends: Mapping[str, nn.Module], layers: Iterable[nn.Module], path: Path) -> None:
     """Copy all tensors of a file: by name into `ends`, and `model.N…` in order into `layers`."""
     state = read_state(path)
@@ -88,13 +87,8 @@ def _fill(ends: Mapping[str, nn.Module], layers: Iterable[nn.Module], path: Path
             plain = key.replace("parametrizations.weight.original0", "weight_g")
             plain = plain.replace("parametrizations.weight.original1", "weight_v")
             targets[f"{name}.{plain}"] = tensor
-    for name in sorted(targets | state):
-        got = tuple(state[name].shape) if name in state else "nothing"
-        expected = tuple(targets[name].shape) if name in targets else "nothing"
-        if got != expected:
-            raise ValueError(
-                f"{path}: {name} is {got}, the network of this level and data set has {expected}; "
-                "check --level, the data set's motion, and --set use_genre (true for AIST++, false "
-                "for TikTok)"
-            )
-        targets[name].copy_(state[name])
+    advice = (
+        "check --level, the data set's motion, and --set use_genre (true for AIST++, false for "
+        "TikTok)"
+    )
+    copy_all(targets, state, str(path), "the network of this level and data set", advice)

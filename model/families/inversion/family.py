@@ -9,7 +9,6 @@ words of a prompt.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from model.codecs.encodec.codec import LEVEL, EncodecCodec
 from model.contract.dataset import Dataset
 from model.contract.segment import GENRES, MOTION, SAMPLE_RATE_HZ
 from model.contract.storage import Location
-from model.data.inputs import GENRE, Inputs, given, inputs_of
+from model.data.inputs import GENRE, Inputs, check_motion, given, inputs_of
 from model.data.source import Batch
 from model.families.averaged import Averaged
 from model.families.code_models import BITS
@@ -69,6 +68,7 @@ class Inversion(Averaged[InversionConfig]):
     likelihood = True
     pieces_at_once = 8
     optional = frozenset({GENRE})
+    last_rate = 0.0
 
     network: WordEncoders
     trained: WordEncoders
@@ -86,11 +86,7 @@ class Inversion(Averaged[InversionConfig]):
 
     @classmethod
     def inputs_of(cls, config: InversionConfig, dataset: Dataset) -> Inputs:
-        if MOTION not in dataset.fields:
-            raise ValueError(
-                f"the data set {dataset.name} has no motion, which this family follows: build it "
-                "with --motion (see docs/guide/build.md)"
-            )
+        check_motion(dataset)
         return inputs_of(dataset, (MOTION, GENRE) if config.use_genre else (MOTION,))
 
     def __init__(
@@ -133,22 +129,8 @@ class Inversion(Averaged[InversionConfig]):
 
     # --- training --------------------------------------------------------------------------------
 
-    def start_training(self) -> None:
-        super().start_training()
-        config = self.config
-        # As published, weight decay is for all weights.
-        self.optimiser = torch.optim.AdamW(
-            self.trained.parameters(), config.lr, (config.betas[0], config.betas[1]),
-            weight_decay=config.weight_decay, fused=True,
-        )  # fmt: skip
-        self.clip = type(self.clip)(self.optimiser, config.clip)
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0: a cosine to 0, as published."""
-        config = self.config
-        done = min(1.0, step / config.max_steps)
-        falling = 0.5 * (1 + math.cos(math.pi * done))
-        return config.lr * min(1.0, (step + 1) / config.warmup_steps) * falling
+    def decays(self, parameter: nn.Parameter) -> bool:
+        return True  # as published
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         self.trained.train()

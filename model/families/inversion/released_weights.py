@@ -11,14 +11,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from model.families.inversion.family import WordEncoders
-from model.runtime.checkpoint import DAMAGED, unreadable
+from model.runtime.checkpoint import DAMAGED, copy_all, unreadable
 
 PREFIX = "condition_provider.conditioners.description.embedding_manager."
 RHYTHM, GENRE = ("poseEncoder", "poseEncoder."), ("audioEncoderP", "audioEncoder.projector.")
 """The key of a state dict in the file, and what follows PREFIX in the names of its tensors."""
+
+ADVICE = (
+    "the released weights want windows of 5.12 s, --set width=768, rhythm_words=1 and a MusicGen "
+    "with T5-base"
+)
 
 
 def load_released(network: WordEncoders, path: Path) -> None:
@@ -42,19 +47,7 @@ def load_released(network: WordEncoders, path: Path) -> None:
                 f"{path}: no state dict {part!r} (found: {', '.join(map(str, held)) or 'none'}); "
                 "expected the file of the MusicGen encoders"
             )
-        _fill(module, held[part], PREFIX + begins, f"{path}: {part}")
-
-
-@torch.no_grad()
-def _fill(module: nn.Module, state: Mapping[str, Tensor], prefix: str, what: str) -> None:
-    given = {str(name).removeprefix(prefix): tensor for name, tensor in state.items()}
-    own = dict(module.named_parameters())
-    for name in sorted(own | given):
-        got = tuple(given[name].shape) if name in given else "nothing"
-        expected = tuple(own[name].shape) if name in own else "nothing"
-        if got != expected:
-            raise ValueError(
-                f"{what}: {name} is {got}, the encoder has {expected}; the released weights want "
-                "windows of 5.12 s, --set width=768, rhythm_words=1 and a MusicGen with T5-base"
-            )
-        own[name].copy_(given[name])
+        prefix = PREFIX + begins
+        given = {str(name).removeprefix(prefix): tensor for name, tensor in held[part].items()}
+        own = dict(module.named_parameters())
+        copy_all(own, given, f"{path}: {part}", "the encoder", ADVICE)

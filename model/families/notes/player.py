@@ -18,7 +18,7 @@ from model.codecs.base import Codec
 from model.contract.dataset import Dataset
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ
 from model.contract.sound_font import SoundFont, default_font
-from model.data.inputs import Inputs, inputs_of
+from model.data.inputs import Inputs, check_motion, inputs_of
 from model.families.base import Model
 from model.families.notes.clips import NoteClip, dance_of
 from model.families.notes.render import render
@@ -64,11 +64,7 @@ class NotePlayer(Model[P]):
 
     @classmethod
     def inputs_of(cls, config: P, dataset: Dataset) -> Inputs:
-        if MOTION not in dataset.fields:
-            raise ValueError(
-                f"the data set {dataset.name} has no motion, which this family follows: build it "
-                "with --motion (see docs/guide/build.md)"
-            )
+        check_motion(dataset)
         return inputs_of(dataset, (MOTION,))
 
     def __init__(self, config: P, inputs: Inputs, codec: Codec, device: torch.device) -> None:
