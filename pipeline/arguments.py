@@ -77,12 +77,16 @@ def folder_or_address(text: str) -> Path | str:
     return text if "://" in text else Path(text)
 
 
-ENGINE_HELP = "where stages run: ray (several processes, default) or local (this process)"
+ENGINES = ("auto", "ray", "local")
+ENGINE_HELP = (
+    "where stages run: ray (several processes), local (this process), or auto (default): local for "
+    "a few short videos, else ray"
+)
 
 
 def add_engine(sub: ArgumentParser) -> None:
     """Add the options that choose where stages run."""
-    sub.add_argument("--engine", default="ray", choices=["ray", "local"], help=ENGINE_HELP)
+    sub.add_argument("--engine", default="auto", choices=ENGINES, help=ENGINE_HELP)
     sub.add_argument("--address", help="a running Ray cluster: auto or ray://HOST:PORT")
 
 

@@ -31,6 +31,7 @@ from model.contract.options import add_flags, chosen, option
 from model.contract.segment import WINDOW_MAX_S, WINDOW_MIN_S
 from pipeline.arguments import (
     ENGINE_HELP,
+    ENGINES,
     EXIT_CODES,
     UsageError,
     local_out,
@@ -39,8 +40,8 @@ from pipeline.arguments import (
     share,
     share_code,
 )
-from pipeline.engine.base import LocalEngine
-from pipeline.engine.ray import RayEngine, check_engine, make_engine
+from pipeline.engine.base import Engine
+from pipeline.engine.choice import check_engine, make_engine
 from pipeline.engine.time_limit import ITEM_LIMIT_S
 from pipeline.features.base import FEATURES, Feature, feature_class
 from pipeline.features.motion.base import Motion
@@ -90,7 +91,7 @@ class BuildOptions:
         action="store_true",
     )
     limit: int | None = option(None, "only the first N inputs that exist", type=positive)
-    engine: str = option("ray", ENGINE_HELP, choices=["ray", "local"])
+    engine: str = option("auto", ENGINE_HELP, choices=ENGINES)
     address: str | None = option(None, "a running Ray cluster: auto or ray://HOST:PORT")
     max_failed: float = option(
         0.2, "exit with 3 if a larger share of inputs fails (default 0.2)", type=share
@@ -235,7 +236,7 @@ def _build(
     options: BuildOptions,
     settings: Settings,
     listing: Listing,
-    engine: LocalEngine | RayEngine,
+    engine: Engine,
     started: float,
 ) -> Report:
     from model.contract.dataset import load_dataset, save_dataset

@@ -28,11 +28,11 @@ from pipeline.curate.settings import DEFAULT, Settings, load_settings
 from pipeline.curate.songs import compare
 from pipeline.curate.table import save_table
 from pipeline.curate.voices import VoiceNetwork, Voices, voices_sentence
-from pipeline.engine.base import LocalEngine
+from pipeline.engine.base import Engine
+from pipeline.engine.choice import check_engine, make_engine
 from pipeline.engine.ledger import Ledger, result_key
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.progress import progress
-from pipeline.engine.ray import RayEngine, check_engine, make_engine
 from pipeline.output.folder import locked
 from pipeline.report.report import Report, printable
 from pipeline.sources import folder, manifest
@@ -54,7 +54,7 @@ class CurateOptions:
     pose_weights: str = ""
     voices: str = "auto"
     shots: str = "auto"
-    engine: str = "ray"
+    engine: str = "auto"
     address: str | None = None
     limit: int | None = None
     decide_only: bool = False
@@ -206,7 +206,7 @@ def _measured(
     options: CurateOptions,
     stages: Sequence[Measure | Voices | People],
     rows: Sequence[Row],
-    engine: LocalEngine | RayEngine,
+    engine: Engine,
 ) -> dict[str, Outcome]:
     """Return the outcome of each row after all stages: stored in the ledger, or computed now."""
     outcomes = {row.video_id: manifest.ended_early(row) for row in rows}

@@ -41,6 +41,19 @@ the message of the outcome.
 """
 
 
+class Engine(Protocol):
+    """What runs stages; `times` lists how long each stage of each run took."""
+
+    @property
+    def times(self) -> Sequence[StageTime]: ...
+
+    def run(
+        self, stages: Sequence[Stage], items: Iterable[Any], lost: Lost
+    ) -> Generator[Any, None, None]: ...
+
+    def close(self) -> None: ...
+
+
 class LocalEngine:
     """Runs every stage in this process, one after the other.
 

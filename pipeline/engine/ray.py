@@ -1,4 +1,4 @@
-"""Run stages over items, in this process or on Ray. Only this file imports Ray.
+"""Run stages over items on Ray. Only this file imports Ray.
 
 A stage is a callable that takes a list of items and returns a list of the same length. Its
 `setup()` is called once per worker. It has four attributes: `name`; `batch` (items per call);
@@ -19,8 +19,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from model.contract.exit_codes import UsageError
-from pipeline.engine.base import LocalEngine, Lost, Stage
+from pipeline.engine.base import Lost, Stage
 from pipeline.engine.outcome import attempt, timeout_words
 from pipeline.engine.pool import Call, Pool, last_words
 from pipeline.engine.sockets import folder_for_sockets
@@ -47,6 +46,11 @@ class RayEngine:
         self._ray: Any = None  # the module, once Ray was started or joined
         self._folder: str | None = None  # a folder created for Ray's sockets, removed at the end
         self.times: list[StageTime] = []  # of all runs so far
+
+    @property
+    def started(self) -> bool:
+        """Whether Ray was started or joined."""
+        return self._ray is not None
 
     def _connect(self) -> Any:
         """Return Ray. The first call starts it or connects to a running one."""
@@ -188,17 +192,3 @@ def _environment() -> dict[str, Any]:
     packages = [str(here / name) for name in ("pipeline", "model", "manifests")]
     variables = {name: os.environ[name] for name in ("D2M_CACHE",) if name in os.environ}
     return {"py_modules": packages, "excludes": ["__pycache__"], "env_vars": variables}
-
-
-def check_engine(name: str, address: str | None = None) -> None:
-    """Raise UsageError for an invalid address, or an address with the local engine."""
-    if name == "local" and address:
-        raise UsageError(f"--address {address} goes with --engine ray")
-    if address and not ADDRESS.fullmatch(address):
-        raise UsageError(f"--address {address}: expected auto, HOST:PORT or ray://HOST:PORT")
-
-
-def make_engine(name: str, address: str | None = None) -> LocalEngine | RayEngine:
-    """Return the engine: `local`, or `ray` (started on this machine unless `address` is given)."""
-    check_engine(name, address)
-    return LocalEngine() if name == "local" else RayEngine(address)

@@ -20,9 +20,8 @@ from model.contract.dataset import Codes, CodeStream, load_dataset, save_dataset
 from model.contract.segment import WAV
 from model.contract.shards import check_whole, npy_bytes
 from model.contract.wav import read_wav
-from pipeline.engine.base import LocalEngine
+from pipeline.engine.base import Engine, LocalEngine
 from pipeline.engine.ledger import Ledger, result_key
-from pipeline.engine.ray import RayEngine
 from pipeline.engine.time_limit import ITEM_LIMIT_S
 from pipeline.features.per_video import (
     Results,
@@ -40,7 +39,7 @@ def extract_codes(
     root: Path,
     source: str,
     levels: Sequence[str] | None = None,
-    engine: LocalEngine | RayEngine | None = None,
+    engine: Engine | None = None,
     limit_s: float = ITEM_LIMIT_S,
 ) -> str:
     """Write `codes/<codec id>/*.tar` for every shard, list them in dataset.json, return the id.

@@ -27,7 +27,7 @@ def add_extract_codes(commands: argparse._SubParsersAction) -> None:
 
 def _extract_codes(arguments: argparse.Namespace) -> int:
     from model.contract.dataset import load_dataset
-    from pipeline.engine.ray import make_engine
+    from pipeline.engine.choice import make_engine
     from pipeline.features.codes import extract_codes
     from pipeline.output.folder import locked
 

@@ -177,6 +177,11 @@ class Work:
     outcome: Outcome | None = None
     deferred: bool = False
 
+    @property
+    def bytes(self) -> int:
+        """The size of the input's file."""
+        return self.row.bytes
+
 
 def dancers_seen(row: Row, results: Mapping[str, Result | None], segments: int) -> list[int] | None:
     """Return how many dancers each of an input's segments shows.

@@ -7,10 +7,9 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from pipeline.engine.base import LocalEngine
+from pipeline.engine.base import Engine
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.progress import progress
-from pipeline.engine.ray import RayEngine
 from pipeline.features.extract import Extract
 from pipeline.features.plan import Settings, Work
 from pipeline.sources import manifest
@@ -21,7 +20,7 @@ STOP_AFTER = 50
 
 
 def extract(
-    settings: Settings, rows: Sequence[Row], engine: LocalEngine | RayEngine, max_failed: float
+    settings: Settings, rows: Sequence[Row], engine: Engine, max_failed: float
 ) -> dict[str, Outcome | None]:
     """Return the outcome of every row: from the ledger if it is stored, else computed now.
 

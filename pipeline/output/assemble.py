@@ -24,10 +24,9 @@ from model.contract.shards import (
     write_shard,
 )
 from model.contract.wav import wav_bytes
-from pipeline.engine.base import LocalEngine
+from pipeline.engine.base import Engine
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.progress import progress
-from pipeline.engine.ray import RayEngine
 from pipeline.features.plan import Settings, dancers_seen
 from pipeline.sources.manifest import Row
 
@@ -47,7 +46,7 @@ def write_shards(
     rows: Sequence[Row],
     outcomes: Mapping[str, Outcome],
     out: Path,
-    engine: LocalEngine | RayEngine,
+    engine: Engine,
 ) -> dict[str, list[Shard]]:
     """Write the tars of every split and return their entries for dataset.json.
 

@@ -18,8 +18,7 @@ from model.contract.registry import Registry
 from pipeline.arguments import local
 
 if TYPE_CHECKING:
-    from pipeline.engine.base import LocalEngine
-    from pipeline.engine.ray import RayEngine
+    from pipeline.engine.base import Engine
     from pipeline.sources.listing import AnnotationFiles, Listing
 
 SOURCES = Registry(
@@ -93,7 +92,7 @@ class Source:
         """
         raise NotImplementedError
 
-    def make(self, limit: int | None, engine: LocalEngine | RayEngine) -> None:
+    def make(self, limit: int | None, engine: Engine) -> None:
         """Write the first `limit` videos; only for a source with MADE = True."""
 
 

@@ -16,8 +16,7 @@ from pipeline.sources.listing import AnnotationFiles, Listing
 
 if TYPE_CHECKING:
     from model.contract.sound_font import SoundFont
-    from pipeline.engine.base import LocalEngine
-    from pipeline.engine.ray import RayEngine
+    from pipeline.engine.base import Engine
     from pipeline.sources.synthetic import VideoSpec
 
 USUAL_SONGS = 6
@@ -102,7 +101,7 @@ class Synthetic(Source):
         videos = self.root / ("videos" if self.pictures else "blank")
         return Listing(videos, self.root / "motions", rows, notes=notes)
 
-    def make(self, limit: int | None, engine: LocalEngine | RayEngine) -> None:
+    def make(self, limit: int | None, engine: Engine) -> None:
         from pipeline.sources.synthetic.make import make
 
         make(self._plan(limit), self.root, engine, "video" if self.pictures else "blank")

@@ -152,7 +152,7 @@ class Drawer(nn.Module):
         self.pieces = rows
         """How many pieces are drawn: fewer than rows, with guidance."""
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.scripts: dict[int, Callable[[Tensor], Tensor]] = {}
+        self.scripts: dict[int, Callable[[], Tensor]] = {}
         """The recorded work, by the number of positions in the cache that it reads."""
 
     def window(self, condition: Tensor, begin: Tensor | None) -> Tensor:

@@ -41,7 +41,7 @@ def add_notes(commands: argparse._SubParsersAction, argv: Sequence[str] = ()) ->
 
 def _notes(arguments: argparse.Namespace) -> int:
     from model.contract.dataset import load_dataset
-    from pipeline.engine.ray import make_engine
+    from pipeline.engine.choice import make_engine
     from pipeline.features.notes.extract import extract_notes
     from pipeline.output.folder import locked
 

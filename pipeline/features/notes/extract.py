@@ -18,9 +18,8 @@ from model.contract.dataset import Dataset, Notes, load_dataset, save_dataset
 from model.contract.notes import DRUM_PROGRAM, NOTES, check_notes, notes_in
 from model.contract.segment import META, WAV
 from model.contract.shards import check_whole, npy_bytes, read_npy, read_shard
-from pipeline.engine.base import LocalEngine
+from pipeline.engine.base import Engine, LocalEngine
 from pipeline.engine.ledger import Ledger, result_key
-from pipeline.engine.ray import RayEngine
 from pipeline.engine.time_limit import ITEM_LIMIT_S
 from pipeline.features.notes.base import NoteSource
 from pipeline.features.notes.video import VideoNotes
@@ -39,7 +38,7 @@ from pipeline.features.per_video import (
 def extract_notes(
     root: Path,
     source: NoteSource,
-    engine: LocalEngine | RayEngine | None = None,
+    engine: Engine | None = None,
     limit_s: float = ITEM_LIMIT_S,
     allow_missing: bool = False,
 ) -> NotesMade:

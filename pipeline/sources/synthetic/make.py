@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline.engine.base import LocalEngine
+from pipeline.engine.base import Engine
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.progress import progress
-from pipeline.engine.ray import RayEngine
 from pipeline.sources.synthetic.plan import VideoSpec
 from pipeline.sources.synthetic.write import Medium, is_written, write_annotations, write_video
 
@@ -39,7 +38,7 @@ class WriteVideo:
 def make(
     specs: Sequence[VideoSpec],
     root: Path,
-    engine: LocalEngine | RayEngine,
+    engine: Engine,
     medium: Medium = "video",
 ) -> None:
     """Write the videos of a plan, with drawn pictures or with black ones (`blank`).

@@ -11,10 +11,13 @@ from stages import Square, lost
 
 import pipeline.engine.pool
 import pipeline.engine.ray
+from model.contract.exit_codes import UsageError
 from pipeline.engine.base import LocalEngine
+from pipeline.engine.choice import FEW, FEW_BYTES, AutoEngine, make_engine
 from pipeline.engine.outcome import Outcome, attempt
 from pipeline.engine.ray import RayEngine
 from pipeline.engine.time_limit import TimeLimit, time_limit
+from pipeline.engine.timing import StageTime
 
 
 def flow(engine: LocalEngine | RayEngine, count: int, batches: tuple[int, ...]) -> None:
@@ -27,6 +30,62 @@ def flow(engine: LocalEngine | RayEngine, count: int, batches: tuple[int, ...]) 
 @pytest.mark.parametrize(("count", "batches"), [(0, (1,)), (9, (3, 2))])
 def test_all_items_flow_through_all_stages_once(engine, count, batches):
     flow(engine, count, batches)
+
+
+@dataclass(frozen=True)
+class Video:
+    """An item with the size of its file."""
+
+    bytes: int
+
+
+class Bypass:
+    """An engine that notes which items it was given."""
+
+    started = False
+
+    def __init__(self) -> None:
+        self.given: list[int] = []
+        self.times: list[StageTime] = []
+
+    def run(self, stages, items, lost):
+        items = list(items)
+        self.given.append(len(items))
+        self.started = True
+        yield from items
+
+
+@pytest.mark.parametrize(
+    ("items", "local"),
+    [
+        ([], True), ([7], True), ([7, 8], False), ([Video(10**12)], True),
+        ([Video(1000)] * FEW, True), ([Video(1000)] * (FEW + 1), False),
+        ([Video(FEW_BYTES)] * 2, False),
+    ],
+)  # fmt: skip
+def test_a_few_short_videos_start_no_ray(items, local, monkeypatch):
+    auto, here, on_ray = AutoEngine(), Bypass(), Bypass()
+    monkeypatch.setattr(auto, "_local", here)
+    monkeypatch.setattr(auto, "_ray", on_ray)
+    assert list(auto.run([Square()], iter(items), lost)) == items
+    assert (here.given, on_ray.given) == (([len(items)], []) if local else ([], [len(items)]))
+
+
+def test_work_follows_to_ray_once_it_is_there(monkeypatch):
+    auto, here, on_ray = AutoEngine(), Bypass(), Bypass()
+    monkeypatch.setattr(auto, "_local", here)
+    monkeypatch.setattr(auto, "_ray", on_ray)
+    for count in (1, 9, 1):
+        assert list(auto.run([Square()], range(count), lost)) == [*range(count)]
+    assert (here.given, on_ray.given) == ([1], [9, 1])
+
+
+def test_an_address_is_for_ray(monkeypatch):
+    assert isinstance(make_engine("auto"), AutoEngine)
+    assert isinstance(make_engine("auto", "ray://head:10001"), RayEngine)
+    assert isinstance(make_engine("local"), LocalEngine)
+    with pytest.raises(UsageError, match="goes with --engine ray"):
+        make_engine("local", "auto")
 
 
 @pytest.mark.slow
