@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO_VIDEOS ?= 24
-DEMO_STEPS ?= 300
+DEMO_VIDEOS ?= 18
+DEMO_STEPS ?= 200
 
 .PHONY: demo try test fast lint clean
 
@@ -14,7 +14,8 @@ demo: .venv/ready
 	$(BIN)/model train --shards shards/synthetic --level high --preset tiny \
 		--set max_steps=$(DEMO_STEPS) --out runs/demo \
 		$(if $(wildcard runs/demo/last.pt),--resume)
-	$(BIN)/model generate --run runs/demo --shards shards/synthetic --split test --out demo
+	test demo/generated.json -nt runs/demo/last.pt || \
+		$(BIN)/model generate --run runs/demo --shards shards/synthetic --split test --out demo
 	$(BIN)/pipeline build --dataset synthetic --limit $(DEMO_VIDEOS) --motion simulated-keypoints2d \
 		--visual none --engine local --out shards/demo-poses
 	test -f demo/codes/generated.json || \

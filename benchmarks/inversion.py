@@ -17,7 +17,7 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,30 +48,41 @@ DRUMS, NO_DRUMS = "with drums", "without drums"
 TEXT, FULL = "text alone", "rhythm and genre"
 
 
-def in_words(piece: Piece) -> str:
-    """Return the prompt without learnt words: genre and tempo of the song in the model's words."""
+def in_words(piece: Piece) -> Caption:
+    """Return the caption of a piece in the model's own words: genre and tempo of its song."""
     song = re.search(r"_(m[A-Z]{2}\d+)_", piece.video_id)
     assert song is not None, f"{piece.video_id}: no video of the synthetic data set"
     tempo_bpm = score_of(song[1], 0)[1]
     genre, tempo = GENRE_WORDS[song[1][1:3]], (tempo_word(tempo_bpm), rounded(tempo_bpm))
-    return Caption("", genre, tempo, ()).sentence
+    return Caption("", genre, tempo, ())
+
+
+def with_beats(piece: Piece, source: Path) -> Caption:
+    """Return the same with the time of the first beat, which the data set's truth has."""
+    truth = np.load(source.parent / "truth" / f"{piece.video_id}.npz")
+    beats = tuple(truth["beat_times_s"].tolist())
+    return replace(in_words(piece), beats=beats).at(piece.start_s)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row: the prompt of a piece, and whether the word of its rhythm is set to zero."""
+    """A row: the prompt of a piece, and whether the word of its rhythm is set to zero.
 
-    prompt: Callable[[Piece], str]
+    `prompt` also gets the folder of the data set's videos.
+    """
+
+    prompt: Callable[[Piece, Path], str]
     zeroed: bool = False
 
 
 VARIANTS: Mapping[str, Variant] = {
-    TEXT: Variant(in_words),
-    "genre alone": Variant(lambda piece: "a @ music"),
-    "rhythm alone": Variant(lambda piece: "a music with * as the rhythm"),
-    "rhythm of zeros": Variant(lambda piece: PROMPT, zeroed=True),
-    DRUMS: Variant(lambda piece: f"{PROMPT}, drums, bass, organ"),
-    NO_DRUMS: Variant(lambda piece: f"{PROMPT}, no drums, piano, strings"),
+    TEXT: Variant(lambda piece, _: in_words(piece).sentence),
+    "text with the first beat": Variant(lambda piece, source: with_beats(piece, source).sentence),
+    "genre alone": Variant(lambda *_: "a @ music"),
+    "rhythm alone": Variant(lambda *_: "a music with * as the rhythm"),
+    "rhythm of zeros": Variant(lambda *_: PROMPT, zeroed=True),
+    DRUMS: Variant(lambda *_: f"{PROMPT}, drums, bass, organ"),
+    NO_DRUMS: Variant(lambda *_: f"{PROMPT}, no drums, piano, strings"),
 }
 COMPARED = (
     ("onset_f", FULL, TEXT), ("beat_f", FULL, TEXT), ("onset_f", FULL, "rhythm of zeros"),
@@ -135,7 +146,7 @@ def play(trained: Run, shards: Path, out: Path, variant: Variant, options: Seque
     dataset = load_dataset(root)
     by_prompt: dict[str, list[Piece]] = {}
     for piece in read_pieces(root, trained, dataset, "test"):
-        by_prompt.setdefault(variant.prompt(piece), []).append(piece)
+        by_prompt.setdefault(variant.prompt(piece, Path(dataset.source)), []).append(piece)
     encoder = trained.model.network.rhythm  # type: ignore[attr-defined]
     hook = encoder.register_forward_hook(zeros) if variant.zeroed else None
     for prompt, pieces in by_prompt.items():

@@ -6,14 +6,20 @@ Half of the training (`sentences`) puts these into the sentence with which textu
 a frozen model (Li et al. 2024), so that the model knows what its two placeholders stand for:
 
     a @ music with * as the rhythm          a house music with fast 120 bpm as the rhythm
+
+Where the times of a file's beats are known, a window's tempo has one phrase more, "first beat at
+240 ms". Without it no word of the model could move the beats, and neither could a learnt one.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,29 +27,50 @@ import numpy as np
 RHYTHM, GENRE = "*", "@"
 """The placeholders of rhythm and genre."""
 PROMPT = f"a {GENRE} music with {RHYTHM} as the rhythm"
-COLUMNS = ("file", "caption")
+COLUMNS, BEATS = ("file", "caption"), "beats"
+"""The columns of a table; the third one may be missing."""
 MUSIC = " music"
-TEMPO = re.compile(r"slow|medium|fast|\d{2,3} bpm")
+FIRST = "first beat at"
+TEMPO = re.compile(rf"slow|medium|fast|\d{{2,3}} bpm|{FIRST} \d+ ms")
+STEP_MS, LAST_MS = 40, 2000
+"""The first beat is told in steps, and not at all if it is later."""
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption's text; its genre, "" if it has none; its words of tempo; all other phrases."""
+    """A caption's text; its genre, "" if it has none; its words of tempo; all other phrases.
+
+    `beats` are the times of the file's beats in seconds, if they are known.
+    """
 
     text: str
     genre: str
     tempo: tuple[str, ...]
     rest: tuple[str, ...]
+    beats: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, text: str) -> Caption:
+    def of(cls, text: str, beats: Iterable[float] = ()) -> Caption:
         """Divide a text into its parts."""
         phrases = [phrase.strip() for phrase in text.split(",") if phrase.strip()]
         genres = [p for p in phrases if p.endswith(MUSIC)][:1]
         tempo = [p for p in phrases if TEMPO.fullmatch(p)]
         rest = [p for p in phrases if p not in (*genres, *tempo)]
         genre = genres[0].removesuffix(MUSIC) if genres else ""
-        return cls(text, genre, tuple(tempo), tuple(rest))
+        return cls(text, genre, tuple(tempo), tuple(rest), tuple(beats))
+
+    def at(self, start_s: float) -> Caption:
+        """Return the caption of a window that begins there: it tells when its first beat comes."""
+        number = bisect_left(self.beats, start_s)
+        if number == len(self.beats) or self.beats[number] - start_s > LAST_MS / 1000:
+            return self
+        phrase = first_beat(self.beats[number] - start_s)
+        return replace(self, text=f"{self.text}, {phrase}", tempo=(*self.tempo, phrase))
+
+    @property
+    def untimed(self) -> Caption:
+        """The caption without the phrase of the first beat."""
+        return replace(self, tempo=tuple(p for p in self.tempo if not p.startswith(FIRST)))
 
     @property
     def sentence(self) -> str:
@@ -69,6 +96,11 @@ class Caption:
         return ", ".join(phrases[i] for i in rng.permutation(len(phrases)))
 
 
+def first_beat(after_s: float) -> str:
+    """Return the phrase for a first beat after so many seconds."""
+    return f"{FIRST} {STEP_MS * round(1000 * after_s / STEP_MS)} ms"
+
+
 def sentence(genre: str, tempo: Sequence[str]) -> str:
     """Return PROMPT with words in place of its placeholders; what has no words is left out."""
     start = f"a {genre} music" if genre else "a music"
@@ -78,26 +110,29 @@ def sentence(genre: str, tempo: Sequence[str]) -> str:
 def read_captions(path: Path) -> dict[str, Caption]:
     """Return the captions of a CSV file with the columns `file,caption`, by file.
 
-    Raises FileNotFoundError, and ValueError, with the line, for other columns, for an empty cell,
-    for a file with two captions, and for a file that is not CSV in UTF-8.
+    A third column, `beats`, may have the times of beats, in seconds between spaces. Raises
+    FileNotFoundError, and ValueError, with the line, for other columns, for an empty file name or
+    caption, for times that do not rise, for a file with two captions, and for a file that is not
+    CSV in UTF-8.
     """
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such file; give --captions a CSV file with the columns {','.join(COLUMNS)}"
         )
     found: dict[str, Caption] = {}
-    for line, cells in _rows(path):
-        if len(cells) != len(COLUMNS) or not all(cells):
+    for line, columns, cells in _rows(path):
+        if len(cells) != columns or not all(cells[: len(COLUMNS)]):
             raise ValueError(
                 f"{path}, line {line}: {', '.join(cells)!r:.80}, expected a file and its caption "
                 '(in quotes, "like, this", if it has commas)'
             )
-        file, text = cells
+        file, text = cells[: len(COLUMNS)]
         if file in found:
             raise ValueError(f"{path}, line {line}: {file} has a caption already; remove one")
         if not Caption.of(text).text.strip(" ,"):
             raise ValueError(f"{path}, line {line}: the caption of {file} has no words")
-        found[file] = Caption.of(text)
+        beats = _times_s(cells[-1], f"{path}, line {line}") if columns > len(COLUMNS) else ()
+        found[file] = Caption.of(text, beats)
     if not found:
         raise ValueError(
             f"{path}: no captions; expected a line FILE,CAPTION for each file of music"
@@ -105,14 +140,30 @@ def read_captions(path: Path) -> dict[str, Caption]:
     return found
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each line that ends a row, and the row's cells, stripped of spaces."""
+def _times_s(cell: str, where: str) -> tuple[float, ...]:
+    """Return the times that a cell lists; ValueError if it lists anything else."""
+    try:
+        times_s = tuple(float(word) for word in cell.split())
+    except ValueError:
+        times_s = (math.nan, math.nan)
+    if any(not 0 <= time_s < math.inf for time_s in times_s) or any(
+        not before < after for before, after in pairwise(times_s)
+    ):
+        raise ValueError(f"{where}: beats {cell!r:.60}; expected times in seconds that rise")
+    return times_s
+
+
+def _rows(path: Path) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield the number of each line that ends a row, the number of columns, and the row's cells.
+
+    The cells are stripped of spaces.
+    """
     line = 1
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
-            if header != list(COLUMNS):
+            if header not in (list(COLUMNS), [*COLUMNS, BEATS]):
                 raise ValueError(
                     f"{path}, line 1: columns {','.join(header)!r:.80}, expected "
                     f"{','.join(COLUMNS)}"
@@ -120,7 +171,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             for cells in reader:
                 line = reader.line_num
                 if cells:
-                    yield line, [cell.strip() for cell in cells]
+                    yield line, len(header), [cell.strip() for cell in cells]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from None
     except csv.Error as error:

@@ -20,10 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--music", type=Path, required=True, metavar="DIR",
                         help="a folder of music files")  # fmt: skip
     parser.add_argument("--captions", type=Path, required=True, metavar="FILE.csv",
-                        help="a table with the columns file,caption")  # fmt: skip
+                        help="a table with the columns file,caption or "
+                        "file,caption,beats")  # fmt: skip
     parser.add_argument("--codec", required=True, metavar="encodec:FOLDER",
                         help="an EnCodec in transformers' format")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("runs/text"), metavar="DIR")
+    parser.add_argument("--init", type=Path, metavar="FOLDER",
+                        help="begin with the weights of a trained model")  # fmt: skip
     add_settings(parser, "one setting; may be repeated")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     parser.set_defaults(run=run, lower=LOWER)
@@ -42,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     need_transformers(TEXT_TO_MUSIC)
     codec = load_codec(args.codec, device=device_of(config.device))
     try:
-        train_text(config, args.music, args.captions, codec, args.out, args.resume)
+        train_text(config, args.music, args.captions, codec, args.out, args.resume, args.init)
     except Interrupted as stop:
         print(f"{args.out}: {stop}", file=sys.stderr)
         return 130

@@ -22,7 +22,13 @@ from model.contract.weights_folder import cache_folder
 from model.data.music_files import SUFFIXES, music_files, read_music
 from model.families.tokens.music import encoded, scaled
 from model.text_to_music.build import level_of
-from model.text_to_music.captions import Caption, read_captions
+from model.text_to_music.captions import (
+    LAST_MS,
+    STEP_MS,
+    Caption,
+    first_beat,
+    read_captions,
+)
 
 HOLD_OUT_EVERY = 20
 
@@ -38,10 +44,14 @@ class Song:
 
 @dataclass(frozen=True)
 class Songs:
-    """Captioned songs, of at least a window's length; `held_out` is never used for training."""
+    """Captioned songs, of at least a window's length; `held_out` is never used for training.
+
+    A code step lasts `step_s` seconds.
+    """
 
     train: list[Song]
     held_out: list[Song]
+    step_s: float
 
     @property
     def fingerprint(self) -> str:
@@ -49,12 +59,22 @@ class Songs:
         found = hashlib.sha256()
         for song in (*self.train, *self.held_out):
             found.update(f"{song.name}\0{song.caption.text}\0".encode())
+            if song.caption.beats:
+                found.update(repr(song.caption.beats).encode())
             found.update(np.ascontiguousarray(song.codes).tobytes())
         return found.hexdigest()
 
     @property
     def captions(self) -> list[Caption]:
         return [song.caption for song in (*self.train, *self.held_out)]
+
+    @property
+    def texts(self) -> list[str]:
+        """Texts with all words that captions of windows can have."""
+        texts = [caption.text for caption in self.captions]
+        if any(caption.beats for caption in self.captions):
+            texts += [first_beat(ms / 1000) for ms in range(0, LAST_MS + 1, STEP_MS)]
+        return texts
 
     def batch(
         self, rng: np.random.Generator, count: int, frames: int
@@ -65,7 +85,7 @@ class Songs:
         for number in rng.choice(len(self.train), count, p=places / places.sum()):
             first = int(rng.integers(places[number]))
             codes.append(self.train[number].codes[:, first : first + frames])
-            captions.append(self.train[number].caption)
+            captions.append(self.train[number].caption.at(first * self.step_s))
         return torch.from_numpy(np.stack(codes).astype(np.int64)), captions
 
     def windows(self, frames: int, most: int) -> tuple[Tensor, list[Caption]]:
@@ -78,7 +98,10 @@ class Songs:
         for song in self.held_out:
             firsts = range(0, song.codes.shape[1] - frames + 1, frames)
             step = max(1, len(firsts) // each)
-            found += [(song.codes[:, i : i + frames], song.caption) for i in firsts[::step][:each]]
+            found += [
+                (song.codes[:, i : i + frames], song.caption.at(i * self.step_s))
+                for i in firsts[::step][:each]
+            ]
         found = found[:: -(-len(found) // most)]
         codes = torch.from_numpy(np.stack([codes for codes, _ in found]).astype(np.int64))
         return codes, [caption for _, caption in found]
@@ -116,7 +139,8 @@ def read_songs(music: Path, captions: Path, codec: Codec, frames: int) -> Songs:
         )
     every = min(HOLD_OUT_EVERY, len(found))
     held_out = found[every - 1 :: every]
-    songs = Songs([song for song in found if song not in held_out], held_out)
+    step_s = level_of(codec).hop / codec.sample_rate_hz
+    songs = Songs([song for song in found if song not in held_out], held_out, step_s)
     print(
         f"{len(songs.train)} songs to train on, {len(songs.held_out)} held out ({short} too short, "
         f"{len(failed)} not readable)"

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from model.audio import LogMel
 from model.codecs.base import Codec
+from model.families.inversion.base_model import load_base
 from model.runtime.arguments import device_of
 from model.runtime.checkpoint import Parts, check_finite, load_state, read_checkpoint, save_torch
 from model.runtime.loop import Schedule, TrainingRun, loop
@@ -76,13 +77,21 @@ class State:
 
 
 def train_text(
-    config: TextConfig, music: Path, captions: Path, codec: Codec, out: Path, resume: bool = False
+    config: TextConfig,
+    music: Path,
+    captions: Path,
+    codec: Codec,
+    out: Path,
+    resume: bool = False,
+    init: Path | None = None,
 ) -> Path:
     """Train a model on captioned music, and return its folder, `out`.
 
-    Raises FileExistsError if `out` holds a run and `resume` is False, FileNotFoundError if there is
-    no run to resume, ValueError if music, captions, settings or checkpoint are invalid or do not
-    belong together, or a loss is not finite, and Interrupted, after saving, on SIGINT or SIGTERM.
+    A new run begins with the weights of the model in the folder `init`, if it is given: see
+    `begin_with`. Raises FileExistsError if `out` holds a run and `resume` is False,
+    FileNotFoundError if there is no run to resume, ValueError if music, captions, settings or
+    checkpoint are invalid or do not belong together, or a loss is not finite, and Interrupted,
+    after saving, on SIGINT or SIGTERM.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -92,6 +101,8 @@ def train_text(
     state = build(config, codec, songs)
     if resume:
         restore(state, config, codec, songs, out)
+    elif init is not None:
+        begin_with(state, init)
     with RunLog(out, state.step) as log, stop_requested() as stop:
         run = TextTraining(state, config, codec, songs, out, log)
         loop(run, batches(config, songs, frames, state.step), stop)
@@ -167,7 +178,7 @@ def batches(config: TextConfig, songs: Songs, frames: int, step: int) -> Iterato
 
 def build(config: TextConfig, codec: Codec, songs: Songs) -> State:
     """Return the initial state: random weights, and the tokenizer of the songs' captions."""
-    tokenizer = build_tokenizer(caption.text for caption in songs.captions)
+    tokenizer = build_tokenizer(songs.texts)
     model = build_model(config, codec, len(tokenizer)).to(device_of(config.device))
     model.train()
     model.audio_encoder.eval()
@@ -181,6 +192,31 @@ def build(config: TextConfig, codec: Codec, songs: Songs) -> State:
     optimiser = torch.optim.AdamW(groups, config.lr, betas, fused=True)
     average = {name: weight.detach().clone() for name, weight in learnt.items()}
     return State(model, tokenizer, optimiser, average)
+
+
+@torch.no_grad()
+def begin_with(state: State, folder: Path) -> None:
+    """Take over a model's weights, those of words by name; words that it lacks stay random.
+
+    Raises ValueError if there is no such model in the folder, or it has other settings.
+    """
+    base = load_base(str(folder), state.model.device)
+    old, taken = dict(base.model.named_parameters()), 0
+    words = base.tokenizer.get_vocab()
+    for name, weight in trained(state.model).items():
+        if name in old and old[name].shape == weight.shape:
+            weight.copy_(old[name])
+        elif name in old and old[name].shape[1:] == weight.shape[1:]:
+            for word, number in state.tokenizer.get_vocab().items():
+                if word in words:
+                    weight[number] = old[name][words[word]]
+        else:
+            raise ValueError(
+                f"{folder}: {name} does not fit; begin with a model of the same settings"
+            )
+        state.average[name].copy_(weight)
+        taken += 1
+    print(f"{taken} tensors of {folder}")
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -266,16 +302,20 @@ def restore(state: State, config: TextConfig, codec: Codec, songs: Songs, out: P
 def validate(state: State, config: TextConfig, codec: Codec, songs: Songs) -> dict[str, float]:
     """Return the bits per code of songs held out, by log tag: given which texts.
 
-    With the right captions, with those of other songs, with none, and with the sentence of genre
-    and tempo. Texts matter to the model by as much as the first is below the second.
+    With the right captions, with those of other songs, with none, with the sentence of genre and
+    tempo, and, where beats are known, without the phrase of the first beat. Texts matter to the
+    model by as much as the first is below the others.
     """
     model, frames = averaged(state), frames_of(config, codec)
     codes, captions = songs.windows(frames, config.val_windows)
     every = list(dict.fromkeys(caption.text for caption in songs.captions))
     wrong = [_other(every, caption.text, number) for number, caption in enumerate(captions)]
+    untimed = [caption.untimed.sentence for caption in captions]
+    timed = any(caption.beats for caption in captions)
     texts = {
         VALIDATED: [caption.text for caption in captions],
         f"{VALIDATED}_sentence": [caption.sentence for caption in captions],
+        **({f"{VALIDATED}_untimed": untimed} if timed else {}),
         **({f"{VALIDATED}_wrong": wrong} if all(wrong) else {}),
         f"{VALIDATED}_none": [""] * len(captions),
     }

@@ -1,10 +1,11 @@
 """Describe synthetic songs in words: their genre, tempo, instruments and key, from their scores.
 
-`captions.csv` has the columns `file` (relative to its own folder) and `caption`. A caption is
-phrases between commas, of which the model reads two kinds as the dance's (`model train-text`): the
-one that ends in "music" has the genre, and "slow", "medium", "fast" and "N bpm" are the tempo.
+`captions.csv` has the columns `file` (relative to its own folder), `caption`, and `beats`: the
+times of the beats in seconds. A caption is phrases between commas, of which the model reads two
+kinds as the dance's (`model train-text`): the one that ends in "music" has the genre, and "slow",
+"medium", "fast" and "N bpm" are the tempo.
 
-    wav/mWA0.wav,"waack music, medium, 110 bpm, drums, tambourine, bass, strings, C minor"
+    wav/mWA0.wav,"waack music, medium, 110 bpm, drums, bass, strings, C minor",0.122 0.655 1.187
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from model.contract.files import write_atomic
 from model.contract.notes import TRACKS
+from pipeline.sources.synthetic.instruments import SAMPLE_RATE_HZ
 from pipeline.sources.synthetic.music import score_of
 from pipeline.sources.synthetic.score import Score
 from pipeline.sources.synthetic.styles import (
@@ -28,7 +32,7 @@ from pipeline.sources.synthetic.styles import (
 )
 from pipeline.sources.tables import csv_rows
 
-FILE, COLUMNS = "captions.csv", ("file", "caption")
+FILE, COLUMNS = "captions.csv", ("file", "caption", "beats")
 GENRE_WORDS = {
     "BR": "break", "PO": "pop", "LO": "lock", "MH": "middle hip-hop", "LH": "LA hip-hop",
     "HO": "house", "WA": "waack", "KR": "krump", "JS": "street jazz", "JB": "ballet jazz",
@@ -107,6 +111,12 @@ def key_of(score: Score) -> str:
     return f"{TONICS[(lowest + score.key) % 12]} {MODES[style.scale]}"
 
 
+def beats_of(score: Score) -> str:
+    """Return the times of a song's beats in seconds, to the millisecond, between spaces."""
+    times_s = np.arange(score.start_s, score.samples / SAMPLE_RATE_HZ, score.beat_s)
+    return " ".join(f"{time_s:.3f}" for time_s in times_s)
+
+
 def write_captions(
     root: Path, song_ids: Iterable[str], seed: int = 0, vary_instruments: bool = False
 ) -> Path:
@@ -116,16 +126,16 @@ def write_captions(
     """
     path = root / FILE
     rows = (
-        {row["file"]: row["caption"] for _, row in csv_rows(path, COLUMNS)}
+        {row["file"]: (row["caption"], row["beats"]) for _, row in csv_rows(path, COLUMNS)}
         if path.is_file()
         else {}
     )
     for song_id in song_ids:
         score, tempo_bpm = score_of(song_id, seed, vary_instruments=vary_instruments)
-        rows[f"wav/{song_id}.wav"] = caption_of(score, tempo_bpm)
+        rows[f"wav/{song_id}.wav"] = caption_of(score, tempo_bpm), beats_of(score)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(sorted(rows.items()))
+    writer.writerows((file, *cells) for file, cells in sorted(rows.items()))
     write_atomic(path, text.getvalue().encode())
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,12 @@ def test_a_table_gives_each_file_its_caption_with_genre_and_tempo_apart(table):
         ("file,caption\n", r"no captions"),
         ('file,caption\na.wav,"x\n', r"not CSV"),
         (b"file,caption\na.wav,\xff\n", r"not UTF-8"),
+        ("file,caption,beat\na.wav,x,1\n", r"columns 'file,caption,beat'"),
+        ("file,caption,beats\na.wav,x\n", r"line 2: .*expected a file and its caption"),
+        ("file,caption,beats\na.wav,x,0.5 0.4\n", r"line 2: beats '0\.5 0\.4'; expected times"),
+        ("file,caption,beats\na.wav,x,-1 2\n", r"expected times in seconds that rise"),
+        ("file,caption,beats\na.wav,x,nan\n", r"expected times in seconds that rise"),
+        ("file,caption,beats\na.wav,x,one\n", r"beats 'one'"),
     ],
 )
 def test_an_invalid_table_is_told_with_its_line(table, text, message):
@@ -72,6 +79,25 @@ def test_half_of_the_captions_are_the_sentence_of_textual_inversion():
     parts = set(TEXT.split(", "))
     assert all(set(text.split(", ")) == parts for text in found if text not in sentences)
     assert len(set(found)) > 100
+
+
+def test_a_window_is_told_when_its_first_beat_comes(table):
+    found = read_captions(
+        table('file,caption,beats\na.wav,"pop music, slow",0.5 1.2 9\nb.wav,x,\n')
+    )
+    caption, without = found.values()
+    assert caption.beats == (0.5, 1.2, 9.0) and without == Caption.of("x")
+    assert without.at(0.3) is without
+    phrases = {start_s: caption.at(start_s).tempo[1:] for start_s in (0.0, 0.5, 0.52, 1.3, 9.1)}
+    assert phrases == {
+        0.0: ("first beat at 480 ms",), 0.5: ("first beat at 0 ms",),
+        0.52: ("first beat at 680 ms",), 1.3: (), 9.1: (),
+    }  # fmt: skip
+    window = caption.at(0.52)
+    assert window.text == "pop music, slow, first beat at 680 ms"
+    assert window.sentence == "a pop music with slow first beat at 680 ms as the rhythm"
+    assert window.untimed.sentence == "a pop music with slow as the rhythm"
+    assert Caption.of(window.text) == replace(window, beats=())
 
 
 def test_each_phrase_is_left_out_as_often_as_asked_for():

@@ -11,9 +11,10 @@ pytest.importorskip("transformers", reason="needs the extra `text`")
 
 from dataclasses import replace
 
-from text_models import BOOKS, ENTRIES, TINY, TinyEncodec
+from text_models import BOOKS, ENTRIES, HOP, TINY, TinyEncodec
 
 from model.codecs.jukebox.codec import random_codec
+from model.contract.segment import SAMPLE_RATE_HZ
 from model.text_to_music.build import CODEC_PART, build_model, frames_of, loss_of
 from model.text_to_music.captions import Caption
 from model.text_to_music.card import write_folder
@@ -93,7 +94,7 @@ def toy(frames: int) -> Songs:
         rows = [np.where(steps % beat == 0, 1, 0), *((steps + k) % beat for k in range(3))]
         codes = np.stack(rows).astype(np.uint16)
         songs.append(Song(text, codes, Caption.of(f"house music, {text}")))
-    return Songs(songs, songs)
+    return Songs(songs, songs, HOP / SAMPLE_RATE_HZ)
 
 
 @pytest.fixture(scope="module")

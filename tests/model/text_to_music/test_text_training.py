@@ -12,10 +12,11 @@ import torch
 
 pytest.importorskip("transformers", reason="needs the extra `text`")
 
-from text_models import TINY, TinyEncodec, write_songs
+from text_models import HOP, TINY, TinyEncodec, write_songs
 from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
 from model.cli import main
+from model.contract.segment import SAMPLE_RATE_HZ
 from model.runtime.run_log import read_metrics
 from model.runtime.signals import Interrupted
 from model.text_to_music import train as training
@@ -165,6 +166,54 @@ def test_windows_of_training_lie_anywhere_and_are_the_songs_own(songs):
     assert len(by_text) == 3 and all(len(places) > 5 for places in by_text.values())
     held, texts = found.windows(40, 2)
     assert len(held) == len(texts) <= 2
+
+
+def test_windows_are_told_their_own_first_beat_in_words_that_the_model_knows(songs, tmp_path):
+    table = songs / "captions.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    beats = " ".join(f"{0.3 * number:.1f}" for number in range(7))
+    timed = ["file,caption,beats", *(f"{line},{beats}" for line in lines[1:])]
+    plain = read_songs(songs, table, TinyEncodec(), 40)
+    table.write_text("\n".join(timed), encoding="utf-8")
+    found = read_songs(songs, table, TinyEncodec(), 40)
+    assert found.fingerprint != plain.fingerprint and found.step_s == HOP / SAMPLE_RATE_HZ
+    codes, captions = found.batch(np.random.default_rng(0), 20, 40)
+    for window, caption in zip(codes.numpy(), captions, strict=True):
+        (song,) = (each for each in found.train if caption.text.startswith(each.caption.text))
+        places = [i for i in range(song.codes.shape[1] - 39)
+                  if (song.codes[:, i : i + 40] == window).all()]  # fmt: skip
+        assert any(caption == song.caption.at(place * found.step_s) for place in places)
+    assert len({caption.tempo for caption in captions}) > 6
+    out = train(songs, tmp_path / "run")
+    tokenizer = AutoTokenizer.from_pretrained(out, local_files_only=True)
+    assert tokenizer.unk_token_id not in tokenizer("first beat at 1960 ms")["input_ids"]
+    (last,) = [row for row in read_metrics(out) if "held_out/bits" in row][-1:]
+    assert "held_out/bits_untimed" in last
+
+
+def test_a_run_begins_with_the_weights_of_another_and_with_its_words(songs, tmp_path):
+    first = train(songs, tmp_path / "first", replace(TINY, steps=1))
+    table = songs / "captions.csv"
+    text = table.read_text(encoding="utf-8").replace("drums", "accordion")
+    table.write_text(text, encoding="utf-8")
+    still = replace(TINY, steps=1, lr=1e-12)
+    out = train_text(still, songs, table, TinyEncodec(), tmp_path / "next", init=first)
+    loaded = [MusicgenForConditionalGeneration.from_pretrained(each) for each in (first, out)]
+    words = [AutoTokenizer.from_pretrained(each).get_vocab() for each in (first, out)]
+    before, after = (dict(model.named_parameters()) for model in loaded)
+    table_of_words = "text_encoder.shared.weight"
+    for name in before.keys() - {table_of_words}:
+        torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=0)
+    for word in ("slow", "house", "*"):
+        torch.testing.assert_close(
+            after[table_of_words][words[1][word]], before[table_of_words][words[0][word]],
+            atol=1e-6, rtol=0,
+        )  # fmt: skip
+    assert "accordion" in words[1] and "accordion" not in words[0]
+    with pytest.raises(ValueError, match="does not fit; begin with a model of the same settings"):
+        train_text(
+            replace(still, width=32), songs, table, TinyEncodec(), tmp_path / "other", init=first
+        )
 
 
 @pytest.mark.parametrize(

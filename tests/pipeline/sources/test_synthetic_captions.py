@@ -129,6 +129,11 @@ def test_the_command_writes_a_caption_for_every_song_and_keeps_those_of_other_sp
     for file, caption in both.items():
         score, tempo_bpm = score_of(Path(file).stem, vary_instruments=True)
         assert caption == caption_of(score, tempo_bpm)
+    with open(tmp_path / FILE, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            truth = np.load(tmp_path / "truth" / f"{Path(row['file']).stem}.npz")
+            beats_s = [float(time_s) for time_s in row["beats"].split()]
+            np.testing.assert_allclose(beats_s, truth["beat_times_s"], atol=6e-4)
     (tmp_path / FILE).write_text("a,b\n", encoding="utf-8")
     with pytest.raises(ValueError, match=rf"captions\.csv: columns .*{','.join(COLUMNS)}"):
         main([*arguments, "--split", "test"])
