@@ -45,6 +45,7 @@ from pipeline.sources.synthetic.music import score_of
 
 SHARED = ("onset_f", "beat_f", "tempo_difference", "genre", "genre_heard", "kl", "loudness_db")
 DRUMS, NO_DRUMS = "with drums", "without drums"
+WINDOW_S = 5.12
 TEXT, FULL = "text alone", "rhythm and genre"
 
 
@@ -58,10 +59,10 @@ def in_words(piece: Piece) -> Caption:
 
 
 def with_beats(piece: Piece, source: Path) -> Caption:
-    """Return the same with the time of the first beat, which the data set's truth has."""
+    """Return the same with the times of the beats, which the data set's truth has."""
     truth = np.load(source.parent / "truth" / f"{piece.video_id}.npz")
     beats = tuple(truth["beat_times_s"].tolist())
-    return replace(in_words(piece), beats=beats).at(piece.start_s)
+    return replace(in_words(piece), beats=beats).at(piece.start_s, WINDOW_S)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Variant:
 
 VARIANTS: Mapping[str, Variant] = {
     TEXT: Variant(lambda piece, _: in_words(piece).sentence),
-    "text with the first beat": Variant(lambda piece, source: with_beats(piece, source).sentence),
+    "text with all beats": Variant(lambda piece, source: with_beats(piece, source).sentence),
     "genre alone": Variant(lambda *_: "a @ music"),
     "rhythm alone": Variant(lambda *_: "a music with * as the rhythm"),
     "rhythm of zeros": Variant(lambda *_: PROMPT, zeroed=True),

@@ -7,8 +7,8 @@ a frozen model (Li et al. 2024), so that the model knows what its two placeholde
 
     a @ music with * as the rhythm          a house music with fast 120 bpm as the rhythm
 
-Where the times of a file's beats are known, a window's tempo has one phrase more, "first beat at
-240 ms". Without it no word of the model could move the beats, and neither could a learnt one.
+Where the times of a file's beats are known, a window's tempo has one phrase more, "beats at 240
+800 1360 ms". Without it no word of the model could move the beats, and neither could a learnt one.
 """
 
 from __future__ import annotations
@@ -30,10 +30,8 @@ PROMPT = f"a {GENRE} music with {RHYTHM} as the rhythm"
 COLUMNS, BEATS = ("file", "caption"), "beats"
 """The columns of a table; the third one may be missing."""
 MUSIC = " music"
-FIRST = "first beat at"
-TEMPO = re.compile(rf"slow|medium|fast|\d{{2,3}} bpm|{FIRST} \d+ ms")
-STEP_MS, LAST_MS = 40, 2000
-"""The first beat is told in steps, and not at all if it is later."""
+BEATS_AT, STEP_MS = "beats at", 40
+TEMPO = re.compile(rf"slow|medium|fast|\d{{2,3}} bpm|{BEATS_AT}( \d+)+ ms")
 
 
 @dataclass(frozen=True)
@@ -59,18 +57,18 @@ class Caption:
         genre = genres[0].removesuffix(MUSIC) if genres else ""
         return cls(text, genre, tuple(tempo), tuple(rest), tuple(beats))
 
-    def at(self, start_s: float) -> Caption:
-        """Return the caption of a window that begins there: it tells when its first beat comes."""
-        number = bisect_left(self.beats, start_s)
-        if number == len(self.beats) or self.beats[number] - start_s > LAST_MS / 1000:
+    def at(self, start_s: float, window_s: float) -> Caption:
+        """Return the caption of a window: it tells when its beats come, in steps of STEP_MS."""
+        first, last = (bisect_left(self.beats, at_s) for at_s in (start_s, start_s + window_s))
+        if first == last:
             return self
-        phrase = first_beat(self.beats[number] - start_s)
+        phrase = beats_at(time_s - start_s for time_s in self.beats[first:last])
         return replace(self, text=f"{self.text}, {phrase}", tempo=(*self.tempo, phrase))
 
     @property
     def untimed(self) -> Caption:
-        """The caption without the phrase of the first beat."""
-        return replace(self, tempo=tuple(p for p in self.tempo if not p.startswith(FIRST)))
+        """The caption without the times of its beats."""
+        return replace(self, tempo=tuple(p for p in self.tempo if not p.startswith(BEATS_AT)))
 
     @property
     def sentence(self) -> str:
@@ -96,9 +94,10 @@ class Caption:
         return ", ".join(phrases[i] for i in rng.permutation(len(phrases)))
 
 
-def first_beat(after_s: float) -> str:
-    """Return the phrase for a first beat after so many seconds."""
-    return f"{FIRST} {STEP_MS * round(1000 * after_s / STEP_MS)} ms"
+def beats_at(times_s: Iterable[float]) -> str:
+    """Return the phrase for beats at these times."""
+    each = (str(STEP_MS * round(1000 * time_s / STEP_MS)) for time_s in times_s)
+    return f"{BEATS_AT} {' '.join(each)} ms"
 
 
 def sentence(genre: str, tempo: Sequence[str]) -> str:

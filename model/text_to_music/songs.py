@@ -23,10 +23,9 @@ from model.data.music_files import SUFFIXES, music_files, read_music
 from model.families.tokens.music import encoded, scaled
 from model.text_to_music.build import level_of
 from model.text_to_music.captions import (
-    LAST_MS,
     STEP_MS,
     Caption,
-    first_beat,
+    beats_at,
     read_captions,
 )
 
@@ -68,12 +67,12 @@ class Songs:
     def captions(self) -> list[Caption]:
         return [song.caption for song in (*self.train, *self.held_out)]
 
-    @property
-    def texts(self) -> list[str]:
-        """Texts with all words that captions of windows can have."""
+    def texts(self, frames: int) -> list[str]:
+        """Return texts with all words that captions of windows of so many steps can have."""
         texts = [caption.text for caption in self.captions]
         if any(caption.beats for caption in self.captions):
-            texts += [first_beat(ms / 1000) for ms in range(0, LAST_MS + 1, STEP_MS)]
+            stop_ms = round(1000 * frames * self.step_s) + STEP_MS
+            texts.append(beats_at(ms / 1000 for ms in range(0, stop_ms, STEP_MS)))
         return texts
 
     def batch(
@@ -85,8 +84,11 @@ class Songs:
         for number in rng.choice(len(self.train), count, p=places / places.sum()):
             first = int(rng.integers(places[number]))
             codes.append(self.train[number].codes[:, first : first + frames])
-            captions.append(self.train[number].caption.at(first * self.step_s))
+            captions.append(self._caption(self.train[number], first, frames))
         return torch.from_numpy(np.stack(codes).astype(np.int64)), captions
+
+    def _caption(self, song: Song, first: int, frames: int) -> Caption:
+        return song.caption.at(first * self.step_s, frames * self.step_s)
 
     def windows(self, frames: int, most: int) -> tuple[Tensor, list[Caption]]:
         """Return codes (B, Q, T) of windows of the held-out songs, side by side, and captions.
@@ -99,7 +101,7 @@ class Songs:
             firsts = range(0, song.codes.shape[1] - frames + 1, frames)
             step = max(1, len(firsts) // each)
             found += [
-                (song.codes[:, i : i + frames], song.caption.at(i * self.step_s))
+                (song.codes[:, i : i + frames], self._caption(song, i, frames))
                 for i in firsts[::step][:each]
             ]
         found = found[:: -(-len(found) // most)]

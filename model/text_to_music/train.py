@@ -178,7 +178,7 @@ def batches(config: TextConfig, songs: Songs, frames: int, step: int) -> Iterato
 
 def build(config: TextConfig, codec: Codec, songs: Songs) -> State:
     """Return the initial state: random weights, and the tokenizer of the songs' captions."""
-    tokenizer = build_tokenizer(songs.texts)
+    tokenizer = build_tokenizer(songs.texts(frames_of(config, codec)))
     model = build_model(config, codec, len(tokenizer)).to(device_of(config.device))
     model.train()
     model.audio_encoder.eval()
@@ -303,7 +303,7 @@ def validate(state: State, config: TextConfig, codec: Codec, songs: Songs) -> di
     """Return the bits per code of songs held out, by log tag: given which texts.
 
     With the right captions, with those of other songs, with none, with the sentence of genre and
-    tempo, and, where beats are known, without the phrase of the first beat. Texts matter to the
+    tempo, and, where beats are known, with that sentence without their times. Texts matter to the
     model by as much as the first is below the others.
     """
     model, frames = averaged(state), frames_of(config, codec)

@@ -81,21 +81,19 @@ def test_half_of_the_captions_are_the_sentence_of_textual_inversion():
     assert len(set(found)) > 100
 
 
-def test_a_window_is_told_when_its_first_beat_comes(table):
-    found = read_captions(
-        table('file,caption,beats\na.wav,"pop music, slow",0.5 1.2 9\nb.wav,x,\n')
-    )
-    caption, without = found.values()
+def test_a_window_is_told_when_its_beats_come(table):
+    text = 'file,caption,beats\na.wav,"pop music, slow",0.5 1.2 9\nb.wav,x,\n'
+    caption, without = read_captions(table(text)).values()
     assert caption.beats == (0.5, 1.2, 9.0) and without == Caption.of("x")
-    assert without.at(0.3) is without
-    phrases = {start_s: caption.at(start_s).tempo[1:] for start_s in (0.0, 0.5, 0.52, 1.3, 9.1)}
+    assert without.at(0.3, 5.0) is without
+    phrases = {start_s: caption.at(start_s, 1.0).tempo[1:] for start_s in (0.0, 0.4, 0.5, 1.3, 8.0)}
     assert phrases == {
-        0.0: ("first beat at 480 ms",), 0.5: ("first beat at 0 ms",),
-        0.52: ("first beat at 680 ms",), 1.3: (), 9.1: (),
+        0.0: ("beats at 480 ms",), 0.4: ("beats at 80 800 ms",), 0.5: ("beats at 0 720 ms",),
+        1.3: (), 8.0: (),
     }  # fmt: skip
-    window = caption.at(0.52)
-    assert window.text == "pop music, slow, first beat at 680 ms"
-    assert window.sentence == "a pop music with slow first beat at 680 ms as the rhythm"
+    window = caption.at(0.4, 1.0)
+    assert window.text == "pop music, slow, beats at 80 800 ms"
+    assert window.sentence == "a pop music with slow beats at 80 800 ms as the rhythm"
     assert window.untimed.sentence == "a pop music with slow as the rhythm"
     assert Caption.of(window.text) == replace(window, beats=())
 

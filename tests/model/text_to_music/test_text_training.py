@@ -168,7 +168,7 @@ def test_windows_of_training_lie_anywhere_and_are_the_songs_own(songs):
     assert len(held) == len(texts) <= 2
 
 
-def test_windows_are_told_their_own_first_beat_in_words_that_the_model_knows(songs, tmp_path):
+def test_windows_are_told_their_own_beats_in_words_that_the_model_knows(songs, tmp_path):
     table = songs / "captions.csv"
     lines = table.read_text(encoding="utf-8").splitlines()
     beats = " ".join(f"{0.3 * number:.1f}" for number in range(7))
@@ -182,11 +182,13 @@ def test_windows_are_told_their_own_first_beat_in_words_that_the_model_knows(son
         (song,) = (each for each in found.train if caption.text.startswith(each.caption.text))
         places = [i for i in range(song.codes.shape[1] - 39)
                   if (song.codes[:, i : i + 40] == window).all()]  # fmt: skip
-        assert any(caption == song.caption.at(place * found.step_s) for place in places)
+        assert any(
+            caption == song.caption.at(place * found.step_s, 40 * found.step_s) for place in places
+        )
     assert len({caption.tempo for caption in captions}) > 6
     out = train(songs, tmp_path / "run")
     tokenizer = AutoTokenizer.from_pretrained(out, local_files_only=True)
-    assert tokenizer.unk_token_id not in tokenizer("first beat at 1960 ms")["input_ids"]
+    assert tokenizer.unk_token_id not in tokenizer("beats at 0 400 960 ms")["input_ids"]
     (last,) = [row for row in read_metrics(out) if "held_out/bits" in row][-1:]
     assert "held_out/bits_untimed" in last
 
