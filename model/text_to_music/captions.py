@@ -7,8 +7,8 @@ a frozen model (Li et al. 2024), so that the model knows what its two placeholde
 
     a @ music with * as the rhythm          a house music with fast 120 bpm as the rhythm
 
-Where the times of a file's beats are known, a window's tempo has one phrase more, "beats at 240
-800 1360 ms". Without it no word of the model could move the beats, and neither could a learnt one.
+Where the times of a file's beats are known, a window's tempo has one phrase more, "beats at 240ms
+800ms 1360ms". Without it no word of the model could move the beats, and neither could a learnt one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COLUMNS, BEATS = ("file", "caption"), "beats"
 """The columns of a table; the third one may be missing."""
 MUSIC = " music"
 BEATS_AT, STEP_MS = "beats at", 40
-TEMPO = re.compile(rf"slow|medium|fast|\d{{2,3}} bpm|{BEATS_AT}( \d+)+ ms")
+TEMPO = re.compile(rf"slow|medium|fast|\d{{2,3}} bpm|{BEATS_AT}( \d+ms)+")
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ class Caption:
 
 def beats_at(times_s: Iterable[float]) -> str:
     """Return the phrase for beats at these times."""
-    each = (str(STEP_MS * round(1000 * time_s / STEP_MS)) for time_s in times_s)
-    return f"{BEATS_AT} {' '.join(each)} ms"
+    return " ".join(
+        [BEATS_AT, *(f"{STEP_MS * round(1000 * at_s / STEP_MS)}ms" for at_s in times_s)]
+    )
 
 
 def sentence(genre: str, tempo: Sequence[str]) -> str:

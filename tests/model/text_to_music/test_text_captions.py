@@ -88,12 +88,12 @@ def test_a_window_is_told_when_its_beats_come(table):
     assert without.at(0.3, 5.0) is without
     phrases = {start_s: caption.at(start_s, 1.0).tempo[1:] for start_s in (0.0, 0.4, 0.5, 1.3, 8.0)}
     assert phrases == {
-        0.0: ("beats at 480 ms",), 0.4: ("beats at 80 800 ms",), 0.5: ("beats at 0 720 ms",),
+        0.0: ("beats at 480ms",), 0.4: ("beats at 80ms 800ms",), 0.5: ("beats at 0ms 720ms",),
         1.3: (), 8.0: (),
     }  # fmt: skip
     window = caption.at(0.4, 1.0)
-    assert window.text == "pop music, slow, beats at 80 800 ms"
-    assert window.sentence == "a pop music with slow beats at 80 800 ms as the rhythm"
+    assert window.text == "pop music, slow, beats at 80ms 800ms"
+    assert window.sentence == "a pop music with slow beats at 80ms 800ms as the rhythm"
     assert window.untimed.sentence == "a pop music with slow as the rhythm"
     assert Caption.of(window.text) == replace(window, beats=())
 

@@ -188,7 +188,7 @@ def test_windows_are_told_their_own_beats_in_words_that_the_model_knows(songs, t
     assert len({caption.tempo for caption in captions}) > 6
     out = train(songs, tmp_path / "run")
     tokenizer = AutoTokenizer.from_pretrained(out, local_files_only=True)
-    assert tokenizer.unk_token_id not in tokenizer("beats at 0 400 960 ms")["input_ids"]
+    assert tokenizer.unk_token_id not in tokenizer("beats at 0ms 400ms 960ms")["input_ids"]
     (last,) = [row for row in read_metrics(out) if "held_out/bits" in row][-1:]
     assert "held_out/bits_untimed" in last
 
