@@ -202,8 +202,11 @@ def save(
 def data_facts(dataset: Dataset) -> dict[str, Any]:
     """Return the facts that identify a data set for training, as plain values."""
     shards = {shard.name: [shard.segments, shard.sha256] for shard in dataset.splits["train"]}
-    kind = {"name": dataset.name, "window_s": dataset.window_s, "fields": dataset.fields}
-    return {**kind, **shards}
+    return {**kind_facts(dataset), **shards}
+
+
+def kind_facts(dataset: Dataset) -> dict[str, Any]:
+    return {"name": dataset.name, "window_s": dataset.window_s, "fields": dataset.fields}
 
 
 def all_data(state: State) -> Sequence[Loaded]:
@@ -214,11 +217,11 @@ def all_data(state: State) -> Sequence[Loaded]:
 
 
 def facts_of_all(data: Sequence[Loaded]) -> dict[str, Any]:
-    """Return the facts that identify the data of a run: those of one data set, or under SETS."""
+    """Return the facts that identify the data of a run; of several data sets each under SETS."""
     if len(data) == 1:
         return data_facts(data[0][1])
     facts = [{"weight": str(each.weight), **data_facts(dataset)} for each, dataset in data]
-    return {SETS: facts}
+    return {**kind_facts(joined(data)), SETS: facts}
 
 
 def other_data_sets(was: dict[str, Any], now: dict[str, Any]) -> str:
