@@ -99,7 +99,7 @@ class Bench:
 
     def state(self, model: str, bf16: bool) -> State:
         """Build a model for training."""
-        settings = [f"bf16={bf16}"]
+        settings = [f"bf16={str(bf16).lower()}"]
         if model == TOKENS:
             preset, more = ("tiny", TINY_TOKENS) if self.tiny else ("base", ())
             config = load(Config(), [*settings, *more], None, preset, Tokens.PRESETS)
