@@ -60,10 +60,8 @@ from model.training.state import State, build
 
 PAPER, TEMPORAL, TOKENS = "d2m-gan paper", "d2m-gan temporal", "tokens"
 MODELS = (PAPER, TEMPORAL, TOKENS)
-TINY_TOKENS = (
-    "width=32", "layers=1", "heads=2", "code_width=16", "local_width=16", "condition_width=16",
-    "motion_channels=8",
-)  # fmt: skip
+NARROW = ["width=32", "layers=1", "heads=2", "code_width=16", "local_width=16", "motion_channels=8"]
+THIN = ["channels=16", "min_channels=8", "motion_channels=8", "discriminators=1"]
 NO_CUDA = "no CUDA"
 
 
@@ -101,10 +99,10 @@ class Bench:
         """Build a model for training."""
         settings = [f"bf16={str(bf16).lower()}"]
         if model == TOKENS:
-            preset, more = ("tiny", TINY_TOKENS) if self.tiny else ("base", ())
-            config = load(Config(), [*settings, *more], None, preset, Tokens.PRESETS)
+            preset, more = ("tiny", NARROW) if self.tiny else ("base", [])
+            config = load(Config(), settings + more, None, preset, Tokens.PRESETS)
             return build(TOKENS, config, noise_dataset(), self.codec(), self.device)
-        settings += [f"arch={model.split()[1]}", "use_genre=true"]
+        settings += [f"arch={model.split()[1]}", "use_genre=true", *THIN * self.tiny]
         config = load_config("tiny" if self.tiny else "paper", None, settings)
         return build(D2M_GAN, config, noise_dataset(), self.codec(), self.device)
 
@@ -251,7 +249,7 @@ def passes(
     for direction, spent, flops in zip(("forward", "backward"), times, counts, strict=True):
         yield Row(
             model, f"{name}: {direction}", 1e3 * median(spent), "ms", 1e3 * flops / rate,
-            f"batch {len(batch)}, {flops / 1e9:.0f} GFLOP",
+            f"batch {len(batch)}, {flops / 1e9:.3g} GFLOP",
         )  # fmt: skip
 
 

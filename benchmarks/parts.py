@@ -21,6 +21,7 @@ from typing import Any, cast
 import torch
 
 from model.contract.files import write_atomic
+from model.data.workers import end_with_parent
 
 HEAD = "| part | what | measured | unit | bound | remark |\n|---|---|---|---|---|---|"
 
@@ -113,6 +114,7 @@ def write_rows(path: Path, rows: Iterable[Row], facts: Mapping[str, Any]) -> Non
 def _send(name: str, work: Callable[[], Iterable[Row]], writer: Connection) -> None:
     """Send the rows of a part, then None: the main function of its process."""
     os.setsid()  # so that the processes that a part starts end with it
+    end_with_parent()
     for row in attempt(name, "all of it", work):
         writer.send(row)
     writer.send(None)
