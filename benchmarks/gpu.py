@@ -1,7 +1,7 @@
 """What a GPU takes for training, sampling, the codec and the stream: one table within 8 minutes.
 
     python benchmarks/gpu.py --out gpu.json
-    python benchmarks/gpu.py --tiny         # all of it in miniature, in about a minute on a CPU
+    python benchmarks/gpu.py --tiny         # all of it in miniature, in a minute or two on a CPU
 
 Models have the sizes of the presets `paper` (D2M-GAN) and `base` (tokens), the codec that of the
 5b; weights and data are noise, because speed does not depend on their values. Beside each figure is
@@ -136,10 +136,10 @@ def training(bench: Bench, model: str) -> Iterator[Row]:
 
 
 def compiled(bench: Bench, model: str) -> Iterator[Row]:
-    """Forward and backward through torch.compile; on a CPU without code generation."""
+    """Forward and backward through torch.compile; on a CPU it only traces them."""
     state = bench.state(model, bf16=True)
     batch = random_batch(state.model, bench.batch_size(model))
-    backend = "inductor" if bench.cuda else "aot_eager"
+    backend = "inductor" if bench.cuda else "eager"
     name = f"bf16, compiled ({backend})"
     forward = torch.compile(loss_of(state, batch), backend=backend)
     took_s, _ = timed(lambda: forward_backward(forward, state), bench.device)
