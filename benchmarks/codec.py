@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from model.codecs.base import Codec
 from model.codecs.jukebox import JUKEBOX_5B, VQVAE
-from model.codecs.jukebox.hparams import level_index
+from model.codecs.jukebox.codec import JukeBoxCodec
+from model.codecs.jukebox.hparams import HParams, level_index
 from model.codecs.jukebox.vqvae import Decoder, Encoder, ResBlock
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.terminal import print_anything
@@ -91,12 +92,12 @@ def best(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, floa
     return {name: min(spent) for name, spent in times.items()}
 
 
-def build() -> tuple[VQVAE, Codec]:
+def build(hparams: HParams = JUKEBOX_5B) -> tuple[VQVAE, JukeBoxCodec]:
     torch.manual_seed(0)
-    model = VQVAE(JUKEBOX_5B)
+    model = VQVAE(hparams)
     for index in model.levels:
         nn.init.normal_(model.codebook(index).k)
-    return model, Codec.from_module(model, "random", "untrained, for timing")
+    return model, JukeBoxCodec.from_module(model, "random", "untrained, for timing")
 
 
 def row(task: str, audio_s: float, published_s: float, ours_s: float) -> str:

@@ -10,33 +10,23 @@ drawing uses CUDA graphs; its first piece, which records them, is not counted.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import torch
+from common import SAMPLES, inputs_of, matmul_rate, noise_dataset, random_batch, timed
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.codecs.base import load_codec, samples_per_code
-from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL
 from model.contract.terminal import print_anything
-from model.data.inputs import GENRE, Inputs, InputSpec
-from model.data.source import Batch
 from model.families.tokens.config import Config, Options
 from model.families.tokens.family import Tokens
 from model.families.tokens.level import LevelNetwork
 from model.families.tokens.network import of_level
 from model.runtime.arguments import device_of
 from model.runtime.settings import load
-
-SAMPLES = 2 * SAMPLE_RATE_HZ
-SPECS = {
-    MOTION: InputSpec(219, 1 / 60, 120),
-    VISUAL: InputSpec(2048, 2.0, 1),
-    GENRE: InputSpec(10, 2.0, 0),
-}
 
 
 def main() -> None:
@@ -56,7 +46,7 @@ def main() -> None:
     device = device_of(arguments.device)
     config = load(Config(), arguments.settings, None, arguments.preset, Tokens.PRESETS)
     codec = load_codec(arguments.codec, config.level_names, device)
-    model = Tokens(config, Inputs(SAMPLES, SPECS), codec, device)
+    model = Tokens(config, Tokens.inputs_of(config, noise_dataset()), codec, device)
     print(f"{arguments.preset}: {size(model):.2f} M parameters, {device}, {torch.__version__}")
     train(model, arguments.steps)
     options = load(Options(), [f"guidance={arguments.guidance}"])
@@ -68,27 +58,11 @@ def size(model: Tokens) -> float:
     return sum(p.numel() for p in model.network.parameters()) / 1e6
 
 
-def inputs_of(count: int, segments: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """Return random inputs of `count` pieces."""
-    return {
-        MOTION: torch.randn(count, 120 * segments, 219, device=device),
-        VISUAL: torch.randn(count, segments, 2048, device=device),
-        GENRE: torch.randint(10, (count,), device=device),
-    }
-
-
 def train(model: Tokens, steps: int) -> None:
     """Print the time of a training step: the median of `steps`, after one to warm up."""
     model.start_training()
     count, device = model.config.batch_size, model.device
-    codes = {
-        level: torch.randint(
-            model.codec.level(level).size, (count, model.codec.steps(SAMPLES, level)), device=device
-        )
-        for level in model.levels
-    }
-    audio = torch.randn(count, SAMPLES, device=device) * 0.1
-    batch = Batch([""] * count, audio, codes, inputs_of(count, 1, device))
+    batch = random_batch(model, count)
     model.step(batch)
     with FlopCounterMode(display=False) as counter:
         model.step(batch)
@@ -97,7 +71,7 @@ def train(model: Tokens, steps: int) -> None:
         *(timed(lambda: model.step(batch), device) for _ in range(steps)), strict=True
     )
     step_s = float(np.median(seconds))
-    tokens = sum(each.numel() for each in codes.values())
+    tokens = sum(each.numel() for each in batch.codes.values())
     print(
         f"training: {1 / step_s:.2f} steps/s of {count} segments, {tokens / step_s:,.0f} codes/s "
         f"(median {step_s:.3f} s, {np.median(busy):.3f} s of processor time; floor {floor_s:.3f} s)"
@@ -106,6 +80,31 @@ def train(model: Tokens, steps: int) -> None:
 
 def generate(model: Tokens, seconds: float, pieces: int, options: Options) -> None:
     """Print how long drawing the codes of music takes."""
+    drawn = draw(model, seconds, pieces, options)
+    print(
+        f"drawing: {pieces} x {drawn.seconds:g} s of music, guidance {list(options.guidance)}: "
+        f"{drawn.took_s:.1f} s ({drawn.busy_s:.1f} s of processor time), "
+        f"{drawn.codes / drawn.took_s:,.0f} codes/s, floor {drawn.floor_s:.1f} s"
+    )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """How long it took to draw codes, by the clock and of the processor, and the least it could.
+
+    `seconds` is the length of each piece, in whole segments.
+    """
+
+    seconds: float
+    codes: int
+    took_s: float
+    busy_s: float
+    floor_s: float
+
+
+@torch.no_grad()
+def draw(model: Tokens, seconds: float, pieces: int, options: Options) -> Drawn:
+    """Draw the codes of `pieces` pieces of music, after a short one that is not counted."""
     model.network.eval()
     segments = max(1, round(seconds / 2))
     samples = segments * SAMPLES
@@ -113,25 +112,10 @@ def generate(model: Tokens, seconds: float, pieces: int, options: Options) -> No
         level: -int(-samples // samples_per_code(model.codec, level)) for level in model.levels
     }
     inputs = inputs_of(pieces, segments, model.device)
-    with torch.no_grad():
-        model.generate(inputs, {level: 8 * count // 100 for level, count in steps.items()}, options)
-        took_s, busy_s = timed(lambda: model.generate(inputs, steps, options), model.device)
-    print(
-        f"drawing: {pieces} x {2 * segments} s of music, guidance {list(options.guidance)}: "
-        f"{took_s:.1f} s ({busy_s:.1f} s of processor time), "
-        f"{pieces * sum(steps.values()) / took_s:,.0f} codes/s, floor "
-        f"{products_s(model, options, pieces) * segments * model.window:.1f} s"
-    )
-
-
-def matmul_rate(device: torch.device, bf16: bool) -> float:
-    """Return the floating point operations a second of a large matrix product."""
-    size = 8192 if device.type == "cuda" else 1024
-    kind = torch.bfloat16 if bf16 else torch.float32
-    a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
-    a @ b
-    took_s = min(timed(lambda: a @ b, device)[0] for _ in range(5))
-    return 2 * size**3 / took_s
+    model.generate(inputs, {level: 8 * count // 100 for level, count in steps.items()}, options)
+    took_s, busy_s = timed(lambda: model.generate(inputs, steps, options), model.device)
+    floor_s = products_s(model, options, pieces) * segments * model.window
+    return Drawn(2 * segments, pieces * sum(steps.values()), took_s, busy_s, floor_s)
 
 
 def products_s(model: Tokens, options: Options, pieces: int) -> float:
@@ -160,15 +144,6 @@ def products_s(model: Tokens, options: Options, pieces: int) -> float:
     with torch.no_grad():
         multiply()
         return float(np.median([timed(multiply, model.device)[0] for _ in range(20)]))
-
-
-def timed(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Return the time that work takes by the clock, and of the processor, in seconds."""
-    began_s, busy_s = time.perf_counter(), time.process_time()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began_s, time.process_time() - busy_s
 
 
 if __name__ == "__main__":

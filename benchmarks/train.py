@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from common import SAMPLES, inputs_of, noise_dataset
 from reference_step import ReferenceStep
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -33,21 +34,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.codecs.base import Codec
 from model.codecs.jukebox import JUKEBOX_5B, random_codec
-from model.contract.dataset import Dataset
 from model.contract.kinds import D2M_GAN
-from model.contract.segment import MOTION, SAMPLE_RATE_HZ, VISUAL, WAV
 from model.contract.terminal import print_anything
 from model.data.source import Batch
 from model.families.d2m_gan.config import load_config
 from model.families.d2m_gan.losses import weighted_total
 from model.training.state import State, build
 
-SAMPLES = 2 * SAMPLE_RATE_HZ
-FIELDS = {
-    WAV: {"dtype": "int16", "shape": [SAMPLES]},
-    MOTION: {"dtype": "float32", "shape": [120, 219]},
-    VISUAL: {"dtype": "float32", "shape": [1, 2048]},
-}
 LAUNCH_S = 5e-6
 """Of one kernel from Python, about; CUDA graphs pay it once."""
 
@@ -66,30 +59,21 @@ def make_batch(size: int, codec: Codec, level: str) -> Batch:
         [f"noise_seg{i:04d}" for i in range(size)],
         audio.to(codec.device),
         {level: codec.encode(audio, level)},
-        {
-            MOTION: torch.randn(size, 120, 219, generator=drawn).to(codec.device),
-            VISUAL: torch.randn(size, 1, 2048, generator=drawn).to(codec.device),
-        },
-        torch.arange(size).remainder(10).to(codec.device),
+        inputs_of(size, 1, codec.device),
+        [""] * size,
     )
 
 
 def make_sides(args: argparse.Namespace, level: str, codec: Codec) -> list[Side]:
-    """Return what is compared; sides of one architecture train the same weights."""
+    """Return what is compared; sides of one architecture begin with the same weights."""
 
-    def state_of(preset: str, arch: str) -> State:
+    def state_of(preset: str, arch: str, **changes: Any) -> State:
         settings = [f"level={level}", f"arch={arch}", "use_genre=true"]
-        dataset = Dataset("noise", "2", FIELDS, {}, {})
-        return build(D2M_GAN, load_config(preset, None, settings), dataset, codec, codec.device)
+        config = replace(load_config(preset, None, settings), **changes)
+        return build(D2M_GAN, config, noise_dataset(), codec, codec.device)
 
     def ours(name: str, state: State) -> Side:
         return Side(name, state, state.model.step)
-
-    def in_bf16(state: State) -> State:
-        adversary = type(state.adversary)(
-            state.adversary.network, state.adversary.order, 1e-4, state.config.betas, bf16=True
-        )
-        return replace(state, config=replace(state.config, bf16=True), adversary=adversary)
 
     sides = []
     if "paper" in args.arch or args.reference:
@@ -98,14 +82,14 @@ def make_sides(args: argparse.Namespace, level: str, codec: Codec) -> list[Side]
             sides.append(Side("reference", code, ReferenceStep(code)))
     if "paper" in args.arch:
         audible = dict(code.config.weights, wave=40.0, mel=15.0)
-        heard = replace(code, config=replace(code.config, weights=audible))
+        in_bf16 = state_of("code", "paper", weights=audible, bf16=True)
         sides.append(ours("paper, the code's gradients", code))
-        sides.append(ours("paper, audio losses", heard))
-        sides.append(ours("paper, audio losses, bf16", in_bf16(heard)))
+        sides.append(ours("paper, audio losses", state_of("code", "paper", weights=audible)))
+        sides.append(ours("paper, audio losses, bf16", in_bf16))
     if "temporal" in args.arch:
-        state = state_of("paper", "temporal")
-        sides.append(ours("temporal, audio losses", state))
-        sides.append(ours("temporal, audio losses, bf16", in_bf16(state)))
+        sides.append(ours("temporal, audio losses", state_of("paper", "temporal")))
+        in_bf16 = state_of("paper", "temporal", bf16=True)
+        sides.append(ours("temporal, audio losses, bf16", in_bf16))
     return sides
 
 

@@ -42,12 +42,14 @@ def write_fake_dataset(
     visual_windows: int | None = 1,
     segments_per_shard: int = 8,
     seed: int = 0,
+    prefix: str = "",
 ) -> Dataset:
     """Write shards, codes and dataset.json under `root` and return what dataset.json holds.
 
     `source` is the name or path from which `load_codec` loaded `codec`. `videos` is the number of
     videos per split (default: 4 train, 1 val, 1 test); each has `segments` segments. `motion` is
-    (fps, features), or None for no motion; `visual_windows` is None for no visual features.
+    (fps, features), or None for no motion; `visual_windows` is None for no visual features. The
+    names of videos and songs begin with `prefix`.
     """
     rng = np.random.default_rng(seed)
     samples = window_samples(window_s)
@@ -66,7 +68,7 @@ def write_fake_dataset(
     dataset = Dataset("fake", window_s, fields, {}, {}, untrained=["features: noise"])
     dataset.codecs[codec.codes_id] = codes
     for split, count in (videos or {"train": 4, "val": 1, "test": 1}).items():
-        rows = [(f"{split}{v}", s) for v in range(count) for s in range(1, segments + 1)]
+        rows = [(f"{prefix}{split}{v}", s) for v in range(count) for s in range(1, segments + 1)]
         shards = dataset.splits.setdefault(split, [])
         code_shards = codes.splits.setdefault(split, [])
         for start in range(0, len(rows), segments_per_shard):

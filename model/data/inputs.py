@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -66,6 +67,19 @@ def check_motion(dataset: Dataset) -> None:
             f"the data set {dataset.name} has no motion, which this family follows: build it "
             "with --motion (see docs/guide/build.md)"
         )
+
+
+def same_kind(expected: Mapping[str, Any], got: Mapping[str, Any] | None) -> bool:
+    """Return whether features are of the kind that a run was trained on, by their field specs.
+
+    Features that imitate those of a network (`imitates`) may be replaced by that network's: dtype,
+    shape, layout and rate must then be the same.
+    """
+    if got is None or "imitates" not in expected:
+        return got == expected
+    if got.get("kind") not in (expected["imitates"], expected["kind"]):
+        return False
+    return all(got.get(name) == expected.get(name) for name in ("dtype", "shape", "layout", "fps"))
 
 
 def shown(name: str) -> str:

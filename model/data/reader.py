@@ -25,11 +25,14 @@ STREAM_BYTES = 1 << 18
 """Bytes read at a time from a stream that does not support seeking."""
 
 
-def read_tar(path: Location, wanted: Container[int] | None = None) -> Iterator[Raw]:
+def read_tar(
+    path: Location, wanted: Container[int] | None = None, only: str | None = None
+) -> Iterator[Raw]:
     """Yield the samples of one tar in order; ValueError, with the file, if it is damaged.
 
-    Samples whose number (from 0) is not in `wanted` have the right key, but None as members. Their
-    bytes are skipped, without being read if the file supports seeking.
+    Samples whose number (from 0) is not in `wanted` have the right key, but None as members, and so
+    have members with another suffix than `only`, if that is given. Their bytes are skipped, without
+    being read if the file supports seeking.
     """
     from webdataset.tariterators import group_by_keys
 
@@ -38,7 +41,7 @@ def read_tar(path: Location, wanted: Container[int] | None = None) -> Iterator[R
             mode: Literal["r:", "r|"] = "r:" if file.seekable() else "r|"
             with tarfile.open(fileobj=file, mode=mode, bufsize=STREAM_BYTES) as tar:
                 try:
-                    yield from group_by_keys(_members(tar, str(path), wanted))
+                    yield from group_by_keys(_members(tar, str(path), wanted, only))
                 except (ValueError, MemoryError) as error:  # a duplicate, or too large, member
                     message = next(iter(error.args), type(error).__name__)
                     raise tarfile.ReadError(f"{message!s:.300}") from None
@@ -55,7 +58,9 @@ def read_tar(path: Location, wanted: Container[int] | None = None) -> Iterator[R
         raise OSError(f"{path}: cannot be read ({message})") from None
 
 
-def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> Iterator[Raw]:
+def _members(
+    tar: tarfile.TarFile, url: str, wanted: Container[int] | None, only: str | None
+) -> Iterator[Raw]:
     key, number = None, -1
     while (info := tar.next()) is not None:
         # tarfile would keep an entry for every member that it has read; its stub has no such list.
@@ -64,10 +69,11 @@ def _members(tar: tarfile.TarFile, url: str, wanted: Container[int] | None) -> I
             raise tarfile.ReadError(
                 f"member {info.name!r} is not a regular file at the top level of the tar"
             )
-        if (now := info.name.partition(".")[0]) != key:
+        now, _, suffix = info.name.partition(".")
+        if now != key:
             key, number = now, number + 1
         data = None
-        if wanted is None or number in wanted:
+        if (wanted is None or number in wanted) and only in (None, suffix):
             tar.fileobj.seek(info.offset_data)  # extractfile would add two more buffers
             data = tar.fileobj.read(info.size)
             if len(data) != info.size:

@@ -1,17 +1,21 @@
-"""One split of a shard folder as the source of batches."""
+"""One split of a shard folder as the source of batches.
+
+Training and validation read `Segments`: one `Source`, or several (`model.data.several`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from fractions import Fraction
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model.codecs.base import Codec
-from model.contract.dataset import Codes, Dataset
+from model.contract.dataset import Codes, Dataset, Shard
 from model.contract.segment import WAV
 from model.contract.storage import Location
 from model.contract.wav import PCM_SCALE
@@ -61,6 +65,41 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Row:
+    """One segment, decoded: its key, the name of its song, and its arrays as of `decode`."""
+
+    key: str
+    song: str
+    arrays: dict[str, np.ndarray]
+
+
+class Segments(Protocol):
+    """The segments of one split of one data set, or of several data sets."""
+
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """The data sets, each as a source."""
+
+    @property
+    def weights(self) -> Sequence[Fraction]:
+        """For each source, how many times an epoch of training passes over it."""
+
+    @property
+    def address(self) -> str:
+        """Where the data are, for messages."""
+
+    @property
+    def segments(self) -> int:
+        """The number of segments."""
+
+    def of_split(self, split: str) -> Segments | None:
+        """Return another split of the same data; None if it has no segments."""
+
+
+@dataclass(frozen=True)
 class Source:
     """One split of a shard folder, as the source of batches.
 
@@ -68,6 +107,7 @@ class Source:
     levels no codes are read, and the data set needs none.
     `inputs` names the inputs to read; those that the data set does not have are skipped. None reads
     every array of the data set.
+    `label` is put before the keys of segments, to tell those of several data sets apart.
     """
 
     root: Location
@@ -76,6 +116,7 @@ class Source:
     codec_id: str
     sizes: Mapping[str, int]
     inputs: Sequence[str] | None = None
+    label: str = ""
     suffixes: tuple[str, ...] = field(init=False)
     samples: int = field(init=False)
 
@@ -108,9 +149,30 @@ class Source:
         """Segments of the split."""
         return self.dataset.segments(self.split)
 
+    @property
+    def shards(self) -> list[Shard]:
+        """The shards of the split."""
+        return self.dataset.splits[self.split]
+
+    @property
+    def sources(self) -> tuple[Source]:
+        return (self,)
+
+    @property
+    def weights(self) -> tuple[Fraction]:
+        return (Fraction(1),)
+
+    @property
+    def address(self) -> str:
+        return str(self.root)
+
+    def of_split(self, split: str) -> Source | None:
+        """Return another split of the data set; None if it has no segments."""
+        return replace(self, split=split) if self.dataset.segments(split) else None
+
     def raw(self, number: int, wanted: Container[int] | None = None) -> Iterator[Raw]:
         """Yield a shard's samples, or the wanted ones, with features and codes, undecoded."""
-        shard = self.dataset.splits[self.split][number]
+        shard = self.shards[number]
         codes = self.root / "codes" / self.codec_id / shard.name if self.sizes else None
         yield from paired(self.root / shard.name, codes, shard.segments, wanted)
 
@@ -141,19 +203,27 @@ class Source:
             arrays[GENRE] = np.array(genre, np.int64)
         return meta, arrays
 
+    def row(self, raw: Raw) -> Row:
+        """Return one sample, decoded. Raises ValueError as `decode` does."""
+        meta, arrays = self.decode(raw)
+        song = str(meta.get("song") or meta["video_id"])
+        return Row(self.label + raw["__key__"], song, arrays)
+
     def collate(self, raws: list[Raw]) -> Batch:
         """Return B samples as a batch, audio in [-1, 1). Raises ValueError as `decode` does."""
-        metas, arrays = zip(*(self.decode(raw) for raw in raws), strict=True)
+        return batch_of([self.row(raw) for raw in raws], self.sizes)
 
-        def stack(name: str) -> Tensor:
-            return torch.from_numpy(np.stack([a[name] for a in arrays]))
 
-        audio = stack(WAV).to(torch.float32).div_(PCM_SCALE)
-        codes = {level: stack(level) for level in self.sizes}
-        inputs = {name: stack(name) for name in (*self.suffixes, GENRE) if name in arrays[0]}
-        keys = [raw["__key__"] for raw in raws]
-        songs = [str(meta.get("song") or meta["video_id"]) for meta in metas]
-        return Batch(keys, audio, codes, inputs, songs)
+def batch_of(rows: Sequence[Row], levels: Iterable[str]) -> Batch:
+    """Return B segments with the same arrays as a batch, audio in [-1, 1)."""
+
+    def stack(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([row.arrays[name] for row in rows]))
+
+    audio = stack(WAV).to(torch.float32).div_(PCM_SCALE)
+    codes = {level: stack(level) for level in levels}
+    inputs = {name: stack(name) for name in rows[0].arrays if name != WAV and name not in codes}
+    return Batch([row.key for row in rows], audio, codes, inputs, [row.song for row in rows])
 
 
 def open_source(
@@ -183,40 +253,46 @@ def codes_of(dataset: Dataset, codec_id: str, root: Location) -> Codes:
     return dataset.codecs[codec_id]
 
 
-def spread_batches(source: Source, batch_size: int, limit: int) -> Iterator[Batch]:
+def spread_batches(source: Segments, batch_size: int, limit: int) -> Iterator[Batch]:
     """Yield `limit` segments spread evenly over the split, in order; the last batch may be smaller.
 
     Neighbouring segments come from one video and often one genre, so the first segments of a split
     would not be representative.
     """
-    held: list[Raw] = []
-    for raw in _spread(source, limit):
-        held.append(raw)
+    held: list[tuple[Source, Raw]] = []
+    for pair in _spread(source, limit):
+        held.append(pair)
         if len(held) == batch_size:
-            yield source.collate(held)
+            yield _collate(held)
             held = []
     if held:
-        yield source.collate(held)
+        yield _collate(held)
 
 
-def mixed_batches(source: Source, batch_size: int, limit: int) -> Iterator[Batch]:
+def mixed_batches(source: Segments, batch_size: int, limit: int) -> Iterator[Batch]:
     """Yield the segments of `spread_batches`, each batch from all over the split.
 
     In a batch, segments half a batch apart are half a split apart: mostly of different songs. All
     segments are in memory, undecoded.
     """
-    raws = list(_spread(source, limit))
-    count = -(-len(raws) // batch_size)
+    pairs = list(_spread(source, limit))
+    count = -(-len(pairs) // batch_size)
     for first in range(count):
-        yield source.collate(raws[first::count])
+        yield _collate(pairs[first::count])
 
 
-def _spread(source: Source, limit: int) -> Iterator[Raw]:
-    """Yield `limit` segments spread evenly over the split, undecoded."""
+def _collate(pairs: Sequence[tuple[Source, Raw]]) -> Batch:
+    return batch_of([source.row(raw) for source, raw in pairs], pairs[0][0].sizes)
+
+
+def _spread(source: Segments, limit: int) -> Iterator[tuple[Source, Raw]]:
+    """Yield `limit` segments spread evenly over all shards, undecoded, each with its source."""
     take = min(limit, source.segments)
     chosen = [i * source.segments // take for i in range(take)]
     first = 0
-    for number, shard in enumerate(source.dataset.splits[source.split]):
-        wanted = {i - first for i in chosen if first <= i < first + shard.segments}
-        yield from source.raw(number, wanted) if wanted else ()
-        first += shard.segments
+    for part in source.sources:
+        for number, shard in enumerate(part.shards):
+            wanted = {i - first for i in chosen if first <= i < first + shard.segments}
+            for raw in part.raw(number, wanted) if wanted else ():
+                yield part, raw
+            first += shard.segments

@@ -24,7 +24,7 @@ from model.codecs.base import Codec, decode_in_chunks, samples_per_code
 from model.contract.dataset import Dataset
 from model.contract.storage import Location
 from model.data.inputs import Inputs
-from model.data.source import Batch, Source
+from model.data.source import Batch, Segments
 from model.runtime.checkpoint import Parts
 from model.runtime.settings import Settings
 from model.training.config import RunConfig
@@ -106,7 +106,7 @@ class Model(ABC, Generic[C]):
     def start_training(self) -> None:
         """Create what only training needs, such as optimisers and discriminators."""
 
-    def read_music(self, source: Source) -> None:
+    def read_music(self, source: Segments) -> None:
         """Read what training learns from besides the batches of `source`, if there is any.
 
         Called before the first step, also of a resumed run. Raises ValueError and OSError if it

@@ -23,7 +23,7 @@ from model.contract.notes import midi_of
 from model.contract.segment import SAMPLE_RATE_HZ, split_key, window_samples
 from model.contract.storage import Location, Url, to_location
 from model.contract.wav import write_wav
-from model.data.inputs import GENRE, shown
+from model.data.inputs import GENRE, same_kind, shown
 from model.data.pieces import Piece, Row, join
 from model.data.reader import genre_index, member, meta_of, read_tar
 from model.generation.batches import Made, music_of_each
@@ -36,7 +36,6 @@ from model.generation.pipeline_process import (
     imitates,
     mux,
     options_for,
-    same_kind,
 )
 from model.generation.run import Run
 from model.runtime.run_log import labels

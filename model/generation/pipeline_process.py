@@ -84,19 +84,6 @@ def imitates(run: Run) -> bool:
     return any("imitates" in run.dataset.fields[n] for n in run.model.inputs.names if n != GENRE)
 
 
-def same_kind(expected: Mapping[str, Any], got: Mapping[str, Any] | None) -> bool:
-    """Return whether features are of the kind that a run was trained on, by their field specs.
-
-    Features that imitate those of a network (`imitates`) may be replaced by that network's: dtype,
-    shape, layout and rate must then be the same.
-    """
-    if got is None or "imitates" not in expected:
-        return got == expected
-    if got.get("kind") not in (expected["imitates"], expected["kind"]):
-        return False
-    return all(got.get(name) == expected.get(name) for name in ("dtype", "shape", "layout", "fps"))
-
-
 def build_features(video: Path, build: Mapping[str, Any], out: Path, fetch: bool = False) -> None:
     """Write shards of one video into `out`, with the options of a data set's `build` record.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.contract.exit_codes import UsageError
 from model.contract.storage import to_location
+from model.contract.weighted import Weighted, to_weighted
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 def add_shards(parser: Any, required: bool = True, **more: Any) -> None:
     """Add `--shards`, the folder or URL of a data set; `parser` may be an argument group."""
     parser.add_argument("--shards", type=to_location, required=required, metavar="DIR", **more)
+
+
+def weighted(text: str) -> Weighted:
+    """Convert an argument DIR or DIR=WEIGHT."""
+    try:
+        return to_weighted(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_run(parser: argparse.ArgumentParser, required: bool = True) -> None:

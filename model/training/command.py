@@ -14,10 +14,10 @@ from model.runtime.arguments import (
     add_codec,
     add_device,
     add_settings,
-    add_shards,
     device_of,
     generate_command,
     settings_of,
+    weighted,
 )
 
 LOWER = "lower batch_size or val_segments (--set KEY=VALUE)"
@@ -26,7 +26,15 @@ LOWER = "lower batch_size or val_segments (--set KEY=VALUE)"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `model train`."""
-    add_shards(parser, required=False, help="folder (or URL) with dataset.json")
+    parser.add_argument(
+        "--shards",
+        type=weighted,
+        nargs="+",
+        action="extend",
+        metavar="DIR[=WEIGHT]",
+        help="folder (or URL) with dataset.json; several are trained on together, and WEIGHT "
+        "(default: 1) is how many times an epoch passes over one",
+    )
     parser.add_argument(
         "--family",
         type=FAMILIES.choice(),
@@ -76,7 +84,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or resume a run, and print the next command."""
-    from model.contract.dataset import load_dataset
     from model.runtime.settings import load
 
     if arguments.shards is None:
@@ -99,7 +106,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
     preset = arguments.preset or next(iter(kind.PRESETS), None)
     config = load(kind.Config(), settings, arguments.config, preset, kind.PRESETS)
-    dataset = load_dataset(arguments.shards)
+
+    from model.data.several import joined, load_all
+
+    dataset = joined(load_all(arguments.shards))
 
     from model.runtime.distributed import PeerFailed, launched
     from model.runtime.signals import Interrupted
@@ -122,7 +132,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{out}: {stop}", file=sys.stderr)
         return 130
     if first:
-        print(f"{out}: done; next: {generate_command(out, arguments.shards, dataset)}")
+        command = generate_command(out, arguments.shards[0].root, dataset)
+        print(f"{out}: done; next: {command}")
     return 0
 
 

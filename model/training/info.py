@@ -18,6 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the facts of a checkpoint, without building its model."""
     from model.runtime.exported import located, read_run
     from model.runtime.run_log import labels, read_metrics
+    from model.training.state import SETS
 
     content = read_run(located(arguments.run_folder), f"{arguments.checkpoint}.pt")
     dataset, codec = content["dataset"], content["codec"]
@@ -26,6 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"run        {arguments.run_folder}, step {content['step']} of {most}")
     print(f"family     {content['family']}")
     print(f"data set   {dataset['name']}, windows of {dataset['window_s']} s")
+    for one in content.get("data", {}).get(SETS, ()):
+        print(f"           {one['name']}, weight {one['weight']}")
     for suffix, spec in sorted(dataset["fields"].items()):
         print(f"           {suffix}: {spec['dtype']} {spec['shape']}")
     print(f"codec      {codec['id']} ({codec['source']})")

@@ -18,12 +18,24 @@ from torch import Tensor
 
 from model.audio import LogMel
 from model.codecs.base import NO_CODEC, load_codec
-from model.contract.dataset import load_dataset
 from model.contract.kinds import D2M_GAN, FAMILIES
-from model.contract.storage import Location, Url, to_location
+from model.contract.storage import Url, to_location
+from model.contract.weighted import Weighted
 from model.data.integrity import check_shards
-from model.data.source import Batch, Source, open_source
-from model.data.stream import TrainingStream, training_batches
+from model.data.several import (
+    Loaded,
+    Several,
+    check_alike,
+    check_codes,
+    check_levels,
+    check_settled,
+    joined,
+    labels_of,
+    load_all,
+)
+from model.data.songs import shared_songs
+from model.data.source import Batch, Segments, open_source
+from model.data.stream import TrainingStream, epoch_counts, training_batches
 from model.families.base import Model
 from model.runtime.checkpoint import BEST, LAST, read_checkpoint
 from model.runtime.distributed import Team, own_device, team_of
@@ -56,10 +68,11 @@ from model.training.state import (
 from model.training.validate import sample, validate
 
 C = TypeVar("C", bound=RunConfig)
+Address = str | os.PathLike[str] | Url
 
 
 def train(
-    root: str | os.PathLike[str] | Url,
+    root: Address | Sequence[Address | Weighted],
     run: str | os.PathLike[str],
     config: RunConfig,
     codec_source: str | None = None,
@@ -69,6 +82,8 @@ def train(
 ) -> State:
     """Train a model of a family until `config.max_steps` and return the state.
 
+    `root` is a data set, or several with the same features and codes: an epoch passes over each as
+    often as its weight says (1 if none is given).
     Writes last.pt, best.pt (for D2M-GAN: the lowest mel loss on the split `val`), metrics.jsonl,
     samples/ and TensorBoard events into `run`. Raises Interrupted, after saving, on SIGINT or
     SIGTERM. Raises ValueError if a loss or a weight is not finite, with the step and the segments
@@ -76,12 +91,12 @@ def train(
     Under torchrun all processes train one model and stop at the same step; if one fails, the others
     raise PeerFailed.
     """
-    root, run = to_location(root), Path(run)
+    run = Path(run)
     device = own_device(device or torch.device("cpu"))
     with team_of(device) as team:
         with team.all_or_none():
             state, stream, val = prepare(
-                root, run, config, codec_source, resume, device, team, family
+                weighted(root), run, config, codec_source, resume, device, team, family
             )
         join(state, team, resume)
         loader = training_batches(
@@ -97,8 +112,16 @@ def train(
     return state
 
 
+def weighted(root: Address | Sequence[Address | Weighted]) -> list[Weighted]:
+    """Return one data set, or several, with weights. Raises ValueError if there is none."""
+    several = [root] if isinstance(root, str | os.PathLike | Url) else root
+    if not several:
+        raise ValueError("no data set to train on; give at least one")
+    return [each if isinstance(each, Weighted) else Weighted(to_location(each)) for each in several]
+
+
 def prepare(
-    root: Location,
+    given: Sequence[Weighted],
     run: Path,
     config: RunConfig,
     codec_source: str | None,
@@ -106,28 +129,38 @@ def prepare(
     device: torch.device,
     team: Team,
     family: str,
-) -> tuple[State, TrainingStream, Source | None]:
-    """Build or restore the state; return it with the training stream and the validation source.
+) -> tuple[State, TrainingStream, Segments | None]:
+    """Build or restore the state; return it with the training stream and the validation data.
 
     Creates the run's folder once it is certain that there is data to train on. Raises ValueError
     and OSError if shards, codec, configuration or checkpoint are invalid or do not fit.
     """
-    dataset = load_dataset(root)
+    loaded = load_all(given)
+    root, dataset = loaded[0][0].root, loaded[0][1]
     check_window(config, dataset, root)
     kind: type[Model] = FAMILIES.get(family)
-    config = kind.settled(config, dataset, root)
+    config = settle(kind, config, loaded)
     asked = NO_CODEC if kind.makes_sound else codec_source or config.codec or None
-    named = choose_codec(dataset, asked, root)
+    named = choose_codec(dataset if asked else check_codes(loaded), asked, root)
     levels = kind.levels_of(config)
     codec = load_codec(named, levels, device)
     check_begun(run / LAST, resume)
     inputs = kind.inputs_of(config, dataset).names
-    source = open_source(root, dataset, "train", codec, levels, inputs)
+    sources = [
+        replace(open_source(each.root, one, "train", codec, levels, inputs), label=label)
+        for (each, one), label in zip(loaded, labels_of(loaded), strict=True)
+    ]
+    check_levels(sources)
+    source: Segments = sources[0]
+    if len(sources) > 1:
+        source = Several(sources, [each.weight for each in given])
     run.mkdir(parents=True, exist_ok=True)
     if team.is_main:
-        check_shards(source)
+        for one in sources:
+            check_shards(one)
     config = fit_batch(config, source, team)
     state = build(family, config, dataset, codec, device)
+    state.data = loaded
     if resume:
         restore(state, read_checkpoint(run / LAST), run, team)
     elif team.is_main:
@@ -136,11 +169,25 @@ def prepare(
         source, config.batch_size, config.seed, config.shuffle_segments, state.position,
         team.rank, team.size,
     )  # fmt: skip
-    val = replace(source, split="val") if dataset.segments("val") else None
+    val = source.of_split("val")
     state.model.read_music(source)
     if team.is_main:
         announce(state, stream, val)
+        for line in shared_songs(sources):
+            print(line)
     return state, stream, val
+
+
+def settle(kind: type[Model], config: C, loaded: Sequence[Loaded]) -> C:
+    """Return the configuration with all that the data decide.
+
+    Raises ValueError, with two data sets and what differs, if they decide or hold different things.
+    """
+    config = kind.settled(config, loaded[0][1], loaded[0][0].root)
+    others = [kind.settled(config, dataset, each.root) for each, dataset in loaded[1:]]
+    check_settled(loaded, config, others)
+    check_alike(loaded, [kind.inputs_of(config, dataset).names for _, dataset in loaded])
+    return config
 
 
 def join(state: State, team: Team, resume: bool) -> None:
@@ -159,7 +206,7 @@ class Training(ShardRun):
     state: State
 
     def __init__(
-        self, state: State, stream: TrainingStream, val: Source | None, folder: Path, team: Team,
+        self, state: State, stream: TrainingStream, val: Segments | None, folder: Path, team: Team,
         log: RunLog | None,
     ) -> None:  # fmt: skip
         config = state.config
@@ -209,14 +256,14 @@ class Training(ShardRun):
         return (samples_folder(self.folder, self.step) / SPECTROGRAMS).is_file()
 
 
-def fit_batch(config: C, source: Source, team: Team) -> C:
+def fit_batch(config: C, source: Segments, team: Team) -> C:
     """Return the configuration with the batch size reduced to a process's part; report the change.
 
     Raises ValueError if the split is empty.
     """
     if not source.segments:
-        raise ValueError(f"{source.root}: split {source.split} is empty; build more videos")
-    most = max(1, source.segments // team.size)
+        raise ValueError(f"{source.address}: split {source.split} is empty; build more videos")
+    most = max(1, sum(epoch_counts(source, team.size)))
     if most >= config.batch_size:
         return config
     if team.is_main:
@@ -224,9 +271,9 @@ def fit_batch(config: C, source: Source, team: Team) -> C:
     return replace(config, batch_size=most)
 
 
-def announce(state: State, stream: TrainingStream, val: Source | None) -> None:
+def announce(state: State, stream: TrainingStream, val: Segments | None) -> None:
     """Print the model and data of the training, and what in them is untrained or synthetic."""
-    config, dataset, model = state.config, state.dataset, state.model
+    config, dataset, model = state.config, joined(state.data), state.model
     parameters = sum(p.numel() for p in model.network.parameters())
     left_out = f" ({stream.left_out} segments left out of each)" if stream.left_out else ""
     each = f" for each of {stream.processes} processes" if stream.processes > 1 else ""
@@ -235,6 +282,10 @@ def announce(state: State, stream: TrainingStream, val: Source | None) -> None:
         f"{stream.batches_per_epoch} batches of {config.batch_size}{each} per epoch{left_out}, "
         f"{val.segments if val else 'none'} for validation"
     )
+    if len(state.data) > 1:
+        counts = epoch_counts(stream.source)
+        for (each, _), part, count in zip(state.data, stream.source.sources, counts, strict=True):
+            print(f"  {each}: {part.segments} segments, {count} of an epoch's {sum(counts)}")
     codec = f"codec {state.codec.id}; " if model.levels else ""
     print(
         f"{model.describe()}: {parameters / 1e6:.2f} M parameters; "

@@ -16,7 +16,9 @@ from model.contract.dataset import Dataset
 from model.contract.kinds import FAMILIES
 from model.contract.segment import window_samples
 from model.contract.storage import Location
-from model.data.source import Source, codes_of, spread_batches
+from model.contract.weighted import Weighted
+from model.data.several import Loaded, joined
+from model.data.source import Segments, codes_of, spread_batches
 from model.data.stream import Position
 from model.families.base import Model
 from model.runtime.checkpoint import LAST, check_finite, check_parts, differences, save_torch
@@ -26,6 +28,8 @@ from model.runtime.resume import BEGIN_ANEW, other_settings, refuse_other
 from model.runtime.settings import to_dict
 from model.training.config import RunConfig
 
+SETS = "data sets"
+"""The key of the facts of several data sets in a checkpoint."""
 ADVICE = (
     "and --resume from the last checkpoint, which is still valid (if there is none, start again)"
 )
@@ -33,7 +37,11 @@ ADVICE = (
 
 @dataclass
 class State:
-    """The state of a run: a model of one family, and the progress of its training."""
+    """The state of a run: a model of one family, and the progress of its training.
+
+    `dataset` describes what the model reads, `data` all that it is trained on: the first of them is
+    `dataset`. It is empty for a model that is not trained on shards.
+    """
 
     family: str
     config: RunConfig
@@ -44,6 +52,7 @@ class State:
     position: Position = field(default_factory=Position)
     best: float = math.inf
     """The lowest value so far of the validation measure `model.best`."""
+    data: Sequence[Loaded] = ()
 
     @property
     def codec(self) -> Codec:
@@ -85,7 +94,7 @@ def build(
     return State(family, config, dataset, model, device)
 
 
-def begin(state: State, source: Source) -> None:
+def begin(state: State, source: Segments) -> None:
     """Give a new run its first weights (`config.init`), and measure its inputs."""
     if state.config.init:
         begin_with(state, Path(state.config.init))
@@ -125,7 +134,7 @@ def begin_with(state: State, run: Path) -> None:
     )
 
 
-def measure_inputs(state: State, source: Source, segments: int = 256) -> None:
+def measure_inputs(state: State, source: Segments, segments: int = 256) -> None:
     """Let the model measure mean and standard deviation of its inputs, on segments of the split.
 
     The inputs (B, T, D) of at most `segments` segments, spread over the split, are in memory.
@@ -165,7 +174,7 @@ def save(
     if peers:
         rng["peers"] = list(peers)
     without = ("splits", "codecs", "notes")
-    facts = {k: v for k, v in asdict(state.dataset).items() if k not in without}
+    facts = {k: v for k, v in asdict(joined(all_data(state))).items() if k not in without}
     codec = state.codec
     source = codec.source or state.dataset.codecs[codec.codes_id].source
     parts = state.model.state_dict()
@@ -173,7 +182,7 @@ def save(
         "family": state.family,
         "config": to_dict(state.config),
         "dataset": facts,
-        "data": data_facts(state.dataset),
+        "data": facts_of_all(all_data(state)),
         "codec": {
             "id": codec.id,
             "codes_id": codec.codes_id,
@@ -193,8 +202,45 @@ def save(
 def data_facts(dataset: Dataset) -> dict[str, Any]:
     """Return the facts that identify a data set for training, as plain values."""
     shards = {shard.name: [shard.segments, shard.sha256] for shard in dataset.splits["train"]}
-    kind = {"name": dataset.name, "window_s": dataset.window_s, "fields": dataset.fields}
-    return {**kind, **shards}
+    return {**kind_facts(dataset), **shards}
+
+
+def kind_facts(dataset: Dataset) -> dict[str, Any]:
+    return {"name": dataset.name, "window_s": dataset.window_s, "fields": dataset.fields}
+
+
+def all_data(state: State) -> Sequence[Loaded]:
+    """Return the data sets of a run, with their weights; one alone has the weight 1."""
+    if len(state.data) > 1:
+        return state.data
+    return [(Weighted(Path()), state.dataset)]
+
+
+def facts_of_all(data: Sequence[Loaded]) -> dict[str, Any]:
+    """Return the facts that identify the data of a run; of several data sets each under SETS."""
+    if len(data) == 1:
+        return data_facts(data[0][1])
+    facts = [{"weight": str(each.weight), **data_facts(dataset)} for each, dataset in data]
+    return {**kind_facts(joined(data)), SETS: facts}
+
+
+def other_data_sets(was: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return how two results of `facts_of_all` differ, "" if they are equal."""
+    if SETS not in was and SETS not in now:
+        return other_data(was, now)
+    before, after = ({SETS: listed_sets(facts)} for facts in (was, now))
+    if message := differences(before, after):
+        return message
+    for a, b in zip(was[SETS], now[SETS], strict=True):
+        if message := other_data(a, b):
+            return f"{b['name']}: {message}"
+    return ""
+
+
+def listed_sets(facts: dict[str, Any]) -> str:
+    """Return the names of a run's data sets with their weights."""
+    sets = facts.get(SETS, [{**facts, "weight": "1"}])
+    return ", ".join(f"{each['name']} (weight {each['weight']})" for each in sets)
 
 
 def other_data(was: dict[str, Any], now: dict[str, Any]) -> str:
@@ -224,7 +270,7 @@ def restore(state: State, content: dict[str, Any], run: Path, team: Team = Team(
         )
     found = {
         "another configuration": other_settings(content["config"], config, str(run)),
-        "other data": other_data(content["data"], data_facts(state.dataset)),
+        "other data": other_data_sets(content["data"], facts_of_all(all_data(state))),
     }
     refuse_other(run, found, "--shards, --level, --preset, --config and --set")
     if content["codec"]["id"] != state.codec.id:

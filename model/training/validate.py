@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from model.audio import LogMel, mel_loss, wave_loss
-from model.data.source import Batch, Source, mixed_batches, spread_batches
+from model.data.source import Batch, Segments, mixed_batches, spread_batches
 from model.families.base import Model
 from model.measures.beats import SCORES, beats_scores, mean_scores
 from model.training.state import State
 
 
 @torch.no_grad()
-def validate(state: State, source: Source) -> dict[str, float]:
+def validate(state: State, source: Segments) -> dict[str, float]:
     """Return measures of the model and rhythm scores by log tag, on `val_segments` segments.
 
     The segments are spread over the split. Runs in float32, as `generate` does, for any precision
@@ -57,7 +57,7 @@ def validate(state: State, source: Source) -> dict[str, float]:
     }
 
 
-def likelihood(state: State, source: Source) -> dict[str, float]:
+def likelihood(state: State, source: Segments) -> dict[str, float]:
     """Return the bits per code of true codes, and what the dance is worth, by log tag.
 
     `val/gain` is how many bits the dance saves over the music alone, and `val/gain_others` what
@@ -86,7 +86,7 @@ def bits_of(model: Model, batch: Batch) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def sample(state: State, source: Source) -> dict[str, dict[str, Tensor]]:
+def sample(state: State, source: Segments) -> dict[str, dict[str, Tensor]]:
     """Return by key the true audio (N,), its reconstruction by the codec, and generated audio.
 
     There is no reconstruction for a family without codes.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from model.contract.dataset import Dataset
 from model.contract.storage import Location
 from model.data.notes import notes_of
-from model.data.source import Batch, Source
+from model.data.source import Batch, Segments
 from model.families.averaged import Averaged, AveragedConfig
 from model.families.notes.clips import NoteClip, NoteClips, read_note_clips
 from model.families.notes.player import NotePlayer, new_rng
@@ -63,13 +63,11 @@ class NoteModel(NotePlayer[N], Averaged[N]):
             return config
         return replace(config, notes=notes_of(root, dataset, config.notes or None)[0])
 
-    def read_music(self, source: Source) -> None:
+    def read_music(self, source: Segments) -> None:
         notes = self.config.notes if self.learns_notes else None
         self.training = read_note_clips(source, notes)
-        self.validation: NoteClips | None = None
-        if source.dataset.segments(VALIDATION):
-            val = replace(source, split=VALIDATION)
-            self.validation = read_note_clips(val, notes)
+        val = source.of_split(VALIDATION)
+        self.validation: NoteClips | None = read_note_clips(val, notes) if val else None
         self.prepare(self.training.clips)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from model.contract.segment import MOTION
 from model.data.notes import read_notes
 from model.data.pieces import runs
 from model.data.reader import member, meta_of
-from model.data.source import Source
+from model.data.source import Segments, Source
 from model.measures.skeleton import joints_of
 
 
@@ -75,33 +75,46 @@ def dance_of(
     return NoteClip(name, song, seconds, joints.astype(np.float32), seen, fps, genre=genre)
 
 
-def read_note_clips(source: Source, notes_id: str | None) -> NoteClips:
+def read_note_clips(source: Segments, notes_id: str | None) -> NoteClips:
     """Return all clips of a split with their notes; with None for `notes_id`, without notes.
 
     Joints and notes are held in memory.
 
     Raises ValueError, with advice, if the data set does not have these notes.
     """
+    clips: list[NoteClip] = []
+    places: dict[str, tuple[int, float]] = {}
+    for part in source.sources:
+        _add_clips(part, notes_id, clips, places)
+    return NoteClips(clips, places)
+
+
+def _add_clips(
+    source: Source,
+    notes_id: str | None,
+    clips: list[NoteClip],
+    places: dict[str, tuple[int, float]],
+) -> None:
+    """Add the clips of one data set's split, and the places of its segments in them."""
     dataset = source.dataset
     found = None
     if notes_id is not None:
         found = dict(read_notes(source.root, dataset, source.split, notes_id))
     videos: dict[str, list[tuple[dict[str, Any], tuple[str, np.ndarray]]]] = {}
-    for number in range(len(dataset.splits[source.split])):
+    for number in range(len(source.shards)):
         for raw in source.raw(number):
             meta = meta_of(raw, raw["__url__"])
             motion = member(raw, MOTION, dataset.fields, raw["__url__"])
             videos.setdefault(meta["video_id"], []).append((meta, (raw["__key__"], motion)))
-    clips: list[NoteClip] = []
-    places: dict[str, tuple[int, float]] = {}
     for video_id, rows in sorted(videos.items()):
         for part in runs(sorted(rows, key=lambda row: row[0]["segment"])):
             starts = [i * dataset.seconds for i in range(len(part))]
             keys = [key for _, (key, _) in part]
-            places |= {key: (len(clips), at) for key, at in zip(keys, starts, strict=True)}
+            for key, at in zip(keys, starts, strict=True):
+                places[source.label + key] = len(clips), at
             meta, motion = part[0][0], np.concatenate([motion for _, (_, motion) in part])
             dance = dance_of(
-                f"{video_id}/{meta['segment']}", motion, len(part) * dataset.seconds,
+                f"{source.label}{video_id}/{meta['segment']}", motion, len(part) * dataset.seconds,
                 str(meta.get("song") or video_id), str(meta.get("genre") or ""),
             )  # fmt: skip
             if found is None:
@@ -113,4 +126,3 @@ def read_note_clips(source: Source, notes_id: str | None) -> NoteClips:
                 moved[:, 0] += at
                 each.append(moved)
             clips.append(replace(dance, notes=np.concatenate(each)))
-    return NoteClips(clips, places)

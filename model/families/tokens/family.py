@@ -17,7 +17,7 @@ from model.codecs.base import Codec
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.data.inputs import GENRE, Inputs, given
 from model.data.music_files import read_music
-from model.data.source import Batch, Source
+from model.data.source import Batch, Segments
 from model.families.code_models import BITS, CodeModel, check_count, nats
 from model.families.tokens.conditions import KnownMusic
 from model.families.tokens.config import PRESETS, Options
@@ -59,7 +59,7 @@ class Tokens(CodeModel[TokensConfig]):
         self.music_begun_with = ""
         self.onset_strength = OnsetStrength(self.network.step_samples).to(self.device)
 
-    def read_music(self, source: Source) -> None:
+    def read_music(self, source: Segments) -> None:
         if not self.config.music:
             return
         counts = {name: self.codec.steps(self.inputs.samples, name) for name in self.levels}

@@ -208,7 +208,7 @@ def test_a_position_skips_what_was_taken_without_reading_it(root, codec, monkeyp
     raw = Source.raw
     monkeypatch.setattr(Source, "raw", lambda s, n, w: opened.append((n, w)) or raw(s, n, w))
     next(iter(stream))
-    (shards, _) = stream.plan(0)
+    (shards, _) = stream.passes[0].plan(0)
     last = source.dataset.splits["train"][shards[-1]].segments - 1
     assert opened == [(shards[-1], {last})]
 

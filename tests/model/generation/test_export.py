@@ -16,10 +16,10 @@ import model
 from model.codecs.base import load_codec
 from model.codecs.jukebox import random_codec, write_weights
 from model.contract.segment import MOTION, VISUAL
-from model.data.inputs import GENRE
+from model.data.inputs import GENRE, same_kind
 from model.fake_dataset import write_fake_dataset
 from model.generation.generate import generate
-from model.generation.pipeline_process import imitates, options_for, same_kind
+from model.generation.pipeline_process import imitates, options_for
 from model.generation.run import Run, load_run
 from model.runtime import exported
 from model.runtime.checkpoint import LAST, read_checkpoint

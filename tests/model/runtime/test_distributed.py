@@ -263,7 +263,7 @@ def test_a_process_opens_only_the_shards_of_its_part(world):
         patch.setattr(Source, "raw", lambda s, n, w: opened.append(n) or raw(s, n, w))
         for rank in range(2):
             stream = TrainingStream(source, 5, 0, 4, Position(), rank, 2)
-            shards, _ = stream.plan(0)
+            shards, _ = stream.passes[0].plan(0)
             batches = iter(stream)
             for _ in range(2):
                 next(batches)
