@@ -169,22 +169,25 @@ class Queue:
     def _run(self, user: User, job: Job) -> None:
         folder = user.jobs / job.id
         part = folder / PART
+        shutil.rmtree(part, ignore_errors=True)
         try:
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(mode=0o700)
-            for step in job.steps:
-                self._enter(folder, job, step.stage)
-                problem = self._step(user, job, step)
-                if problem is not None:
-                    self._finish(user, job, *problem)
-                    return
-            self._enter(folder, job, "")
-            part.rename(folder / RESULT)
-            self._finish(user, job, DONE, "")
+            ended = self._steps(user, job, folder)
         except OSError as error:
-            self._finish(user, job, FAILED, f"{error.strerror}: the disk may be full")
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+            ended = (FAILED, f"{error.strerror}: the disk may be full")
+        shutil.rmtree(part, ignore_errors=True)
+        self._finish(user, job, *ended)
+
+    def _steps(self, user: User, job: Job, folder: Path) -> tuple[str, str]:
+        """Run the commands of a job; return its state at the end, and a message."""
+        (folder / PART).mkdir(mode=0o700)
+        for step in job.steps:
+            self._enter(folder, job, step.stage)
+            problem = self._step(user, job, step)
+            if problem is not None:
+                return problem
+        self._enter(folder, job, "")
+        (folder / PART).rename(folder / RESULT)
+        return DONE, ""
 
     def _enter(self, folder: Path, job: Job, stage: str) -> None:
         now = time.time()

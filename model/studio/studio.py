@@ -19,7 +19,8 @@ from model.studio.runs import STYLE, Choice, RunFacts, arguments_of
 from model.studio.uploads import Upload
 from model.studio.users import Refused, User, Users, new_id
 
-RENDER = [sys.executable, "-m", "model.studio.render"]
+GENERATE = (sys.executable, "-m", "model", "generate")
+RENDER = (sys.executable, "-m", "model.studio.render")
 LOOK, MAKE, SEGMENT, CLIP = "look", "make", "segment", "clip"
 TYPES = {
     "preview": "video/mp4",
@@ -33,13 +34,18 @@ TYPES = {
 
 @dataclass
 class Studio:
-    """The parts of one studio. `runs` are by name, the first is the default."""
+    """The parts of one studio. `runs` are by name, the first is the default.
+
+    `generate` and `render` are the commands of its jobs, without their arguments.
+    """
 
     users: Users
     queue: Queue
     runs: dict[str, RunFacts]
     dataset: DataSet | None = None
     curated: Curated | None = None
+    generate: Sequence[str] = GENERATE
+    render: Sequence[str] = RENDER
 
     def upload(self, user: User, source: Path, name: str, kind: str = "video") -> Upload:
         """Take a file that a user brings. Raises Refused if it is not what it should be."""
@@ -57,7 +63,7 @@ class Studio:
         upload = uploads.get(user, upload_id)
         run = next(iter(self.runs.values()))
         job = self._job(LOOK, f"skeleton of {upload.name}", upload.seconds, ["features"], run)
-        command = [*RENDER, "look", "--run", run.argument, "--video", str(upload.path)]
+        command = [*self.render, "look", "--run", run.argument, "--video", str(upload.path)]
         command += ["--features", str(upload.features), "--out", self._part(user, job)]
         job.steps.append(Step("features", command, str(upload.folder)))
         job.facts |= {"upload": upload.id, "features_known": upload.features.is_dir()}
@@ -83,10 +89,10 @@ class Studio:
         title = f"{run.name}, seed {choice.seed}, {upload.name}"
         job = self._job(MAKE, title, choice.length_s or upload.seconds, stages, run)
         part = self._part(user, job)
-        command = [sys.executable, "-m", "model", "generate", *arguments, "--video", upload.name]
+        command = [*self.generate, *arguments, "--video", upload.name]
         command += ["--features", str(upload.features), "--out", part]
         job.steps.append(Step("features", command, str(upload.folder)))
-        render = [*RENDER, "music", "--video", str(upload.path)]
+        render = [*self.render, "music", "--video", str(upload.path)]
         render += ["--features", str(upload.features), "--out", part]
         job.steps.append(Step("pictures", render, str(upload.folder)))
         words = ["model", "generate", *shown, "--video", upload.name, "--out", "music"]
@@ -109,7 +115,14 @@ class Studio:
         if known is not None:
             return known
         job = self._job(SEGMENT, f"segment {found.key}", self.dataset.dataset.seconds)
-        command = [*RENDER, "segment", "--shards", str(self.dataset.root), "--split", found.split]
+        command = [
+            *self.render,
+            "segment",
+            "--shards",
+            str(self.dataset.root),
+            "--split",
+            found.split,
+        ]
         command += [f"--key={found.key}", "--out", self._part(user, job)]
         job.steps.append(Step("pictures", command, str(self.users.work)))
         job.facts["item"] = found.key
@@ -125,7 +138,7 @@ class Studio:
             return known
         video, seconds = self.curated.video(clip), clip.end_s - clip.start_s
         job = self._job(CLIP, f"clip {clip.id}", seconds)
-        command = [*RENDER, "clip", "--video", str(video), "--out", self._part(user, job)]
+        command = [*self.render, "clip", "--video", str(video), "--out", self._part(user, job)]
         command += ["--span-s", f"{clip.start_s:.6f}", f"{clip.end_s:.6f}"]
         command += ["--box", *map(str, clip.box)]
         job.steps.append(Step("pictures", command, str(self.users.work)))
