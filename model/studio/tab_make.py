@@ -49,7 +49,7 @@ def make_tab(desk: Desk, page: gr.Blocks) -> None:
                 sources=["upload", "webcam"],
                 include_audio=True,
                 elem_id="film",
-                height=260,
+                height=330,
             )
             tests = studio.dataset.test_videos() if studio.dataset else []
             test = gr.Dropdown(

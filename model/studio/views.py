@@ -43,7 +43,8 @@ def alert(text: str) -> str:
 def jobs_html(queue: Queue, jobs: Sequence[Job], now: float | None = None) -> str:
     """Return the jobs that wait, run, or have just failed, each with its stage and time left."""
     now = time.time() if now is None else now
-    shown = [job for job in jobs if job.state in (WAITING, RUNNING)]
+    shown = [job for job in jobs if job.state == RUNNING]
+    shown += [job for job in reversed(jobs) if job.state == WAITING]
     shown += [j for j in jobs if j.state in (FAILED, CANCELLED) and now - j.ended < 600][:5]
     if not shown:
         return '<p role="status">nothing is being made</p>'

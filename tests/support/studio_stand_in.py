@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -37,9 +38,9 @@ def main() -> None:
         print("music for 4 s: generating", flush=True)
         (out / "half.wav").unlink()
         (out / "dance.wav").write_text(f"{digest} {seed}", encoding="utf-8")
-        (out / "dance.mp4").write_text(f"film {digest} {seed}", encoding="utf-8")
+        shutil.copy(given["--video"], out / "dance.mp4")
         return
-    (out / "preview.mp4").write_text(f"{what} {digest}", encoding="utf-8")
+    shutil.copy(given["--video"], out / "preview.mp4")
     files = {"preview": "preview.mp4"}
     files |= {"wav": "dance.wav", "mp4": "dance.mp4"} if what == "music" else {}
     facts = {"files": files, "labels": ["UNTRAINED: a stand-in"], "scores": [["align", "0.500"]]}

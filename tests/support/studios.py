@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import studio_stand_in
 from builds import clip
+from places import ROOT
 
 from model.studio.job import ENDED, Job
 from model.studio.limits import Limits
@@ -53,3 +56,32 @@ def wait(*jobs: Job, limit_s: float = 240.0) -> None:
     while any(job.state not in ENDED for job in jobs):
         assert time.monotonic() < deadline, [(job.state, job.stage) for job in jobs]
         time.sleep(0.02)
+
+
+SERVER = """
+import sys
+sys.path[:0] = {paths!r}
+from pathlib import Path
+from model.studio.serve import serve
+from studios import studio
+made = studio(Path({work!r}), **{limits!r})
+serve(made, "127.0.0.1", {port})
+made.queue.close()
+"""
+
+
+def start_server(work: Path, port: int = 0, **limits: float) -> tuple[subprocess.Popen, str]:
+    """Run the page of a studio with the stand-in; return the process and its address."""
+    paths = [str(ROOT / "tests" / "support"), str(ROOT)]
+    script = SERVER.format(paths=paths, work=str(work), limits=limits, port=port)
+    server = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    said = ""
+    for line in server.stdout:
+        said += line
+        if found := re.search(r"http://\S+", line):
+            return server, found[0]
+    server.wait()
+    raise RuntimeError(f"the server said: {said}")
