@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model.contract.dataset import Dataset, load_dataset
+from model.contract.files import sha256_of
 from model.contract.segment import META
 from model.generation.pipeline_process import find_video
 from model.studio.users import Refused
@@ -58,6 +59,11 @@ class DataSet:
     def __post_init__(self) -> None:
         self.root = self.root.resolve()
         self.dataset = load_dataset(self.root)
+
+    @property
+    def id(self) -> str:
+        """What the data set is: another one, or the same built again, has another id."""
+        return sha256_of(self.root / "dataset.json")
 
     @cached_property
     def segments(self) -> list[Segment]:

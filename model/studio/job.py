@@ -24,6 +24,7 @@ STAGES = {
 MARKS = {
     re.compile(r"features of .*: computing"): "features",
     re.compile(r"music for [\d.]+ s: generating"): "music",
+    re.compile(r"drawing the skeleton"): "pictures",
 }
 """Lines of a command that begin a stage."""
 

@@ -242,7 +242,7 @@ class Queue:
                     log.write(line)
                 lines.append(line.rstrip("\n"))
                 del lines[:-200]
-                if stage := stage_of(line):
+                if (stage := stage_of(line)) and stage != job.stage:
                     self._enter(folder, job, stage)
 
     def _finish(self, user: User, job: Job, state: str, message: str) -> None:

@@ -25,6 +25,7 @@ WORDS, STYLE = "prompt", "style"
 class RunFacts:
     """One run: what `--run` takes, what its results must say, and what can be chosen for it.
 
+    `argument` is what the studio's commands are given, `given` what the user of the studio reads.
     `options` are the family's options with their defaults, as text; `genres` is empty if the run
     has no genre as an input; `needs_genre` says that it cannot be left out.
     """
@@ -36,6 +37,7 @@ class RunFacts:
     options: Mapping[str, str] = field(default_factory=dict)
     genres: Sequence[str] = ()
     needs_genre: bool = False
+    given: str = ""
 
     def default(self, option: str) -> float | None:
         """Return the default of a slider, its first level's; None if the family lacks it."""
@@ -67,6 +69,7 @@ def describe(argument: str) -> RunFacts:
         options={one.name: _text(one.default) for one in fields(kind.Options)},
         genres=GENRES if takes_genre else (),
         needs_genre=takes_genre and GENRE not in kind.optional,
+        given=argument,
     )
 
 

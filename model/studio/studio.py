@@ -62,7 +62,9 @@ class Studio:
         """Find the dancer in a video, as the first run needs it."""
         upload = uploads.get(user, upload_id)
         run = next(iter(self.runs.values()))
-        job = self._job(LOOK, f"skeleton of {upload.name}", upload.seconds, ["features"], run)
+        job = self._job(
+            LOOK, f"skeleton of {upload.name}", upload.seconds, ["features", "pictures"], run
+        )
         command = [*self.render, "look", "--run", run.argument, "--video", str(upload.path)]
         command += ["--features", str(upload.features), "--out", self._part(user, job)]
         job.steps.append(Step("features", command, str(upload.folder)))
@@ -78,7 +80,7 @@ class Studio:
         if upload.kind != "video":
             raise Refused(f"{upload.name} is not a video")
         arguments = arguments_of(run, choice)
-        shown = list(arguments)
+        shown = [run.given or one if one == run.argument else one for one in arguments]
         if style_id:
             if STYLE not in run.options:
                 raise Refused(f"the run {run.name} (family {run.family}) takes no style song")
@@ -111,21 +113,16 @@ class Studio:
         if self.dataset is None:
             raise Refused("this studio shows no data set")
         found = self.dataset.segment(key)
-        known = self._known(user, SEGMENT, found.key)
+        item = f"{self.dataset.id} {found.key}"
+        known = self._known(user, SEGMENT, item)
         if known is not None:
             return known
         job = self._job(SEGMENT, f"segment {found.key}", self.dataset.dataset.seconds)
-        command = [
-            *self.render,
-            "segment",
-            "--shards",
-            str(self.dataset.root),
-            "--split",
-            found.split,
-        ]
+        root = str(self.dataset.root)
+        command = [*self.render, "segment", "--shards", root, "--split", found.split]
         command += [f"--key={found.key}", "--out", self._part(user, job)]
         job.steps.append(Step("pictures", command, str(self.users.work)))
-        job.facts["item"] = found.key
+        job.facts["item"] = item
         return self.queue.submit(user, job)
 
     def clip(self, user: User, clip_id: object) -> Job:
@@ -133,7 +130,8 @@ class Studio:
         if self.curated is None:
             raise Refused("this studio shows no curated clips")
         clip = self.curated.clip(clip_id)
-        known = self._known(user, CLIP, clip.id)
+        item = f"{self.curated.folder} {clip}"
+        known = self._known(user, CLIP, item)
         if known is not None:
             return known
         video, seconds = self.curated.video(clip), clip.end_s - clip.start_s
@@ -142,7 +140,7 @@ class Studio:
         command += ["--span-s", f"{clip.start_s:.6f}", f"{clip.end_s:.6f}"]
         command += ["--box", *map(str, clip.box)]
         job.steps.append(Step("pictures", command, str(self.users.work)))
-        job.facts["item"] = clip.id
+        job.facts["item"] = item
         return self.queue.submit(user, job)
 
     def facts(self, user: User, job: Job) -> dict[str, Any]:

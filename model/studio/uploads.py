@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ VIDEOS = frozenset(".mp4 .mov .m4v .webm .mkv .avi".split())
 SONGS = frozenset(".wav .flac .ogg .mp3".split())
 PROBE_S = 120.0
 """Seconds that the first look at a file may take."""
+PROBES = threading.BoundedSemaphore(2)
+"""So many files are looked at at once, whatever arrives; the others wait."""
 FACTS = "facts.json"
 FEATURES = "features"
 
@@ -117,10 +120,11 @@ def probed(path: Path) -> dict[str, Any]:
     """Return the facts of a video; raise Refused with the reason if it is none."""
     command = [sys.executable, "-m", "pipeline", "probe", str(path)]
     try:
-        done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", timeout=PROBE_S,
-            check=False,
-        )  # fmt: skip
+        with PROBES:
+            done = subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace",
+                timeout=PROBE_S, check=False,
+            )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise Refused(f"{path.name}: reading it took more than {PROBE_S:g} s") from None
     if done.returncode:

@@ -27,6 +27,8 @@ STYLE = """
 .studio-note { border-left: 4px solid #d08020; padding: .3em .7em; margin: .4em 0 }
 .studio-result a { margin-right: 1.2em; text-decoration: underline }
 footer { display: none !important }
+/* Gradio trims videos by a program that it loads from another machine: not offered here. */
+#film button[aria-label^="Trim video"], #film button[title^="Trim video"] { display: none }
 """
 LEGEND = (
     "Spectrogram: orange ticks above are the dancer's kinematic beats; white lines are the beats "
