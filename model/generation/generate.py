@@ -32,12 +32,11 @@ from model.generation.batches import Made, music_of_each
 from model.generation.denoise import denoise, removed_share
 from model.generation.inpaint import Replacement, check_fits, inpainted, replacement
 from model.generation.pipeline_process import (
-    build_features,
     find_video,
     has_pipeline,
     imitates,
+    keep_features,
     mux,
-    options_for,
     same_kind,
 )
 from model.generation.run import Run
@@ -136,7 +135,7 @@ def _for_video(
     if imitates(run):
         print("poses are estimated from the picture; the weights for it are fetched if missing")
     print(f"features of {video.name}: computing", flush=True)
-    build_features(video, options_for(run), root, imitates(run))
+    keep_features(video, run, root)
     dataset = load_dataset(root)
     splits = [split for split in dataset.splits if dataset.segments(split)]
     pieces = [p for s in splits for p in read_pieces(root, run, dataset, s, genre)]

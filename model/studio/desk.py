@@ -13,6 +13,8 @@ from model.studio.users import COOKIE, Refused, User
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """For events of the page: no script calls them, and nothing is dimmed meanwhile."""
+TICK_S = 2.0
+"""How often the page asks how far its jobs are."""
 
 
 class Desk:

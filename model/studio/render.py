@@ -66,13 +66,12 @@ def read_dance(shards: Path, segments: tuple[int, int] | None = None) -> Dance:
 
 def look(run: str, video: Path, features: Path, out: Path) -> None:
     """Compute the features of a video as a run needs them, and draw its dancer."""
-    from model.generation.generate import imitates, options_for
-    from model.generation.pipeline_process import build_features
+    from model.generation.pipeline_process import keep_features
     from model.generation.run import load_run
 
     loaded = load_run(run)
     print(f"features of {video.name}: computing", flush=True)
-    build_features(video, options_for(loaded), features, imitates(loaded))
+    keep_features(video, loaded, features)
     dance = read_dance(features)
     own = own_sound(video, dance.start_s, dance.stop_s)
     _preview(out, dance, ["--video", str(video)])

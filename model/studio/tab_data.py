@@ -8,7 +8,7 @@ import gradio as gr
 
 from model.studio.curated import OVERRIDES, Curated
 from model.studio.data_sets import ALL, DataSet
-from model.studio.desk import PRIVATE, Desk
+from model.studio.desk import PRIVATE, TICK_S, Desk
 from model.studio.job import CANCELLED, DONE, FAILED
 from model.studio.studio import CLIP, SEGMENT
 from model.studio.tab_make import result_of
@@ -110,7 +110,7 @@ def _viewer(desk: Desk, item: gr.Dropdown, view: gr.HTML, shown: gr.State, kind:
         return jobs_html(studio.queue, [job]), "" if job.state in (FAILED, CANCELLED) else waited
 
     item.change(choose, item, [view, shown], **PRIVATE)
-    gr.Timer(1.0).tick(tick, shown, [view, shown], **PRIVATE)
+    gr.Timer(TICK_S).tick(tick, shown, [view, shown], **PRIVATE)
 
 
 def _keys(found: list[Any]) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from model.studio import uploads
-from model.studio.desk import PRIVATE, Desk
+from model.studio.desk import PRIVATE, TICK_S, Desk
 from model.studio.job import DONE, RUNNING, WAITING
 from model.studio.runs import SLIDERS, STYLE, WORDS, Choice, RunFacts, settings_of
 from model.studio.studio import LOOK, MAKE
@@ -56,7 +56,9 @@ def make_tab(desk: Desk, page: gr.Blocks) -> None:
                 ["", *tests], value="", visible=bool(tests), label="or one of the test split"
             )
             upload = gr.Dropdown([], label="2. The video to make music for", elem_id="upload")
-            run = gr.Dropdown(list(studio.runs), value=first.name, label="3. Model", elem_id="run")
+            run = gr.Dropdown(
+                list(studio.runs), value=next(iter(studio.runs)), label="3. Model", elem_id="run"
+            )
             note = gr.HTML(_note(first))
             seed = gr.Number(0, label="Seed: another one gives other music", precision=0,
                              minimum=0, elem_id="seed")  # fmt: skip
@@ -173,18 +175,16 @@ def make_tab(desk: Desk, page: gr.Blocks) -> None:
     ) -> tuple[Any, ...]:
         try:
             user = desk.user(request)
-        except Refused as error:
+            jobs = [job for job in studio.queue.of(user) if job.kind in (MAKE, LOOK)]
+            looks = [j.id for j in jobs if (j.kind, j.state) == (LOOK, DONE)
+                     and j.facts.get("upload") == upload_id]  # fmt: skip
+            newest = looks[0] if looks else ""
+            # A view that is sent again would start its film again.
+            view = (gr.skip(), look) if newest == look else (result_of(desk, user, newest), newest)
+            left, right, done = _sides(desk, user, ids, a, b)
+        except Refused as error:  # such as files that were deleted meanwhile
             return (alert(str(error)), *[gr.skip()] * 5)
-        jobs = [job for job in studio.queue.of(user) if job.kind in (MAKE, LOOK)]
-        html = jobs_html(studio.queue, jobs)
-        found = [
-            j for j in jobs if (j.kind, j.state, j.facts.get("upload")) == (LOOK, DONE, upload_id)
-        ]
-        view: tuple[Any, Any] = gr.skip(), gr.skip()
-        if (newest := found[0].id if found else "") != look:
-            view = result_of(desk, user, newest), newest
-        left, right, done = _sides(desk, user, ids, a, b)
-        return html, left, right, done, *view
+        return jobs_html(studio.queue, jobs), left, right, done, *view
 
     def show(job_id: str, request: gr.Request) -> str:
         try:
@@ -208,7 +208,7 @@ def make_tab(desk: Desk, page: gr.Blocks) -> None:
     page.load(
         lambda: _controls(first), None, [note, genre, words, song, style, *sliders], **PRIVATE
     )
-    gr.Timer(1.0).tick(
+    gr.Timer(TICK_S).tick(
         tick, [known, side_a, side_b, upload, looked],
         [progress, side_a, side_b, known, seen, looked], **PRIVATE,
     )  # fmt: skip

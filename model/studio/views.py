@@ -68,7 +68,7 @@ def _job_html(queue: Queue, job: Job, now: float) -> str:
     expected = queue.rates.expected_s(job, job.stage)
     words = f"{number} of {len(job.stages)}, {STAGES[job.stage]}: {taken:.0f} s"
     if left is None:
-        bar = "<progress></progress>"
+        bar = ""  # a bar without an end would keep a processor busy with its animation
         words += "; time left is known after the first time"
     else:
         share = min(0.99, taken / expected) if expected else 0.0
