@@ -37,7 +37,7 @@ from model.studio.processes import end, memory_bytes, started_at
 from model.studio.uploads import last_line, without_folder
 from model.studio.users import Refused, User, Users, checked_id
 
-TICK_S = 0.2
+TICK_S = 0.4
 LOG_BYTES = 200_000
 
 
