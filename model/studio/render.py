@@ -87,7 +87,8 @@ def music(video: Path, features: Path, out: Path) -> None:
     row = summary["generated"][0]
     wav = out / Path(row["file"]).name
     audio = read_wav(wav.read_bytes()).astype(np.float32) / 32768
-    found = read_dance(features, tuple(row["segments"]))
+    first, last = row["segments"]
+    found = read_dance(features, (first, last))
     stop_s = found.start_s + len(audio) / SAMPLE_RATE_HZ
     dance = Dance(found.start_s, stop_s, found.motion, found.fps, found.beats_s)
     _preview(out, dance, ["--video", str(video), "--audio", str(wav)])
@@ -228,7 +229,7 @@ def main() -> None:
         elif given.what == "segment":
             segment(given.shards, given.split, given.key, given.out)
         else:
-            clip(given.video, tuple(given.span_s), given.box, given.out)
+            clip(given.video, (given.span_s[0], given.span_s[1]), given.box, given.out)
 
 
 if __name__ == "__main__":

@@ -156,14 +156,14 @@ def _sound(
     """Return the sound (N,) from the start of the span on, at most as long, and its rate in Hz."""
     import soundfile
 
+    from model.contract.segment import SAMPLE_RATE_HZ
     from pipeline.media.reader import MediaError, read_audio
 
     start_s, stop_s = span_s
+    rate_hz = SAMPLE_RATE_HZ
     if audio is not None:
         samples, rate_hz = soundfile.read(audio, dtype="float32")
     elif video is not None:
-        from model.contract.segment import SAMPLE_RATE_HZ as rate_hz
-
         try:
             found = read_audio(video)
         except MediaError:
@@ -171,6 +171,6 @@ def _sound(
         first = round((start_s - found.start_s) * rate_hz)
         samples = np.pad(found.samples[max(0, first) :], (max(0, -first), 0)).astype(np.float32)
     else:
-        return None, 1
+        return None, rate_hz
     samples = samples[: round((stop_s - start_s) * rate_hz)]
     return (samples if len(samples) else None), rate_hz

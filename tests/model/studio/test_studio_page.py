@@ -27,12 +27,14 @@ def server(tmp_path_factory) -> Iterator[dict]:
     work = tmp_path_factory.mktemp("studio") / "work"
     process, address = start_server(work, upload_mb=2.0, duration_s=10.0)
     running = {"process": process, "address": address, "work": work}
+    assert get(running, "/config", {})[0] == 200  # the first answer may take long
     yield running
     running["process"].kill()
     running["process"].wait()
 
 
 def client(server: dict, **more):
+    more.setdefault("httpx_kwargs", {"timeout": 300})
     return gradio_client.Client(server["address"], verbose=False, **more)
 
 
