@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.error
 import urllib.request
@@ -93,13 +94,37 @@ def test_a_hostile_upload_gets_a_readable_message(server, tmp_path, name, conten
     assert str(server["work"]) not in str(refused.value)
 
 
+def called(server: dict, headers: dict[str, str], *data: object) -> str:
+    """Call `make` without the client, which would send each file that is named; return the end."""
+    asked = urllib.request.Request(
+        server["address"].rstrip("/") + "/gradio_api/call/make",
+        json.dumps({"data": data}).encode(),
+        {"Content-Type": "application/json", **headers},
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=300) as found:
+            event = json.loads(found.read())["event_id"]
+    except urllib.error.HTTPError as error:
+        return f"event: error {error.code}"
+    return get(server, f"/gradio_api/call/make/{event}", headers)[1].decode()
+
+
 def test_a_path_in_place_of_a_file_is_refused(server, dance):
     user = client(server)
-    make(user, dance)
-    for path in ("/etc/passwd", "../../etc/passwd", str(dance), str(server["work"] / "lock")):
-        value = {"path": path, "orig_name": "a.mp4", "meta": {"_type": "gradio.FileData"}}
-        with pytest.raises(Exception, match="not arrived"):
-            user.predict(value, "notes", 0, "", api_name="/make")
+    assert user.cookies
+    other = client(server)
+    make(other, dance)
+    theirs = sorted((server["work"] / "received").rglob("*.mp4"))
+    assert theirs
+    before = len(list(server["work"].glob("users/*/uploads/*")))
+    for path in ("/etc/passwd", "../../etc/passwd", dance, server["work"] / "lock", theirs[0]):
+        value = {"path": str(path), "orig_name": "a.mp4", "meta": {"_type": "gradio.FileData"}}
+        end = called(server, cookie(user), value, "notes", 0, "")
+        assert "event: error" in end and "complete" not in end, end
+    for value in (None, "", 3, [], {"url": "http://127.0.0.1:1/a.mp4", "orig_name": "a.mp4"}):
+        end = called(server, cookie(user), value, "notes", 0, "")
+        assert "event: error" in end and "complete" not in end, end
+    assert len(list(server["work"].glob("users/*/uploads/*"))) == before
 
 
 def test_wrong_choices_and_failed_jobs_say_why(server, dance):
