@@ -126,6 +126,7 @@ def serve(studio: Studio, host: str, port: int) -> None:
         config = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=2, ws="none", server_header=False
         )
+        listener.listen(128)  # whoever reads the address may ask at once
         shown = f"[{host}]" if ":" in host else host
         print(f"studio: http://{shown}:{listener.getsockname()[1]}/  (Ctrl-C ends it)", flush=True)
         uvicorn.Server(config).run(sockets=[listener])
