@@ -34,6 +34,7 @@ COMMANDS = {
         "fine-tune a codec's decoder on shards",
     ),
     "mos": ("model.listening.command", "prepare, serve and report a listening test"),
+    "studio": ("model.studio.command", "serve a local page to make music and to look at data"),
 }
 """Each subcommand's module, whose `add_arguments` takes its parser, and its help text."""
 

@@ -20,9 +20,9 @@ from pipeline.features.notes.command import add_notes
 from pipeline.features.pose.base import DETECTORS
 from pipeline.features.visual.extractors import EXTRACTORS
 from pipeline.fetch.command import add_fetch
-from pipeline.media.command import add_mux, add_sound
+from pipeline.media.command import add_mux, add_probe, add_sound
 from pipeline.output.command import add_publish, add_verify
-from pipeline.report.command import add_report
+from pipeline.report.command import add_preview, add_report
 from pipeline.sources.base import SOURCES
 from pipeline.weights.command import add_weights
 
@@ -72,6 +72,8 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     add_report(commands)
     add_mux(commands)
     add_sound(commands)
+    add_probe(commands)
+    add_preview(commands)
     add_weights(commands)
     return top
 

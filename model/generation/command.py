@@ -64,6 +64,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--music", type=Path, metavar="FILE", help="with --replace: the music of the video"
     )
+    parser.add_argument(
+        "--length-s",
+        type=float,
+        metavar="S",
+        help="with --video: only the first S seconds of the dance, in whole windows",
+    )
+    parser.add_argument(
+        "--features",
+        type=Path,
+        metavar="DIR",
+        help="with --video: keep its features in this folder, and use those that are there",
+    )
     add_settings(parser, "one option of the run's family, such as a temperature; may be repeated")
     parser.add_argument(
         "--denoise",
@@ -100,6 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
         options=settings_of(arguments, "style", "prompt", "soundfont"),
         replace=arguments.replace,
         music=arguments.music,
+        length_s=arguments.length_s,
+        features=arguments.features,
     )
     failed = [piece for piece in made if piece.error]
     for piece in failed:

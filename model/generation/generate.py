@@ -6,10 +6,12 @@ A network that accepts any length generates a piece in one pass, other networks 
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from dataclasses import replace as replaced
 from pathlib import Path
@@ -30,12 +32,11 @@ from model.generation.batches import Made, music_of_each
 from model.generation.denoise import denoise, removed_share
 from model.generation.inpaint import Replacement, check_fits, inpainted, replacement
 from model.generation.pipeline_process import (
-    build_features,
     find_video,
     has_pipeline,
     imitates,
+    keep_features,
     mux,
-    options_for,
 )
 from model.generation.run import Run
 from model.runtime.run_log import labels
@@ -70,6 +71,8 @@ def generate(
     options: Iterable[str] | Mapping[str, Any] = (),
     replace: Iterable[str] = (),
     music: str | os.PathLike[str] | None = None,
+    length_s: float | None = None,
+    features: str | os.PathLike[str] | None = None,
 ) -> list[Generated]:
     """Generate music for one video, or for a split of shards, and write it into the folder `out`.
 
@@ -77,19 +80,29 @@ def generate(
     which must be installed. `genre`, if given, replaces the genre of the segments. `options` are
     those of the run's family, as a dict or as "key=value" texts. `replace` are spans in seconds,
     such as "3.0-5.0", of the video's `music`, a file: only they are generated, the rest is kept.
+    With `length_s` only the first windows of the dance that last so long get music, and the mp4
+    ends with it. The features of a video are kept in the folder `features`, if it is given, and
+    those that are there are used again.
 
     Raises ValueError and OSError, with advice, if video, shards or options do not fit the run. For
     shards, an mp4 that cannot be written raises nothing: see `Generated.error`.
     """
     if (video is None) == (shards is None):
         raise ValueError("give either a video or shards")
+    if video is None and not (length_s is None and features is None):
+        raise ValueError("--length-s and --features go with --video")
+    if length_s is not None and not 0 < length_s < math.inf:
+        raise ValueError(f"--length-s {length_s}: expected more than 0 seconds")
     check_genre(run, genre, needed=video is not None)
     chosen = chosen_options(run, options)
     wanted = replacement(run, replace, music, video is not None)
     torch.manual_seed(seed)
     out = Path(out)
     if video is not None:
-        return _for_video(run, Path(video), out, genre, denoised, chosen, wanted)
+        with _kept(features) as root:
+            return _for_video(
+                run, Path(video), out, genre, denoised, chosen, wanted, root, length_s
+            )
     assert shards is not None, "either a video or shards is given"
     return _for_split(run, to_location(shards), out, split, genre, denoised, chosen)
 
@@ -104,28 +117,61 @@ def chosen_options(run: Run, options: Iterable[str] | Mapping[str, Any]) -> Any:
     return load(plain, options)
 
 
+@contextmanager
+def _kept(features: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Yield the folder for the features of a video: the given one, or a temporary one."""
+    if features is not None:
+        yield Path(features)
+        return
+    with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
+        yield Path(folder) / "shards"
+
+
 def _for_video(
     run: Run, video: Path, out: Path, genre: str, denoised: bool, options: Any,
-    wanted: Replacement | None,
+    wanted: Replacement | None, root: Path, length_s: float | None,
 ) -> list[Generated]:  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
-        root = Path(folder) / "shards"
-        if imitates(run):
-            print("poses are estimated from the picture; the weights for it are fetched if missing")
-        build_features(video, options_for(run), root, imitates(run))
-        dataset = load_dataset(root)
-        splits = [split for split in dataset.splits if dataset.segments(split)]
-        pieces = [p for s in splits for p in read_pieces(root, run, dataset, s, genre)]
-        if wanted is not None:
-            check_fits(wanted, pieces, dataset.seconds)
-        written = write_pieces(run, pieces, out, dataset.untrained, denoised, options, wanted)
+    if imitates(run):
+        print("poses are estimated from the picture; the weights for it are fetched if missing")
+    print(f"features of {video.name}: computing", flush=True)
+    keep_features(video, run, root)
+    dataset = load_dataset(root)
+    splits = [split for split in dataset.splits if dataset.segments(split)]
+    pieces = [p for s in splits for p in read_pieces(root, run, dataset, s, genre)]
+    if length_s is not None:
+        pieces = shortened(pieces, length_s, dataset.seconds)
+    if wanted is not None:
+        check_fits(wanted, pieces, dataset.seconds)
+    seconds = sum(piece.segments for piece in pieces) * dataset.seconds
+    print(f"music for {seconds:g} s: generating", flush=True)
+    written = write_pieces(run, pieces, out, dataset.untrained, denoised, options, wanted)
     made = []
     for piece, wav in written:
         mp4 = wav.with_suffix(".mp4")
-        mux(video, wav, piece.start_s, mp4)
+        mux(video, wav, piece.start_s, mp4, piece.stop_s)
         print(mp4)
         made.append(Generated(piece, wav, mp4))
     return made
+
+
+def shortened(pieces: list[Piece], length_s: float, window_s: float) -> list[Piece]:
+    """Return the first pieces, with as many windows in all as last `length_s`, at least one.
+
+    A piece of which only a part is left has an end (`stop_s`), so that its mp4 is cut there.
+    """
+    left, kept = max(1, math.ceil(length_s / window_s - 1e-9)), []
+    for piece in pieces:
+        if left >= piece.segments:
+            kept.append(piece)
+        elif left > 0:
+            inputs = {
+                name: array[: len(array) // piece.segments * left]
+                for name, array in piece.inputs.items()
+            }
+            last, stop_s = piece.first + left - 1, piece.start_s + left * window_s
+            kept.append(replaced(piece, last=last, inputs=inputs, stop_s=stop_s))
+        left -= piece.segments
+    return kept
 
 
 def _for_split(

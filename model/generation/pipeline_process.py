@@ -15,10 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from model.contract.files import sha256_of, write_atomic
 from model.contract.options import flag_of
 from model.data.inputs import GENRE, shown
 from model.generation.run import Run
 
+MADE_OF = "made_of.json"
+"""Beside features that are kept: the hash of their video, and the options."""
 OF_SOUND = ("no_sound", "audio_track", "drop_silent")
 """Keys of dataset.json's `build` about a video's own audio track, which is not read here. All other
 keys affect the features."""
@@ -119,6 +122,25 @@ def build_features(video: Path, build: Mapping[str, Any], out: Path, fetch: bool
                 "it), or train on poses estimated from video (pipeline build --motion auto)"
             ) from None
         raise ValueError(f"{row['status']}: {row['stage']}: {row['message']}") from None
+
+
+def keep_features(video: Path, run: Run, out: Path) -> None:
+    """Write shards of one video into `out`, as `run` needs them, unless they are there already.
+
+    A file beside them names the video by its hash, and the options. Raises as `build_features`.
+    """
+    if not video.is_file():
+        raise FileNotFoundError(f"{video}: no such video")
+    made_of = out / MADE_OF
+    wanted = {"sha256": sha256_of(video), "build": options_for(run), "fetch": imitates(run)}
+    try:
+        if json.loads(made_of.read_bytes()) == json.loads(json.dumps(wanted)):
+            return
+    except (OSError, ValueError):
+        pass
+    made_of.unlink(missing_ok=True)
+    build_features(video, options_for(run), out, imitates(run))
+    write_atomic(made_of, json.dumps(wanted).encode())
 
 
 def mux(

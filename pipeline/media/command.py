@@ -1,4 +1,4 @@
-"""`pipeline mux`: replace the sound of a video by a wav file; `pipeline sound`: take it out."""
+"""`pipeline mux`, `sound`, `probe`: replace a video's sound, take it out, print a video's facts."""
 
 from __future__ import annotations
 
@@ -113,3 +113,31 @@ def write_sound(video: Path, out: Path) -> None:
     soundfile.write(buffer, samples, SAMPLE_RATE_HZ, "FLOAT", format="WAV")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, buffer.getvalue())
+
+
+def add_probe(commands: argparse._SubParsersAction) -> None:
+    """Add `pipeline probe`."""
+    sub = commands.add_parser("probe", help="print what a video is, as JSON")
+    sub.add_argument("video", type=local, metavar="VIDEO")
+    sub.set_defaults(run=_probe)
+
+
+def _probe(arguments: argparse.Namespace) -> int:
+    """Print the facts of a video whose first frame can be decoded; MediaError if it cannot."""
+    import json
+
+    from pipeline.media.reader import FrameRequest, probe, read_frames
+
+    found = probe(arguments.video)
+    read_frames(arguments.video, {"first": FrameRequest([found.video_start_s], 64)})
+    facts = {
+        "start_s": float(found.video_start_s),
+        "stop_s": float(found.video_stop_s),
+        "fps": float(found.fps),
+        "width_px": found.width,
+        "height_px": found.height,
+        "frames": found.frames,
+        "has_sound": found.audio_start_s is not None,
+    }
+    print(json.dumps(facts))
+    return 0
