@@ -145,8 +145,9 @@ def test_ten_uploads_at_once_of_two_users_are_not_mixed_and_users_take_turns(ope
     assert {job.state for _, job in jobs} == {DONE}
     began = sorted(jobs, key=lambda pair: pair[1].ended)
     assert [users.index(user) for user, _ in began] == [0, 1] * 5
-    texts = {u.name: {made.file(u, j.id, "wav")[0].read_text() for v, j in jobs if v == u}
-             for u in users}  # fmt: skip
+    texts: dict[str, set[str]] = {user.name: set() for user in users}
+    for user, job in jobs:
+        texts[user.name].add(made.file(user, job.id, "wav")[0].read_text(encoding="utf-8"))
     first, second = ({text.split()[0] for text in found} for found in texts.values())
     assert len(first) == len(second) == 1 and first != second
     for user, job in jobs:
