@@ -284,8 +284,8 @@ def announce(state: State, stream: TrainingStream, val: Segments | None) -> None
     )
     if len(state.data) > 1:
         counts = epoch_counts(stream.source)
-        for (given, _), part, count in zip(state.data, stream.source.sources, counts, strict=True):
-            print(f"  {given}: {part.segments} segments, {count} of an epoch's {sum(counts)}")
+        for (one, _), part, count in zip(state.data, stream.source.sources, counts, strict=True):
+            print(f"  {one}: {part.segments} segments, {count} of an epoch's {sum(counts)}")
     codec = f"codec {state.codec.id}; " if model.levels else ""
     print(
         f"{model.describe()}: {parameters / 1e6:.2f} M parameters; "
