@@ -12,7 +12,6 @@ condition.
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -95,65 +94,39 @@ def draw(
     return torch.cat(codes, 1)[:, :count]
 
 
-class Drawer(nn.Module):
+class Drawer:
     """Draws the codes of windows, position by position, in buffers that all windows share.
 
-    The work of a position reads where it is from a buffer, and has the same shapes at many
-    positions. So it is recorded once and repeated: on a GPU as a CUDA graph, on a CPU as
-    TorchScript. Starting its hundreds of small operations one by one from Python takes a third of
-    the time on a CPU, and on a GPU many times as long as computing them.
+    The work of a position reads where it is from a tensor, and has the same shapes everywhere. So a
+    GPU records it once, as a CUDA graph, and repeats it: launching its hundreds of small kernels
+    one by one would take many times as long as computing them.
     """
-
-    STRIDE = 64
-    """A CPU records the work anew after so many positions, with that many more in the cache."""
-    table: Tensor
-    weight: Tensor
-    vectors: Tensor
-    codes: Tensor
-    condition: Tensor
-    modulations: Tensor
-    turns: Tensor
-    position: Tensor
-    before: Tensor
-    places: Tensor
 
     def __init__(
         self, network: LevelNetwork, rows: int, length: int, choose: Callable[[Tensor], Tensor]
     ) -> None:
-        super().__init__()
         device = network.start.device
         self.network, self.rows, self.choose = by_columns(network), rows, choose
-        patch, width, transformer = network.patch, network.code_width, network.transformer
+        patch, width = network.patch, network.code_width
         self.ahead = max(network.reach, patch)
         """How many vectors of the start come before those of the codes."""
+        self.table, self.weight = network.codes(), columns_first(network.logits())
+        self.vectors = torch.zeros(rows, self.ahead + length * patch, width, device=device)
+        self.codes = torch.zeros(0, dtype=torch.long, device=device)
+        transformer = network.transformer
+        self.cache, self.turns = transformer.cache(rows, length), transformer.turns(length)
+        self.condition = torch.zeros(rows, length, network.condition.in_features, device=device)
+        self.modulations = transformer.modulations(self.condition)
+        self.position = torch.zeros(1, dtype=torch.long, device=device)
         inner = torch.arange(patch, device=device)
+        self.before = inner + self.ahead - patch
+        """Where the vectors of the preceding position are, at position 0."""
         back = torch.arange(network.reach, device=device) + self.ahead - network.reach
-        condition = torch.zeros(rows, length, network.condition.in_features, device=device)
-        held = {
-            "table": network.codes(),
-            "weight": columns_first(network.logits()),
-            "vectors": torch.zeros(rows, self.ahead + length * patch, width, device=device),
-            "codes": torch.zeros(rows, length * patch, dtype=torch.long, device=device),
-            "condition": condition,
-            # of all layers, one behind the other
-            "modulations": torch.cat(transformer.modulations(condition), -1),
-            "turns": transformer.turns(length),
-            "position": torch.zeros(1, dtype=torch.long, device=device),
-            # where the vectors of the preceding position are, at position 0
-            "before": inner + self.ahead - patch,
-            # for each code of position 0: its place, that of its vector, and of those it sees
-            "places": torch.cat(
-                [inner[:, None], inner[:, None] + self.ahead, inner[:, None] + back], 1
-            ),
-        }
-        for name, tensor in held.items():
-            self.register_buffer(name, tensor)
-        self.cache = transformer.cache(rows, length)
-        self.pieces = rows
-        """How many pieces are drawn: fewer than rows, with guidance."""
+        self.places = torch.cat(
+            [inner[:, None], inner[:, None] + self.ahead, inner[:, None] + back], 1
+        )
+        """For each code of position 0: its place, that of its vector, and of those it sees."""
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.scripts: dict[int, Callable[[], Tensor]] = {}
-        """The recorded work, by the number of positions in the cache that it reads."""
 
     def window(self, condition: Tensor, begin: Tensor | None) -> Tensor:
         """Return the codes (B, N) of a window's positions that follow `begin` (B, N').
@@ -162,7 +135,10 @@ class Drawer(nn.Module):
         """
         network, patch, length = self.network, self.network.patch, condition.shape[1]
         self.condition[:, :length] = condition
-        self.modulations[:, :length] = torch.cat(network.transformer.modulations(condition), -1)
+        for held, new in zip(
+            self.modulations, network.transformer.modulations(condition), strict=True
+        ):
+            held[:, :length] = new
         self.vectors[:] = network.start
         first = 0 if begin is None else begin.shape[1] // patch
         if begin is not None:
@@ -170,85 +146,64 @@ class Drawer(nn.Module):
             self.vectors[:, self.ahead : self.ahead + first * patch] = known
             self.remember(first)
         self.position.fill_(first)
-        for place in range(first, length):
-            self.advance(place)
-        return self.codes[: self.pieces, first * patch : length * patch].clone()
+        for _ in range(first, length):
+            self.advance()
+        return self.codes[:, first * patch : length * patch].clone()
 
     def remember(self, count: int) -> None:
         """Pass the first `count` positions, whose codes are known, into the cache."""
         network, places = self.network, torch.arange(count, device=self.position.device)
         begin = self.ahead - network.patch
         old = self.vectors[:, begin : begin + count * network.patch]
-        self.transform(old, self.condition[:, :count], self.modulations[:, :count], places)
+        x = network.inputs(old, self.condition[:, :count])
+        modulations = [each[:, :count] for each in self.modulations]
+        network.transformer(x, modulations, self.turns[:, :count], self.cache, places)
 
-    def transform(
-        self, old: Tensor, condition: Tensor, modulations: Tensor, places: Tensor
-    ) -> Tensor:
-        """Return the transformer's output at `places` (L,), from the codes' vectors before each."""
-        network = self.network
-        return network.transformer(
-            network.inputs(old, condition),
-            modulations.chunk(len(network.transformer.blocks), -1),
-            self.turns.index_select(1, places), self.cache, places,
-        )  # fmt: skip
-
-    def advance(self, place: int) -> None:
-        """Draw the codes of the next position, which is `place`.
-
-        Only the work of a `Sampler` is recorded, as any other function may do more than compute.
-        """
-        if not isinstance(self.choose, Sampler):
-            self()
-        elif self.position.device.type != "cuda":
-            self.repeat(place)
+    def advance(self) -> None:
+        """Draw the codes of the next position."""
+        if self.position.device.type != "cuda":
+            self.draw_position()
         elif self.graph is None:
             self.record()
         else:
             self.graph.replay()
 
-    def forward(self) -> Tensor:
-        """Draw the codes of the position that `self.position` names, and return the next one."""
+    def draw_position(self) -> None:
+        """Draw the codes of the position that `self.position` names, and move it on."""
         network, position = self.network, self.position
         begin = position * network.patch
         old = self.vectors.index_select(1, begin + self.before)
-        condition, modulations = (
-            each.index_select(1, position) for each in (self.condition, self.modulations)
-        )
-        unfolded = network.unfolded(self.transform(old, condition, modulations, position))
+        x = network.inputs(old, self.condition.index_select(1, position))
+        modulations = [each.index_select(1, position) for each in self.modulations]
+        turns = self.turns.index_select(1, position)
+        x = network.transformer(x, modulations, turns, self.cache, position)
+        unfolded = network.unfolded(x)
         for inner, places in enumerate((begin + self.places).unbind()):
             place, own, seen = places.split([1, 1, network.reach])
             recent = self.vectors.index_select(1, seen).flatten(1)
             code = self.choose(network.local_logits(unfolded[:, inner], recent, self.weight))
             new = shared(F.embedding(code, self.table), self.rows)
             self.vectors.index_copy_(1, own, new[:, None])
-            self.codes[: len(code)].index_copy_(1, place, code[:, None])
-            self.pieces = len(code)
-        return position.add_(1)
+            self.enter(place, code)
+        position += 1
 
-    def repeat(self, place: int) -> None:
-        """Draw a position on a CPU; the first with so much to read is recorded as it is drawn."""
-        read = min(-(-(place + 1) // self.STRIDE) * self.STRIDE, self.turns.shape[1])
-        if read in self.scripts:
-            self.scripts[read]()
-        else:
-            self.cache.length = read
-            with warnings.catch_warnings():
-                # Of counts taken as constant, which they are; and that TorchScript is deprecated:
-                # what replaces it needs a C++ compiler on the user's machine.
-                for kind in (torch.jit.TracerWarning, DeprecationWarning):
-                    warnings.simplefilter("ignore", kind)
-                self.scripts[read] = torch.jit.trace(self, (), check_trace=False)
+    def enter(self, place: Tensor, code: Tensor) -> None:
+        """Note a code (B,)."""
+        if not len(self.codes):
+            shape = len(code), self.vectors.shape[1] - self.ahead
+            self.codes = torch.zeros(shape, dtype=torch.long, device=code.device)
+        self.codes.index_copy_(1, place, code[:, None])
 
     def record(self) -> None:
         """Draw a position on a GPU, and record the work for all that follow."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # what is loaded lazily must not be recorded
-            self()
+            self.draw_position()
         torch.cuda.current_stream().wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
-            self()
+            self.draw_position()
 
 
 def shared(vectors: Tensor, rows: int) -> Tensor:
@@ -264,7 +219,7 @@ def by_columns(network: LevelNetwork) -> LevelNetwork:
     """
     if network.start.device.type != "cpu":
         return network
-    network = copy.deepcopy(network).requires_grad_(False)
+    network = copy.deepcopy(network)
     for module in network.modules():
         if isinstance(module, nn.Linear) and module.in_features < 4 * module.out_features:
             module.weight.data = columns_first(module.weight.data)

@@ -22,14 +22,10 @@ BASE = 10_000.0
 
 @dataclass
 class Cache:
-    """The keys and values (B, H, positions, D / H) of the positions of a window, by layer.
-
-    Only the first `length` positions are read: none after them is filled.
-    """
+    """The keys and values (B, H, positions, D / H) of the positions of a window, by layer."""
 
     keys: list[Tensor]
     values: list[Tensor]
-    length: int
 
     def with_new(
         self, layer: int, keys: Tensor, values: Tensor, places: Tensor
@@ -42,23 +38,29 @@ class Cache:
     def continued(self, places: Tensor) -> Continued:
         """Return where `places` (L,) belong, and what each sees: itself and those before it.
 
-        All shapes stay the same from position to position, so that the work of one can be recorded
-        and repeated.
+        On a GPU all shapes stay the same from position to position, so that it can record the work
+        of one and repeat it. A CPU leaves out the places that are still empty.
         """
-        seen = torch.arange(self.length, device=places.device) <= places[:, None]
-        return Continued(self, places, seen)
+        length = self.keys[0].shape[2]
+        if places.device.type != "cuda":
+            length = int(places[-1]) + 1
+            if len(places) == 1:
+                return Continued(self, places, length, None)
+        seen = torch.arange(length, device=places.device) <= places[:, None]
+        return Continued(self, places, length, seen)
 
 
 @dataclass(frozen=True)
 class Continued:
     """Where positions belong in a window whose keys and values are in a cache.
 
-    `seen` (L, length) tells which of the positions that are read each sees.
+    `seen` (L, `length`) tells which of the first `length` positions each sees; None: all of them.
     """
 
     cache: Cache
     places: Tensor
-    seen: Tensor
+    length: int
+    seen: Tensor | None
 
 
 class Block(nn.Module):
@@ -93,7 +95,7 @@ class Block(nn.Module):
             found = F.scaled_dot_product_attention(queries, keys, values, is_causal=self.causal)
         else:
             every = after.cache.with_new(layer, keys, values, after.places)
-            keys, values = (each[:, :, : after.cache.length] for each in every)
+            keys, values = (each[:, :, : after.length] for each in every)
             found = F.scaled_dot_product_attention(queries, keys, values, after.seen)
         x = x + self.dropout(self.out(found.transpose(1, 2).reshape(batch, length, width)))
         inner = torch.addcmul(shift_wide, F.layer_norm(x, (width,)), scale_wide)
@@ -137,8 +139,7 @@ class Transformer(nn.Module):
         """Return an empty cache for `length` positions."""
         shape = (batch, self.heads, length, self.width // self.heads)
         empty = torch.zeros(shape, device=self.frequency.device)
-        keys, values = ([empty.clone() for _ in self.blocks] for _ in range(2))
-        return Cache(keys, values, length)
+        return Cache([empty.clone() for _ in self.blocks], [empty.clone() for _ in self.blocks])
 
     def forward(
         self,

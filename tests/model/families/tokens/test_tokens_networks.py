@@ -13,7 +13,7 @@ from model.codecs.jukebox.codec import JukeBoxCodec
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ
 from model.data.inputs import GENRE
 from model.families.tokens.onsets import OnsetStrength
-from model.families.tokens.sampling import Drawer, Sampler, chosen, draw, guided
+from model.families.tokens.sampling import Sampler, chosen, draw, guided
 from model.families.tokens.transformer import rotate
 
 LEVELS = ("high", "low")
@@ -220,24 +220,6 @@ def test_rows_with_and_without_the_condition_draw_the_same_codes(model):
     for rows, given in ((logits[:2], condition), (logits[2:], none)):
         whole = network.logits("high", drawn, given[:, :20])
         torch.testing.assert_close(rows, whole, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("level", LEVELS)
-@torch.no_grad()
-def test_recorded_work_draws_the_codes_of_work_done_anew(model, level, monkeypatch, recwarn):
-    """In strides of 8 positions and windows of 20, the last stride of which is cut short."""
-    monkeypatch.setattr(Drawer, "STRIDE", 8)
-    network, total, sampler = model.network, 45, Sampler(2.0, 0.9, 0.9)
-    condition = network.condition(small_inputs(segments=1), 2, total).values
-    upper = small_codes()["high"][:, :total] if level == "low" else None
-    found = []
-    for choose in (sampler, lambda logits: sampler(logits)):
-        torch.manual_seed(3)
-        count = total * network.patches[level]
-        found.append(draw(network.levels[level], condition, upper, count, 20, choose))
-    assert found[0].shape == (1, total * network.patches[level])
-    assert torch.equal(*found) and len(found[0].unique()) > 5
-    assert not recwarn.list
 
 
 @torch.no_grad()
