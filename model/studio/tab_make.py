@@ -299,10 +299,12 @@ def _controls(facts: RunFacts) -> list[Any]:
         gr.File(visible=takes_style),
         gr.Dropdown(visible=takes_style),
     ]
-    for name in SLIDERS:
+    for name, (lowest, _) in SLIDERS.items():
         default = facts.default(name)
         label = f"{name} (default {facts.options.get(name, '')})"
-        shown.append(gr.Slider(value=default or 0.0, visible=default is not None, label=label))
+        # A hidden slider, too, is refused outside of its range.
+        value = lowest if default is None else default
+        shown.append(gr.Slider(value=value, visible=default is not None, label=label))
     return shown
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+
+gr = pytest.importorskip("gradio", reason="no Gradio here: install dance2music[studio]")
 from studios import RUNS
 
 from model.studio.data_sets import DataSet
-from model.studio.runs import Choice, arguments_of, describe, describe_all, settings_of
+from model.studio.runs import SLIDERS, Choice, arguments_of, describe, describe_all, settings_of
+from model.studio.tab_make import _controls
 from model.studio.users import Refused
 
 
@@ -69,3 +72,11 @@ def test_other_options_are_read_from_text():
 def test_a_folder_without_a_data_set_is_an_error(tmp_path):
     with pytest.raises((ValueError, OSError), match=r"dataset\.json"):
         DataSet(tmp_path)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_slider_holds_a_value_of_its_range_even_if_it_is_hidden(name):
+    """Gradio refuses all that a page sends if one slider, shown or not, is out of its range."""
+    sliders = [each for each in _controls(RUNS[name]) if isinstance(each, gr.Slider)]
+    for slider, (low, high) in zip(sliders, SLIDERS.values(), strict=True):
+        assert low <= slider.value <= high
