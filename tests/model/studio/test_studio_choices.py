@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-gr = pytest.importorskip("gradio", reason="no Gradio here: install dance2music[studio]")
+pytest.importorskip("gradio", reason="no Gradio here: install dance2music[studio]")
+
+import gradio as gr
 from studios import RUNS
 
 from model.studio.data_sets import DataSet
