@@ -26,7 +26,7 @@ import torch
 from tables import run
 from torch import Tensor, nn
 
-from model.contract.dataset import load_dataset
+from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.storage import to_location
@@ -45,7 +45,6 @@ from pipeline.sources.synthetic.music import score_of
 
 SHARED = ("onset_f", "beat_f", "tempo_difference", "genre", "genre_heard", "kl", "loudness_db")
 DRUMS, NO_DRUMS = "with drums", "without drums"
-WINDOW_S = 5.12
 TEXT, FULL = "text alone", "rhythm and genre"
 
 
@@ -58,27 +57,24 @@ def in_words(piece: Piece) -> Caption:
     return Caption("", genre, tempo, ())
 
 
-def with_beats(piece: Piece, source: Path) -> Caption:
+def with_beats(piece: Piece, dataset: Dataset) -> Caption:
     """Return the same with the times of the beats, which the data set's truth has."""
-    truth = np.load(source.parent / "truth" / f"{piece.video_id}.npz")
+    truth = np.load(Path(dataset.source).parent / "truth" / f"{piece.video_id}.npz")
     beats = tuple(truth["beat_times_s"].tolist())
-    return replace(in_words(piece), beats=beats).at(piece.start_s, WINDOW_S)
+    return replace(in_words(piece), beats=beats).at(piece.start_s, dataset.seconds)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row: the prompt of a piece, and whether the word of its rhythm is set to zero.
+    """A row: the prompt of a piece of a data set, and whether its rhythm's word is set to zero."""
 
-    `prompt` also gets the folder of the data set's videos.
-    """
-
-    prompt: Callable[[Piece, Path], str]
+    prompt: Callable[[Piece, Dataset], str]
     zeroed: bool = False
 
 
 VARIANTS: Mapping[str, Variant] = {
     TEXT: Variant(lambda piece, _: in_words(piece).sentence),
-    "text with all beats": Variant(lambda piece, source: with_beats(piece, source).sentence),
+    "text with all beats": Variant(lambda piece, dataset: with_beats(piece, dataset).sentence),
     "genre alone": Variant(lambda *_: "a @ music"),
     "rhythm alone": Variant(lambda *_: "a music with * as the rhythm"),
     "rhythm of zeros": Variant(lambda *_: PROMPT, zeroed=True),
@@ -147,7 +143,7 @@ def play(trained: Run, shards: Path, out: Path, variant: Variant, options: Seque
     dataset = load_dataset(root)
     by_prompt: dict[str, list[Piece]] = {}
     for piece in read_pieces(root, trained, dataset, "test"):
-        by_prompt.setdefault(variant.prompt(piece, Path(dataset.source)), []).append(piece)
+        by_prompt.setdefault(variant.prompt(piece, dataset), []).append(piece)
     encoder = trained.model.network.rhythm  # type: ignore[attr-defined]
     hook = encoder.register_forward_hook(zeros) if variant.zeroed else None
     for prompt, pieces in by_prompt.items():

@@ -14,7 +14,7 @@ import numpy as np
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ
 from model.data.inputs import GENRE
 from model.data.pieces import Piece, runs
-from model.data.reader import meta_of
+from model.data.reader import meta_of, song_of
 from model.data.source import Batch, Source
 
 
@@ -102,4 +102,4 @@ def _clip(video_id: str, rows: list[tuple[dict[str, Any], Batch]], alone: bool) 
     }
     codes = next(iter(by_level.values()), np.zeros((len(rows), 0), np.int64))
     gains = np.array([meta.get("gain", 1.0) for meta, _ in rows], np.float32)
-    return Clip(piece, str(first.get("song") or video_id), segments, codes, gains, by_level)
+    return Clip(piece, song_of(first), segments, codes, gains, by_level)

@@ -6,7 +6,7 @@ import io
 import json
 import math
 import tarfile
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from functools import cache
 from tokenize import TokenError
 from typing import Any, Literal
@@ -182,6 +182,11 @@ def pcm_of(raw: Raw, samples: int, url: str) -> np.ndarray:
     if len(pcm) != samples:
         raise ValueError(f"{name} has {len(pcm)} samples, expected {samples}")
     return pcm
+
+
+def song_of(meta: Mapping[str, Any]) -> str:
+    """Return the song of a segment, by its JSON; a video without one is a song of its own."""
+    return str(meta.get("song") or meta["video_id"])
 
 
 def meta_of(raw: Raw, url: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from itertools import combinations, permutations
 from pathlib import Path
 
 from model.contract.segment import META
-from model.data.reader import meta_of, read_tar
+from model.data.reader import meta_of, read_tar, song_of
 from model.data.source import Source
 
 SHOWN = 5
@@ -30,8 +30,7 @@ def songs_of(source: Source) -> Songs:
         for shard in shards:
             url = source.root / shard.name
             for raw in read_tar(url, only=META):
-                meta = meta_of(raw, str(url))
-                songs.add(str(meta.get("song") or meta["video_id"]))
+                songs.add(song_of(meta_of(raw, str(url))))
     return found
 
 

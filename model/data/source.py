@@ -20,7 +20,7 @@ from model.contract.segment import WAV
 from model.contract.storage import Location
 from model.contract.wav import PCM_SCALE
 from model.data.inputs import GENRE
-from model.data.reader import Raw, genre_index, member, meta_of, paired, pcm_of
+from model.data.reader import Raw, genre_index, member, meta_of, paired, pcm_of, song_of
 
 
 @dataclass(frozen=True)
@@ -206,8 +206,7 @@ class Source:
     def row(self, raw: Raw) -> Row:
         """Return one sample, decoded. Raises ValueError as `decode` does."""
         meta, arrays = self.decode(raw)
-        song = str(meta.get("song") or meta["video_id"])
-        return Row(self.label + raw["__key__"], song, arrays)
+        return Row(self.label + raw["__key__"], song_of(meta), arrays)
 
     def collate(self, raws: list[Raw]) -> Batch:
         """Return B samples as a batch, audio in [-1, 1). Raises ValueError as `decode` does."""

@@ -11,6 +11,7 @@ import torch
 from model.codecs.base import Codec
 from model.contract.segment import GENRES, MOTION
 from model.data.clips import Clip, read_segments
+from model.data.reader import song_of
 from model.data.source import Batch, Source
 from model.measures.embeddings import Embedding
 from model.measures.genre import Database
@@ -82,7 +83,7 @@ def read_training(
         if embedding is not None and meta.get("genre") in GENRES:
             features.append(embedding.clip(audio))
             genres.append(str(meta["genre"]))
-            songs.append(str(meta.get("song") or meta["video_id"]))
+            songs.append(song_of(meta))
         if motions is not None:
             apart = ((motions - batch.inputs[MOTION][0].numpy().ravel() * weight) ** 2).mean(1)
             apart[videos == meta["video_id"]] = np.inf

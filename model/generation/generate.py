@@ -32,11 +32,13 @@ from model.generation.batches import Made, music_of_each
 from model.generation.denoise import denoise, removed_share
 from model.generation.inpaint import Replacement, check_fits, inpainted, replacement
 from model.generation.pipeline_process import (
+    build_features,
     find_video,
     has_pipeline,
     imitates,
     keep_features,
     mux,
+    options_for,
 )
 from model.generation.run import Run
 from model.runtime.run_log import labels
@@ -99,7 +101,7 @@ def generate(
     torch.manual_seed(seed)
     out = Path(out)
     if video is not None:
-        with _kept(features) as root:
+        with _features_of(run, Path(video), features) as root:
             return _for_video(
                 run, Path(video), out, genre, denoised, chosen, wanted, root, length_s
             )
@@ -118,23 +120,25 @@ def chosen_options(run: Run, options: Iterable[str] | Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def _kept(features: str | os.PathLike[str] | None) -> Iterator[Path]:
-    """Yield the folder for the features of a video: the given one, or a temporary one."""
-    if features is not None:
-        yield Path(features)
+def _features_of(run: Run, video: Path, kept: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Yield the folder with the features of a video: the one where they are kept, or another."""
+    if imitates(run):
+        print("poses are estimated from the picture; the weights for it are fetched if missing")
+    print(f"features of {video.name}: computing", flush=True)
+    if kept is not None:
+        keep_features(video, run, Path(kept))
+        yield Path(kept)
         return
     with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
-        yield Path(folder) / "shards"
+        root = Path(folder) / "shards"
+        build_features(video, options_for(run), root, imitates(run))
+        yield root
 
 
 def _for_video(
     run: Run, video: Path, out: Path, genre: str, denoised: bool, options: Any,
     wanted: Replacement | None, root: Path, length_s: float | None,
 ) -> list[Generated]:  # fmt: skip
-    if imitates(run):
-        print("poses are estimated from the picture; the weights for it are fetched if missing")
-    print(f"features of {video.name}: computing", flush=True)
-    keep_features(video, run, root)
     dataset = load_dataset(root)
     splits = [split for split in dataset.splits if dataset.segments(split)]
     pieces = [p for s in splits for p in read_pieces(root, run, dataset, s, genre)]

@@ -131,15 +131,15 @@ def keep_features(video: Path, run: Run, out: Path) -> None:
     """
     if not video.is_file():
         raise FileNotFoundError(f"{video}: no such video")
-    made_of = out / MADE_OF
-    wanted = {"sha256": sha256_of(video), "build": options_for(run), "fetch": imitates(run)}
+    made_of, build, fetch = out / MADE_OF, options_for(run), imitates(run)
+    wanted = {"sha256": sha256_of(video), "build": build, "fetch": fetch}
     try:
         if json.loads(made_of.read_bytes()) == json.loads(json.dumps(wanted)):
             return
     except (OSError, ValueError):
         pass
     made_of.unlink(missing_ok=True)
-    build_features(video, options_for(run), out, imitates(run))
+    build_features(video, build, out, fetch)
     write_atomic(made_of, json.dumps(wanted).encode())
 
 

@@ -6,7 +6,6 @@ Only the JSON of segments is read until one is looked at.
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import Any
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import sha256_of
 from model.contract.segment import META
+from model.data.reader import meta_of, read_tar
 from model.generation.pipeline_process import find_video
 from model.studio.users import Refused
 
@@ -131,9 +131,10 @@ class DataSet:
     def _read(self) -> Iterator[Segment]:
         for split, shards in self.dataset.splits.items():
             for shard in shards:
-                for key, meta in _metas(self.root / shard.name):
+                for raw in read_tar(self.root / shard.name, only=META):
+                    meta = meta_of(raw, shard.name)
                     yield Segment(
-                        key,
+                        raw["__key__"],
                         split,
                         str(meta.get("video_id", "")),
                         str(meta.get("song") or ""),
@@ -141,23 +142,6 @@ class DataSet:
                         float(meta.get("start_s") or 0.0),
                         str(meta.get("source") or ""),
                     )
-
-
-def _metas(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the key and the JSON of each segment of a tar, without reading the rest."""
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for info in tar:
-                name, _, suffix = info.name.partition(".")
-                if suffix == META and info.isfile() and info.size < 1_000_000:
-                    file = tar.extractfile(info)
-                    meta = json.loads(file.read()) if file is not None else None
-                    if isinstance(meta, dict):
-                        yield name, meta
-    except (tarfile.TarError, ValueError) as error:
-        raise ValueError(
-            f"{path}: damaged ({error!s:.200}); see: pipeline verify --shards {path.parent}"
-        ) from None
 
 
 def _input(row: dict[str, Any]) -> Input:

@@ -20,14 +20,14 @@ from model.contract.exit_codes import exits
 from model.contract.files import write_atomic
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ, WAV
 from model.contract.terminal import print_anything
-from model.contract.wav import read_wav, write_wav
+from model.contract.wav import decode_wav, write_wav
 from model.data.reader import member, meta_of, read_tar
 from model.evaluation.page import draw
 from model.generation.pipeline_process import find_video, run_pipeline, take_sounds
 from model.measures.align import dance_beats_s
 from model.studio.scores import scores_of
+from model.studio.uploads import FACTS
 
-FACTS = "facts.json"
 PREVIEW, PICTURE = "preview.mp4", "picture.png"
 SILENT = 1e-3
 """Sound whose loudest sample is below this is not drawn or compared."""
@@ -86,7 +86,7 @@ def music(video: Path, features: Path, out: Path) -> None:
     summary = json.loads((out / "generated.json").read_bytes())
     row = summary["generated"][0]
     wav = out / Path(row["file"]).name
-    audio = read_wav(wav.read_bytes()).astype(np.float32) / 32768
+    audio = decode_wav(wav.read_bytes(), wav.name)
     first, last = row["segments"]
     found = read_dance(features, (first, last))
     stop_s = found.start_s + len(audio) / SAMPLE_RATE_HZ
@@ -108,22 +108,21 @@ def segment(shards: str, split: str, key: str, out: Path) -> None:
 
     root = to_location(shards)
     dataset = load_dataset(root)
-    for shard in dataset.splits.get(split, []):
-        for raw in read_tar(root / shard.name):
-            if raw["__key__"] == key:
-                break
-        else:
-            continue
-        break
-    else:
+    raws = (
+        (name, raw)
+        for name in (shard.name for shard in dataset.splits.get(split, []))
+        for raw in read_tar(root / name)
+    )
+    found = next(((name, raw) for name, raw in raws if raw["__key__"] == key), None)
+    if found is None:
         raise ValueError(f"{key}: not a segment of the split {split}")
-    meta = meta_of(raw, shard.name)
-    motion = member(raw, MOTION, dataset.fields, shard.name) if MOTION in dataset.fields else None
+    name, raw = found
+    meta = meta_of(raw, name)
+    motion = member(raw, MOTION, dataset.fields, name) if MOTION in dataset.fields else None
     start_s = float(meta["start_s"])
     dance = _dance(start_s, start_s + dataset.seconds, motion, dataset.fields)
     video = find_video(dataset.source, str(meta.get("source", "")))
-    pcm = read_wav(raw[WAV]) if raw.get(WAV) else None
-    sound = None if pcm is None else pcm.astype(np.float32) / 32768
+    sound = decode_wav(raw[WAV], name) if raw.get(WAV) else None
     more = []
     if video is not None:
         more += ["--video", str(video)]

@@ -13,7 +13,7 @@ from typing import Any
 from model.studio import uploads
 from model.studio.curated import Curated
 from model.studio.data_sets import DataSet
-from model.studio.job import DONE, PART, Job, Step
+from model.studio.job import CANCELLED, DONE, FAILED, PART, Job, Step
 from model.studio.queue import Queue
 from model.studio.runs import STYLE, Choice, RunFacts, arguments_of
 from model.studio.uploads import Upload
@@ -113,17 +113,12 @@ class Studio:
         if self.dataset is None:
             raise Refused("this studio shows no data set")
         found = self.dataset.segment(key)
-        item = f"{self.dataset.id} {found.key}"
-        known = self._known(user, SEGMENT, item)
-        if known is not None:
-            return known
-        job = self._job(SEGMENT, f"segment {found.key}", self.dataset.dataset.seconds)
-        root = str(self.dataset.root)
-        command = [*self.render, "segment", "--shards", root, "--split", found.split]
-        command += [f"--key={found.key}", "--out", self._part(user, job)]
-        job.steps.append(Step("pictures", command, str(self.users.work)))
-        job.facts["item"] = item
-        return self.queue.submit(user, job)
+        item, root = f"{self.dataset.id} {found.key}", str(self.dataset.root)
+        command = ["segment", "--shards", root, "--split", found.split, f"--key={found.key}"]
+        seconds = self.dataset.dataset.seconds
+        return self._known(user, SEGMENT, item) or self._draw(
+            user, SEGMENT, item, f"segment {found.key}", seconds, command
+        )
 
     def clip(self, user: User, clip_id: object) -> Job:
         """Cut a curated clip to look at; one that was cut before is returned again."""
@@ -134,14 +129,11 @@ class Studio:
         known = self._known(user, CLIP, item)
         if known is not None:
             return known
-        video, seconds = self.curated.video(clip), clip.end_s - clip.start_s
-        job = self._job(CLIP, f"clip {clip.id}", seconds)
-        command = [*self.render, "clip", "--video", str(video), "--out", self._part(user, job)]
+        command = ["clip", "--video", str(self.curated.video(clip))]
         command += ["--span-s", f"{clip.start_s:.6f}", f"{clip.end_s:.6f}"]
         command += ["--box", *map(str, clip.box)]
-        job.steps.append(Step("pictures", command, str(self.users.work)))
-        job.facts["item"] = item
-        return self.queue.submit(user, job)
+        seconds = clip.end_s - clip.start_s
+        return self._draw(user, CLIP, item, f"clip {clip.id}", seconds, command)
 
     def facts(self, user: User, job: Job) -> dict[str, Any]:
         """Return what a finished job's facts.json says; Refused if it is not finished."""
@@ -164,10 +156,21 @@ class Studio:
         return path, TYPES[name]
 
     def _known(self, user: User, kind: str, item: str) -> Job | None:
+        """Return the job that has drawn an item before, or will."""
         for job in self.queue.of(user, kind):
-            if job.facts.get("item") == item and job.state not in ("failed", "cancelled"):
+            if job.facts.get("item") == item and job.state not in (FAILED, CANCELLED):
                 return job
         return None
+
+    def _draw(
+        self, user: User, kind: str, item: str, title: str, seconds: float, command: Sequence[str]
+    ) -> Job:
+        """Draw an item to look at."""
+        job = self._job(kind, title, seconds)
+        words = [*self.render, *command, "--out", self._part(user, job)]
+        job.steps.append(Step("pictures", words, str(self.users.work)))
+        job.facts["item"] = item
+        return self.queue.submit(user, job)
 
     @staticmethod
     def _job(

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from transformers import MusicgenForConditionalGeneration
 
 CHECKPOINT = "checkpoint.pt"
+WORDS = "text_encoder.shared.weight"
+"""The name of the table of words, a row for each token."""
 BITS = 1 / math.log(2)
 """The bits of a nat."""
 VALIDATED = "held_out/bits"
@@ -201,22 +203,21 @@ def begin_with(state: State, folder: Path) -> None:
     Raises ValueError if there is no such model in the folder, or it has other settings.
     """
     base = load_base(str(folder), state.model.device)
-    old, taken = dict(base.model.named_parameters()), 0
-    words = base.tokenizer.get_vocab()
-    for name, weight in trained(state.model).items():
-        if name in old and old[name].shape == weight.shape:
-            weight.copy_(old[name])
-        elif name in old and old[name].shape[1:] == weight.shape[1:]:
-            for word, number in state.tokenizer.get_vocab().items():
-                if word in words:
-                    weight[number] = old[name][words[word]]
-        else:
+    old, learnt = dict(base.model.named_parameters()), trained(state.model)
+    ours, theirs = state.tokenizer.get_vocab(), base.tokenizer.get_vocab()
+    for name, weight in learnt.items():
+        skipped = 1 if name == WORDS else 0
+        if name not in old or old[name].shape[skipped:] != weight.shape[skipped:]:
             raise ValueError(
                 f"{folder}: {name} does not fit; begin with a model of the same settings"
             )
+        if name == WORDS:
+            both = [word for word in ours if word in theirs]
+            weight[[ours[word] for word in both]] = old[name][[theirs[word] for word in both]]
+        else:
+            weight.copy_(old[name])
         state.average[name].copy_(weight)
-        taken += 1
-    print(f"{taken} tensors of {folder}")
+    print(f"{len(learnt)} tensors of {folder}")
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,13 @@ SMALL = (
     "discriminators=1", "d_first_stride=16", "log_every=2", "val_every=4", "checkpoint_every=4",
     "sample_every=8", "val_segments=2", "sample_segments=1", "max_steps=8", "shuffle_segments=4",
 )  # fmt: skip
+
+
+def write_codec(folder: Path, **more: Any) -> Path:
+    """Write the weights of a random codec into a folder; return the file."""
+    untrained, path = random_codec(**more), folder / "codec.safetensors"
+    write_weights(path, untrained.model, "random", untrained.note)
+    return path
 
 
 def settings(*more: str) -> list[str]:
@@ -48,8 +56,6 @@ def equal(a: object, b: object, path: str = "") -> None:
 
 def dataset_and_codec(folder: Path, videos: dict[str, int]) -> tuple[Path, Path]:
     """Write a fake data set, `videos` per split, and return its folder and its codec's file."""
-    root, weights = folder / "shards", folder / "codec.safetensors"
-    untrained = random_codec()
-    write_weights(weights, untrained.model, "random", untrained.note)
+    root, weights = folder / "shards", write_codec(folder)
     write_fake_dataset(root, load_codec(weights), str(weights), videos=videos, segments=3)
     return root, weights

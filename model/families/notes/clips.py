@@ -14,7 +14,7 @@ import numpy as np
 from model.contract.segment import MOTION
 from model.data.notes import read_notes
 from model.data.pieces import runs
-from model.data.reader import member, meta_of
+from model.data.reader import member, meta_of, song_of
 from model.data.source import Segments, Source
 from model.measures.skeleton import joints_of
 
@@ -115,7 +115,7 @@ def _add_clips(
             meta, motion = part[0][0], np.concatenate([motion for _, (_, motion) in part])
             dance = dance_of(
                 f"{source.label}{video_id}/{meta['segment']}", motion, len(part) * dataset.seconds,
-                str(meta.get("song") or video_id), str(meta.get("genre") or ""),
+                song_of(meta), str(meta.get("genre") or ""),
             )  # fmt: skip
             if found is None:
                 clips.append(dance)

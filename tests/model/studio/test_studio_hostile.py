@@ -152,7 +152,7 @@ def test_facts_that_name_another_file_are_not_followed(opened, dance):
 
 async def received(request) -> JSONResponse:
     await request.body()
-    return JSONResponse(["/work/received/abc/dance.mp4"])
+    return JSONResponse(["/studio/received/abc/dance.mp4"])
 
 
 async def anything(request) -> PlainTextResponse:
@@ -201,7 +201,7 @@ def test_the_pages_own_paths_are_answered_with_headers_that_forbid_other_machine
 def test_a_received_file_is_served_only_to_the_user_who_sent_it():
     sender, other = client(), None
     sender.post("/gradio_api/upload", content=b"x")
-    path = "/gradio_api/file=/work/received/abc/dance.mp4"
+    path = "/gradio_api/file=/studio/received/abc/dance.mp4"
     assert sender.get(path).status_code == 200
     other = TestClient(sender.app, base_url="http://127.0.0.1:7860")
     assert other.get(path).status_code == 403

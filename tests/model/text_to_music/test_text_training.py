@@ -212,10 +212,11 @@ def test_a_run_begins_with_the_weights_of_another_and_with_its_words(songs, tmp_
             atol=1e-6, rtol=0,
         )  # fmt: skip
     assert "accordion" in words[1] and "accordion" not in words[0]
-    with pytest.raises(ValueError, match="does not fit; begin with a model of the same settings"):
-        train_text(
-            replace(still, width=32), songs, table, TinyEncodec(), tmp_path / "other", init=first
-        )
+    for other in ({"width": 32}, {"inner_width": 64}):
+        with pytest.raises(ValueError, match="does not fit; begin with a model of the same"):
+            train_text(
+                replace(still, **other), songs, table, TinyEncodec(), tmp_path / "other", init=first
+            )
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 from token_models import SMALL
-from training_runs import command
+from training_runs import command, write_codec
 
 from model.codecs.base import load_codec
-from model.codecs.jukebox import random_codec, write_weights
 from model.fake_dataset import write_fake_dataset
 from model.runtime.checkpoint import LAST, read_checkpoint
 
@@ -40,10 +39,9 @@ def contents(*runs: Path) -> list[dict[str, Any]]:
 def world(tmp_path_factory) -> Path:
     """Return a folder: a codec, data sets of 219 and 75 features, and a run on the first."""
     folder = tmp_path_factory.mktemp("init")
-    untrained = random_codec()
-    write_weights(folder / "codec.safetensors", untrained.model, "random", untrained.note)
+    weights = write_codec(folder)
     for name, features in (("smpl", 219), ("poses", 75)):
-        write(folder / name, folder / "codec.safetensors", motion=(60, features))
+        write(folder / name, weights, motion=(60, features))
     assert command(*arguments(folder / "smpl", folder / "first")) == 0
     return folder
 
@@ -107,9 +105,7 @@ def test_a_run_of_another_family_is_refused(world, tmp_path, capsys):
 
 
 def test_a_run_of_other_codes_is_refused(world, tmp_path, capsys):
-    other = random_codec(seed=1)
-    write_weights(tmp_path / "codec.safetensors", other.model, "random", other.note)
-    write(tmp_path / "shards", tmp_path / "codec.safetensors")
+    write(tmp_path / "shards", write_codec(tmp_path, seed=1))
     begun = ("--init", world / "first")
     assert command(*arguments(tmp_path / "shards", tmp_path / "run", *begun)) == 1
     assert "weights learnt from other codes are of no use" in capsys.readouterr().err

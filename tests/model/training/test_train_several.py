@@ -5,11 +5,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from training_runs import SMALL, command, equal, settings
+from training_runs import SMALL, command, equal, settings, write_codec
 
 from model.codecs.base import load_codec
-from model.codecs.jukebox.codec import random_codec
-from model.codecs.jukebox.weights import write_weights
 from model.contract.dataset import load_dataset, save_dataset
 from model.contract.segment import MOTION
 from model.contract.weighted import Weighted
@@ -32,9 +30,7 @@ CONFIG = load_config(
 def world(tmp_path_factory) -> Path:
     """Return a folder of two data sets with different songs, a and b."""
     folder = tmp_path_factory.mktemp("world")
-    untrained = random_codec(levels=("high",))
-    write_weights(folder / "codec.safetensors", untrained.model, "random", untrained.note)
-    codec = load_codec(folder / "codec.safetensors", ("high",))
+    codec = load_codec(write_codec(folder, levels=("high",)), ("high",))
     for seed, name in enumerate("ab"):
         write_fake_dataset(
             folder / name, codec, str(folder / "codec.safetensors"), {"train": 2, "val": 1}, 2,

@@ -11,9 +11,9 @@ import pytest
 import torch
 from places import ROOT
 from token_models import SMALL
+from training_runs import write_codec
 
 from model.codecs.base import load_codec
-from model.codecs.jukebox import random_codec, write_weights
 from model.contract.dataset import load_dataset
 from model.contract.kinds import FAMILIES
 from model.data.inputs import GENRE
@@ -33,11 +33,9 @@ CERTAIN = ("dropout=0", "drop_all=0", "drop_each=0", "drop_style=0", "wrong_code
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("world")
-    untrained = random_codec(levels=("high",))
-    write_weights(folder / "codec.safetensors", untrained.model, "random", untrained.note)
-    codec = load_codec(folder / "codec.safetensors", ("high",))
-    source = str(folder / "codec.safetensors")
-    write_fake_dataset(folder / "shards", codec, source, {"train": 4}, segments=5)
+    weights = write_codec(folder, levels=("high",))
+    codec = load_codec(weights, ("high",))
+    write_fake_dataset(folder / "shards", codec, str(weights), {"train": 4}, segments=5)
     return folder
 
 
