@@ -82,8 +82,10 @@ class Extract:
         window_s, track = Fraction(self.settings.window_s), self.settings.audio_track
         if self.settings.no_sound:
             return cut_sound(row, video.probe(with_sound=False), None, window_s)
-        seen = video.probe(track)
-        sound = self._audio or video.read_audio(track)
+        if self._audio is None:
+            seen, sound = video.probe_and_audio(track)
+        else:
+            seen, sound = video.probe(track), self._audio
         self._audio = sound if row.span_s else None
         return cut_sound(row, seen, sound, window_s)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import overload
@@ -57,7 +57,11 @@ def seek_before(container: InputContainer, stream: av.VideoStream, start_s: Frac
 
 @overload
 def decoded(
-    path: Path, container: InputContainer, stream: av.AudioStream
+    path: Path,
+    container: InputContainer,
+    stream: av.AudioStream,
+    *,
+    packets: Iterable[av.Packet] | None = None,
 ) -> Generator[av.AudioFrame, None, None]: ...
 
 
@@ -77,25 +81,28 @@ def decoded(
     stream: av.VideoStream | av.AudioStream,
     start_s: Fraction | None = None,
     early: int | None = None,
+    packets: Iterable[av.Packet] | None = None,
 ) -> Generator[av.VideoFrame | av.AudioFrame, None, None]:
     """Yield the shown frames of one stream.
 
     Raises MediaError if the decoder fails, or repairs or drops a frame.
 
-    `early` is the result of `early_ticks`, or None if it is not known yet.
+    `early` is the result of `early_ticks`, or None if it is not known yet. `packets` are all those
+    of an audio stream, if they were read before.
 
     With `start_s`, a video stream is read from a key frame before that time. If decoding from there
     fails, as for streams that refresh the picture step by step, it is read from the beginning.
     """
     if isinstance(stream, av.AudioStream):
-        yield from _frames(path, container, stream, 0, sought=False)
+        packets = container.demux(stream) if packets is None else packets
+        yield from _frames(path, packets, stream, 0, sought=False)
         return
     if early is None:
         early = early_ticks(path, container, stream)
     if start_s is not None and seek_before(container, stream, start_s):
         arrived = False
         try:
-            for frame in _frames(path, container, stream, early, sought=True):
+            for frame in _frames(path, container.demux(stream), stream, early, sought=True):
                 arrived = arrived or time_s(frame) >= start_s
                 yield frame
             return
@@ -103,17 +110,17 @@ def decoded(
             if arrived:
                 raise
         container.seek(stream.start_time or 0, stream=stream)
-    yield from _frames(path, container, stream, early, sought=False)
+    yield from _frames(path, container.demux(stream), stream, early, sought=False)
 
 
 def _frames(
     path: Path,
-    container: InputContainer,
+    packets: Iterable[av.Packet],
     stream: av.VideoStream | av.AudioStream,
     early: int,
     sought: bool,
 ) -> Generator[av.VideoFrame | av.AudioFrame, None, None]:
-    """Yield the frames from the current position of the container.
+    """Yield the frames of packets, which are all that follow.
 
     After a seek (`sought`), frames that follow the first key frame in the file but are shown before
     it are left out: the frames that they are predicted from were not read.
@@ -124,7 +131,7 @@ def _frames(
     picture = ShownPackets(stream) if isinstance(stream, av.VideoStream) else None
     clock_s = tick_s(stream)
     try:
-        for packet in on_time(container.demux(stream), early):
+        for packet in on_time(packets, early):
             if not is_end(packet):
                 at = check_packet(path, packet)
                 first_pts = at if first_pts is None else first_pts

@@ -55,6 +55,8 @@ __all__ = [
 ]
 ZERO_S = Fraction(0)
 MAX_SAMPLE_RATE_HZ = 768_000
+KEPT_BYTES = 64 << 20
+"""How much compressed sound is kept in memory, so that the file need not be read twice."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,21 @@ class Audio:
     def stop_s(self) -> Fraction:
         """When the last sample ends."""
         return self.start_s + Fraction(len(self.samples), SAMPLE_RATE_HZ)
+
+
+@dataclass
+class _Kept:
+    """The packets of the sound, as long as there are at most KEPT_BYTES of them."""
+
+    packets: list[av.Packet] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, packet: av.Packet) -> None:
+        self.size += packet.size
+        if self.size <= KEPT_BYTES:
+            self.packets.append(packet)
+        else:
+            self.packets.clear()
 
 
 @dataclass
@@ -109,47 +126,63 @@ class Video:
         """
         asked = (audio_track, with_sound)
         if asked not in self._probes:
-            self._probes[asked] = self._probe(*asked)
+            with self.opened() as container:
+                self._probes[asked] = self._probe(container, *asked)
         return self._probes[asked]
 
-    def _probe(self, audio_track: int, with_sound: bool) -> Probe:
-        path, limits = self.path, self.limits
+    def probe_and_audio(self, audio_track: int = 0) -> tuple[Probe, Audio]:
+        """Return `probe` and `read_audio`, in one pass where the file was not probed before."""
+        asked, heard = (audio_track, True), _Kept()
+        if asked in self._probes:
+            return self._probes[asked], self.read_audio(audio_track)
         with self.opened() as container:
-            picture = video_stream(path, container, limits)
-            sound = audio_stream(path, container, audio_track) if with_sound else None
-            tracks = len(container.streams.audio)
-            video = Span(path, limits, tick_s(picture))
-            audio = Span(path, limits, tick_s(sound)) if sound else None
-            first: av.VideoFrame | None = None
-            shown = ShownPackets(picture)
-            # Times and durations of leading frames, until the first frame is known.
-            leading: list[tuple[int, int]] = []
-            early, run_in_s = self._early(container, picture), ZERO_S
-            streams = [stream for stream in (picture, sound) if stream is not None]
-            for packet in on_time(container.demux(streams), early):
-                if audio is not None and packet.stream is sound:
-                    run_in_s, left_out_s = skipped_s(packet) or run_in_s, ZERO_S
-                    if run_in_s:
-                        left_out_s = min(run_in_s, (packet.duration or 0) * packet.time_base)
-                        run_in_s -= left_out_s
-                    audio.add(packet, left_out_s)
-                    continue
-                if not is_end(packet):
-                    at = check_packet(path, packet)
-                    gives = shown.gives(packet)
-                    if gives == "frame":
-                        video.add(packet)
-                    elif gives == "second field":
-                        video.extend(packet)
-                    elif gives == "leading frame":
-                        leading.append((at, packet.duration or 0))
-                if first is None:
-                    first = next(iter(decode(path, packet, shown)), None)
-                if first is not None:
-                    for at, duration in leading:
-                        if shown.is_decodable(at, first.pts):
-                            video.count(at, duration)
-                    leading.clear()
+            seen = self._probes[asked] = self._probe(container, *asked, heard)
+            if heard.size <= KEPT_BYTES:
+                return seen, self._read_audio(container, audio_track, heard.packets)
+        return seen, self.read_audio(audio_track)
+
+    def _probe(
+        self, container: InputContainer, audio_track: int, with_sound: bool,
+        heard: _Kept | None = None,
+    ) -> Probe:  # fmt: skip
+        path, limits = self.path, self.limits
+        picture = video_stream(path, container, limits)
+        sound = audio_stream(path, container, audio_track) if with_sound else None
+        tracks = len(container.streams.audio)
+        video = Span(path, limits, tick_s(picture))
+        audio = Span(path, limits, tick_s(sound)) if sound else None
+        first: av.VideoFrame | None = None
+        shown = ShownPackets(picture)
+        # Times and durations of leading frames, until the first frame is known.
+        leading: list[tuple[int, int]] = []
+        early, run_in_s = self._early(container, picture), ZERO_S
+        streams = [stream for stream in (picture, sound) if stream is not None]
+        for packet in on_time(container.demux(streams), early):
+            if audio is not None and packet.stream is sound:
+                if heard is not None:
+                    heard.add(packet)
+                run_in_s, left_out_s = skipped_s(packet) or run_in_s, ZERO_S
+                if run_in_s:
+                    left_out_s = min(run_in_s, (packet.duration or 0) * packet.time_base)
+                    run_in_s -= left_out_s
+                audio.add(packet, left_out_s)
+                continue
+            if not is_end(packet):
+                at = check_packet(path, packet)
+                gives = shown.gives(packet)
+                if gives == "frame":
+                    video.add(packet)
+                elif gives == "second field":
+                    video.extend(packet)
+                elif gives == "leading frame":
+                    leading.append((at, packet.duration or 0))
+            if first is None:
+                first = next(iter(decode(path, packet, shown)), None)
+            if first is not None:
+                for at, duration in leading:
+                    if shown.is_decodable(at, first.pts):
+                        video.count(at, duration)
+                leading.clear()
         return summary(path, video, audio, first, sound, tracks)
 
     def frame_times(self, span_s: tuple[Fraction, Fraction] | None = None) -> list[Fraction]:
@@ -201,26 +234,29 @@ class Video:
 
         Raises MediaError.
         """
-        path, limits = self.path, self.limits
         with self.opened() as container:
-            stream = audio_stream(path, container, audio_track)
-            if stream is None:
-                raise MediaError("no_audio", f"{path}: no sound stream, expected one")
-            rate_hz = stream.codec_context.sample_rate
-            if not 0 < rate_hz <= MAX_SAMPLE_RATE_HZ:
-                raise MediaError(
-                    "undecodable",
-                    f"{path}: sound at {rate_hz} Hz, expected 1 to {MAX_SAMPLE_RATE_HZ} Hz",
-                )
-            placed = Placed(path, rate_hz, tick_s(stream), limits)
-            resampler = soxr.ResampleStream(
-                rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ"
+            return self._read_audio(container, audio_track)
+
+    def _read_audio(
+        self, container: InputContainer, audio_track: int, packets: list[av.Packet] | None = None
+    ) -> Audio:
+        path, limits = self.path, self.limits
+        stream = audio_stream(path, container, audio_track)
+        if stream is None:
+            raise MediaError("no_audio", f"{path}: no sound stream, expected one")
+        rate_hz = stream.codec_context.sample_rate
+        if not 0 < rate_hz <= MAX_SAMPLE_RATE_HZ:
+            raise MediaError(
+                "undecodable",
+                f"{path}: sound at {rate_hz} Hz, expected 1 to {MAX_SAMPLE_RATE_HZ} Hz",
             )
-            done = []
-            with closing(decoded(path, container, stream)) as frames:
-                for block in placed.blocks(frames, _declared_stop_s(container, stream)):
-                    done.append(resampler.resample_chunk(block))
-            done.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        placed = Placed(path, rate_hz, tick_s(stream), limits)
+        resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+        done = []
+        with closing(decoded(path, container, stream, packets=packets)) as frames:
+            for block in placed.blocks(frames, _declared_stop_s(container, stream)):
+                done.append(resampler.resample_chunk(block))
+        done.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
         if placed.start_s is None or not placed.filled:
             raise MediaError("empty", f"{path}: the sound stream holds no samples")
         return Audio(np.concatenate(done), placed.start_s)

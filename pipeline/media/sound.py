@@ -38,12 +38,45 @@ class Placed:
 
     def __post_init__(self) -> None:
         self.tick = self.time_base * self.rate_hz  # length of one tick of the clock, in samples
+        self.tick_ratio = self.tick.as_integer_ratio()
         self.slack = int(self.tick) + 1
 
     def blocks(
         self, frames: Iterable[av.AudioFrame], declared_stop_s: Fraction | None
     ) -> Iterator[np.ndarray]:
-        """Yield mono float32 blocks, one after the other without gaps."""
+        """Yield mono float32 blocks of a second or more, one after the other without gaps.
+
+        Raises MediaError for samples that are NaN or infinite.
+        """
+        gathered: list[np.ndarray] = []
+        given = length = 0
+        for block in self._parts(frames, declared_stop_s):
+            gathered.append(block)
+            length += len(block)
+            if length >= self.rate_hz:
+                yield self._joined(gathered, given)
+                gathered, given, length = [], given + length, 0
+        if gathered:
+            yield self._joined(gathered, given)
+
+    def _joined(self, parts: list[np.ndarray], before: int) -> np.ndarray:
+        """Return parts as one block, which `before` samples precede; MediaError if not finite."""
+        block = np.concatenate(parts)
+        finite = np.isfinite(block)
+        if not finite.all():
+            assert self.start_s is not None, "a part was placed"
+            at_s = self.start_s + Fraction(before + int(finite.argmin()), self.rate_hz)
+            raise MediaError(
+                "undecodable",
+                f"{self.path}: sound at {float(at_s):.3f} s has NaN or infinite samples, "
+                "expected finite numbers; replace or remove the sound",
+            )
+        return block
+
+    def _parts(
+        self, frames: Iterable[av.AudioFrame], declared_stop_s: Fraction | None
+    ) -> Iterator[np.ndarray]:
+        """Yield the sound of each frame, and silence where none is."""
         held: np.ndarray | None = None
         for frame in frames:
             if frame.sample_rate != self.rate_hz:
@@ -76,13 +109,13 @@ class Placed:
 
     def _place(self, frame: av.AudioFrame) -> tuple[int, np.ndarray]:
         """Return the number of silent samples before a frame, and its non-overlapping samples."""
-        block = _mono(self.path, frame)
+        block = _mono(frame)
         if self.start is None:
             self.start, self.start_s = frame.pts, time_s(frame)
         assert frame.pts is not None and self.start is not None, "`time_s` asks the same"
         ticks = frame.pts - self.start
         check_duration(self.path, ticks, self.time_base, self.limits)
-        late = round(ticks * self.tick) - self.filled
+        late = self._samples(ticks) - self.filled
         # Timestamps are rounded to the stream's time base (1 ms in Matroska). A difference within
         # one tick is rounding, not a gap.
         if abs(late) <= self.slack:
@@ -96,6 +129,12 @@ class Placed:
         self.filled += max(late, 0) + len(block)
         return max(late, 0), block
 
+    def _samples(self, ticks: int) -> int:
+        """Return `round(ticks * self.tick)`, in integers: this runs for every frame."""
+        over, under = self.tick_ratio
+        whole, rest = divmod(ticks * over, under)
+        return whole + (2 * rest > under or (2 * rest == under and whole % 2))
+
     def _narrow(self, start_s: Fraction) -> None:
         """Narrow the range of possible starts by one more timestamp, until one contradicts it."""
         earliest_s, latest_s = start_s - self.time_base / 2, start_s + self.time_base / 2
@@ -107,8 +146,13 @@ class Placed:
             self.allowed_s = earliest_s, latest_s
 
 
-def _mono(path: Path, frame: av.AudioFrame) -> np.ndarray:
+def _mono(frame: av.AudioFrame) -> np.ndarray:
     """Return the mean of a frame's channels: float32 (N,), full scale is 1, not clipped."""
+    if (
+        frame.format.name == "fltp" and len(frame.planes) <= 2
+    ):  # most codecs; in a third of the time
+        first, *second = (np.frombuffer(p, np.float32, frame.samples) for p in frame.planes)
+        return ((first.astype(np.float64) + second[0]) / 2).astype(np.float32) if second else first
     data: np.ndarray = frame.to_ndarray()
     if not frame.format.is_planar:
         data = data.reshape(-1, frame.layout.nb_channels).T
@@ -116,11 +160,4 @@ def _mono(path: Path, frame: av.AudioFrame) -> np.ndarray:
         data = (data.astype(np.float32) - 128) / 128
     elif np.issubdtype(data.dtype, np.integer):
         data = data / -float(np.iinfo(data.dtype.type).min)
-    mono = data.mean(axis=0, dtype=np.float64).astype(np.float32)
-    if not np.isfinite(mono).all():
-        raise MediaError(
-            "undecodable",
-            f"{path}: sound at {float(time_s(frame)):.3f} s has NaN or infinite samples, "
-            "expected finite numbers; replace or remove the sound",
-        )
-    return mono
+    return data.mean(axis=0, dtype=np.float64).astype(np.float32)
