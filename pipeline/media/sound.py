@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -148,10 +149,9 @@ class Placed:
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:
     """Return the mean of a frame's channels: float32 (N,), full scale is 1, not clipped."""
-    if (
-        frame.format.name == "fltp" and len(frame.planes) <= 2
-    ):  # most codecs; in a third of the time
-        first, *second = (np.frombuffer(p, np.float32, frame.samples) for p in frame.planes)
+    planes: Any = frame.planes  # buffers, which PyAV's stub does not say
+    if frame.format.name == "fltp" and len(planes) <= 2:  # most codecs: a third of the time
+        first, *second = (np.frombuffer(plane, np.float32, frame.samples) for plane in planes)
         return ((first.astype(np.float64) + second[0]) / 2).astype(np.float32) if second else first
     data: np.ndarray = frame.to_ndarray()
     if not frame.format.is_planar:
