@@ -132,6 +132,7 @@ def spectrograms(
     """Draw a row per segment and a column per signal; write a PNG and return pixels (H, W, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.image import imsave
 
     columns = list(next(iter(heard.values())))
     figure = Figure((3.6 * len(columns), 2.3 * len(heard) + 0.4), layout="constrained")
@@ -152,7 +153,7 @@ def spectrograms(
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     with atomic_file(path) as file:
-        figure.savefig(file, format="png")
+        imsave(file, pixels, format="png")
     return pixels
 
 

@@ -171,6 +171,7 @@ def made(shards, tmp_path_factory) -> tuple[Path, Path]:
     return folder / "run", folder / "music"
 
 
+@pytest.mark.slow
 def test_generated_files_have_the_scores_of_the_run_to_the_last_digit(made, shards, capsys):
     run, music = made
     given = ("--shards", shards, "--embedding", "mel-statistics")
@@ -185,6 +186,7 @@ def test_generated_files_have_the_scores_of_the_run_to_the_last_digit(made, shar
     assert "files: 4 clips = 4 scored + 0 missing + 0 failed" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_folder_is_evaluated_without_a_run_and_compared_with_one(made, shards, tmp_path, capsys):
     run, music = made
     part = tmp_path / "theirs"

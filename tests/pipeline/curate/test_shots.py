@@ -303,6 +303,7 @@ def test_hard_cuts_between_real_clips_are_found_on_the_frame(order, clips, tmp_p
     assert edges(shots_of(tmp_path / "film.mp4", None)) == true
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", FIRST_IS_FAST)
 def test_cross_fades_between_real_clips_are_found_and_left_out(order, clips, net, tmp_path):
     true = join([clips[k] for k in order], tmp_path / "film.mp4", fade_s=0.5)

@@ -301,6 +301,7 @@ def test_who_plays_at_visual_beats():
     assert forced_families(np.array([0, 0, 0, 1, 0], bool)) == [3]
 
 
+@pytest.mark.slow
 def test_a_long_piece_is_written_with_a_short_memory():
     bars = 24
     asked = Controls(Grid.steady(120, 0, 48), 0, 16 * bars, np.full(bars, 10), {})

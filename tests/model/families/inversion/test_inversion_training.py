@@ -173,6 +173,7 @@ def test_the_genres_placeholder_wants_a_genre(run, world):
         model.generate(motion, {"encodec": 20}, options)
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_with_the_bits_of_its_codes(run, world):
     arguments = ("--run", run, "--shards", world[0], "--embedding", "mel-statistics")
     assert command("evaluate", *arguments) == 0

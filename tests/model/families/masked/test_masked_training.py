@@ -241,6 +241,7 @@ def test_guidance_needs_a_run_that_knows_music_without_a_dance(world, tmp_path, 
 # --- evaluation ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_evaluation_has_the_bound_and_its_run_is_a_row_of_cdcds_table(run, world, capsys):
     options = ("--embedding", "none", "--alone", "--set", "steps=4")
     assert command("evaluate", "--run", run, "--shards", world[0], *options) == 0

@@ -262,6 +262,7 @@ def run(world, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_style_of_a_song_is_followed_and_recorded(run, world, songs, tmp_path, capsys):
     def music(name: str, *more) -> bytes:
         given = ("--run", run, "--shards", world / "shards", "--out", tmp_path / name)

@@ -232,6 +232,7 @@ def test_an_unknown_genre_is_no_obstacle_but_missing_motion_is(run):
 # --- evaluation ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_evaluation_has_bits_per_code_and_the_gain_of_the_dance(run, world, capsys):
     options = ("--embedding", "none", "--set", "guidance=1")
     assert command("evaluate", "--run", run, "--shards", world[0], *options) == 0

@@ -262,6 +262,7 @@ def poses(path: Path, name: str, most: int = 45) -> tuple[dict[str, np.ndarray],
     return watch.result(pose_crops(net, watch.crops())), len(times_s), net.names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["movenet", "blazepose"])
 def test_real_dancers_are_found_counted_and_posed(name, clips):
     for clip in (*SOLO, THREE):
@@ -300,6 +301,7 @@ def test_frames_without_people_have_no_poses(name, networks):
     assert len(found["frame"]) == len(found["boxes"]) == len(found["joints"]) == 0
 
 
+@pytest.mark.slow
 def test_a_dancer_who_comes_late_is_found(clips, tmp_path):
     late = tmp_path / "late.mp4"
     pad = "tpad=start_duration=1:start_mode=add:color=black"

@@ -326,6 +326,7 @@ def test_another_flow_or_weight_file_is_another_result():
     assert plain.key("cut", row) == replace(plain, features=(Visual.off(),)).key("cut", row)
 
 
+@pytest.mark.slow
 def test_a_build_holds_the_features_and_says_what_made_them(
     folder, small, tmp_path, monkeypatch, capsys
 ):
