@@ -1,4 +1,4 @@
-"""Networks through OpenVINO, in a precision that is resolved once."""
+"""Networks through OpenVINO, in a precision that is resolved once, and torch's own speed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pipeline.features.plan import Settings, settings_record
 from pipeline.features.pose.detector_torchvision import Detector
 from pipeline.features.precision import lacking_bf16, node_check
 from pipeline.features.runtime import Compiled, check_installed
+from pipeline.features.torch_on_cpu import by_onednn, keep_memory
 from pipeline.features.visual import inception
 from pipeline.features.visual.base import Visual
 from pipeline.features.visual.i3d_r50 import I3D
@@ -180,3 +181,20 @@ def test_a_stream_of_inception_is_the_same_through_openvino():
         flow = torch.rand(1, 2, frames, 128, 128) * 2 - 1
         with torch.inference_mode():
             close(run(flow)[0].numpy(), net(flow).numpy())
+
+
+def test_onednn_s_convolutions_and_kept_memory_change_no_result():
+    keep_memory()
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv3d(3, 8, (3, 1, 1), padding=(1, 0, 0), bias=False),
+        torch.nn.Sequential(torch.nn.Conv3d(8, 16, 1, stride=(1, 2, 2)), torch.nn.ReLU()),
+        torch.nn.Conv3d(16, 8, 3, padding=1),
+    ).eval()
+    x = torch.randn(1, 3, 4, 16, 16).contiguous(memory_format=torch.channels_last_3d)
+    with torch.inference_mode():
+        expected = net(x)
+        found = by_onednn(net)(x)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    kept = [type(module) for module in net.modules()].count(torch.nn.Conv3d)
+    assert kept == 1 or not torch.backends.mkldnn.is_available()
