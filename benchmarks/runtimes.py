@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -26,14 +27,26 @@ from unittest.mock import patch
 import numpy as np
 
 from model.contract.terminal import print_anything
-from pipeline.features import torch_on_cpu
+from pipeline.features import runtime
 from pipeline.features.pose.base import make_detector, make_estimator
 from pipeline.features.pose.people import PersonCollector, pace, pose_times, small_side_px
-from pipeline.features.runtime import runner
 from pipeline.features.visual import i3d_r50, inception
 from pipeline.media.reader import FrameRequest, frame_times, probe, read_frames
 
 Call = Callable[[], object]
+HOW = ("plain", "torch", "openvino")
+RUNTIME = {"openvino": "openvino"}
+"""The runtime of a side; torch for the others."""
+
+
+@contextmanager
+def as_plain(plain: bool) -> Iterator[None]:
+    """Set networks up without what makes torch faster, if `plain`."""
+    with ExitStack() as held:
+        if plain:
+            held.enter_context(patch.object(i3d_r50, "by_onednn", lambda network: network))
+            held.enter_context(patch.object(runtime, "keep_memory", lambda: None))
+        yield
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -42,15 +55,8 @@ def noise(*shape: int) -> np.ndarray:
 
 def i3d(how: str, precision: str = "float32") -> Call:
     """Return a call that describes a clip."""
-    runtime = "torch" if how == "plain" else how
-    net = i3d_r50.I3D("untrained", precision, device="cpu", runtime=runtime)
-    if how == "plain":
-        with (
-            patch.object(i3d_r50, "by_onednn", lambda network: network),
-            patch.object(i3d_r50, "keep_memory", lambda: None),
-        ):
-            net.setup()
-    else:
+    net = i3d_r50.I3D("untrained", precision, device="cpu", runtime=RUNTIME.get(how, "torch"))
+    with as_plain(how == "plain"):
         net.setup()
     return partial(net, noise(1, 8, 224, 224, 3))
 
@@ -62,31 +68,29 @@ def stream(how: str) -> Call:
     torch.set_num_threads(1)
     net: Any = inception.untrained(3).eval().requires_grad_(False)
     net = net.to(memory_format=torch.channels_last_3d)
-    if how == "kept":
-        torch_on_cpu.keep_memory()
-    run = runner(net, "openvino" if how == "openvino" else "torch", "float32")
+    with as_plain(how == "plain"):
+        run = runtime.runner(net, RUNTIME.get(how, "torch"), "float32")
     clip = torch.rand(1, 3, 50, 224, 224).contiguous(memory_format=torch.channels_last_3d)
     return torch.inference_mode()(partial(run, clip))
 
 
 def pose(name: str, how: str) -> Call:
     """Return a call of a pose network on one batch of crops or frames."""
-    net: Any = make_estimator(name, runtime="openvino" if how == "openvino" else "torch")
-    if how == "kept":
-        torch_on_cpu.keep_memory()
-    net.setup()
+    net: Any = make_estimator(name, runtime=RUNTIME.get(how, "torch"))
+    with as_plain(how == "plain"):
+        net.setup()
     return partial(net, noise(net.batch, *((256, 256) if name == "blazepose" else (360, 640)), 3))
 
 
 SIDES: dict[str, dict[str, Callable[[], Call]]] = {
     "i3d_r50": {
-        **{how: partial(i3d, how) for how in ("plain", "torch", "openvino")},
+        **{how: partial(i3d, how) for how in HOW},
         "torch, bf16": partial(i3d, "torch", "bf16"),
         "openvino, bf16": partial(i3d, "openvino", "bf16"),
     },
-    "i3d_inception": {how: partial(stream, how) for how in ("torch", "kept", "openvino")},
-    "blazepose": {how: partial(pose, "blazepose", how) for how in ("torch", "kept", "openvino")},
-    "movenet": {how: partial(pose, "movenet", how) for how in ("torch", "kept", "openvino")},
+    "i3d_inception": {how: partial(stream, how) for how in HOW},
+    "blazepose": {how: partial(pose, "blazepose", how) for how in HOW},
+    "movenet": {how: partial(pose, "movenet", how) for how in HOW},
 }
 """For each network its sides; the first one is what the others are compared with."""
 
@@ -131,9 +135,9 @@ def serve(name: str, how: str, pipe: Connection) -> None:
 def stage(clips: Sequence[Path], runtimes: Sequence[str]) -> None:
     """Print the CPU-ms a frame of a video's poses, decoding included, and of the networks alone."""
     for path in clips:
-        for runtime in runtimes:
-            nets: list[Any] = [make_estimator("blazepose", runtime=runtime)]
-            nets.append(make_detector("movenet", runtime=runtime))
+        for name in runtimes:
+            nets: list[Any] = [make_estimator("blazepose", runtime=name)]
+            nets.append(make_detector("movenet", runtime=name))
             spent = [0.0]
             for net in nets:
                 net.setup()
@@ -142,7 +146,7 @@ def stage(clips: Sequence[Path], runtimes: Sequence[str]) -> None:
             spent[0], began_s = 0.0, time.process_time()
             frames = posed(path, *nets)
             total_s = time.process_time() - began_s
-            print(f"{path.stem}, {runtime}: {1000 * total_s / frames:.1f} CPU-ms a frame, networks "
+            print(f"{path.stem}, {name}: {1000 * total_s / frames:.1f} CPU-ms a frame, networks "
                   f"alone {1000 * spent[0] / frames:.1f}: {total_s / spent[0]:.2f} times",
                   flush=True)  # fmt: skip
 

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from model.contract.precision import BF16
+from pipeline.features.torch_on_cpu import keep_memory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -62,6 +63,7 @@ def runner(net: nn.Module, runtime: str, precision: str) -> Callable[[Tensor], S
     """Return what runs a network of one input, and gives its outputs as a sequence."""
     if runtime == OPENVINO:
         return Compiled(net, precision)
+    keep_memory()
 
     def run(x: Tensor) -> Sequence[Tensor]:
         found = net(x)

@@ -18,7 +18,7 @@ def keep_memory() -> None:
     """Let the C library keep the memory of freed arrays for the next ones.
 
     Otherwise it returns each large array to the system, and the system clears each new one: a fifth
-    of I3D's time. Where the C library has no such setting, nothing is done.
+    of the networks' time. Where the C library has no such setting, nothing is done.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from model.contract.files import sha256_of
+from model.contract.precision import FLOAT32
 from pipeline.features.runtime import OPENVINO, TORCH, device_of, runner
-from pipeline.features.torch_on_cpu import by_onednn, keep_memory
+from pipeline.features.torch_on_cpu import by_onednn
 from pipeline.weights.table import find, refusal
 
 FRAMES = 8
@@ -95,9 +96,8 @@ class I3D:
         net.blocks = net.blocks[:-1]
         net = torch.nn.Sequential(*net.blocks).eval().requires_grad_(False)
         net = net.to(self.device, memory_format=torch.channels_last_3d)
-        if self.device == "cpu" and self.runtime == TORCH:
-            keep_memory()
-            net = by_onednn(net) if self.precision != "bf16" else net
+        if (self.device, self.runtime, self.precision) == ("cpu", TORCH, FLOAT32):
+            net = by_onednn(net)
         self._net = runner(net, self.runtime, self.precision)
 
     def __call__(self, clips: np.ndarray) -> np.ndarray:
