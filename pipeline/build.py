@@ -45,6 +45,7 @@ from pipeline.engine.choice import check_engine, make_engine
 from pipeline.engine.time_limit import ITEM_LIMIT_S
 from pipeline.features.base import FEATURES, Feature, feature_class
 from pipeline.features.motion.base import Motion
+from pipeline.features.precision import node_check, with_precision
 from pipeline.features.visual.base import Visual
 from pipeline.output.folder import changes, dataset_before, keep_codes, locked
 from pipeline.sources import manifest
@@ -226,7 +227,8 @@ def build(options: BuildOptions) -> Report:
         fetch_missing([name for each in options.features for name in each.published_weights()])
     settings = make_settings(options, listing, ready(options))
     started = time.monotonic()
-    with closing(make_engine(options.engine, options.address)) as engine:
+    check = node_check(options.features, settings.features)
+    with closing(make_engine(options.engine, options.address, check)) as engine:
         options.source.make(options.limit, engine)
         with locked(options.out):
             return _build(options, settings, listing, engine, started)
@@ -329,12 +331,13 @@ def check_usage(options: BuildOptions) -> None:
 
 
 def ready(options: BuildOptions) -> tuple[Feature, ...]:
-    """Check all models of a build; return its features, whose weights are then identified.
+    """Check all models of a build; return its features, with precision and ids of weights set.
 
     Raises ValueError or FileNotFoundError, with advice, for unusable models.
     """
     window_s = Fraction(options.window_s)
-    features = [feature.ready(window_s) for feature in reversed(options.features)]
+    settled = with_precision(options.features, options.out)
+    features = [feature.ready(window_s) for feature in reversed(settled)]
     if options.codec != "none":
         from model.codecs.base import load_codec
 

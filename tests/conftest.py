@@ -22,6 +22,12 @@ from pipeline.engine.base import LocalEngine
 from pipeline.engine.ray import RayEngine
 
 
+@pytest.fixture(autouse=True)
+def plain_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `auto` be float32 in this process, so that tests compare the same numbers anywhere."""
+    monkeypatch.setattr("model.contract.precision.fast_bf16", lambda device: False)
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Return the folder of real clips and conformance data, or skip where there is none."""

@@ -14,12 +14,13 @@ from torch import nn
 from model.families.base import Model
 from model.runtime.checkpoint import load_state
 from model.runtime.optimiser import GradientClip, set_rate
+from model.runtime.precision import Precise, precision
 from model.runtime.settings import setting
 from model.training.config import RunConfig
 
 
 @dataclass(frozen=True)
-class AveragedConfig(RunConfig):
+class AveragedConfig(Precise, RunConfig):
     """The settings of the optimiser and of the average."""
 
     lr: float = setting(3e-4, may_change=True)
@@ -34,8 +35,7 @@ class AveragedConfig(RunConfig):
     """The decay of the moving average of the weights, which is what generates."""
     average_every: int = setting(1, min=1)
     """After how many steps the average is moved."""
-    bf16: bool = False
-    """Train in bfloat16 autocast; losses stay float32."""
+    precision: str = precision()
 
 
 A = TypeVar("A", bound=AveragedConfig)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.contract.dataset import Dataset
+from model.contract.precision import BF16, FLOAT32
 from model.contract.segment import LEVELS, MOTION, VISUAL
 from model.data.inputs import GENRE, Inputs, inputs_of, shown
 from model.data.source import Batch
@@ -74,9 +75,10 @@ class CodeConfig(AveragedConfig):
             check_count(name, getattr(self, name), len(self.level_names))
 
 
-BASE: dict[str, Any] = {"bf16": True, "batch_size": 64, "max_steps": 50_000}
+BASE: dict[str, Any] = {"precision": BF16, "batch_size": 64, "max_steps": 50_000}
 """What the presets for a GPU share; their sizes are the defaults."""
 TINY: dict[str, Any] = {
+    "precision": FLOAT32,
     "code_width": 64,
     "local_width": 160,
     "local_layers": 1,

@@ -56,13 +56,15 @@ def setting(
     length: int | None = None,
     may_change: bool = False,
     earlier_names: Iterable[str] = (),
+    earlier_values: Mapping[Any, Any] | None = None,
 ) -> Any:
     """Declare a setting and its range.
 
     Numbers must be finite, at least `min` (None: no minimum), at most `max` and less than `below`.
     Texts must be one of `choices`. Tuples must have `length` items. With `may_change`, the setting
     may differ when a run is resumed, because it does not change what the model is. `earlier_names`
-    are its names in earlier versions; files, `--set` and checkpoints may still use them. A setting
+    are its names in earlier versions; files, `--set` and checkpoints may still use them. If it had
+    other values under those names, `earlier_values` maps them to the present ones. A setting
     declared without this function has the range of `setting(default)`.
 
     A dict is declared by `field(default_factory=..., metadata={...})`. Its metadata may have the
@@ -70,7 +72,8 @@ def setting(
     """
     rules = {"min": min, "max": max, "below": below, "choices": tuple(choices), "length": length}
     run = {"may_change": may_change, "earlier_names": tuple(earlier_names)}
-    return field(default=default, metadata={**rules, **run})
+    before = {"earlier_values": dict(earlier_values or {})}
+    return field(default=default, metadata={**rules, **run, **before})
 
 
 def may_change_on_resume(kind: type[Settings]) -> frozenset[str]:
@@ -89,9 +92,10 @@ def to_dict(config: Settings) -> dict[str, Any]:
 
 
 def with_todays_names(values: Mapping[Any, Any], kind: type[Settings], source: str) -> dict:
-    """Return `values` under the present names of the settings.
+    """Return `values` under the present names of the settings, and with their present values.
 
-    Raises ValueError, with `source`, if a setting is given under both its old and its new name.
+    Raises ValueError, with `source`, if a setting is given under both its old and its new name, or
+    with a value that it never had under the old one.
     """
     names = todays_names(kind)
     found: dict[Any, Any] = {}
@@ -99,8 +103,21 @@ def with_todays_names(values: Mapping[Any, Any], kind: type[Settings], source: s
         name = names.get(key, key)
         if name != key and name in values:
             raise ValueError(f"{source}: {key} is the earlier name of {name}; give one of them")
-        found[name] = value
+        found[name] = value if name == key else _todays_value(kind, name, key, value, source)
     return found
+
+
+def _todays_value(kind: type[Settings], name: str, key: str, value: Any, source: str) -> Any:
+    """Return the present value of a setting that was given under its earlier name `key`."""
+    (declared,) = (one for one in fields(kind) if one.name == name)
+    known = declared.metadata.get("earlier_values")
+    if not known:
+        return value
+    for was, now in known.items():
+        if type(value) is type(was) and value == was:
+            return now
+    names = " or ".join(str(each).lower() for each in known)
+    raise ValueError(f"{source}: {key} is {short_repr(value)}; expected {names}")
 
 
 # --- from presets, files and `key=value` texts ---------------------------------------------------
@@ -134,9 +151,11 @@ def load(
             key, equals, text = word.partition("=")
             if not equals:
                 raise ValueError(f"--set {word}: expected key=value")
-            name = todays_names(type(config)).get(key.strip(), key.strip())
-            value = _parse(text, _kind_of(type(config), name))
-            changes |= _changes(config, {name: value}, f"--set {word}", changes)
+            key, kind = key.strip(), type(config)
+            name = todays_names(kind).get(key, key)
+            value = _parse(text, _kind_of(kind, name) if name == key else _earlier_kind(kind, name))
+            given = with_todays_names({key: value}, kind, f"--set {word}")
+            changes |= _changes(config, given, f"--set {word}", changes)
         return _replace(config, changes, source)
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -241,6 +260,13 @@ def _kind_of(kind: type[Settings], key: str) -> Any:
     name, dot, _ = key.partition(".")
     found = _kinds(kind).get(name)
     return float if dot and get_origin(found) is dict else found
+
+
+def _earlier_kind(kind: type[Settings], name: str) -> Any:
+    """Return the type that a renamed setting had: that of its earlier values, if these differ."""
+    (declared,) = (one for one in fields(kind) if one.name == name)
+    values = declared.metadata.get("earlier_values")
+    return type(next(iter(values))) if values else _kind_of(kind, name)
 
 
 def _known(name: Any, names: Iterable[str], what: str, source: str) -> None:

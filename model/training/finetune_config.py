@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.contract.segment import LEVELS
+from model.runtime.precision import Precise, precision
 from model.runtime.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class SynthesizerConfig(Settings):
+class SynthesizerConfig(Precise, Settings):
     """The settings of fine-tuning. Defaults are the paper's values, if it gives one.
 
     It gives learning rate, betas, number of scales, widths and loss weights.
@@ -35,7 +36,7 @@ class SynthesizerConfig(Settings):
     judged_samples: int = 0
     """Length of the part of each segment that the discriminators get, at a random position in each
     step; 0 means the complete segment. The wave and mel losses always use the complete segment."""
-    bf16: bool = False
+    precision: str = precision()
 
     workers: int = setting(0, may_change=True)
     worker_timeout_s: float = setting(60.0, may_change=True)

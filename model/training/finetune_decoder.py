@@ -28,6 +28,7 @@ from model.codecs.jukebox.hparams import level_index
 from model.codecs.jukebox.weights import Weights
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
+from model.contract.precision import BF16
 from model.contract.storage import Location
 from model.data.source import Batch, Source, open_source, spread_batches
 from model.data.stream import Position, TrainingStream, training_batches
@@ -43,6 +44,7 @@ from model.runtime.checkpoint import (
 )
 from model.runtime.loop import Schedule, loop
 from model.runtime.optimiser import adam, set_rate
+from model.runtime.precision import as_begun, resolved
 from model.runtime.resume import check_begun, other_settings, refuse_other
 from model.runtime.run_log import Progress, RunLog, labels, reported, write_samples
 from model.runtime.signals import stop_requested
@@ -301,6 +303,11 @@ def finetune(
     codec = load_codec(named, (config.level,), device)
     source = open_source(root, dataset, "train", codec, [config.level], inputs=())
     config = replace(config, batch_size=min(config.batch_size, source.segments))
+    if resume:
+        saved = read_checkpoint(run / CHECKPOINT, PARTS)["config"]
+        config = as_begun(config, saved, str(run))
+    else:
+        config = resolved(config, device.type)
     val = replace(source, split="val") if dataset.segments("val") else None
     parent = read_weights(find_weights(named)[0])
     assert isinstance(codec, JukeBoxCodec), "only JukeBox codecs have a weights file"
@@ -330,6 +337,7 @@ def finetune(
 
 def announce(state: State, source: Source, val: Source | None) -> None:
     config, codec = state.config, state.codec
+    form = " in bf16" if config.precision == BF16 else ""
     count = sum(p.numel() for p in state.decoder.parameters())
     discriminators = sum(p.numel() for p in state.adversary.network.parameters())
     print(
@@ -338,7 +346,7 @@ def announce(state: State, source: Source, val: Source | None) -> None:
     )
     print(
         f"decoder of {codec.id}, level {config.level}: {count / 1e6:.2f} M parameters, "
-        f"discriminators {discriminators / 1e6:.2f} M; {state.device}; step {state.step} of "
+        f"discriminators {discriminators / 1e6:.2f} M; {state.device}{form}; step {state.step} of "
         f"{config.steps}"
     )
     for label in labels(codec.note, []):

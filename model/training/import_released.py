@@ -19,6 +19,7 @@ from model.families.inversion.config import Config as InversionConfig
 from model.families.inversion.family import WordEncoders
 from model.families.inversion.released_weights import load_released as load_encoders
 from model.runtime.checkpoint import LAST
+from model.runtime.precision import resolved
 from model.training.config import RunConfig
 from model.training.state import State, build, check_window, choose_codec, save
 
@@ -72,7 +73,7 @@ def _begin(
         raise ValueError(f"{run}: holds a run already; choose another --out")
     dataset = load_dataset(root)
     kind: type[Model] = FAMILIES.get(family)
-    config = kind.settled(config, dataset, root)
+    config = resolved(kind.settled(config, dataset, root), "cpu")
     source = choose_codec(dataset, codec_source or config.codec or None, root)
     codec = load_codec(source, kind.levels_of(config))
     check_window(config, dataset, root)

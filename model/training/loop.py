@@ -40,6 +40,7 @@ from model.families.base import Model
 from model.runtime.checkpoint import BEST, LAST, read_checkpoint
 from model.runtime.distributed import Team, own_device, team_of
 from model.runtime.loop import Logs, Schedule, loop
+from model.runtime.precision import as_begun, resolved
 from model.runtime.resume import check_begun
 from model.runtime.run_log import (
     SPECTROGRAMS,
@@ -94,6 +95,7 @@ def train(
     run = Path(run)
     device = own_device(device or torch.device("cpu"))
     with team_of(device) as team:
+        config = config if resume else resolved(config, device.type, team.min)
         with team.all_or_none():
             state, stream, val = prepare(
                 weighted(root), run, config, codec_source, resume, device, team, family
@@ -145,6 +147,8 @@ def prepare(
     levels = kind.levels_of(config)
     codec = load_codec(named, levels, device)
     check_begun(run / LAST, resume)
+    begun = read_checkpoint(run / LAST) if resume else None
+    config = as_begun(config, begun["config"], str(run)) if begun else config
     inputs = kind.inputs_of(config, dataset).names
     sources = [
         replace(open_source(each.root, one, "train", codec, levels, inputs), label=label)
@@ -161,8 +165,8 @@ def prepare(
     config = fit_batch(config, source, team)
     state = build(family, config, dataset, codec, device)
     state.data = loaded
-    if resume:
-        restore(state, read_checkpoint(run / LAST), run, team)
+    if begun:
+        restore(state, begun, run, team)
     elif team.is_main:
         begin(state, source)
     stream = TrainingStream(
@@ -287,9 +291,10 @@ def announce(state: State, stream: TrainingStream, val: Segments | None) -> None
         for (one, _), part, count in zip(state.data, stream.source.sources, counts, strict=True):
             print(f"  {one}: {part.segments} segments, {count} of an epoch's {sum(counts)}")
     codec = f"codec {state.codec.id}; " if model.levels else ""
+    form = " in bf16" if getattr(config, "bf16", False) else ""
     print(
         f"{model.describe()}: {parameters / 1e6:.2f} M parameters; "
-        f"{codec}{state.device}; step {state.step} of {config.max_steps}"
+        f"{codec}{state.device}{form}; step {state.step} of {config.max_steps}"
     )
     for line in model.announcements():
         print(line)

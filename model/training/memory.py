@@ -24,7 +24,9 @@ def step_in_memory(state: State, batch: Batch, team: Team) -> dict[str, Tensor]:
     if team.size > 1 and len(batch) > 1:
         raise ValueError(f"{message}; start again with --set batch_size={len(batch) // 2}")
     if not (fits := largest_fit(state, batch) if team.size == 1 else 0):
-        raise ValueError(f"{message}; not even 1 segment fits: use a smaller network, or bf16=true")
+        raise ValueError(
+            f"{message}; not even 1 segment fits: use a smaller network, or precision=bf16"
+        )
     raise ValueError(
         f"{message}; a batch of {fits} fits, as was just tried: start again with "
         f"--set batch_size={fits} (a run can only be resumed with its original batch size)"

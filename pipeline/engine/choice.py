@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -57,12 +57,15 @@ def check_engine(name: str, address: str | None = None) -> None:
         raise UsageError(f"--address {address}: expected auto, HOST:PORT or ray://HOST:PORT")
 
 
-def make_engine(name: str, address: str | None = None) -> Engine:
+def make_engine(
+    name: str, address: str | None = None, check: Callable[[bool], str] | None = None
+) -> Engine:
     """Return the engine `local`, `ray` or `auto`.
 
-    `ray` joins the cluster at `address`, or starts one. With an address, `auto` is `ray`.
+    `ray` joins the cluster at `address`, or starts one. With an address, `auto` is `ray`. `check`
+    is called on each node of a cluster that it joins (see RayEngine).
     """
     check_engine(name, address)
     if name == "auto" and not address:
         return AutoEngine()
-    return LocalEngine() if name == "local" else RayEngine(address)
+    return LocalEngine() if name == "local" else RayEngine(address, check)

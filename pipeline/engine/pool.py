@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -205,6 +206,27 @@ def cores_of(ray: Any) -> list[str | None]:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     cores = [[node["NodeID"]] * int(node["Resources"].get("CPU", 0)) for node in nodes]
     return [node_id for turn in zip_longest(*cores) for node_id in turn if node_id] or [None]
+
+
+def check_nodes(ray: Any, check: Callable[[bool], str]) -> None:
+    """Call `check` on each node that works for stages; raise ValueError with what they lack.
+
+    If any node has GPUs, these are the ones that run networks, and `check(True)` is called there
+    while it holds a small part of a GPU; otherwise `check(False)` is called on all with cores.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    with_gpu = [node for node in nodes if node["Resources"].get("GPU", 0)]
+    working = with_gpu or [node for node in nodes if node["Resources"].get("CPU", 0)]
+    strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    gpus = 0.01 if with_gpu else 0
+    answers = [
+        ray.remote(check)
+        .options(num_cpus=0, num_gpus=gpus, scheduling_strategy=strategy(node["NodeID"], False))
+        .remote(bool(with_gpu))
+        for node in working
+    ]
+    if lacking := [answer for answer in ray.get(answers) if answer]:
+        raise ValueError("; ".join(lacking))
 
 
 def last_words(error: Exception) -> str:

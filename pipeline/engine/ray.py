@@ -14,14 +14,14 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from pipeline.engine.base import Lost, Stage
 from pipeline.engine.outcome import attempt, timeout_words
-from pipeline.engine.pool import Call, Pool, last_words
+from pipeline.engine.pool import Call, Pool, check_nodes, last_words
 from pipeline.engine.sockets import folder_for_sockets
 from pipeline.engine.timing import StageTime, timed
 
@@ -41,8 +41,14 @@ class RayEngine:
     behind it go to another worker.
     """
 
-    def __init__(self, address: str | None = None) -> None:
-        self._address, self._owned = address, False
+    def __init__(
+        self, address: str | None = None, check: Callable[[bool], str] | None = None
+    ) -> None:
+        """`check` is called on each node of the cluster at `address` that will work for stages.
+
+        It gets whether the node has GPUs, and returns what the node lacks, "" if nothing.
+        """
+        self._address, self._check, self._owned = address, check, False
         self._ray: Any = None  # the module, once Ray was started or joined
         self._folder: str | None = None  # a folder created for Ray's sockets, removed at the end
         self.times: list[StageTime] = []  # of all runs so far
@@ -63,6 +69,8 @@ class RayEngine:
             self._ray, self._owned = ray, not ray.is_initialized()
             if self._owned:
                 self._start()
+            if self._address and self._check:
+                check_nodes(self._ray, self._check)
         return self._ray
 
     def _start(self) -> None:
@@ -96,7 +104,7 @@ class RayEngine:
         """Yield the result of the last stage for each item, or `lost(...)` for a lost item.
 
         The order is the order in which items are done. Raises OSError if Ray does not start or
-        answer, or if its node dies.
+        answer, or if its node dies, and ValueError if a node lacks what the stages need.
         """
         source = iter(items)
         first = list(islice(source, 1))

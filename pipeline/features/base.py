@@ -14,7 +14,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from model.contract.options import option, recorded
+from model.contract.precision import AUTO, PRECISIONS
 from model.contract.registry import Registry
+from pipeline.features.runtime import RUNTIMES, TORCH, runtime_facts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,10 +50,34 @@ Maker = Callable[["Row", "Result", "Video"], tuple[Arrays, Mapping[str, Any]]]
 
 
 def precision() -> Any:
-    """Return the option `precision`, which all features with networks share."""
+    """Return the option `precision`, which all features with networks share.
+
+    A build replaces `auto` before it calls `ready` (pipeline/features/precision.py).
+    """
     return option(
-        "float32", "number format of the networks (default float32)", choices=["float32", "bf16"]
+        AUTO,
+        "number format of the networks: float32, bf16, or auto (default): bf16 where the hardware "
+        "is faster with it (a GPU, or a CPU with AMX), else float32",
+        choices=PRECISIONS,
     )
+
+
+def runtime() -> Any:
+    """Return the option `runtime`, which all features with networks share.
+
+    It is recorded, and part of keys, only if it is not torch: earlier results keep their keys.
+    """
+    return option(
+        TORCH,
+        "library that runs the networks: torch (default), or openvino, which is faster on CPUs",
+        choices=RUNTIMES,
+        record=recorded_runtime,
+    )
+
+
+def recorded_runtime(runtime: str) -> str:
+    """Return how dataset.json's `build` records a runtime: "", which it leaves out, for torch."""
+    return runtime_facts(runtime).get("runtime", "")
 
 
 class BuildSettings(Protocol):

@@ -207,7 +207,7 @@ def test_python_users_give_a_list_of_features(listed, tmp_path):
     assert dataset.build["motion"] == "none" and "motion.npy" not in dataset.fields
     with pytest.raises(ValueError, match="feature 'visual' is given twice"):
         BuildOptions(Folder("in"), "no", [Visual(), Visual("none")])
-    mixed = [Visual("colours", precision="bf16"), Motion("centre")]
+    mixed = [Visual("colours", precision="bf16"), Motion("centre", precision="float32")]
     with pytest.raises(ValueError, match="--precision is float32 for one feature and bf16 for"):
         BuildOptions(Folder("in"), "no", mixed)
 
@@ -223,7 +223,7 @@ def test_stored_results_are_found_under_the_keys_of_earlier_versions():
     """Keys as the version before features had classes computed them, for a video and a clip."""
     row = Row("v", "v.mp4", sha256="0" * 64, motion="v.pkl", motion_sha256="1" * 64)
     part = replace(row, start_s="1/2", stop_s="9/2", box=(0, 0, 4, 2))
-    posed = Motion("mmpose", weights_id="p", detector_id="d")
+    posed = Motion("mmpose", weights_id="p", detector_id="d", precision="float32")
     flow = Visual("i3d_inception", 2, flow="raft_large", precision="bf16", weights_id="w")
     known = [
         ([], {}, "cut", "134d2665425b023dad7405524224fef3", "110620487621c819f0d3bee6b25c039d"),
@@ -252,7 +252,7 @@ def test_stored_results_are_found_under_the_keys_of_earlier_versions():
             *("96b3e2496e1529ebac2991abaa134868", "07ab10e1874bb2595582928e0c99e645"),
         ),
         (
-            *([Visual(weights_id="w")], {}, "visual"),
+            *([Visual(weights_id="w", precision="float32")], {}, "visual"),
             *("c2125d825abc941aa9c75de2c40c3c80", "03b0af0fb842a5a73527582466ae5a63"),
         ),
         (

@@ -95,10 +95,11 @@ def train(
         torch.set_num_threads(config.threads)
     check_begun(out / CHECKPOINT, resume)
     corpus = shared.read_corpus(audio, shards, config.crop_samples)
+    config = shared.begun_with(config, shared.pick_device(config), out, resume)
     state = build(config, corpus)
     if resume:
         restore(state, config, out / CHECKPOINT)
-    write_atomic(out / "config.json", config.dumps().encode())
+    write_atomic(out / shared.CONFIG, config.dumps().encode())
     with SummaryWriter(str(out / "tensorboard")) as log, stop_requested() as stop:
         run = EncodecRun(state, config, corpus, out, log)
         loop(run, shared.crops(config, corpus, state.step), stop)

@@ -30,11 +30,13 @@ from model.codecs.training.losses import (
 )
 from model.codecs.training.run import (
     ADVICE,
+    CONFIG,
     CodecRun,
     average_decay,
     average_into,
     bandwidth_crops,
     bandwidth_of,
+    begun_with,
     crops,
     pick_device,
     read_corpus,
@@ -93,10 +95,11 @@ def train_level(
         torch.set_num_threads(config.threads)
     check_begun(out / CHECKPOINT, resume)
     corpus = read_corpus(audio, shards, config.crop_samples)
+    config = begun_with(config, pick_device(config), out, resume)
     state = build(config, level_index(level), corpus)
     if resume:
         restore(state, config, out / CHECKPOINT)
-    write_atomic(out / "config.json", config.dumps().encode())
+    write_atomic(out / CONFIG, config.dumps().encode())
     with SummaryWriter(str(out / "tensorboard")) as log, stop_requested() as stop:
         run = LevelTraining(state, config, corpus, out, log)
         loop(run, crops(config, corpus, state.step), stop)

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 
+from model.runtime.precision import Precise, precision
 from model.runtime.settings import Settings, setting
 
 LOWER = "lower batch or crop_samples (--set KEY=VALUE)"
@@ -13,7 +14,7 @@ LOWER = "lower batch or crop_samples (--set KEY=VALUE)"
 
 
 @dataclass(frozen=True)
-class TrainingConfig(Settings):
+class TrainingConfig(Precise, Settings):
     """The settings that all codecs share. Defaults are JukeBox's, if its VQ-VAE has the setting.
 
     JukeBox was trained with batches of 256 clips of 9 s. The batch here fits a small machine, and
@@ -40,7 +41,7 @@ class TrainingConfig(Settings):
     threads: int = 0
     """CPU threads of each process; 0 uses torch's default."""
     device: str = "auto"
-    bf16: bool = False
+    precision: str = precision()
     seed: int = setting(0, below=1 << 32)
     log_every: int = setting(20, min=1)
     save_every: int = setting(500, min=1)

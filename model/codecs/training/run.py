@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,11 +18,15 @@ from model.codecs.training.pictures import draw_reconstructions, write_wav
 from model.contract.segment import SAMPLE_RATE_HZ
 from model.contract.storage import Location
 from model.runtime.loop import Schedule, TrainingRun
+from model.runtime.precision import as_begun, resolved
 from model.runtime.run_log import table
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+C = TypeVar("C", bound=TrainingConfig)
+CONFIG = "config.json"
+"""The settings of a run, in its folder."""
 BANDWIDTH_S = 300
 HELD_OUT_ITEMS = 4
 ADVICE = "lower lr and resume"
@@ -96,6 +101,15 @@ def pick_device(config: TrainingConfig, index: int = 0) -> torch.device:
             raise ValueError(f"device {config.device}: torch finds {count} GPUs on this machine")
         return device
     return torch.device("cuda", index % count) if count else torch.device("cpu")
+
+
+def begun_with(config: C, device: torch.device, out: Path, resume: bool) -> C:
+    """Return the settings with `precision` decided: by the hardware, or as a resumed run has it."""
+    if not resume:
+        return resolved(config, device.type)
+    path = out / CONFIG
+    saved = json.loads(path.read_bytes()) if path.is_file() else {}
+    return as_begun(config, saved, str(path))
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from model.contract.precision import FLOAT32
 from model.families.cmt.words import ATTRIBUTES
 from model.families.notes.base import NoteConfig
 from model.families.notes.player import NoteOptions
@@ -61,6 +62,7 @@ class Options(NoteOptions):
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {"lr": 1e-4, "clip": 3.0, "batch_size": 8},
     "tiny": {
+        "precision": FLOAT32,
         "embeddings": (16, 8, 16, 64, 32, 8, 16),
         "p_beat_width": 32,
         "width": 128,

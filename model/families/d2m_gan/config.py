@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.contract.precision import FLOAT32
+from model.runtime.precision import Precise, precision
 from model.runtime.settings import load, may_change_on_resume, setting
 from model.training.config import RunConfig
 
@@ -22,7 +24,7 @@ def paper_weights() -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Config(RunConfig):
+class Config(Precise, RunConfig):
     """The settings of D2M-GAN. Defaults are the paper's values, if the paper gives one.
 
     Lengths, rates and widths of the data are not settings: they come from dataset.json.
@@ -87,8 +89,7 @@ class Config(RunConfig):
     lr_generator: float = setting(1e-4, may_change=True)
     lr_discriminator: float = setting(1e-4, may_change=True)
     betas: tuple[float, ...] = setting((0.5, 0.9), below=1, length=2)
-    bf16: bool = False
-    """Run generator, discriminators and decoder in bfloat16 autocast; losses stay float32."""
+    precision: str = precision()
 
 
 MAY_CHANGE_ON_RESUME = may_change_on_resume(Config)
@@ -108,6 +109,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "weights": {"feature": 2.4, "codebook": 8.0, "latent": 5.0, "wave": 0.0, "mel": 0.0},
     },
     "tiny": {
+        "precision": FLOAT32,
         "sigma": 0.0,
         "channels": 64,
         "min_channels": 32,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from model.contract.precision import FLOAT32
 from model.families.dance2music.search import BEAM, DELAY_S
 from model.families.notes.base import NoteConfig
 from model.families.notes.player import NoteOptions
@@ -55,11 +56,12 @@ class Options(OnlineOptions):
     """How many sequences the search keeps; 1 decides each note at once."""
 
 
-SEARCH_PRESETS: dict[str, dict[str, Any]] = {"full": {}, "tiny": {}}
+SEARCH_PRESETS: dict[str, dict[str, Any]] = {"full": {}, "tiny": {"precision": FLOAT32}}
 """The search has one size; both names are there because the other families have them."""
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {},
     "tiny": {
+        "precision": FLOAT32,
         "channels": (8, 16, 16, 32, 64, 32),
         "mlp": (64, 64, 32),
         "lr": 1e-3,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.contract.notes import TRACKS
+from model.contract.precision import FLOAT32
 from model.families.notes.base import NoteConfig
 from model.families.notes.player import NoteOptions
 from model.runtime.settings import setting
@@ -88,6 +89,7 @@ class Options(NoteOptions):
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {},
     "tiny": {
+        "precision": FLOAT32,
         "clip_s": 2.0,
         "graph_widths": (32, 32, 64, 64),
         "graph_strides": (1, 1, 2, 1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from model.contract.precision import FLOAT32
 from model.families.averaged import AveragedConfig
 from model.families.inversion.base_model import SMALL
 from model.families.inversion.prompt import PROMPT
@@ -75,6 +76,7 @@ class Options(Settings):
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "tiny": {
+        "precision": FLOAT32,
         "width": 256,
         "lr": 1e-3,
         "warmup_steps": 50,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from model.contract.precision import BF16
 from model.families.code_models import BASE, TINY, CodeConfig, DrawOptions
 from model.runtime.settings import setting
 
@@ -96,7 +97,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "average_every": 25,
         "batch_size": 12,
         "max_steps": 55_000,
-        "bf16": True,
+        "precision": BF16,
     },
 }
 """`base` has the size for a GPU, `tiny` for two CPU cores; `cdcd` is CDCD's size and optimiser: 100

@@ -23,6 +23,7 @@ from pipeline.features.base import (
     Maker,
     precision,
     recorded_weights,
+    runtime,
     windows_of,
 )
 from pipeline.features.pose.base import (
@@ -41,6 +42,7 @@ from pipeline.features.pose.base import (
     make_estimator,
     usual_estimator,
 )
+from pipeline.features.runtime import check_installed, runtime_facts
 from pipeline.sources.base import ESTIMATED
 
 if TYPE_CHECKING:
@@ -169,6 +171,7 @@ class Motion(Feature):
         type=local,
     )
     precision: str = precision()
+    runtime: str = runtime()
     weights_id: str = ""
     detector_id: str = ""
     model_id: str = ""
@@ -226,6 +229,8 @@ class Motion(Feature):
         missing = []  # of both networks: a user who must fetch two should learn it at once
         try:
             finder = detector_for(self.kind, self.detector)
+            self.networks()  # raises if the runtime cannot run them
+            check_installed(self.runtime)
             try:
                 check_estimator(self.kind, self.weights)
             except FileNotFoundError as error:
@@ -279,8 +284,8 @@ class Motion(Feature):
         """
         finder = detector_for(self.kind, self.detector)
         return (
-            make_detector(finder, self.precision) if finder else None,
-            make_estimator(self.kind, self.weights, self.precision),
+            make_detector(finder, self.precision, self.runtime) if finder else None,
+            make_estimator(self.kind, self.weights, self.precision, self.runtime),
         )
 
     def key(self, row: Row, cut: Mapping[str, Any], result: str) -> str:
@@ -293,7 +298,9 @@ class Motion(Feature):
         from pipeline.features.pose.people import CHOOSING, LOOKING, pace
 
         looking = LOOKING | pace(ESTIMATORS.get(self.kind))
-        config = looking | {"precision": self.precision} | row.clip_key
+        config = (
+            looking | {"precision": self.precision} | runtime_facts(self.runtime) | row.clip_key
+        )
         if result == CHOSEN:
             config |= {**cut, **CHOOSING, "motion": self.kind}
         return result_key(row.sha256, result, config, f"{self.weights_id} {self.detector_id}")
@@ -313,7 +320,7 @@ class Motion(Feature):
         }
         if self.estimated:
             made_by = {"weights": self.weights_id, "detector": self.detector_id}
-            spec |= {"precision": self.precision} | made_by
+            spec |= {"precision": self.precision} | runtime_facts(self.runtime) | made_by
         elif self.on and (imitates := getattr(KINDS.get(self.kind), "IMITATES", "")):
             spec |= {"imitates": imitates}
         return spec | ({"model_sha256": self.model_id} if self.model_id else {})
@@ -327,7 +334,8 @@ class Motion(Feature):
         ]
 
     def record(self) -> dict[str, Any]:
-        used = {"motion", "pose_weights", "detector", "precision"} if self.estimated else {"motion"}
+        networks = {"pose_weights", "detector", "precision", "runtime"}
+        used = {"motion"} | (networks if self.estimated else set())
         used |= {"smpl_model"} if self.model_id else set()
         return {key: value for key, value in super().record().items() if key in used}
 

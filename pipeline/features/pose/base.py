@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from model.contract.registry import Registry, unknown
+from pipeline.features.runtime import TORCH, runtime_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +52,8 @@ MIN_SCORE = 0.5
 class PoseEstimator(Protocol):
     """Estimates the joints of persons.
 
-    The class is called with `weights` (default WEIGHTS) and `precision` (`float32` or `bf16`).
+    The class is called with `weights` (default WEIGHTS) and `precision` (`float32` or `bf16`), and
+    with `runtime` if that is not torch but one of its RUNTIMES.
     `names`, `input_px` and `batch` are valid after `setup`.
     """
 
@@ -109,7 +111,8 @@ class Detector(Protocol):
     """Detects the boxes of persons.
 
     The class is called with `weights` (the name that the user gave: the registered name, or for
-    the torchvision detectors a file or `untrained`) and `precision` (`float32` or `bf16`).
+    the torchvision detectors a file or `untrained`) and `precision` (`float32` or `bf16`), and with
+    `runtime` if that is not torch but one of its RUNTIMES.
     """
 
     def check(self) -> None:
@@ -137,19 +140,25 @@ def joints_of(people: np.ndarray) -> np.ndarray:
     return people[:, 4:].reshape(len(people), (people.shape[1] - 4) // 3, 3)
 
 
-def make_estimator(name: str, weights: str = "", precision: str = "float32") -> PoseEstimator:
+def make_estimator(
+    name: str, weights: str = "", precision: str = "float32", runtime: str = TORCH
+) -> PoseEstimator:
     """Return the estimator with this name, without loading its weights.
 
-    Raises ValueError for an unknown name.
+    Raises ValueError for an unknown name, or one that the runtime cannot run.
     """
     kind = ESTIMATORS.get(name)
-    return kind(weights=weights or kind.WEIGHTS, precision=precision)
+    more = runtime_of(kind, name, runtime)
+    return kind(weights=weights or kind.WEIGHTS, precision=precision, **more)
 
 
-def make_detector(name: str, precision: str = "float32") -> Detector:
-    """Return the detector registered under this name, or the torchvision detector of this file."""
-    known = name if name in DETECTORS.names() else DETECTOR
-    return DETECTORS.get(known)(weights=name, precision=precision)
+def make_detector(name: str, precision: str = "float32", runtime: str = TORCH) -> Detector:
+    """Return the detector registered under this name, or the torchvision detector of this file.
+
+    Raises ValueError for one that the runtime cannot run.
+    """
+    kind = DETECTORS.get(name if name in DETECTORS.names() else DETECTOR)
+    return kind(weights=name, precision=precision, **runtime_of(kind, name, runtime))
 
 
 def check_estimator(name: str, weights: str = "") -> None:

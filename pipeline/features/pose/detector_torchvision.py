@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from model.contract.files import sha256_of
 from pipeline.features.pose.base import MIN_SCORE
+from pipeline.features.runtime import OPENVINO, TORCH, Compiled, device_of
 from pipeline.weights.table import find, refusal
 
 NAMES = ("fasterrcnn_mobilenet", "fasterrcnn_resnet50")
@@ -36,11 +37,16 @@ class Detector:
             path: a torchvision file of one of them, or safetensors of
             `pipeline.features.pose.train_small`.
         precision: `float32` or `bf16` (autocast).
+        runtime: `torch`, or `openvino` for the backbone, which is most of the work; torch selects
+            the boxes and looks at each.
     """
+
+    RUNTIMES: ClassVar[tuple[str, ...]] = (OPENVINO,)
 
     weights: str = NAMES[0]
     precision: str = "float32"
     device: str = ""
+    runtime: str = TORCH
     _net: Any = field(default=None, repr=False)
 
     def check(self) -> None:
@@ -56,8 +62,10 @@ class Detector:
         import torch
 
         torch.set_num_threads(1)
-        self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = self.device or device_of(self.runtime)
         self._net = load(self.weights).eval().requires_grad_(False).to(self.device)
+        if self.runtime == OPENVINO:
+            self._net.backbone = compiled_backbone(self._net.backbone, self.precision)
 
     def __call__(self, frames: np.ndarray) -> list[np.ndarray]:
         """Return for each RGB frame, uint8 (n, H, W, 3), float32 (P, 5): x0, y0, x1, y1, score."""
@@ -144,6 +152,38 @@ def faster_rcnn(name: str) -> Any:
         NAMES[1]: detection.fasterrcnn_resnet50_fpn_v2,
     }[name]
     return build(weights=None, weights_backbone=None, min_size=480, max_size=960)
+
+
+def compiled_backbone(backbone: Any, precision: str) -> Any:
+    """Return a backbone that OpenVINO runs, for any number and size of pictures."""
+    from torch import Tensor, nn
+
+    class Listed(nn.Module):
+        """The maps of a backbone in a tuple; `names` are theirs, none if there is one alone."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.names = backbone, list[str]()
+
+        def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+            maps = self.backbone(pictures)
+            if isinstance(maps, Tensor):
+                return (maps,)
+            self.names = list(maps)
+            return tuple(maps.values())
+
+    class Backbone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out_channels = backbone.out_channels
+            self.listed = Listed()
+            self.run = Compiled(self.listed, precision, free=(0, 2, 3))
+
+        def forward(self, pictures: Tensor) -> Tensor | dict[str, Tensor]:
+            maps = self.run(pictures.float())
+            return dict(zip(self.listed.names, maps, strict=True)) if self.listed.names else maps[0]
+
+    return Backbone()
 
 
 def small_fcos() -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from model.contract.files import sha256_of
+from pipeline.features.runtime import OPENVINO, TORCH, device_of, runner
 from pipeline.weights.table import find
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class GraphNetwork:
         precision: `float32` or `bf16` (autocast).
         batch: pictures per forward pass; the last pass is filled up, because a result must not
             depend on how inputs were grouped. 0 for BATCHES.
+        runtime: `torch` or `openvino`.
     """
 
     NAMES: ClassVar[tuple[str, ...]] = ()
@@ -32,11 +34,13 @@ class GraphNetwork:
     """The graph's nodes whose values are wanted."""
     BATCHES: ClassVar[tuple[int, int]] = (4, 4)
     """Pictures per forward pass on a CPU, and on a GPU."""
+    RUNTIMES: ClassVar[tuple[str, ...]] = (OPENVINO,)
 
     weights: str = ""
     precision: str = "float32"
     batch: int = 0
     device: str = ""
+    runtime: str = TORCH
     _net: Any = field(default=None, repr=False)
 
     def check(self) -> None:
@@ -52,9 +56,10 @@ class GraphNetwork:
         import torch
 
         torch.set_num_threads(1)
-        self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = self.device or device_of(self.runtime)
         self.batch = self.batch or self.BATCHES[self.device == "cuda"]
-        self._net = self._load().eval().requires_grad_(False).to(self.device)
+        net = self._load().eval().requires_grad_(False).to(self.device)
+        self._net = runner(net, self.runtime, self.precision)
 
     def heads(self, pictures: np.ndarray, divisor: float) -> list[Tensor]:
         """Return OUTPUTS, float32 (n, C, h, w), of at most `batch` pictures, uint8 (n, H, W, 3).

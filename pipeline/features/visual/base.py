@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from model.contract.options import option
 from model.contract.segment import VISUAL
 from pipeline.arguments import positive
-from pipeline.features.base import BuildSettings, Clips, Feature, precision, recorded_weights
+from pipeline.features.base import (
+    BuildSettings,
+    Clips,
+    Feature,
+    precision,
+    recorded_weights,
+    runtime,
+)
+from pipeline.features.runtime import check_installed, runtime_facts
 from pipeline.features.visual.extractors import EXTRACTORS, FLOW, Extractor, make_extractor
 
 if TYPE_CHECKING:
@@ -57,6 +65,7 @@ class Visual(Feature):
         choices=["raft_large", "raft_small"],
     )
     precision: str = precision()
+    runtime: str = runtime()
     weights_id: str = ""
 
     @classmethod
@@ -69,12 +78,14 @@ class Visual(Feature):
 
     def make(self) -> Extractor:
         """Return the extractor, without loading its weights."""
-        return make_extractor(self.extractor, self.weights, self.flow, self.precision)
+        return make_extractor(self.extractor, self.weights, self.flow, self.precision, self.runtime)
 
     def check(self, window_s: Fraction) -> None:
         if self.flow and not getattr(EXTRACTORS.get(self.extractor), "FLOWS", False):
             raise ValueError(f"--flow {self.flow} needs --visual i3d_inception")
-        self.make().check(window_s, self.windows)
+        made = self.make()
+        check_installed(self.runtime)
+        made.check(window_s, self.windows)
 
     def ready(self, window_s: Fraction) -> Visual:
         if not self.on:
@@ -90,7 +101,7 @@ class Visual(Feature):
 
         config = {"visual": self.extractor, "windows": self.windows}
         config |= {"flow": self.flow} if self.flow else {}
-        config |= {"precision": self.precision}
+        config |= {"precision": self.precision} | runtime_facts(self.runtime)
         return result_key(row.sha256, "visual", {**cut, **config}, self.weights_id)
 
     def spec(self, window_s: Fraction) -> dict[str, Any]:
@@ -101,7 +112,7 @@ class Visual(Feature):
             "weights": self.weights_id,
             "precision": self.precision,
         }
-        return spec | ({"flow": self.flow} if self.flow else {})
+        return spec | ({"flow": self.flow} if self.flow else {}) | runtime_facts(self.runtime)
 
     def notes(self) -> list[str]:
         if self.weights != "untrained":

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from model.contract.registry import Registry
+from pipeline.features.runtime import TORCH, runtime_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +27,9 @@ class Extractor(Protocol):
     """Computes features of clips.
 
     Frames are scaled by the shorter side, then cropped to a centred square. The class is called
-    with `weights` (the user's value, default WEIGHTS) and `precision` (`float32` or `bf16`), and
-    also with `flow` if it has FLOWS = True.
+    with `weights` (the user's value, default WEIGHTS) and `precision` (`float32` or `bf16`), also
+    with `flow` if it has FLOWS = True, and with `runtime` if that is not torch but one of its
+    RUNTIMES.
     """
 
     DIM: ClassVar[int]
@@ -64,12 +66,13 @@ class Extractor(Protocol):
 
 
 def make_extractor(
-    name: str, weights: str = "", flow: str = "", precision: str = "float32"
+    name: str, weights: str = "", flow: str = "", precision: str = "float32", runtime: str = TORCH
 ) -> Extractor:
     """Return the extractor with this name, without loading its weights.
 
-    Raises ValueError for an unknown name.
+    Raises ValueError for an unknown name, or one that the runtime cannot run.
     """
     kind = EXTRACTORS.get(name)
-    more = {"flow": flow or FLOW} if getattr(kind, "FLOWS", False) else {}
+    more = runtime_of(kind, name, runtime)
+    more |= {"flow": flow or FLOW} if getattr(kind, "FLOWS", False) else {}
     return kind(weights=weights or kind.WEIGHTS, precision=precision, **more)

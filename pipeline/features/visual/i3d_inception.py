@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from model.contract.files import sha256_of
+from pipeline.features.runtime import OPENVINO, TORCH, device_of, runner
 from pipeline.features.visual.optical_flow import Flow
 from pipeline.weights.table import find, lookup
 
@@ -36,6 +37,7 @@ class TwoStream:
         precision: `float32` or `bf16` (autocast of the two I3D streams; the flow stays float32).
         batch: clips per forward pass; every pass has exactly this many (the last one is padded
             with zeros), because a result must not depend on how inputs were grouped.
+        runtime: `torch` or `openvino`, for the two I3D streams; the flow is torch's.
     """
 
     DIM: ClassVar[int] = 2048
@@ -46,12 +48,14 @@ class TwoStream:
     WEIGHTS: ClassVar[str] = "kinetics"
     FLOWS: ClassVar[bool] = True
     """It uses optical flow."""
+    RUNTIMES: ClassVar[tuple[str, ...]] = (OPENVINO,)
 
     weights: str = "kinetics"
     flow: str = "raft_large"
     precision: str = "float32"
     batch: int = 0
     device: str = ""
+    runtime: str = TORCH
     _nets: tuple[Any, Any] | None = field(default=None, repr=False)
     _flow: Flow | None = field(default=None, repr=False)
 
@@ -124,7 +128,7 @@ class TwoStream:
         from pipeline.features.visual import inception
 
         torch.set_num_threads(1)
-        self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = self.device or device_of(self.runtime)
         self.batch = self.batch or (4 if self.device == "cuda" else 1)
         if self.weights == "untrained":
             nets, path = (inception.untrained(3), inception.untrained(2)), None
@@ -138,7 +142,10 @@ class TwoStream:
         still: list[Any] = [net.eval().requires_grad_(False) for net in nets]
         # Any above: torch's annotation of `to` lacks the memory's format.
         rgb, flow = (net.to(self.device, memory_format=form) for net in still)
-        self._nets = rgb, flow
+        self._nets = (
+            runner(rgb, self.runtime, self.precision),
+            runner(flow, self.runtime, self.precision),
+        )
 
     def __call__(self, clips: np.ndarray) -> np.ndarray:
         """Return float32 (n, 2048), RGB then flow, for uint8 RGB clips (n, T + 1, S, S, 3).
@@ -173,4 +180,5 @@ class TwoStream:
             values = torch.from_numpy(x).to(self.device)
             values = values.float() / 127.5 - 1 if x.dtype == np.uint8 else values
             values = values.permute(0, 4, 1, 2, 3).contiguous(memory_format=torch.channels_last_3d)
-            return net(values).float().cpu().numpy()
+            (features,) = net(values)
+            return features.float().cpu().numpy()

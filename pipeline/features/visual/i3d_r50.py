@@ -11,6 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from model.contract.files import sha256_of
+from model.contract.precision import FLOAT32
+from pipeline.features.runtime import OPENVINO, TORCH, device_of, runner
+from pipeline.features.torch_on_cpu import by_onednn
 from pipeline.weights.table import find, refusal
 
 FRAMES = 8
@@ -28,6 +31,7 @@ class I3D:
         precision: `float32` or `bf16` (autocast; the error is about 0.5 % of the feature scale).
         batch: clips per forward pass; every pass has exactly this many (the last one is padded
             with zeros), because a result must not depend on how inputs were grouped.
+        runtime: `torch` or `openvino`.
     """
 
     DIM: ClassVar[int] = 2048
@@ -36,11 +40,13 @@ class I3D:
     VIDEOS: ClassVar[int] = 4
     """Videos per call."""
     WEIGHTS: ClassVar[str] = "kinetics"
+    RUNTIMES: ClassVar[tuple[str, ...]] = (OPENVINO,)
 
     weights: str = "kinetics"
     precision: str = "float32"
     batch: int = 0
     device: str = ""
+    runtime: str = TORCH
     _net: Any = field(default=None, repr=False)
 
     def clip_frames(self, window_s: Fraction, windows: int) -> int:
@@ -69,11 +75,11 @@ class I3D:
         from pytorchvideo.models.hub import i3d_r50
 
         torch.set_num_threads(1)
-        self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = self.device or device_of(self.runtime)
         self.batch = self.batch or (16 if self.device == "cuda" else 1)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            net = i3d_r50(pretrained=False)
+            net: Any = i3d_r50(pretrained=False)
         if self.weights != "untrained":
             path = weights_path(self.weights)
             try:
@@ -88,8 +94,11 @@ class I3D:
                     f"{refusal(error)}; fetch them: pipeline weights fetch i3d_r50"
                 ) from None
         net.blocks = net.blocks[:-1]
-        self._net = net.eval().requires_grad_(False).to(self.device)
-        self._net = self._net.to(memory_format=torch.channels_last_3d)
+        net = torch.nn.Sequential(*net.blocks).eval().requires_grad_(False)
+        net = net.to(self.device, memory_format=torch.channels_last_3d)
+        if (self.device, self.runtime, self.precision) == ("cpu", TORCH, FLOAT32):
+            net = by_onednn(net)
+        self._net = runner(net, self.runtime, self.precision)
 
     def __call__(self, clips: np.ndarray) -> np.ndarray:
         """Return float32 (n, 2048) for uint8 RGB clips (n, 8, 224, 224, 3).
@@ -112,8 +121,7 @@ class I3D:
                 x = torch.from_numpy(full).to(self.device).permute(0, 4, 1, 2, 3)
                 x = (x.float() / 255 - MEAN) / STD
                 x = x.contiguous(memory_format=torch.channels_last_3d)
-                for block in self._net.blocks:
-                    x = block(x)
+                (x,) = self._net(x)
                 pooled = x.float().mean((2, 3, 4)).cpu().numpy()
                 features[start : start + self.batch] = pooled[: len(part)]
         return features

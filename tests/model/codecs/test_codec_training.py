@@ -307,8 +307,8 @@ def test_bfloat16_steps_agree_with_float32(music):
     corpus = read_folder(music, QUICK.crop_samples)
     crops = torch.from_numpy(corpus.batch(0, 0, 2, QUICK.crop_samples))
     losses = []
-    for bf16 in (False, True):
-        config = replace(QUICK, bf16=bf16)
+    for precision in ("float32", "bf16"):
+        config = replace(QUICK, precision=precision)
         losses.append(train_step(build(config, 2, corpus), config, crops)["loss/total"])
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
@@ -318,6 +318,7 @@ def test_bfloat16_steps_agree_with_float32(music):
     [
         ("crop_samples=1000", "crop_samples is 1000"),
         ("bf16=perhaps", "true or false"),
+        ("precision=half", "precision is 'half'; expected one of auto, float32, bf16"),
         ("steps=many", "expected int"),
         ("levels=top", "unknown level 'top'"),
         ("steps", "key=value"),

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.features.pose.tfjs import Graph
+from pipeline.features.runtime import Compiled
 
 
 def text(word: str) -> dict[str, str]:
@@ -103,6 +104,16 @@ def test_a_graph_gives_what_its_layers_give(graph):
     assert conv.shape == (2, 8, 8, 6) and out.shape == (2, 8, 8, 6)
     torch.testing.assert_close(conv, first, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(out, torch.sigmoid(big - 0.5), atol=1e-5, rtol=1e-5)
+
+
+def test_a_graph_gives_the_same_through_openvino(graph):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    net = Graph(graph[0], ["out"]).eval()
+    run = Compiled(net, "float32")
+    for size in ((15, 12), (16, 10)):
+        x = torch.randn(2, 3, *size)
+        with torch.inference_mode():
+            torch.testing.assert_close(run(x)[0], net(x)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_no_such_graph_is_refused_by_name(graph, tmp_path):
