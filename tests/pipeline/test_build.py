@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builds import NAME, clip, ends, options, refuse_work, shards
+from drills import damage, stored
 
 import pipeline.build
 import pipeline.features.run
@@ -109,12 +110,12 @@ def test_a_changed_window_is_cut_again(videos, tmp_path):
 def test_a_damaged_result_is_made_again(videos, tmp_path, capsys):
     build(options(videos, tmp_path, limit=2))
     before = shards(tmp_path)
-    stored = sorted((tmp_path / ".work" / "results" / "cut").rglob("*.npz"))
-    stored[0].write_bytes(b"not a zip file")
+    first, *_ = stored(tmp_path, "cut")
+    damage(first)
     (tmp_path / ".work" / "shards" / "train-000000.tar.json").write_text("{", encoding="utf-8")
     flip_a_byte(tmp_path)
     report = build(options(videos, tmp_path, limit=2))
-    assert str(stored[0]) in capsys.readouterr().err
+    assert f"{first.path}: cut at byte {first.at}: damaged" in capsys.readouterr().err
     assert report.counts == {"ok": 2}
     assert shards(tmp_path) == before
     list(verify(tmp_path))
@@ -128,10 +129,8 @@ def test_a_build_that_stops_while_results_are_made_again_says_so(videos, tmp_pat
     build(options(videos, tmp_path, limit=2))
     for path in tmp_path.glob("*.tar"):
         path.unlink()
-    for stored in (tmp_path / ".work" / "results" / "cut").rglob("*.npz"):
-        data = bytearray(stored.read_bytes())
-        data[data.index(b"NUMPY", data.index(b"pcm.npy")) + 1000] ^= 1  # found as it is read whole
-        stored.write_bytes(data)
+    for result in stored(tmp_path, "cut"):
+        damage(result)  # found as it is read whole
     monkeypatch.setattr(pipeline.features.run, "STOP_AFTER", 1)
     monkeypatch.setattr(Extract, "_cut", fail)
     report = build(options(videos, tmp_path, limit=2, max_failed=0.0))
