@@ -8,6 +8,7 @@ all. Results of earlier versions, a file each, are read where they are.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import io
 import json
@@ -211,6 +212,9 @@ class Pen:
 def _of_process(root: Path, pid: int) -> tuple[threading.RLock, Parts, Pen]:
     """Return the lock, view and part of this process for a folder: a fork has its own."""
     return threading.RLock(), Parts(root), Pen()
+
+
+atexit.register(_of_process.cache_clear)  # closes the files while that is still possible
 
 
 def _result(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,15 @@ from drills import damage, stored
 import pipeline.build
 import pipeline.features.run
 import pipeline.output.assemble
+import pipeline.output.finished
+import pipeline.report.report
 from model.contract.dataset import load_dataset
 from model.contract.shards import read_npy, read_shard
 from model.contract.wav import read_wav
 from model.generation.pipeline_process import build_features
 from pipeline.build import build, locked
 from pipeline.engine.base import LocalEngine
+from pipeline.engine.ledger import Ledger
 from pipeline.features.extract import Extract
 from pipeline.output.verify import verify
 from pipeline.report.report import Report
@@ -215,3 +219,61 @@ def test_features_of_a_new_video_are_made_or_it_is_said_why_not(tmp_path):
     assert load_dataset(tmp_path / "b").seconds == 2.5
     with pytest.raises(ValueError, match=r"filtered: cut: short\.mp4: got 1\.20 s"):
         build_features(clip(tmp_path / "short.mp4", 1.2), wanted, tmp_path / "c")
+
+
+# --- a build of many inputs -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Treat every build as one of more than 100,000 inputs."""
+    for room in (pipeline.report.report, pipeline.output.finished):
+        monkeypatch.setattr(room, "MAX_JSON_ROWS", 1)
+
+
+def test_many_rows_are_in_a_table_beside_the_report(videos, tmp_path, monkeypatch):
+    small = build(options(videos, tmp_path / "small"))
+    for room in (pipeline.report.report, pipeline.output.finished):
+        monkeypatch.setattr(room, "MAX_JSON_ROWS", 1)
+    report = build(options(videos, tmp_path / "out"))
+    saved = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    plain = json.loads((tmp_path / "small" / "report.json").read_text(encoding="utf-8"))
+    assert saved.pop("rows_in") == "report.parquet" and "rows" not in saved
+    del plain["rows"]
+    for facts in (saved, plain):
+        del facts["seconds"], facts["stages"]
+    assert saved == plain
+    read = Report.load(tmp_path / "out")
+    assert read.table() == report.table() == small.table()
+    expected = [{**row, "silent_segments": [], "dancers_seen": []} for row in small.rows]
+    assert list(read.rows) == expected and read.rows[-1] == expected[-1]
+    assert shards(tmp_path / "out") == shards(tmp_path / "small")
+
+
+def test_a_large_finished_build_looks_no_result_up(videos, tmp_path, large, monkeypatch, capsys):
+    first = build(options(videos, tmp_path))
+    before = shards(tmp_path)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(Ledger, "facts", refuse_work)
+            again = build(options(videos, tmp_path))
+        assert "inputs are already done" in capsys.readouterr().out
+        assert again.table() == first.table() and shards(tmp_path) == before
+    assert build(options(videos, tmp_path, window_s="2.05")).segments != {}
+    assert shards(tmp_path) != before
+    build(options(videos, tmp_path))
+    assert shards(tmp_path) == before
+
+
+def test_a_large_build_with_a_changed_input_or_tar_is_not_finished(videos, tmp_path, large):
+    source, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(videos, source)
+    build(options(source, out))
+    before = shards(out)
+    flip_a_byte(out)
+    build(options(source, out))
+    assert shards(out) == before
+    clip(source / "zz.mp4", 2.1)
+    report = build(options(source, out))
+    assert len(report.rows) == len(list(source.iterdir())) and shards(out) != before
+    list(verify(out))

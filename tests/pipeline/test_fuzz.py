@@ -40,8 +40,8 @@ from places import ROOT
 
 from model.families.d2m_gan.config import Config, load_config
 from pipeline.engine.ledger import Ledger, _of_process
-from pipeline.sources import manifest
 from pipeline.sources.manifest import Row
+from pipeline.sources.rows import save_rows
 
 # --- every kind of file --------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ class Bench:
         self.kinds, self.watch = kinds, watch
         self.paths = {name: folders.mktemp("fuzz") / name for name in kinds}
         table = self.paths["tiktok.parquet"]
-        manifest.save(table.with_name("tiktok.inputs.parquet"), [Row("a", "a.mp4")])
+        save_rows(table.with_name("tiktok.inputs.parquet"), [Row("a", "a.mp4")])
         table.with_name("report.json").write_text(json.dumps({"rows": []}), encoding="utf-8")
         table.with_name("a.mp4").touch()
         beside = self.paths["report.json"].with_name("dataset.json")
