@@ -247,6 +247,7 @@ def _build(
     from pipeline.output.assemble import ResultsGone, write_shards
     from pipeline.output.finished import FILE as FINISHED
     from pipeline.output.finished import finished_rows, note_finished
+    from pipeline.report.html import save_report
     from pipeline.report.report import Report
     from pipeline.report.rows import ROWS_FILE, BuiltRows
     from pipeline.sources.hashing import hash_inputs
@@ -266,7 +267,7 @@ def _build(
     ) -> Report:
         seconds = time.monotonic() - started
         facts = (seconds, stopped, engine.times, listing.others, listing.notes)
-        return _saved(Report.of_rows(rows, dataset, *facts), options.out)
+        return save_report(options.out, Report.of_rows(rows, dataset, *facts))
 
     found = before and finished_rows(options.out, settings, before, planned)
     if before is not None and found:
@@ -313,15 +314,6 @@ def _with_codes(
 
     extract_codes(options.out, options.codec, engine=engine, limit_s=options.item_limit_s)
     return report(load_dataset(options.out))
-
-
-def _saved(report: Report, out: Path) -> Report:
-    """Write the report and its page, and return the report."""
-    from pipeline.report.html import save_page
-
-    report.save(out)
-    save_page(out, report)
-    return report
 
 
 def check_usage(options: BuildOptions) -> None:

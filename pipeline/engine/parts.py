@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from pipeline.engine.places import Places
 
 PART, INDEX = ".results", ".index"
 PART_BYTES = 1 << 30
@@ -38,8 +38,6 @@ NOTE_BYTES = 1024
 MAX_OPEN = 64
 TICK_S = 2.0
 """Two changes of a folder so shortly after each other may leave it the same time of change."""
-RECENT = 1 << 14
-"""Number of records that are found by a dictionary, before they are sorted into the arrays."""
 IN_PART = 1 << 63
 """Set in a place if the record must be read from the part, because its index lacks it."""
 
@@ -162,45 +160,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
-
-
-class Places:
-    """Numbers of 64 bits by keys of 64 bits; a key may have several. Each takes 16 bytes."""
-
-    def __init__(self) -> None:
-        self._keys = self._places = np.empty(0, np.uint64)
-        self._recent: dict[int, tuple[int, ...]] = {}
-
-    def add(self, keys: array[int], places: array[int]) -> None:
-        """Add pairs; those that are added later are found first."""
-        if len(keys) < RECENT:
-            for key, place in zip(keys, places, strict=True):
-                self._recent[key] = (place, *self._recent.get(key, ()))
-            if len(self._recent) < RECENT:
-                return
-            keys, places = array("Q"), array("Q")
-        pairs = [(key, place) for key, all_ in self._recent.items() for place in reversed(all_)]
-        recent = np.array(pairs, np.uint64).reshape(-1, 2)
-        new = [np.frombuffer(numbers, np.uint64) for numbers in (keys, places)]
-        all_keys = np.concatenate([self._keys, recent[:, 0], new[0]])
-        all_places = np.concatenate([self._places, recent[:, 1], new[1]])
-        order = all_keys.argsort(kind="stable")
-        self._keys, self._places, self._recent = all_keys[order], all_places[order], {}
-
-    def find(self, key: int) -> list[int]:
-        """Return the numbers of a key, the latest first."""
-        found = list(self._recent.get(key, ()))
-        at = int(np.searchsorted(self._keys, np.uint64(key)))
-        older: list[int] = []
-        while at < len(self._keys) and self._keys[at] == key:
-            older.append(int(self._places[at]))
-            at += 1
-        return found + older[::-1]
-
-    def __iter__(self) -> Iterator[int]:
-        yield from map(int, self._places)
-        for places in self._recent.values():
-            yield from reversed(places)
 
 
 @dataclass

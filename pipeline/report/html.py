@@ -80,6 +80,13 @@ def save_page(out: Path, report: Report) -> Path | None:
     return path
 
 
+def save_report(out: Path, report: Report) -> Report:
+    """Write the report and its page, and return the report."""
+    report.save(out)
+    save_page(out, report)
+    return report
+
+
 def page(out: Path, report: Report) -> str:
     """Return the page of the data set in `out`. It uses only `report` and the shards there."""
     facts = report.as_dict()

@@ -19,7 +19,8 @@ ReportRow = Mapping[str, Any]
 MAX_JSON_ROWS = 100_000
 """With more inputs, report.json has no rows; they are in report.parquet beside it."""
 ROWS_FILE = "report.parquet"
-GROUP_ROWS = 1 << 16
+GROUP_ROWS = 4096
+"""Rows that are objects at once while the file is written: each takes some 1.5 kB."""
 INPUT = ("path", "split", "song", "genre")
 """Fields of a manifest row that a report row repeats."""
 ENDS = tuple(field.name for field in fields(Outcome))

@@ -10,12 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
-
 from model.contract.files import atomic_file
 from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 CHUNK = 4096
@@ -124,6 +123,8 @@ def repeated(texts: Callable[[], Iterable[str]]) -> set[str]:
 
     It takes 8 bytes of memory for each text, not the text.
     """
+    import numpy as np
+
     hashes = np.fromiter(map(hash, texts()), np.int64)
     hashes.sort()
     doubled = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())

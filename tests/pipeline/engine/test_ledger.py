@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import pipeline.engine.parts
+import pipeline.engine.places
 from pipeline.engine.ledger import JUDGED_BY, Ledger, _of_process
 from pipeline.engine.outcome import Outcome
 
@@ -204,7 +205,7 @@ def test_a_folder_that_was_taken_away_is_empty(ledger, tmp_path):
 
 
 def test_many_results_are_found_after_they_were_sorted(ledger, monkeypatch):
-    monkeypatch.setattr(pipeline.engine.parts, "RECENT", 16)
+    monkeypatch.setattr(pipeline.engine.places, "RECENT", 16)
     with ledger.together():
         for number in range(100):
             ledger.write("cut", f"{number % 50:032x}", {}, {"number": number})
