@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CHUNK = 4096
 """Rows that are turned into objects at once."""
-GROUP = 16
+GROUP = 2
 """Chunks in a row group of a Parquet file."""
 DEFAULTS: dict[str, Any] = {f.name: getattr(Row("", ""), f.name) for f in fields(Row)}
 TUPLES = ("dancers", "box")
