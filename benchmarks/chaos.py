@@ -28,6 +28,7 @@ from typing import Any
 from ray.cluster_utils import Cluster
 
 from model.contract.terminal import print_anything
+from pipeline.engine.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 300
@@ -168,9 +169,12 @@ def shards(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(out.glob("*.tar"))}
 
 
-def results(out: Path) -> dict[Path, tuple[int, int]]:
-    found = out.glob(".work/results/*/*/*.npz")
-    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+def results(out: Path) -> dict[tuple[str, str], set[tuple[str, int]]]:
+    """Return the places of every stored result: one that was made again has several."""
+    found: dict[tuple[str, str], set[tuple[str, int]]] = {}
+    for one in Ledger(out / ".work" / "results").stored():
+        found.setdefault((one.stage, one.key), set()).add((one.path.name, one.at))
+    return found
 
 
 def waited(build: subprocess.Popen[bytes], happened: Callable[[], object]) -> None:

@@ -29,6 +29,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from model.contract.terminal import print_anything
+from pipeline.engine.ledger import Ledger
 from pipeline.media.program import binary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -212,7 +213,8 @@ def build(source: Path, out: Path, engine: str, visual: str, max_failed: float =
         if path.is_file()
         else {"rows": [], "segments": {}}
     )
-    ends_s = sorted(file.stat().st_mtime for file in out.glob(".work/results/cut/*/*.npz"))
+    stored = Ledger(out / ".work" / "results").stored()
+    ends_s = sorted(one.written_s for one in stored if one.stage == "cut")
     ends_s = [end_s for end_s in ends_s if end_s > begun_s]
     pauses = [b - a for a, b in pairwise(ends_s)]
     segments = sum(report["segments"].values())

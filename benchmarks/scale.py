@@ -34,6 +34,7 @@ from model.contract.segment import VISUAL, WAV
 from model.contract.shards import npy_bytes, read_shard, write_shard
 from model.contract.terminal import print_anything
 from model.contract.wav import read_wav, wav_bytes
+from pipeline.engine.ledger import Ledger
 from pipeline.features.visual.i3d_r50 import FRAMES, I3D
 from pipeline.media.program import binary
 
@@ -153,8 +154,8 @@ def build(source: Path, out: Path, visual: str, clips: int) -> Build:
         f"busy {s['busy_s']:.1f}, idle {s['idle_s']:.1f})"
         for s in report["stages"]
     )
-    stored = (out / ".work" / "results" / STORED[visual]).glob("*/*.npz")
-    ends_s = sorted(path.stat().st_mtime for path in stored)
+    stored = Ledger(out / ".work" / "results").stored()
+    ends_s = sorted(one.written_s for one in stored if one.stage == STORED[visual])
     warm = WARM_AFTER[visual]
     span_s = ends_s[-1] - ends_s[warm - 1]
     busy, others = watch.busy(ends_s[warm - 1], ends_s[-1])

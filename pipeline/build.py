@@ -18,10 +18,11 @@ from __future__ import annotations
 import sys
 import time
 from argparse import ArgumentParser, Namespace, _SubParsersAction
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import Field, dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from model.contract.dataset import Dataset
     from pipeline.features.plan import Settings
     from pipeline.report.report import Report
+    from pipeline.report.rows import ReportRow
 
 
 @dataclass(frozen=True)
@@ -216,10 +218,10 @@ def build(options: BuildOptions) -> Report:
     if listing.note:
         print(listing.note)
     if options.dry_run:
-        rows = listing.rows
+        rows = list(listing.rows)
         if not options.source.MADE:
             rows = [manifest.find(listing.root, row) for row in rows]
-        outcomes = {row.video_id: manifest.ended_early(row) for row in rows}
+        outcomes = [manifest.ended_early(row) for row in rows]
         return Report.of(outcomes, rows, others=listing.others, notes=listing.notes)
     if options.fetch_weights:
         from pipeline.weights.fetch import fetch_missing
@@ -241,38 +243,51 @@ def _build(
     engine: Engine,
     started: float,
 ) -> Report:
-    from model.contract.dataset import load_dataset, save_dataset
+    from model.contract.dataset import save_dataset
     from pipeline.features.plan import describe
     from pipeline.features.run import extract
     from pipeline.output.assemble import ResultsGone, write_shards
+    from pipeline.output.finished import FILE as FINISHED
+    from pipeline.output.finished import finished_rows, note_finished
+    from pipeline.report.html import save_report
     from pipeline.report.report import Report
+    from pipeline.report.rows import ROWS_FILE, BuiltRows
+    from pipeline.sources.hashing import hash_inputs
 
     before = dataset_before(options.out, options.source.name, str(listing.root.resolve()))
     for name in ("report.json", "report.html"):
         (options.out / name).unlink(missing_ok=True)
-    rows = manifest.hash_inputs(listing.root, listing.motion_root, listing.rows)
-    manifest.save(options.out / "manifest.parquet", rows)
+    rows = hash_inputs(listing.root, listing.motion_root, listing.rows)
+    rows.save(options.out / "manifest.parquet")
+    planned = describe(options.source, settings, {})
     if before is not None:
-        for line in changes(before, describe(options.source, settings, {})):
+        for line in changes(before, planned):
             print(line)
 
-    def report(dataset: Dataset | None, stopped: str = "") -> Report:
+    def report(
+        dataset: Dataset | None, stopped: str = "", rows: Sequence[ReportRow] = ()
+    ) -> Report:
         seconds = time.monotonic() - started
         facts = (seconds, stopped, engine.times, listing.others, listing.notes)
-        return _saved(Report.of(outcomes, rows, dataset, *facts), options.out)
+        return save_report(options.out, Report.of_rows(rows, dataset, *facts))
 
+    found = before and finished_rows(options.out, settings, before, planned)
+    if before is not None and found:
+        print(f"{len(rows)} of {len(rows)} inputs are already done")
+        return _with_codes(partial(report, rows=found), before, options, engine)
+    for old in (options.out / ROWS_FILE, options.out / FINISHED):
+        old.unlink(missing_ok=True)
     for last_try in (False, True):
         outcomes = extract(settings, rows, engine, options.max_failed)
-        ended = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
-        if left := len(outcomes) - len(ended):
+        if left := outcomes.left:
             message = (
                 f"more than {options.max_failed:.0%} of the inputs failed (--max-failed); {left} "
                 "were left unprocessed, and no shard was written: look at the failures, then run "
                 "again"
             )
-            return report(None, message)
+            return report(None, message, BuiltRows(rows, outcomes, "left"))
         try:
-            shards = write_shards(settings, rows, ended, options.out, engine)
+            shards = write_shards(settings, rows, outcomes, options.out, engine)
             break
         except ResultsGone as gone:  # missing or damaged on the disk: computed again, once
             if last_try:
@@ -282,23 +297,25 @@ def _build(
     if before is not None:
         keep_codes(options.out, before, dataset)
     save_dataset(options.out, dataset)
+    ended = BuiltRows(rows, outcomes, "listed")
+    made = _with_codes(partial(report, rows=ended), dataset, options, engine)
+    note_finished(options.out, settings, planned, made)
+    return made
+
+
+def _with_codes(
+    report: Callable[[Dataset], Report], dataset: Dataset, options: BuildOptions, engine: Engine
+) -> Report:
+    """Write the report, then extract the codes that the options name, and write it again."""
     done = report(dataset)
     if options.codec == "none":
         return done
 
+    from model.contract.dataset import load_dataset
     from pipeline.features.codes import extract_codes
 
     extract_codes(options.out, options.codec, engine=engine, limit_s=options.item_limit_s)
     return report(load_dataset(options.out))
-
-
-def _saved(report: Report, out: Path) -> Report:
-    """Write the report and its page, and return the report."""
-    from pipeline.report.html import save_page
-
-    report.save(out)
-    save_page(out, report)
-    return report
 
 
 def check_usage(options: BuildOptions) -> None:

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO, cast
@@ -141,12 +141,6 @@ def shard_name(split: str, number: int) -> str:
 def is_shard_name(name: str) -> bool:
     """Return whether a file name is that of a shard; other tars in the folder are the user's."""
     return bool(re.fullmatch(rf"({'|'.join(SPLITS)})-\d{{6,}}\.tar", name))
-
-
-def groups(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Yield consecutive runs of at most `size` items."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 class _HashingFile:

@@ -37,7 +37,9 @@ from pipeline.output.folder import locked
 from pipeline.report.report import Report, printable
 from pipeline.sources import folder, manifest
 from pipeline.sources.curated import WILD
+from pipeline.sources.hashing import hash_inputs
 from pipeline.sources.manifest import Row
+from pipeline.sources.rows import save_rows
 
 
 @dataclass(frozen=True)
@@ -134,11 +136,11 @@ def curate(options: CurateOptions) -> Curation:
         else:
             assert options.source is not None, "checked above"
             listing = folder.list_folder(options.source)
-            rows, others = listing.rows, listing.others
-            rows = label(rows, options.genres) if options.dataset == WILD else rows
-            rows = rows[: options.limit]
-            rows = manifest.hash_inputs(listing.root, listing.motion_root, rows)
-            manifest.save(inputs, rows, str(listing.root.resolve()))
+            found, others = listing.rows, listing.others
+            found = label(found, options.genres) if options.dataset == WILD else found
+            found = found[: options.limit]
+            rows = list(hash_inputs(listing.root, listing.motion_root, found))
+            save_rows(inputs, rows, str(listing.root.resolve()))
             root = listing.root.resolve()
             note = json.dumps(networks and asdict(networks))
             write_atomic(_people_file(options.out), note.encode())
@@ -279,7 +281,8 @@ def _decided(
     heard_by = voices_sentence(options.voices, voices.network if voices else None)
     methods = f"{counted_by}; {heard_by}; {detector}"
     save_page(page, title, methods, clips, materials, verdicts, failures)
-    return Curation(clips, verdicts, Report.of(outcomes, rows), counted_by, heard_by)
+    ends = [outcomes[row.video_id] for row in rows]
+    return Curation(clips, verdicts, Report.of(ends, rows), counted_by, heard_by)
 
 
 def _people_sentence(networks: Networks | None) -> str:

@@ -1,31 +1,32 @@
 """Stored results of every stage for every input, so that a killed build can continue.
 
 The key of a result is the hash of (input content, stage, configuration, weights). A changed setting
-changes only the keys of the results that depend on it. A result is written to a temporary file and
-then renamed, so a stored result is always complete.
+changes only the keys of the results that depend on it. Each process appends its results to a part
+of its own (`pipeline/engine/parts.py`), with checksums, so a result is found complete or not at
+all. Results of earlier versions, a file each, are read where they are.
 """
 
 from __future__ import annotations
 
-import errno
+import atexit
 import hashlib
 import io
 import json
-import lzma
-import struct
+import os
 import sys
-import zipfile
-import zlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
-from model.contract.files import write_atomic
+from pipeline.engine.old_results import old_path, old_results, read_old
 from pipeline.engine.outcome import Outcome
+from pipeline.engine.parts import PART, RESULT, VOID, Parts, Writer
 
 STAGE_VERSIONS = {
     "cut": 2,
@@ -41,11 +42,8 @@ STAGE_VERSIONS = {
 """Raise a stage's number when its code gives other results: older results are computed again."""
 JUDGED_BY = 2
 """Raise it when inputs that failed may now pass: stored failures are then tried again."""
-DAMAGED = (
-    *(ValueError, LookupError, TypeError, EOFError, OSError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, SyntaxError, TokenError),
-)
-"""Exceptions that reading a stored result can raise if the file is damaged."""
+DAMAGED = (ValueError, LookupError, TypeError, EOFError)
+"""Exceptions that a result raises if it is damaged, or of a version that wrote other things."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +56,27 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """Where a result lies: `bytes` bytes of a part from `at` on, the last `body_bytes` arrays."""
+
+    stage: str
+    key: str
+    path: Path
+    at: int
+    bytes: int
+    body_bytes: int
+    written_s: float
+
+
+@dataclass(frozen=True)
 class Ledger:
-    """Results in a folder: `<root>/<stage>/<2 hex>/<key>.npz`."""
+    """Results in the folder `root`. Keys are those of `result_key`."""
 
     root: Path
 
-    def path(self, stage: str, key: str) -> Path:
-        return self.root / stage / key[:2] / f"{key}.npz"
-
     def has(self, stage: str, key: str) -> bool:
-        return self.path(stage, key).is_file()
+        """Return whether a result is stored. Only `read` finds out if its arrays are damaged."""
+        return self.facts(stage, key) is not None
 
     def write(
         self,
@@ -77,22 +86,42 @@ class Ledger:
         facts: Mapping[str, Any],
         outcome: Outcome | None = None,
     ) -> None:
-        """Store a result. A retryable outcome is not stored: the next run tries the input again."""
+        """Store a result; it is on the disk when this returns, or at the end of `together`.
+
+        A retryable outcome is not stored: the next run tries the input again.
+        """
         if outcome is not None and outcome.retryable:
             return
-        note: dict[str, Any] = {"facts": dict(facts), "outcome": outcome and asdict(outcome)}
-        note |= {"judged_by": JUDGED_BY} if outcome else {}
-        buffer = io.BytesIO()
-        text = np.frombuffer(json.dumps(note, sort_keys=True).encode(), dtype=np.uint8)
-        members: dict[str, Any] = {"_note": text, **arrays}  # Any: savez has an option beside them
-        np.savez(buffer, **members)
-        write_atomic(self.path(stage, key), buffer.getvalue())
+        note: dict[str, Any] = {"stage": stage, "facts": dict(facts), "arrays": list(arrays)}
+        note |= {"outcome": asdict(outcome), "judged_by": JUDGED_BY} if outcome else {}
+        body = io.BytesIO()
+        for array in arrays.values():
+            np.lib.format.write_array(body, np.asanyarray(array), allow_pickle=False)
+        text = json.dumps(note, sort_keys=True, separators=(",", ":")).encode()
+        with self._opened as (parts, pen):
+            pen.append(parts, RESULT, bytes.fromhex(key), text, body.getbuffer())
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Wait for the disk once, at the end of the block, for all results stored in it.
+
+        Until then, other processes of this machine find them, but a power failure may lose them.
+        """
+        with self._opened as (_, pen):
+            pen.waits += 1
+        try:
+            yield
+        finally:
+            with self._opened as (_, pen):
+                pen.waits -= 1
+                if not pen.waits:
+                    pen.sync()
 
     def read(self, stage: str, key: str) -> Result | None:
         """Return the stored result. Return None if it is missing, or a failure under older rules.
 
-        The rules are older if JUDGED_BY had another number. A damaged result is reported and
-        deleted.
+        The rules are older if JUDGED_BY had another number. A damaged result is reported, and not
+        found again.
         """
         return self._read(stage, key, with_arrays=True)
 
@@ -104,26 +133,103 @@ class Ledger:
         """
         return self._read(stage, key, with_arrays=False)
 
+    def stored(self) -> Iterator[Stored]:
+        """Yield every result, also those that others have replaced, in no particular order."""
+        with self._opened as (parts, _):
+            for name, one in parts:
+                stage, path = json.loads(one.note)["stage"], self.root / f"{name}{PART}"
+                size = one.end - one.at
+                yield Stored(
+                    stage, one.key.hex(), path, one.at, size, one.body_bytes, one.written_s
+                )
+        for stage, key in old_results(self.root):
+            path = old_path(self.root, stage, key)
+            status = path.stat()
+            yield Stored(stage, key, path, 0, status.st_size, status.st_size, status.st_mtime)
+
     def _read(self, stage: str, key: str, with_arrays: bool) -> Result | None:
-        path = self.path(stage, key)
-        if not path.is_file():
-            return None
+        with self._opened as (parts, pen):
+            for name, record in parts.find(bytes.fromhex(key)):
+                try:
+                    note = json.loads(record.note)
+                    if note["stage"] == stage and (result := _result(note)):
+                        body = parts.body(name, record, with_arrays)
+                        return replace(result, arrays=_arrays(body, note)) if body else result
+                except DAMAGED as error:
+                    where = f"{self.root / name}{PART}: {stage} at byte {record.at}"
+                    print(f"{where}: damaged ({error}); computed again", file=sys.stderr)
+                    pen.append(parts, VOID, record.key, f"{name} {record.at}".encode())
+        old = read_old(old_path(self.root, stage, key), with_arrays)
+        return _result(*old) if old else None
+
+    @property
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[Parts, Pen]]:
+        """Lock this process's view of the folder, and its part."""
+        lock, parts, pen = _of_process(self.root, os.getpid())
+        with lock:
+            yield parts, pen
+
+
+class Pen:
+    """Appends the records of this process to its part; the first one makes the part."""
+
+    def __init__(self) -> None:
+        self.waits = 0  # blocks of `together` that are not over
+        self._writer: Writer | None = None
+        self._ended: list[Writer] = []  # their last records may not be on the disk yet
+
+    def append(
+        self, parts: Parts, kind: bytes, key: bytes, note: bytes, body: memoryview | bytes = b""
+    ) -> None:
+        if self._writer is not None and not self._writer.usable:
+            self._end()
+        if self._writer is None:
+            self._writer = Writer(parts.folder)
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                note = json.loads(stored["_note"].tobytes())
-                names = [name for name in stored.files if name != "_note"] if with_arrays else []
-                arrays = {name: stored[name] for name in names}
-            outcome = Outcome(**note["outcome"]) if note["outcome"] else None
-            if outcome and note.get("judged_by") != JUDGED_BY:
-                return None
-            facts = dict(note["facts"])
-        except DAMAGED as error:
-            if isinstance(error, OSError) and error.errno != errno.EINVAL:
-                raise  # a disk error; seeking beyond the end of the file gives EINVAL
-            print(f"{path}: damaged ({error}); it will be computed again", file=sys.stderr)
-            path.unlink(missing_ok=True)
-            return None
-        return Result(arrays, facts, outcome)
+            parts.written(self._writer, self._writer.append(kind, key, note, memoryview(body)))
+        except BaseException:  # no record can follow one that may be incomplete
+            self._end()
+            raise
+        if not self.waits:
+            self.sync()
+
+    def sync(self) -> None:
+        """Wait until all records of this process are on the disk."""
+        while self._ended:
+            self._ended[-1].sync()
+            self._ended.pop()
+        if self._writer is not None:
+            self._writer.sync()
+
+    def _end(self) -> None:
+        if self._writer is not None:
+            self._ended.append(self._writer)
+            self._writer = None
+
+
+@lru_cache(maxsize=16)
+def _of_process(root: Path, pid: int) -> tuple[threading.RLock, Parts, Pen]:
+    """Return the lock, view and part of this process for a folder: a fork has its own."""
+    return threading.RLock(), Parts(root), Pen()
+
+
+atexit.register(_of_process.cache_clear)  # closes the files while that is still possible
+
+
+def _result(
+    note: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None
+) -> Result | None:
+    """Return a result from its note; None for an outcome under older rules."""
+    outcome = Outcome(**note["outcome"]) if note.get("outcome") else None
+    if outcome and note.get("judged_by") != JUDGED_BY:
+        return None
+    return Result(dict(arrays or {}), dict(note["facts"]), outcome)
+
+
+def _arrays(body: bytes, note: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    file = io.BytesIO(body)
+    return {n: np.lib.format.read_array(file, allow_pickle=False) for n in note["arrays"]}
 
 
 def result_key(

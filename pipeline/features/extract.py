@@ -51,7 +51,17 @@ class Extract:
         self._makers = {name: maker for name, maker in made.items() if maker}
 
     def __call__(self, items: list[Work]) -> list[Work]:
-        return [self._one(item) for item in items]
+        return [self._kept(item) for item in items]
+
+    def _kept(self, work: Work) -> Work:
+        """Do the work on an input, and wait once until all its results are on the disk."""
+
+        def done() -> Work:
+            with self.settings.ledger.together():
+                return self._one(work)
+
+        kept = attempt("ledger", done)
+        return kept if isinstance(kept, Work) else replace(work, clips=None, outcome=kept)
 
     def _one(self, work: Work) -> Work:
         limit_s = self.settings.item_limit_s

@@ -169,13 +169,15 @@ class Work:
     """An input row on its way through the stages.
 
     `clips` are the frames for a later stage, from `Clips.as_clips`. `deferred` means that there are
-    too many frames to send: the later stage reads them itself.
+    too many frames to send: the later stage reads them itself. `number` is that of the row among
+    all inputs.
     """
 
     row: Row
     clips: np.ndarray | None = field(default=None, repr=False)
     outcome: Outcome | None = None
     deferred: bool = False
+    number: int = 0
 
     @property
     def bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 
 from pipeline.engine.base import Engine
 from pipeline.engine.outcome import Outcome, attempt
+from pipeline.engine.outcomes import Outcomes
 from pipeline.engine.progress import progress
 from pipeline.features.extract import Extract
 from pipeline.features.plan import Settings, Work
@@ -19,27 +21,34 @@ STOP_AFTER = 50
 """A build stops early because of failures only after this many inputs: fewer are not reliable."""
 
 
-def extract(
-    settings: Settings, rows: Sequence[Row], engine: Engine, max_failed: float
-) -> dict[str, Outcome | None]:
+def extract(settings: Settings, rows: Sequence[Row], engine: Engine, max_failed: float) -> Outcomes:
     """Return the outcome of every row: from the ledger if it is stored, else computed now.
 
     It stops early if the number of failed inputs exceeds the share `max_failed` of all inputs that
     need work, because the build can no longer succeed. Rows that were not reached are then None.
     Raises OSError if results cannot be written.
     """
-    early = {row.video_id: manifest.ended_early(row) for row in rows}
-    outcomes = {row.video_id: early[row.video_id] or stored_outcome(settings, row) for row in rows}
-    todo = [Work(row) for row in rows if outcomes[row.video_id] is None]
-    worked = [outcomes[row.video_id] for row in rows if early[row.video_id] is None]
-    seen = sum(outcome is not None for outcome in worked)
+    outcomes, todo = Outcomes(len(rows)), array("Q")
+    early = seen = failed = 0
+    for number, row in enumerate(rows):
+        outcome = manifest.ended_early(row)
+        early += outcome is not None
+        if outcome is None:
+            outcome = stored_outcome(settings, row)
+            seen += outcome is not None
+            failed += outcome is not None and outcome.status == "failed"
+        if outcome is None:
+            todo.append(number)
+        else:
+            outcomes[number] = outcome
+    worked = len(rows) - early
     if seen:
         print(f"{seen} of {len(rows)} inputs are already done")
-    failed = sum(outcome is not None and outcome.status == "failed" for outcome in worked)
     if todo:
         stages: list[Any] = [Extract(settings)]
         stages += [stage for feature in settings.made for stage in feature.stages(settings)]
-        with closing(engine.run(stages, todo, _lost)) as done:
+        items = (Work(rows[number], number=number) for number in todo)
+        with closing(engine.run(stages, items, _lost)) as done:
             for work in progress(done, "extract", len(todo), "video"):
                 outcome = work.outcome or _found_outcome(settings, work.row)
                 if outcome.code == "no_room":
@@ -47,10 +56,10 @@ def extract(
                         f"{work.row.path}: {outcome.message}; free disk space at --out and run "
                         "the same command again"
                     )
-                outcomes[work.row.video_id] = outcome
+                outcomes[work.number] = outcome
                 seen += 1
                 failed += outcome.status == "failed"
-                if seen >= STOP_AFTER and failed > max_failed * len(worked):
+                if seen >= STOP_AFTER and failed > max_failed * worked:
                     break
     return outcomes
 

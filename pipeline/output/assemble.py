@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from model.contract.dataset import Shard
 from model.contract.files import write_atomic
 from model.contract.segment import META, SCHEMA, SPLITS, WAV, segment_key
 from model.contract.shards import (
     check_whole,
-    groups,
     is_shard_name,
     json_bytes,
     npy_bytes,
@@ -26,11 +28,15 @@ from model.contract.shards import (
 from model.contract.wav import wav_bytes
 from pipeline.engine.base import Engine
 from pipeline.engine.outcome import Outcome, attempt
+from pipeline.engine.outcomes import Outcomes
 from pipeline.engine.progress import progress
 from pipeline.features.plan import Settings, dancers_seen
 from pipeline.sources.manifest import Row
+from pipeline.sources.rows import Rows
 
 SEGMENTS_PER_SHARD = 256
+RECORDED = [field.name for field in fields(Row) if field.name != "listed_segments"]
+"""What a tar depends on. Listed segments select segments, and are in none of them."""
 
 
 class ResultsGone(OSError):
@@ -43,8 +49,8 @@ Written = Shard | ResultsGone | Outcome
 
 def write_shards(
     settings: Settings,
-    rows: Sequence[Row],
-    outcomes: Mapping[str, Outcome],
+    rows: Rows,
+    outcomes: Outcomes,
     out: Path,
     engine: Engine,
 ) -> dict[str, list[Shard]]:
@@ -56,22 +62,16 @@ def write_shards(
     Raises ResultsGone if stored results are missing, after the other shards are written. Raises
     OSError if a shard cannot be written.
     """
-    plans: dict[str, list[ShardPlan]] = {split: [] for split in SPLITS}
-    in_order = sorted(rows, key=lambda row: row.video_id)
-    for split in SPLITS:
-        segments = [
-            (row, index)
-            for row in in_order
-            if row.split == split and outcomes[row.video_id].status == "ok"
-            for index in kept(settings, outcomes[row.video_id])
-        ]
-        for number, part in enumerate(groups(segments, SEGMENTS_PER_SHARD)):
-            plans[split].append(ShardPlan(shard_name(split, number), tuple(part)))
+    drafts = {split: list(drafted(settings, rows, outcomes, split)) for split in SPLITS}
     stage = WriteShard(settings, out.resolve())
-    planned = [plan for of_split in plans.values() for plan in of_split]
-    written = {plan.name: shard for plan in planned if (shard := stage.stored(plan))}
-    todo = [plan for plan in planned if plan.name not in written]
-    done = engine.run([stage], todo, _lost_shard)
+    written: dict[str, Shard] = {}
+    todo: list[Draft] = []
+    for draft in (draft for of_split in drafts.values() for draft in of_split):
+        if shard := stage.stored(draft.plan(rows)):
+            written[draft.name] = shard
+        else:
+            todo.append(draft)
+    done = engine.run([stage], (draft.plan(rows) for draft in todo), _lost_shard)
     gone: ResultsGone | None = None
     for plan, shard in progress(done, "shards", len(todo), "shard"):
         if isinstance(shard, ResultsGone):
@@ -86,16 +86,50 @@ def write_shards(
         if path.name not in written and is_shard_name(path.name):
             path.unlink()
     return {
-        split: [written[plan.name] for plan in of_split]
-        for split, of_split in plans.items()
+        split: [written[draft.name] for draft in of_split]
+        for split, of_split in drafts.items()
         if of_split
     }
+
+
+def drafted(settings: Settings, rows: Rows, outcomes: Outcomes, split: str) -> Iterator[Draft]:
+    """Yield the drafts of a split's tars, with the segments sorted by id and time."""
+    wanted = np.fromiter((of_row == split for of_row in rows.column("split")), bool)
+    wanted &= np.fromiter((outcomes.status(k) == "ok" for k in range(len(rows))), bool)
+    order = rows.sorted_by("video_id")
+    number, at, index = 0, array("I"), array("I")
+    for row in order[wanted[order]]:
+        outcome = outcomes[int(row)]
+        assert outcome is not None, "it is ok"
+        for segment in kept(settings, outcome):
+            at.append(row)
+            index.append(segment)
+            if len(at) == SEGMENTS_PER_SHARD:
+                yield Draft(shard_name(split, number), at, index)
+                number, at, index = number + 1, array("I"), array("I")
+    if at:
+        yield Draft(shard_name(split, number), at, index)
 
 
 def kept(settings: Settings, outcome: Outcome) -> list[int]:
     """Return the indices (from 0) of an input's segments that become samples."""
     dropped = {number - 1 for number in outcome.silent_segments} if settings.drop_silent else set()
     return [index for index in range(outcome.segments + len(dropped)) if index not in dropped]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A tar to be planned: its name, and number of the row and index of each segment."""
+
+    name: str
+    rows: array[int]
+    segments: array[int]
+
+    def plan(self, rows: Rows) -> ShardPlan:
+        """Return the plan, with the rows themselves."""
+        found = {number: rows[number] for number in sorted(set(self.rows))}
+        pairs = zip(self.rows, self.segments, strict=True)
+        return ShardPlan(self.name, tuple((found[number], index) for number, index in pairs))
 
 
 @dataclass(frozen=True)
@@ -154,8 +188,7 @@ class WriteShard:
         parts = [SCHEMA, self.settings.untrained()]
         for row, index in plan.segments:
             keys = [self.settings.key(stage, row) for stage in self.settings.stages()]
-            known = asdict(row)
-            del known["listed_segments"]  # it selects segments, and is in none of them
+            known = {name: getattr(row, name) for name in RECORDED}
             parts.append([known, index, keys])
         return hashlib.sha256(json_bytes(parts)).hexdigest()
 

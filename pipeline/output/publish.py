@@ -18,7 +18,7 @@ from pipeline.output.remote import Store, open_store, reach
 from pipeline.report.report import Report
 
 LAST = "dataset.json"
-BESIDE = ("manifest.parquet", "report.json", "report.html")
+BESIDE = ("manifest.parquet", "report.json", "report.parquet", "report.html")
 """Files of a data set besides its tars. Not every data set has report.html."""
 MARK = ".sha256"
 

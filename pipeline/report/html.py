@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from array import array
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from html import escape
@@ -17,6 +18,7 @@ from model.contract.dataset import load_dataset
 from model.contract.files import write_atomic
 from pipeline.report.examples import figures
 from pipeline.report.report import Report, printable
+from pipeline.report.tally import Tally
 from pipeline.sources.listing import others_words
 
 STYLE = """
@@ -78,6 +80,13 @@ def save_page(out: Path, report: Report) -> Path | None:
     return path
 
 
+def save_report(out: Path, report: Report) -> Report:
+    """Write the report and its page, and return the report."""
+    report.save(out)
+    save_page(out, report)
+    return report
+
+
 def page(out: Path, report: Report) -> str:
     """Return the page of the data set in `out`. It uses only `report` and the shards there."""
     facts = report.as_dict()
@@ -97,7 +106,7 @@ def page(out: Path, report: Report) -> str:
         _material(facts),
         _ends(facts, "failed", "What failed, and why"),
         _ends(facts, "filtered", "What was left out, and why"),
-        _durations(facts),
+        _durations(facts, report.tally),
         _stages(facts),
         _examples(shown),
     ]
@@ -166,6 +175,7 @@ def _material(facts: Mapping[str, Any]) -> str:
 
 
 def _ends(facts: Mapping[str, Any], status: str, title: str) -> str:
+    rows_file = facts.get("rows_in", "report.json")
     found = [end for end in facts["ends"] if end["status"] == status]
     if not found:
         return f'<h2>{title}</h2><p class="lead">Nothing.</p>'
@@ -178,7 +188,7 @@ def _ends(facts: Mapping[str, Any], status: str, title: str) -> str:
             for one in end["examples"]
         )
         rest = end["count"] - len(end["examples"])
-        more = f"<small>and {rest} more, all in report.json</small>" if rest else ""
+        more = f"<small>and {rest} more, all in {rows_file}</small>" if rest else ""
         rows.append(
             f"<tr><td>{_text(end['stage'])}</td><td><code>{_text(end['code'])}</code></td>"
             f"<td>{end['count']}</td><td>{_text(end['meaning'] + again)}</td>"
@@ -195,18 +205,19 @@ def _without_path(example: Mapping[str, Any]) -> str:
     return message[at + len(example["path"]) + 2 :] if at >= 0 else message
 
 
-def _durations(facts: Mapping[str, Any]) -> str:
+def _durations(facts: Mapping[str, Any], tally: Tally) -> str:
     """Return a histogram of how many seconds of picture and sound the good inputs have."""
     if not facts["window_s"]:
         return ""
     window_s = float(Fraction(facts["window_s"]))
-    ok = [row for row in facts["rows"] if row["status"] == "ok"]
-    lengths_s = [row["segments"] * window_s + row["dropped_s"] for row in ok]
+    pairs = zip(tally.segments, tally.dropped, strict=True)
+    lengths_s = array("d", (segments * window_s + dropped_s for segments, dropped_s in pairs))
     if not lengths_s:
         return ""
-    wide_s = next((s for s in NICE_S if max(lengths_s) / s < MAX_COLUMNS), None)
-    wide_s = wide_s or 3600 * math.ceil(max(lengths_s) / 3600 / MAX_COLUMNS)
-    counts = [0] * (int(max(lengths_s) / wide_s) + 1)
+    longest_s = max(lengths_s)
+    wide_s = next((s for s in NICE_S if longest_s / s < MAX_COLUMNS), None)
+    wide_s = wide_s or 3600 * math.ceil(longest_s / 3600 / MAX_COLUMNS)
+    counts = [0] * (int(longest_s / wide_s) + 1)
     for length_s in lengths_s:
         counts[int(length_s / wide_s)] += 1
     columns = "".join(
@@ -214,7 +225,8 @@ def _durations(facts: Mapping[str, Any]) -> str:
         for count in counts
     )
     axis = "".join(f"<span>{k * wide_s:g} s</span>" for k in range(len(counts)))
-    text = f"Inputs that are ok ({len(ok)}), by the seconds in which they have picture and sound."
+    ok = len(lengths_s)
+    text = f"Inputs that are ok ({ok}), by the seconds in which they have picture and sound."
     return (
         f'<h2>Durations of the inputs</h2><p class="lead">{text}</p><div class="columns">{columns}'
         f'</div><div class="axis">{axis}</div>'

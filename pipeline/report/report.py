@@ -6,8 +6,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,19 @@ from model.contract.files import atomic_file
 from model.contract.segment import SPLITS
 from pipeline.engine.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome
 from pipeline.engine.timing import StageTime
+from pipeline.report.rows import (
+    MAX_JSON_ROWS,
+    ROWS_FILE,
+    BuiltRows,
+    ReportRow,
+    read_report_rows,
+    save_report_rows,
+)
+from pipeline.report.tally import MAX_FAILED, Tally
 from pipeline.sources.listing import others_words
 from pipeline.sources.manifest import Row
 
 SCHEMA = 1
-EXAMPLES = 3
-"""Number of example inputs for each outcome in report.json's `ends`; `rows` lists all inputs."""
 MEANINGS = {"filtered": FILTERED, "failed": PERMANENT | RETRYABLE}
 
 
@@ -36,7 +44,7 @@ class Report:
     the source folder that do not count as videos. `notes` are sentences about the inputs.
     """
 
-    rows: list[dict[str, Any]]
+    rows: Sequence[ReportRow]
     segments: dict[str, int] = field(default_factory=dict)
     untrained: list[str] = field(default_factory=list)
     codecs: dict[str, str] = field(default_factory=dict)
@@ -51,7 +59,7 @@ class Report:
     @classmethod
     def of(
         cls,
-        outcomes: Mapping[str, Outcome | None],
+        outcomes: Sequence[Outcome | None],
         inputs: Sequence[Row],
         dataset: Dataset | None = None,
         seconds: float = 0.0,
@@ -60,18 +68,26 @@ class Report:
         others: Mapping[str, int] | None = None,
         notes: Sequence[str] = (),
     ) -> Report:
-        """Make the report of a build; raise ValueError if an input has no outcome."""
-        rows = []
-        for row in inputs:
-            outcome = outcomes.get(row.video_id)
-            if outcome is None and dataset is not None:
-                raise ValueError(
-                    f"{row.video_id}: no outcome; the outcomes do not match the inputs"
-                )
-            facts = asdict(outcome) if outcome else {"status": "left" if stopped else "listed"}
-            known = {name: getattr(row, name) for name in ("path", "split", "song", "genre")}
-            known |= {"listed_segments": row.listed_segments} if row.listed_segments else {}
-            rows.append({"video_id": row.video_id, **known, **facts})
+        """Make the report of a build; raise ValueError if an input has no outcome.
+
+        `outcomes` are in the order of `inputs`.
+        """
+        rows = BuiltRows(inputs, outcomes, "left" if stopped else "listed")
+        return cls.of_rows(rows, dataset, seconds, stopped, stages, others, notes)
+
+    @classmethod
+    def of_rows(
+        cls,
+        rows: Sequence[ReportRow],
+        dataset: Dataset | None = None,
+        seconds: float = 0.0,
+        stopped: str = "",
+        stages: Sequence[StageTime] = (),
+        others: Mapping[str, int] | None = None,
+        notes: Sequence[str] = (),
+    ) -> Report:
+        """Make the report of a build from its rows; raise ValueError if one has no outcome."""
+        rows = rows if len(rows) > MAX_JSON_ROWS else list(rows)
         common: dict[str, Any] = {"seconds": seconds, "stages": list(stages)}
         common |= {"others": dict(others or {}), "notes": list(notes)}
         if dataset is None:
@@ -80,15 +96,23 @@ class Report:
         codecs = {name: codes.note for name, codes in dataset.codecs.items()}
         common |= {"drop_silent": bool(dataset.build.get("drop_silent"))}
         report = cls(rows, segments, dataset.untrained, codecs, window_s=dataset.window_s, **common)
-        if sum(segments.values()) != sum(row["segments"] for row in rows):
+        if report.counts["left"] + report.counts["listed"]:
+            lost = next(row["video_id"] for row in rows if row["status"] in ("left", "listed"))
+            raise ValueError(f"{lost}: no outcome; the outcomes do not match the inputs")
+        if sum(segments.values()) != sum(report.tally.segments):
             raise ValueError(
                 "the shards and the report have different numbers of segments; run the build again"
             )
         return report
 
+    @cached_property
+    def tally(self) -> Tally:
+        """All counts, from one pass over the rows."""
+        return Tally.of(self.rows)
+
     @property
     def counts(self) -> Counter[str]:
-        return Counter(row["status"] for row in self.rows)
+        return self.tally.counts
 
     @property
     def failed_share(self) -> float:
@@ -100,10 +124,6 @@ class Report:
         """Failed and filtered inputs by status, stage and code; of each status, the largest group
         first.
         """
-        groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-        for row in self.rows:
-            if row.get("code"):
-                groups.setdefault((row["status"], row["stage"], row["code"]), []).append(row)
         return [
             {
                 "status": status,
@@ -111,14 +131,11 @@ class Report:
                 "code": code,
                 "meaning": MEANINGS[status].get(code, ""),
                 "retryable": code in RETRYABLE,
-                "count": len(rows),
-                "examples": [
-                    {name: row[name] for name in ("video_id", "path", "message")}
-                    for row in rows[:EXAMPLES]
-                ],
+                "count": count,
+                "examples": self.tally.examples[status, stage, code],
             }
-            for (status, stage, code), rows in sorted(
-                groups.items(), key=lambda group: (group[0][0], -len(group[1]), group[0])
+            for (status, stage, code), count in sorted(
+                self.tally.ends.items(), key=lambda end: (end[0][0], -end[1], end[0])
             )
         ]
 
@@ -127,20 +144,14 @@ class Report:
         """What each split holds: videos, segments, hours, songs, segments by genre and dancers."""
         held = {}
         for split in (split for split in SPLITS if split in self.segments):
-            segments = self.segments[split]
-            rows = [row for row in self.rows if row["status"] == "ok" and row["split"] == split]
-            genres: Counter[str] = Counter()
-            dancers: Counter[int] = Counter()
-            for row in rows:
-                genres[row.get("genre", "")] += row["segments"]
-                dancers.update(row.get("dancers_seen", ()))
+            segments, of = self.segments[split], self.tally.splits[split]
             held[split] = {
-                "inputs": len(rows),
+                "inputs": of.inputs,
                 "segments": segments,
                 "hours": round(float(segments * Fraction(self.window_s or 0) / 3600), 4),
-                "songs": len({row["song"] for row in rows if row.get("song")}),
-                "genres": {name: genres[name] for name in sorted(genres) if name},
-                "dancers_seen": {str(count): dancers[count] for count in sorted(dancers)},
+                "songs": len(of.songs),
+                "genres": {name: of.genres[name] for name in sorted(of.genres) if name},
+                "dancers_seen": {str(count): of.dancers[count] for count in sorted(of.dancers)},
             }
         return held
 
@@ -149,12 +160,8 @@ class Report:
         """How many segments have no sound, how many inputs have some, and whether they are left
         out.
         """
-        counts = [len(row.get("silent_segments", ())) for row in self.rows]
-        return {
-            "segments": sum(counts),
-            "inputs": sum(count > 0 for count in counts),
-            "left_out": self.drop_silent,
-        }
+        segments, inputs = self.tally.silent
+        return {"segments": segments, "inputs": inputs, "left_out": self.drop_silent}
 
     @property
     def listed(self) -> dict[str, dict[str, int]]:
@@ -165,18 +172,18 @@ class Report:
         """
         found: dict[str, dict[str, int]] = {}
         for split in SPLITS:
-            rows = [r for r in self.rows if r.get("listed_segments") and r["split"] == split]
-            if rows and self.segments:
-                listed = sum(row["listed_segments"] for row in rows)
-                made = sum(row.get("segments", 0) for row in rows)
-                unlisted = sum(row.get("unlisted_segments", 0) for row in rows)
+            listed, made, unlisted = self.tally.splits[split].listed
+            if listed and self.segments:
                 found[split] = {"listed": listed, "made": made, "missing": listed - made}
                 found[split]["unlisted"] = unlisted
         return found
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of report.json; docs/reference/report.md explains its keys."""
-        reasons = Counter(f"{row['status']}: {row['code']}" for row in self.rows if row.get("code"))
+        reasons: Counter[str] = Counter()
+        for (status, _, code), count in self.tally.ends.items():
+            reasons[f"{status}: {code}"] += count
+        large = len(self.rows) > MAX_JSON_ROWS
         return {
             "schema": SCHEMA,
             "inputs": len(self.rows),
@@ -190,24 +197,28 @@ class Report:
             "material": self.material,
             "silent": self.silent,
             "listed": self.listed,
-            "several_audio_tracks": sum(row.get("audio_tracks", 1) > 1 for row in self.rows),
-            "dropped_tail_s": round(sum(row.get("dropped_s", 0.0) for row in self.rows), 3),
+            "several_audio_tracks": self.tally.several_tracks,
+            "dropped_tail_s": round(self.tally.dropped_s, 3),
             "untrained": self.untrained,
             "codecs": self.codecs,
             "seconds": round(self.seconds, 1),
             "stopped": self.stopped,
             "stages": [stage.as_dict() for stage in self.stages],
-            "rows": self.rows,
+            **({"rows_in": ROWS_FILE} if large else {"rows": self.rows}),
         }
 
     def dumps(self) -> str:
         return json.dumps(self.as_dict(), indent=1, sort_keys=True) + "\n"
 
     def save(self, out: Path) -> None:
-        """Write the text of `dumps` to report.json, piece by piece.
+        """Write the text of `dumps` to report.json, piece by piece; many rows to report.parquet.
 
         Written at once, its pieces would take nine times its size in memory.
         """
+        if len(self.rows) > MAX_JSON_ROWS:
+            save_report_rows(out / ROWS_FILE, self.rows)
+        else:
+            (out / ROWS_FILE).unlink(missing_ok=True)
         encoder = json.JSONEncoder(indent=1, sort_keys=True)
         with atomic_file(out / "report.json") as file:
             for piece in encoder.iterencode(self.as_dict()):
@@ -225,14 +236,14 @@ class Report:
             stopped = raw.get("stopped", "")
             stages = [StageTime.of(stage) for stage in raw.get("stages", [])]
             report = cls(
-                raw["rows"], raw["segments"], raw["untrained"], {}, raw["seconds"], stopped,
+                read_report_rows(out / ROWS_FILE) if "rows_in" in raw else raw["rows"],
+                raw["segments"], raw["untrained"], {}, raw["seconds"], stopped,
                 stages=stages, others=raw.get("others", {}), notes=raw.get("notes", []),
             )  # fmt: skip
             report.table()
             if not math.isfinite(report.seconds + report.as_dict()["dropped_tail_s"]):
                 raise ValueError("its seconds are not finite numbers")
-            good = [row for row in report.rows if row["status"] == "ok"]
-            if not all(row["segments"] >= 0 <= row["dropped_s"] for row in good):
+            if min((*report.tally.segments, *report.tally.dropped), default=0) < 0:
                 raise ValueError("an input has a negative number of segments or seconds")
         except (
             *(ValueError, LookupError, TypeError, AttributeError, RecursionError),
@@ -278,8 +289,7 @@ class Report:
                 f"{'several sound tracks':<28}{facts['several_audio_tracks']:>8}  "
                 "(inputs that have them; --audio-track N reads another than the default one)"
             )
-        failed = [row for row in self.rows if row["status"] == "failed"]
-        for row in sorted(failed, key=lambda row: row["stage"] == "manifest")[:10]:
+        for row in (*self.tally.failed, *self.tally.failed_early)[:MAX_FAILED]:
             lines.append(f"failed: {row['video_id']}: {row['stage']}: {row['message']}")
         lines += self.notes
         lines += [text] if (text := others_words(self.others)) else []

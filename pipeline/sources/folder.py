@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -17,11 +16,12 @@ from pipeline.sources.listing import (
     annotation_paths,
     by_name,
     others_words,
-    source_files,
+    source_names,
     twice,
     utf8,
 )
 from pipeline.sources.manifest import Row, video_id
+from pipeline.sources.rows import Rows, repeated
 
 
 @dataclass(frozen=True)
@@ -64,38 +64,48 @@ def list_folder(
     """
     others: Mapping[str, int] = {}
     if source.is_file():
-        root, paths = source.parent, [Path(source.name)]
+        root, names = source.parent, [source.name]
     elif source.is_dir():
         root = source
-        paths, others = source_files(source)
+        names, others = source_names(source)
     else:
         raise FileNotFoundError(f"--source {source}: no such folder or video")
-    if not paths:
+    if not names:
         advice = others_words(others) or "put videos there, or name another folder"
         raise FileNotFoundError(f"--source {source}: no video in it; {advice}")
     home = motion.home if motion else "motions"
     places = [motion_dir] if motion_dir else [root / home, root.parent / home, root]
     motion_root = next((p for p in places if p.is_dir()), root)
-    stems = Counter(path.stem for path in paths)
-    rows, missing = [], {}
-    for path in paths:
-        text, code = utf8(path)
-        names = _annotations(path, motion, stems[path.stem] == 1) if not code else []
-        found = next((name for name in names if (motion_root / name).exists()), "")
-        annotation = found or (names or [""])[0]
-        rows.append(Row(video_id(path), text, motion=annotation, known_code=code))
-        if names and not found and stems[path.stem] == 1:
-            missing[text] = {Path(name).name for name in names}
+    shared = repeated(lambda: (Path(name).stem for name in names)) if motion else set()
+    missing: dict[str, set[str]] = {}
+
+    def listed() -> Iterator[Row]:
+        for path in map(Path, names):
+            text, code = utf8(path)
+            alone = path.stem not in shared
+            wanted = _annotations(path, motion, alone) if motion and not code else []
+            found = next((name for name in wanted if (motion_root / name).exists()), "")
+            if wanted and not found and alone:
+                missing[text] = {Path(name).name for name in wanted}
+            annotation = found or (wanted or [""])[0]
+            yield Row(video_id(path), text, motion=annotation, known_code=code)
+
+    rows = Rows.of(listed())
     notes: list[str] = []
     if missing and (motion_dir or source.is_dir()):
-        wanted = {name for names in missing.values() for name in names}
-        elsewhere = by_name(annotation_paths(motion_root, motion), wanted, whole=True)
-        for k, row in enumerate(rows):
-            found_names = sorted(missing.get(row.path, set()) & elsewhere.keys())
-            if found_names:
-                rows[k] = replace(row, motion=elsewhere[found_names[0]][0].as_posix())
+        every = {name for wanted in missing.values() for name in wanted}
+        elsewhere = by_name(annotation_paths(motion_root, motion), every, whole=True)
+        if elsewhere:
+            rows = Rows.of(_found_elsewhere(row, missing, elsewhere) for row in rows)
         notes = twice(elsewhere, "annotations")
     return Listing(root, motion_root, rows, others=others, notes=notes)
+
+
+def _found_elsewhere(
+    row: Row, missing: Mapping[str, set[str]], elsewhere: Mapping[str, Sequence[Path]]
+) -> Row:
+    names = sorted(missing.get(row.path, set()) & elsewhere.keys())
+    return replace(row, motion=elsewhere[names[0]][0].as_posix()) if names else row
 
 
 def _annotations(path: Path, kind: AnnotationFiles | None, alone: bool) -> list[str]:

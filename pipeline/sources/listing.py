@@ -46,7 +46,7 @@ class Listing:
 
     root: Path
     motion_root: Path
-    rows: list[Row]
+    rows: Sequence[Row]
     note: str = ""
     others: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -59,20 +59,33 @@ def source_files(root: Path) -> tuple[list[Path], Counter[str]]:
     bin. A path that is not a readable file (a broken link) is also returned, so that the report
     lists it.
     """
-    found: list[Path] = []
+    names, others = source_names(root)
+    return list(map(Path, names)), others
+
+
+def source_names(root: Path) -> tuple[list[str], Counter[str]]:
+    """Return the same as `source_files`, but the paths as text, which takes a third of the memory.
+
+    They are in the order of Path objects: a folder comes before a longer name.
+    """
+    found: list[str] = []
     others: Counter[str] = Counter()
     for here, folders, files in walk(root):
         for name in filter(_is_aside, map(Path, folders)):
             others[HIDDEN] += sum(len(names) for _, _, names in os.walk(root / here / name))
+        inside = "" if here == Path() else f"{here.as_posix()}/"
         for path in map(Path, files):
             suffix = path.suffix.lower()
             if is_hidden(path):
                 others[HIDDEN] += 1
             elif suffix in VIDEO_SUFFIXES:
-                found.append(here / path)
+                found.append(f"{inside}{path.name}".replace("/", "\0"))
             else:
                 others[suffix] += 1
-    return sorted(found), +others
+    found.sort()
+    for at, text in enumerate(found):
+        found[at] = text.replace("\0", "/")
+    return found, +others
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:

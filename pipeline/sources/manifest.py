@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from model.contract.files import sha256_of, write_atomic
-from model.contract.segment import SPLITS, is_hidden
+from model.contract.segment import SPLITS
 from pipeline.engine.outcome import FILTERED, PERMANENT, RETRYABLE, Outcome, Status
 from pipeline.sources.tables import parquet_rows
 
@@ -97,54 +94,8 @@ def video_id(path: Path) -> str:
     return f"{clean[:NAME_LENGTH]}-{digits}"
 
 
-def hash_inputs(root: Path, motion_root: Path, rows: Sequence[Row], threads: int = 4) -> list[Row]:
-    """Fill in the size and SHA-256 of every row's video and annotation.
-
-    A missing video gets the code `missing_file`, a video or annotation that cannot be read gets
-    `io`, and a video with another hash than expected gets `changed`. A video with several clips is
-    read once.
-
-    Raises ValueError if two rows have the same id.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    paths: dict[str, str] = {}
-    for row in rows:
-        if row.video_id in paths:
-            raise ValueError(
-                f"{paths[row.video_id]} and {row.path} have the same id: rename one of them"
-            )
-        paths[row.video_id] = row.path
-    present = [row for row in rows if not find(root, row).known_code]
-    files = sorted({root / row.path for row in present})
-    notes = sorted({motion_root / row.motion for row in present if row.motion})
-    with ThreadPoolExecutor(threads) as pool:
-        hashed = dict(zip(files, pool.map(_hash_file, files), strict=True))
-        hashed |= zip(notes, pool.map(_hash_motion, notes), strict=True)
-    return [_with_hashes(root, motion_root, row, hashed) for row in rows]
-
-
-def save(path: Path, rows: Sequence[Row], root: str = "") -> None:
-    """Write the rows as Parquet, atomically; `root` is the folder to which their paths are
-    relative.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {f.name: [getattr(row, f.name) for row in rows] for f in fields(Row)}
-    columns["dancers"] = [list(row.dancers) for row in rows]
-    columns["box"] = [list(row.box) for row in rows]
-    types = {"dancers": pa.list_(pa.string()), "box": pa.list_(pa.int32())}
-    types |= dict.fromkeys(("bytes", "dancers_seen", "listed_segments"), pa.int64())
-    schema = pa.schema([(name, types.get(name, pa.string())) for name in columns])
-    schema = schema.with_metadata({"root": os.fsencode(root)} if root else None)
-    buffer = BytesIO()
-    pq.write_table(pa.table(columns, schema=schema), buffer)
-    write_atomic(path, buffer.getvalue())
-
-
 def load(path: Path) -> tuple[list[Row], str]:
-    """Return the rows that `save` wrote, and their `root` ("" if it has none).
+    """Return the rows that `save_rows` wrote, and their `root` ("" if it has none).
 
     Raises ValueError, with the file's name, if the content is invalid.
     """
@@ -208,50 +159,14 @@ def find(root: Path, row: Row) -> Row:
     """
     if not row.known_code and (leaves(row.path) or leaves(row.motion)):
         return replace(row, known_code="outside_root")
-    if row.known_code or (root / row.path).is_file():
+    if row.known_code or os.path.isfile(root / row.path):
         return row
     return replace(row, known_code="missing_file")
 
 
 def leaves(path: str) -> bool:
     """Return whether a path points outside the folder to which it is relative."""
+    if ".." not in path and not path.startswith("/"):
+        return False
     parts = PurePosixPath(path)
     return parts.is_absolute() or ".." in parts.parts
-
-
-def _with_hashes(
-    root: Path, motion_root: Path, row: Row, hashed: Mapping[Path, tuple[int, str] | None]
-) -> Row:
-    row = find(root, row)
-    if row.known_code:
-        return row
-    video = hashed.get(root / row.path)
-    motion = hashed.get(motion_root / row.motion) if row.motion else (0, "")
-    if video is None or motion is None:
-        return replace(row, known_code="io")
-    if row.sha256 and row.sha256 != video[1]:
-        return replace(row, known_code="changed")
-    return replace(row, bytes=video[0], sha256=video[1], motion_sha256=motion[1])
-
-
-def _hash_file(path: Path) -> tuple[int, str] | None:
-    """Return the size and hash of a file, None if it cannot be read."""
-    try:
-        return path.stat().st_size, sha256_of(path)
-    except OSError:
-        return None
-
-
-def _hash_motion(path: Path) -> tuple[int, str] | None:
-    """Return 0 and the hash of an annotation, None if it cannot be read.
-
-    The hash is "" if there is no annotation; the stage that needs it reports that.
-    """
-    if not path.is_dir():
-        return _hash_file(path) if path.is_file() else (0, "")
-    try:
-        files = [p for p in sorted(path.iterdir()) if p.is_file() and not is_hidden(Path(p.name))]
-        listing = [f"{p.name}\0{sha256_of(p)}\n" for p in files]
-    except OSError:
-        return None
-    return 0, hashlib.sha256("".join(listing).encode()).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builds import NAME, clip, ends, options, refuse_work, shards
+from drills import damage, stored
 
 import pipeline.build
 import pipeline.features.run
 import pipeline.output.assemble
+import pipeline.output.finished
+import pipeline.report.report
 from model.contract.dataset import load_dataset
 from model.contract.shards import read_npy, read_shard
 from model.contract.wav import read_wav
 from model.generation.pipeline_process import build_features
 from pipeline.build import build, locked
 from pipeline.engine.base import LocalEngine
+from pipeline.engine.ledger import Ledger
 from pipeline.features.extract import Extract
 from pipeline.output.verify import verify
 from pipeline.report.report import Report
@@ -109,12 +114,12 @@ def test_a_changed_window_is_cut_again(videos, tmp_path):
 def test_a_damaged_result_is_made_again(videos, tmp_path, capsys):
     build(options(videos, tmp_path, limit=2))
     before = shards(tmp_path)
-    stored = sorted((tmp_path / ".work" / "results" / "cut").rglob("*.npz"))
-    stored[0].write_bytes(b"not a zip file")
+    first, *_ = stored(tmp_path, "cut")
+    damage(first)
     (tmp_path / ".work" / "shards" / "train-000000.tar.json").write_text("{", encoding="utf-8")
     flip_a_byte(tmp_path)
     report = build(options(videos, tmp_path, limit=2))
-    assert str(stored[0]) in capsys.readouterr().err
+    assert f"{first.path}: cut at byte {first.at}: damaged" in capsys.readouterr().err
     assert report.counts == {"ok": 2}
     assert shards(tmp_path) == before
     list(verify(tmp_path))
@@ -128,10 +133,8 @@ def test_a_build_that_stops_while_results_are_made_again_says_so(videos, tmp_pat
     build(options(videos, tmp_path, limit=2))
     for path in tmp_path.glob("*.tar"):
         path.unlink()
-    for stored in (tmp_path / ".work" / "results" / "cut").rglob("*.npz"):
-        data = bytearray(stored.read_bytes())
-        data[data.index(b"NUMPY", data.index(b"pcm.npy")) + 1000] ^= 1  # found as it is read whole
-        stored.write_bytes(data)
+    for result in stored(tmp_path, "cut"):
+        damage(result)  # found as it is read whole
     monkeypatch.setattr(pipeline.features.run, "STOP_AFTER", 1)
     monkeypatch.setattr(Extract, "_cut", fail)
     report = build(options(videos, tmp_path, limit=2, max_failed=0.0))
@@ -216,3 +219,61 @@ def test_features_of_a_new_video_are_made_or_it_is_said_why_not(tmp_path):
     assert load_dataset(tmp_path / "b").seconds == 2.5
     with pytest.raises(ValueError, match=r"filtered: cut: short\.mp4: got 1\.20 s"):
         build_features(clip(tmp_path / "short.mp4", 1.2), wanted, tmp_path / "c")
+
+
+# --- a build of many inputs -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Treat every build as one of more than 100,000 inputs."""
+    for room in (pipeline.report.report, pipeline.output.finished):
+        monkeypatch.setattr(room, "MAX_JSON_ROWS", 1)
+
+
+def test_many_rows_are_in_a_table_beside_the_report(videos, tmp_path, monkeypatch):
+    small = build(options(videos, tmp_path / "small"))
+    for room in (pipeline.report.report, pipeline.output.finished):
+        monkeypatch.setattr(room, "MAX_JSON_ROWS", 1)
+    report = build(options(videos, tmp_path / "out"))
+    saved = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    plain = json.loads((tmp_path / "small" / "report.json").read_text(encoding="utf-8"))
+    assert saved.pop("rows_in") == "report.parquet" and "rows" not in saved
+    del plain["rows"]
+    for facts in (saved, plain):
+        del facts["seconds"], facts["stages"]
+    assert saved == plain
+    read = Report.load(tmp_path / "out")
+    assert read.table() == report.table() == small.table()
+    expected = [{**row, "silent_segments": [], "dancers_seen": []} for row in small.rows]
+    assert list(read.rows) == expected and read.rows[-1] == expected[-1]
+    assert shards(tmp_path / "out") == shards(tmp_path / "small")
+
+
+def test_a_large_finished_build_looks_no_result_up(videos, tmp_path, large, monkeypatch, capsys):
+    first = build(options(videos, tmp_path))
+    before = shards(tmp_path)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(Ledger, "facts", refuse_work)
+            again = build(options(videos, tmp_path))
+        assert "inputs are already done" in capsys.readouterr().out
+        assert again.table() == first.table() and shards(tmp_path) == before
+    assert build(options(videos, tmp_path, window_s="2.05")).segments != {}
+    assert shards(tmp_path) != before
+    build(options(videos, tmp_path))
+    assert shards(tmp_path) == before
+
+
+def test_a_large_build_with_a_changed_input_or_tar_is_not_finished(videos, tmp_path, large):
+    source, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(videos, source)
+    build(options(source, out))
+    before = shards(out)
+    flip_a_byte(out)
+    build(options(source, out))
+    assert shards(out) == before
+    clip(source / "zz.mp4", 2.1)
+    report = build(options(source, out))
+    assert len(report.rows) == len(list(source.iterdir())) and shards(out) != before
+    list(verify(out))

@@ -280,11 +280,12 @@ NODES = """
 import sys, threading, time
 from pathlib import Path
 from ray.cluster_utils import Cluster
+from pipeline.engine.ledger import Ledger
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 other = cluster.add_node(num_cpus=1)
 out = Path(sys.argv[2])
 def kill():
-    while len(list(out.glob(".work/results/cut/*/*.npz"))) < 2:
+    while len(list(Ledger(out / ".work" / "results").stored())) < 2:
         time.sleep(0.01)
     cluster.remove_node(other, allow_graceful=False)
     print("killed", flush=True)

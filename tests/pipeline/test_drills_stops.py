@@ -26,7 +26,7 @@ from builds import (
     run,
     shards,
 )
-from drills import command, results, start, until
+from drills import all_whole, command, results, start, until
 from places import ROOT
 from training_runs import SMALL
 
@@ -65,9 +65,7 @@ def test_d3_a_killed_build_goes_on_and_ends_with_the_same_bytes(clips_of, tmp_pa
     quiet = shards(tmp_path / "quiet")
     assert shards(out).items() <= quiet.items()  # under its final name a shard is whole
     before = results(out)
-    for path in before:
-        with np.load(path, allow_pickle=False) as stored:
-            assert all(stored[name].size for name in stored.files)
+    assert all_whole(out, before)
     report = build(options(source, out))
     assert report.counts == {"ok": 8}
     assert shards(out) == quiet
@@ -147,9 +145,7 @@ def test_d9_a_full_disk_stops_the_build_which_goes_on_when_there_is_room(
     assert not list(out.glob("*.tar")) and not (out / "dataset.json").exists()
     done = results(out)
     assert 0 < len(done) < 8
-    for path in done:
-        with np.load(path, allow_pickle=False) as stored:
-            assert all(stored[name].size for name in stored.files)
+    assert all_whole(out, done)
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     again = start(words)
     assert again.wait() == 0, again.communicate()[1]

@@ -39,9 +39,9 @@ from hypothesis import strategies as st
 from places import ROOT
 
 from model.families.d2m_gan.config import Config, load_config
-from pipeline.engine.ledger import Ledger
-from pipeline.sources import manifest
+from pipeline.engine.ledger import Ledger, _of_process
 from pipeline.sources.manifest import Row
+from pipeline.sources.rows import save_rows
 
 # --- every kind of file --------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ class Bench:
         self.kinds, self.watch = kinds, watch
         self.paths = {name: folders.mktemp("fuzz") / name for name in kinds}
         table = self.paths["tiktok.parquet"]
-        manifest.save(table.with_name("tiktok.inputs.parquet"), [Row("a", "a.mp4")])
+        save_rows(table.with_name("tiktok.inputs.parquet"), [Row("a", "a.mp4")])
         table.with_name("report.json").write_text(json.dumps({"rows": []}), encoding="utf-8")
         table.with_name("a.mp4").touch()
         beside = self.paths["report.json"].with_name("dataset.json")
@@ -256,16 +256,21 @@ def test_pickles_of_other_values(name, bench, data, protocol):
 @given(edits=EDITS)
 def test_a_damaged_result_is_made_again(tmp_path_factory, watch, edits):
     """The ledger is the build's own; a disk may still change it. Nothing of it ends the build."""
-    ledger = Ledger(tmp_path_factory.getbasetemp() / "ledger")
+    ledger = Ledger(tmp_path_factory.mktemp("ledger"))
     ledger.write("cut", "ab" * 16, {"x": np.arange(5)}, {"a": 1}, None)
-    path = ledger.path("cut", "ab" * 16)
-    assert ledger.read("cut", "ab" * 16).facts == {"a": 1}
-    path.write_bytes(edited(path.read_bytes(), edits))
-    try:
-        found = ledger.read("cut", "ab" * 16)
-    finally:
-        path.unlink(missing_ok=True)
-    assert found is None or isinstance(found.facts, dict)
+    (stored,) = ledger.stored()
+    files = (stored.path, stored.path.with_suffix(".index"))
+    whole = [path.read_bytes() for path in files]
+    for edited_files in ((True, False), (False, True), (True, True)):
+        for path, data, is_edited in zip(files, whole, edited_files, strict=True):
+            path.write_bytes(edited(data, edits) if is_edited else data)
+        for is_new in (False, True):
+            if is_new:
+                _of_process.cache_clear()
+            found = ledger.read("cut", "ab" * 16)
+            assert found is None or (found.facts == {"a": 1} and found.arrays["x"].tolist())
+            for path in set(ledger.root.iterdir()) - set(files):
+                path.unlink()  # a note that the result is damaged
 
 
 # --- examples that took more than mutations to find ----------------------------------------------

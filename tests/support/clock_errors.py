@@ -29,7 +29,7 @@ from pipeline.features.visual.stage import clip_request
 from pipeline.media.reader import FrameRequest, read_frames
 from pipeline.report.report import Report
 from pipeline.sources.folder import Folder
-from pipeline.sources.manifest import hash_inputs
+from pipeline.sources.hashing import hash_inputs
 
 WINDOWS = 8
 """Clips of 8 frames in each segment: 32 looks a second."""

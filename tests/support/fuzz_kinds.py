@@ -45,6 +45,7 @@ from pipeline.sources import manifest
 from pipeline.sources.aist import official_split
 from pipeline.sources.listing import Listing
 from pipeline.sources.manifest import Row, ended_early
+from pipeline.sources.rows import save_rows
 from pipeline.sources.tiktok import list_tiktok
 
 
@@ -234,7 +235,7 @@ def parquet(rows: list[dict[str, Any]], metadata: dict[str, str] | None = None) 
 
 
 def saved_rows(folder: Path) -> bytes:
-    manifest.save(folder / "rows.parquet", ROWS, "/videos")
+    save_rows(folder / "rows.parquet", ROWS, "/videos")
     return (folder / "rows.parquet").read_bytes()
 
 

@@ -25,7 +25,8 @@ from pipeline.sources.aist import (
     official_split,
     read_ignore_list,
 )
-from pipeline.sources.manifest import Row, find, hash_inputs
+from pipeline.sources.hashing import hash_inputs
+from pipeline.sources.manifest import Row, find
 from pipeline.sources.tiktok import list_published
 
 APPLE_DOUBLE = b"\0\5\26\7\0\2\0\0Mac OS X        \0\2" + bytes(4070)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builds import run
+from drills import cut_short
+from drills import stored as stored_results
 from note_shards import toy_notes
 
 from model.codecs.jukebox import random_codec
@@ -101,8 +103,7 @@ def test_again_finds_nothing_anew_and_writes_the_same(root, monkeypatch):
         patch.setattr(Synthetic, "notes", lambda *_: pytest.fail("read again"))
         extract_notes(root, Synthetic())
     assert tars(root, "synthetic") == before
-    result = sorted((root / ".work" / "results" / "notes").glob("*/*.npz"))[0]
-    result.write_bytes(result.read_bytes()[:100])
+    cut_short(stored_results(root, "notes")[0])
     extract_notes(root, Synthetic())
     assert tars(root, "synthetic") == before
 

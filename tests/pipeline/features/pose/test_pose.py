@@ -79,7 +79,9 @@ def built(tmp_path_factory) -> dict:
 def stored_poses(built: dict) -> dict[str, tuple[dict, dict]]:
     """Return arrays and facts of each video's poses, by the video's name."""
     work = built["folder"] / "out" / ".work" / "results"
-    found = [Ledger(work).read("pose", path.stem) for path in (work / "pose").rglob("*.npz")]
+    ledger = Ledger(work)
+    keys = [one.key for one in ledger.stored() if one.stage == "pose"]
+    found = [ledger.read("pose", key) for key in keys]
     sizes = {(r.facts["width_px"], r.facts["height_px"]): r for r in found if not _two(r.arrays)}
     named = {name: sizes[size] for name, size in SHAPES.items()}
     named["two"] = next(r for r in found if _two(r.arrays))

@@ -1,0 +1,120 @@
+"""The rows of a report, one for each input: of a build, or from report.parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from pipeline.engine.outcome import Outcome
+from pipeline.sources.manifest import Row
+from pipeline.sources.rows import save_groups
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ReportRow = Mapping[str, Any]
+MAX_JSON_ROWS = 100_000
+"""With more inputs, report.json has no rows; they are in report.parquet beside it."""
+ROWS_FILE = "report.parquet"
+GROUP_ROWS = 4096
+"""Rows that are objects at once while the file is written: each takes some 1.5 kB."""
+INPUT = ("path", "split", "song", "genre")
+"""Fields of a manifest row that a report row repeats."""
+ENDS = tuple(field.name for field in fields(Outcome))
+
+
+@dataclass(frozen=True)
+class BuiltRows(Sequence[ReportRow]):
+    """The rows of a build, each made when it is asked for.
+
+    `outcomes` are in the order of `inputs`; an input without one has the status `pending`.
+    """
+
+    inputs: Sequence[Row]
+    outcomes: Sequence[Outcome | None]
+    pending: str
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @overload
+    def __getitem__(self, at: int) -> ReportRow: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[ReportRow]: ...
+    def __getitem__(self, at: int | slice) -> ReportRow | list[ReportRow]:
+        if isinstance(at, slice):
+            return [self[k] for k in range(len(self))[at]]
+        return self._row(self.inputs[at], self.outcomes[at])
+
+    def __iter__(self) -> Iterator[ReportRow]:
+        return map(self._row, self.inputs, self.outcomes)
+
+    def _row(self, row: Row, outcome: Outcome | None) -> dict[str, Any]:
+        made = {"video_id": row.video_id, **{name: getattr(row, name) for name in INPUT}}
+        made |= {"listed_segments": row.listed_segments} if row.listed_segments else {}
+        if outcome is None:
+            return made | {"status": self.pending}
+        return made | {name: getattr(outcome, name) for name in ENDS}
+
+
+class StoredRows(Sequence[ReportRow]):
+    """The rows of a file, each made when it is asked for."""
+
+    def __init__(self, path: Path, table: pa.Table) -> None:
+        self.path, self._table = path, table
+
+    def __len__(self) -> int:
+        return self._table.num_rows
+
+    @overload
+    def __getitem__(self, at: int) -> ReportRow: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[ReportRow]: ...
+    def __getitem__(self, at: int | slice) -> ReportRow | list[ReportRow]:
+        if isinstance(at, slice):
+            return [self[k] for k in range(len(self))[at]]
+        return _known(self._table.slice(range(len(self))[at], 1).to_pylist()[0])
+
+    def __iter__(self) -> Iterator[ReportRow]:
+        for group in self._table.to_batches(max_chunksize=4096):
+            yield from map(_known, group.to_pylist())
+
+
+def _known(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text = dict.fromkeys(("video_id", *INPUT, "status", "stage", "code", "message"), pa.string())
+    counts = ("listed_segments", "segments", "audio_tracks", "unlisted_segments")
+    lists = dict.fromkeys(("silent_segments", "dancers_seen"), pa.list_(pa.int64()))
+    types = {**text, **dict.fromkeys(counts, pa.int64()), **lists, "dropped_s": pa.float64()}
+    return pa.schema(list(types.items()))
+
+
+def save_report_rows(path: Path, rows: Sequence[ReportRow]) -> None:
+    """Write rows as Parquet, some at a time; nothing if they were read from that file."""
+    import pyarrow as pa
+
+    if isinstance(rows, StoredRows) and rows.path == path:
+        return
+
+    schema, source = _schema(), iter(rows)
+    groups = iter(lambda: list(islice(source, GROUP_ROWS)), [])
+    save_groups(path, schema, (pa.Table.from_pylist(group, schema) for group in groups))
+
+
+def read_report_rows(path: Path) -> StoredRows:
+    """Return the rows that `save_report_rows` wrote; raise ValueError if the file is invalid."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return StoredRows(path, pq.ParquetFile(path).read().cast(_schema()))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: not a readable table ({error!s:.300})") from None
