@@ -60,7 +60,7 @@ def test_both_engines_write_the_same_bytes(videos, tmp_path, engine):
     build(quiet)
     other = replace(quiet, out=tmp_path / "other")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline.build, "make_engine", lambda name, address: engine)
+        patch.setattr(pipeline.build, "make_engine", lambda *_: engine)
         report = build(other)
     assert shards(quiet.out) == shards(other.out)
     assert report.untrained == ["visual features: i3d_r50 with random weights"]

@@ -184,7 +184,7 @@ def test_d5_order_and_additions_change_no_sample(clips_of, tmp_path, monkeypatch
     build(options(source, tmp_path / "out"))
     first = shards(tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.build, "make_engine", lambda name, address: Backwards())
+        patch.setattr(pipeline.build, "make_engine", lambda *_: Backwards())
         build(options(source, tmp_path / "backwards"))
     assert shards(tmp_path / "backwards") == first
     clips_of(tmp_path / "in", 5)  # v004 comes last: it is appended

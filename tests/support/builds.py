@@ -80,5 +80,5 @@ def run(*arguments: object) -> int:
 
 def built(wanted, engine: LocalEngine | RayEngine):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline.build, "make_engine", lambda name, address: engine)
+        patch.setattr(pipeline.build, "make_engine", lambda *_: engine)
         return build(wanted)

@@ -284,7 +284,7 @@ def test_the_same_command_again_does_nothing(world, built, monkeypatch):
 def test_another_order_and_another_engine_give_the_same_bytes(
     world, built, tmp_path, engine, monkeypatch
 ):
-    monkeypatch.setattr(pipeline.build, "make_engine", lambda name, address: engine)
+    monkeypatch.setattr(pipeline.build, "make_engine", lambda *_: engine)
     build(options(world, tmp_path, limit=3))
     real = pipeline.build.list_inputs
 
