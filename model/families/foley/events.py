@@ -72,7 +72,9 @@ def to_events(notes: np.ndarray, until_s: float) -> list[int]:
         moments.append((onset_s + duration_s, 0, key, (NOTE_OFF + key,)))
     events: list[int] = []
     now_s = 0.0
-    for at_s, _, _, what in sorted(moment for moment in moments if moment[0] < until_s - ROUNDING):
+    # An end and the beginning that cuts it off may be wrong by the rounding of their sum.
+    moments.sort(key=lambda moment: (moment[0] + ROUNDING * moment[1], *moment[1:]))
+    for at_s, _, _, what in (moment for moment in moments if moment[0] < until_s - ROUNDING):
         while at_s - now_s >= SHIFTS_S[0] / 2:
             within = np.searchsorted(SHIFTS_S, at_s - now_s + ROUNDING, side="right")
             shift = max(0, int(within) - 1)
