@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from pipeline.engine.lazy import Lazy
 from pipeline.engine.outcome import Outcome
 
 NONE: tuple[Any, ...] = ()
 
 
-class Outcomes(Sequence[Outcome | None]):
+class Outcomes(Lazy[Outcome | None]):
     """One outcome for each of `size` inputs, by the input's number; None until it is known.
 
     Values that many outcomes share (a code, the numbers of silent segments) are held once.
@@ -41,13 +42,7 @@ class Outcomes(Sequence[Outcome | None]):
         self._counts[at] = (one.segments, one.audio_tracks, one.unlisted_segments)
         self._dropped_s[at] = one.dropped_s
 
-    @overload
-    def __getitem__(self, at: int) -> Outcome | None: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Outcome | None]: ...
-    def __getitem__(self, at: int | slice) -> Outcome | list[Outcome | None] | None:
-        if isinstance(at, slice):
-            return [self[k] for k in range(len(self))[at]]
+    def item(self, at: int) -> Outcome | None:
         if not self._ends[at]:
             return None
         silent, dancers = self._lists[at] or (NONE, NONE)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
+from pipeline.engine.lazy import Lazy
 from pipeline.engine.outcome import Outcome
 from pipeline.sources.manifest import Row
 from pipeline.sources.rows import save_groups
@@ -20,14 +21,14 @@ MAX_JSON_ROWS = 100_000
 """With more inputs, report.json has no rows; they are in report.parquet beside it."""
 ROWS_FILE = "report.parquet"
 GROUP_ROWS = 4096
-"""Rows that are objects at once while the file is written: each takes some 1.5 kB."""
+"""Rows that are objects at once while the file is written or read: each takes some 1.5 kB."""
 INPUT = ("path", "split", "song", "genre")
 """Fields of a manifest row that a report row repeats."""
 ENDS = tuple(field.name for field in fields(Outcome))
 
 
 @dataclass(frozen=True)
-class BuiltRows(Sequence[ReportRow]):
+class BuiltRows(Lazy[ReportRow]):
     """The rows of a build, each made when it is asked for.
 
     `outcomes` are in the order of `inputs`; an input without one has the status `pending`.
@@ -40,13 +41,7 @@ class BuiltRows(Sequence[ReportRow]):
     def __len__(self) -> int:
         return len(self.inputs)
 
-    @overload
-    def __getitem__(self, at: int) -> ReportRow: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[ReportRow]: ...
-    def __getitem__(self, at: int | slice) -> ReportRow | list[ReportRow]:
-        if isinstance(at, slice):
-            return [self[k] for k in range(len(self))[at]]
+    def item(self, at: int) -> ReportRow:
         return self._row(self.inputs[at], self.outcomes[at])
 
     def __iter__(self) -> Iterator[ReportRow]:
@@ -60,7 +55,7 @@ class BuiltRows(Sequence[ReportRow]):
         return made | {name: getattr(outcome, name) for name in ENDS}
 
 
-class StoredRows(Sequence[ReportRow]):
+class StoredRows(Lazy[ReportRow]):
     """The rows of a file, each made when it is asked for."""
 
     def __init__(self, path: Path, table: pa.Table) -> None:
@@ -69,17 +64,11 @@ class StoredRows(Sequence[ReportRow]):
     def __len__(self) -> int:
         return self._table.num_rows
 
-    @overload
-    def __getitem__(self, at: int) -> ReportRow: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[ReportRow]: ...
-    def __getitem__(self, at: int | slice) -> ReportRow | list[ReportRow]:
-        if isinstance(at, slice):
-            return [self[k] for k in range(len(self))[at]]
-        return _known(self._table.slice(range(len(self))[at], 1).to_pylist()[0])
+    def item(self, at: int) -> ReportRow:
+        return _known(self._table.slice(at, 1).to_pylist()[0])
 
     def __iter__(self) -> Iterator[ReportRow]:
-        for group in self._table.to_batches(max_chunksize=4096):
+        for group in self._table.to_batches(max_chunksize=GROUP_ROWS):
             yield from map(_known, group.to_pylist())
 
 

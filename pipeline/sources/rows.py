@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from model.contract.files import atomic_file
+from pipeline.engine.lazy import Lazy
 from pipeline.sources.manifest import Row
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ Chunk = Mapping[str, "pa.Array"]
 """The columns of some rows; those in which every row has the default are left out."""
 
 
-class Rows(Sequence[Row]):
+class Rows(Lazy[Row]):
     """Rows in columns; a Row is made when it is asked for. Going through all of them is fastest."""
 
     def __init__(self, chunks: Iterable[tuple[int, Chunk]]) -> None:
@@ -45,16 +46,8 @@ class Rows(Sequence[Row]):
     def __len__(self) -> int:
         return CHUNK * (len(self.chunks) - 1) + self.chunks[-1][0] if self.chunks else 0
 
-    @overload
-    def __getitem__(self, at: int) -> Row: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Row]: ...
-    def __getitem__(self, at: int | slice) -> Row | list[Row]:
-        if isinstance(at, slice):
-            return [self[k] for k in range(len(self))[at]]
-        if not -len(self) <= at < len(self):
-            raise IndexError(at)
-        number, k = divmod(at % len(self), CHUNK)
+    def item(self, at: int) -> Row:
+        number, k = divmod(at, CHUNK)
         _, chunk = self.chunks[number]
         cells = {name: column[k].as_py() for name, column in chunk.items()}
         return Row(**{**DEFAULTS, **cells, **{n: tuple(cells[n]) for n in TUPLES if n in cells}})
