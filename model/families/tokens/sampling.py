@@ -11,15 +11,17 @@ condition.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from model.families.tokens import on_cpu
 from model.families.tokens.level import LevelNetwork
+from model.families.tokens.on_cpu import LevelArrays
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,22 @@ class Sampler:
         return self.guidance != 1
 
     def __call__(self, logits: Tensor) -> Tensor:
+        if not logits.is_cuda:
+            return self.by_numpy(logits.float().numpy())
         logits = guided(logits, self.guidance) if self.guides else logits
         return chosen(logits, self.temperature, self.top_p)
+
+    def by_numpy(self, logits: np.ndarray) -> Tensor:
+        """Draw the same codes in NumPy, which is faster on a CPU for the few rows of a position."""
+        if self.guides:
+            logits, without = np.split(logits, 2)
+            logits = without + np.float32(self.guidance) * (logits - without)
+        places = torch.rand(len(logits)).tolist()
+        codes = [
+            on_cpu.chosen(row, self.temperature, self.top_p, place)
+            for row, place in zip(logits, places, strict=True)
+        ]
+        return torch.from_numpy(np.array(codes))
 
 
 def guided(logits: Tensor, guidance: float) -> Tensor:
@@ -81,7 +97,8 @@ def draw(
     """
     patch, total = network.patch, -(-count // network.patch)
     condition = network.conditioned(condition, upper)
-    drawer = Drawer(network, len(condition), min(window, total), choose)
+    kind = Drawer if condition.is_cuda else CpuDrawer
+    drawer = kind(network, len(condition), min(window, total), choose)
     codes: list[Tensor] = []
     start = known = 0
     while start + known < total:
@@ -106,11 +123,11 @@ class Drawer:
         self, network: LevelNetwork, rows: int, length: int, choose: Callable[[Tensor], Tensor]
     ) -> None:
         device = network.start.device
-        self.network, self.rows, self.choose = by_columns(network), rows, choose
+        self.network, self.rows, self.choose = network, rows, choose
         patch, width = network.patch, network.code_width
         self.ahead = max(network.reach, patch)
         """How many vectors of the start come before those of the codes."""
-        self.table, self.weight = network.codes(), columns_first(network.logits())
+        self.table, self.weight = network.codes(), network.logits()
         self.vectors = torch.zeros(rows, self.ahead + length * patch, width, device=device)
         self.codes = torch.zeros(0, dtype=torch.long, device=device)
         transformer = network.transformer
@@ -184,15 +201,15 @@ class Drawer:
             code = self.choose(network.local_logits(unfolded[:, inner], recent, self.weight))
             new = shared(F.embedding(code, self.table), self.rows)
             self.vectors.index_copy_(1, own, new[:, None])
-            self.enter(place, code)
+            self.codes_for(code).index_copy_(1, place, code[:, None])
         position += 1
 
-    def enter(self, place: Tensor, code: Tensor) -> None:
-        """Note a code (B,)."""
+    def codes_for(self, code: Tensor) -> Tensor:
+        """Return the codes (B, N) of the window, of as many pieces as a code (B,) is for."""
         if not len(self.codes):
             shape = len(code), self.vectors.shape[1] - self.ahead
             self.codes = torch.zeros(shape, dtype=torch.long, device=code.device)
-        self.codes.index_copy_(1, place, code[:, None])
+        return self.codes
 
     def record(self) -> None:
         """Draw a position on a GPU, and record the work for all that follow."""
@@ -206,26 +223,37 @@ class Drawer:
             self.draw_position()
 
 
+class CpuDrawer(Drawer):
+    """Draws on a CPU, where a position is computed in NumPy, in views of the same buffers."""
+
+    def __init__(
+        self, network: LevelNetwork, rows: int, length: int, choose: Callable[[Tensor], Tensor]
+    ) -> None:
+        super().__init__(network, rows, length, choose)
+        self.arrays = LevelArrays(network, self.cache)
+        self.changes = [each.numpy() for each in self.modulations]
+
+    def draw_position(self) -> None:
+        position, patch, reach = int(self.position), self.network.patch, self.network.reach
+        vectors, table = self.vectors.numpy(), self.table.numpy()
+        first = position * patch + self.ahead
+        x = self.arrays.position(
+            vectors[:, first - patch : first],
+            self.condition[:, position].numpy(),
+            [each[:, position] for each in self.changes],
+            self.turns[:, position].numpy(),
+            position,
+        )
+        for inner in range(patch):
+            at = first + inner
+            logits = self.arrays.logits(x[:, inner], vectors[:, at - reach : at])
+            code = self.choose(torch.from_numpy(logits))
+            new = table[code.numpy()]
+            vectors[: len(new), at] = vectors[-len(new) :, at] = new
+            self.codes_for(code).numpy()[:, position * patch + inner] = code
+        self.position += 1
+
+
 def shared(vectors: Tensor, rows: int) -> Tensor:
     """Return vectors (B, …) for all rows (G, …)."""
     return vectors if len(vectors) == rows else torch.cat([vectors, vectors])
-
-
-def by_columns(network: LevelNetwork) -> LevelNetwork:
-    """Return a network with the same weights, which on a CPU lie in memory column by column.
-
-    A CPU multiplies the few rows of a position by such matrices in two thirds of the time; but not
-    by those that narrow four times or more, which stay as they are.
-    """
-    if network.start.device.type != "cpu":
-        return network
-    network = copy.deepcopy(network)
-    for module in network.modules():
-        if isinstance(module, nn.Linear) and module.in_features < 4 * module.out_features:
-            module.weight.data = columns_first(module.weight.data)
-    return network
-
-
-def columns_first(weight: Tensor) -> Tensor:
-    """Return a matrix with the same values, which on a CPU lies in memory column by column."""
-    return weight.t().contiguous().t() if weight.device.type == "cpu" else weight

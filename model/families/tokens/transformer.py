@@ -44,8 +44,6 @@ class Cache:
         length = self.keys[0].shape[2]
         if places.device.type != "cuda":
             length = int(places[-1]) + 1
-            if len(places) == 1:
-                return Continued(self, places, length, None)
         seen = torch.arange(length, device=places.device) <= places[:, None]
         return Continued(self, places, length, seen)
 
@@ -54,13 +52,13 @@ class Cache:
 class Continued:
     """Where positions belong in a window whose keys and values are in a cache.
 
-    `seen` (L, `length`) tells which of the first `length` positions each sees; None: all of them.
+    `seen` (L, `length`) tells which of the first `length` positions each sees.
     """
 
     cache: Cache
     places: Tensor
     length: int
-    seen: Tensor | None
+    seen: Tensor
 
 
 class Block(nn.Module):

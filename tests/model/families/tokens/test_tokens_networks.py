@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from model.codecs.jukebox.codec import JukeBoxCodec
 from model.contract.segment import MOTION, SAMPLE_RATE_HZ
 from model.data.inputs import GENRE
+from model.families.tokens import sampling
 from model.families.tokens.onsets import OnsetStrength
-from model.families.tokens.sampling import Sampler, chosen, draw, guided
+from model.families.tokens.sampling import Drawer, Sampler, chosen, draw, guided
 from model.families.tokens.transformer import rotate
 
 LEVELS = ("high", "low")
@@ -171,6 +172,32 @@ class Recorder:
         return torch.randint(64, (self.rows,), generator=self.rng)
 
 
+def test_numpy_draws_the_codes_that_torch_draws():
+    logits = torch.randn(6, 200) * 3
+    for guidance, temperature, top_p in ((1, 1, 1), (2, 0.9, 0.8), (1, 0.5, 0.99), (3, 1, 0.01)):
+        sampler = Sampler(guidance, temperature, top_p)
+        for seed in range(20):
+            torch.manual_seed(seed)
+            found = sampler(logits)
+            torch.manual_seed(seed)
+            mixed = guided(logits, guidance) if sampler.guides else logits
+            assert torch.equal(found, chosen(mixed, temperature, top_p))
+
+
+@pytest.fixture(params=["numpy", "torch"])
+def _drawn_by(request, monkeypatch):
+    """Let a CPU compute positions in NumPy, as it does, or in torch, as a GPU does."""
+    if request.param == "torch":
+        monkeypatch.setattr(sampling, "CpuDrawer", TorchDrawer)
+
+
+class TorchDrawer(Drawer):
+    """Draws each position anew: only a GPU records the work of one."""
+
+    advance = Drawer.draw_position
+
+
+@pytest.mark.usefixtures("_drawn_by")
 @pytest.mark.parametrize("level", LEVELS)
 @torch.no_grad()
 def test_drawing_with_the_cache_gives_the_logits_of_one_pass(model, level):
@@ -184,6 +211,7 @@ def test_drawing_with_the_cache_gives_the_logits_of_one_pass(model, level):
     torch.testing.assert_close(torch.stack(recorder.logits, 1), whole, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("_drawn_by")
 @pytest.mark.parametrize("level", LEVELS)
 @torch.no_grad()
 def test_windows_continue_the_codes_of_their_predecessor_without_a_seam(model, level):
@@ -209,6 +237,7 @@ def test_windows_continue_the_codes_of_their_predecessor_without_a_seam(model, l
         torch.testing.assert_close(got, whole[:, new:], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("_drawn_by")
 @torch.no_grad()
 def test_rows_with_and_without_the_condition_draw_the_same_codes(model):
     network = model.network
@@ -222,6 +251,7 @@ def test_rows_with_and_without_the_condition_draw_the_same_codes(model):
         torch.testing.assert_close(rows, whole, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("_drawn_by")
 @torch.no_grad()
 def test_the_likeliest_codes_alone_are_drawn_by_a_top_p_near_zero(model):
     network = model.network
