@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from model.contract.options import option
-from pipeline.arguments import UsageError, local, natural, positive
+from pipeline.arguments import UsageError, local, natural, positive, seconds
 from pipeline.sources.aist import row
 from pipeline.sources.base import Source
 from pipeline.sources.listing import AnnotationFiles, Listing
@@ -42,6 +42,12 @@ class Synthetic(Source):
         "synthetic: play the songs with the sampled instruments of this sound font",
         type=local,
         metavar="FILE.sf2",
+    )
+    duration_s: float = option(
+        8.0,
+        "synthetic: length of each video in seconds (default 8)",
+        type=seconds,
+        metavar="S",
     )
     no_video: bool = option(
         False,
@@ -80,6 +86,12 @@ class Synthetic(Source):
                 f"--songs-per-genre {self.songs_per_genre}: expected {USUAL_SONGS} or more; for "
                 "fewer videos use --limit"
             )
+        from pipeline.sources.synthetic.plan import LONGEST_S, SHORTEST_S
+
+        if not SHORTEST_S <= self.duration_s <= LONGEST_S:
+            raise UsageError(
+                f"--duration-s {self.duration_s:g}: expected {SHORTEST_S:g} to {LONGEST_S:g}"
+            )
 
     def list(
         self,
@@ -115,6 +127,7 @@ class Synthetic(Source):
         return plan(
             limit,
             self.seed,
+            self.duration_s,
             songs_per_genre=self.songs_per_genre,
             instruments=self.font,
             vary_pace=self.vary_pace,

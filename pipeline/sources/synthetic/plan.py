@@ -13,7 +13,7 @@ from pipeline.sources.synthetic.music import SONG_S, SONGS_PER_GENRE
 PER_SONG = 10
 """Videos of each song in the full plan."""
 DANCERS = 30
-LONGEST_S = SONG_S - 4
+SHORTEST_S, LONGEST_S = 0.5, SONG_S - 4
 _ROLES = ("train", "train", "train", "train", "val", "test")
 
 
@@ -72,8 +72,8 @@ def plan(
     wanted = PER_SONG * songs if limit is None else limit
     if not 0 < wanted <= 99 * songs:
         raise ValueError(f"limit is {limit}, expected 1 to {99 * songs}")
-    if not 0.5 <= duration_s <= LONGEST_S:
-        raise ValueError(f"duration_s is {duration_s}, expected 0.5 to {LONGEST_S}")
+    if not SHORTEST_S <= duration_s <= LONGEST_S:
+        raise ValueError(f"duration_s is {duration_s}, expected {SHORTEST_S} to {LONGEST_S}")
     if not 1 <= dancers <= DANCERS:
         raise ValueError(f"dancers is {dancers}, expected 1 to {DANCERS}")
     return [

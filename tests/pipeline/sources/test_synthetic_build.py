@@ -99,6 +99,12 @@ def test_a_build_without_pictures_has_the_same_sound_and_motion(built, tmp_path)
         assert members["motion.npy"] == blank[key]["motion.npy"]
 
 
+def test_videos_are_as_long_as_asked(tmp_path):
+    longer = {"dataset": "synthetic", "limit": 1, "no_video": True, "duration_s": 4.5}
+    build(options(tmp_path / "in", tmp_path / "out", **longer))
+    assert len(segments(tmp_path)) == 2
+
+
 def test_pictures_that_were_not_drawn_are_not_described(tmp_path, capsys):
     source = ["--source", tmp_path / "in", "--out", tmp_path / "out", "--no-video"]
     assert run("build", "--dataset", "synthetic", *source) == 2
@@ -107,6 +113,8 @@ def test_pictures_that_were_not_drawn_are_not_described(tmp_path, capsys):
     )
     assert run("build", "--dataset", "synthetic", "--songs-per-genre", 5) == 2
     assert "--songs-per-genre 5: expected 6 or more" in capsys.readouterr().err
+    assert run("build", "--dataset", "synthetic", "--duration-s", 30) == 2
+    assert "--duration-s 30: expected 0.5 to 28" in capsys.readouterr().err
     assert run("build", "--dataset", "folder", "--source", tmp_path, "--no-video") == 2
     assert "--no-video goes with --dataset synthetic" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
