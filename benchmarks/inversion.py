@@ -1,14 +1,15 @@
 """What textual inversion adds to a small text-to-music model, on songs that nobody trained on.
 
-    python benchmarks/inversion.py --base runs/text --shards shards/inversion [--steps 1500]
-        [--seeds 0 1] [--runs runs/inversion] [--set KEY=VALUE …]
+    python benchmarks/inversion.py --base runs/text --shards shards/inversion [--test SHARDS]
+        [--steps 1500] [--seeds 0 1] [--runs runs/inversion] [--set KEY=VALUE …]
 
 `--shards` has the synthetic data set in windows of the base model, with its codes (docs/guide/
 inversion.md). For each seed the two encoders are trained with the preset tiny; then the frozen
-model plays for the dances of the test split: with both learnt words, with one of them, with neither
-but the truth in words (genre and tempo), with the rhythm's word set to zero, and with other
-instruments named behind the words. Prints a table for each seed, with intervals over songs, and the
-differences of rows that are compared. Again with the same options it goes on where it was.
+model plays for the dances of the test split, or of that of `--test`: with both learnt words, with
+one of them, with neither but the truth in words (genre and tempo), with the rhythm's word set to
+zero, and with other instruments named behind the words. Prints a table for each seed, with
+intervals over songs, and the differences of rows that are compared. Again with the same options it
+goes on where it was.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ def main() -> None:
     )
     parser.add_argument("--base", type=Path, required=True, help="the text-to-music model's folder")
     parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--test", type=Path, metavar="SHARDS", help="the songs to play for")
     parser.add_argument("--runs", type=Path, default=Path("runs/inversion"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--steps", type=int, default=1500)
@@ -104,17 +106,18 @@ def main() -> None:
     parser.add_argument("--play", action="append", default=[], metavar="KEY=VALUE",
                         help="options of generation, for all rows")  # fmt: skip
     arguments = parser.parse_args()
+    tested = arguments.test or arguments.shards
     for seed in arguments.seeds:
         folder = arguments.runs / f"seed{seed}"
         train(arguments, seed, folder)
         if not (folder_of(folder) / NAME).exists():
             trained = load_run(folder)
             music = [
-                f"{name}={play(trained, arguments.shards, folder / name, variant, arguments.play)}"
+                f"{name}={play(trained, tested, folder / name, variant, arguments.play)}"
                 for name, variant in VARIANTS.items()
             ]
             evaluate(
-                trained, arguments.shards, embedding="mel-statistics", music=tuple(music),
+                trained, tested, embedding="mel-statistics", music=tuple(music),
                 settings=tuple(arguments.play), seed=seed,
             )  # fmt: skip
         print(f"\n## Seed {seed}\n\n{report(load(folder), folder)}", flush=True)

@@ -26,6 +26,9 @@ class TextConfig(Settings):
     heads: int = setting(5, min=1)
     inner_width: int = setting(512, min=8)
     dropout: float = setting(0.0, below=1)
+    beat_heads: int = setting(3, max=5)
+    """Heads of the decoder that find the times in captions that tell beats; then the text encoder
+    stays as it begins. 0: times are words as others."""
 
     sentences: float = setting(0.5, max=1)
     """Share of the captions put as the sentence "a GENRE music with TEMPO as the rhythm"."""
@@ -72,6 +75,15 @@ class TextConfig(Settings):
                 )
         if self.width % 2:
             raise ValueError(f"width is {self.width}; expected an even number")
+        if self.beat_heads and not self.beat_heads < self.heads:
+            raise ValueError(
+                f"beat_heads is {self.beat_heads}; expected fewer than heads, {self.heads}"
+            )
+        if self.beat_heads and not self.width // self.heads <= self.text_width <= self.width:
+            raise ValueError(
+                f"text_width is {self.text_width}; expected {self.width // self.heads} to "
+                f"{self.width}, since beat_heads is not 0"
+            )
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""

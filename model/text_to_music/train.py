@@ -47,6 +47,7 @@ from model.text_to_music.build import (
 from model.text_to_music.card import write_card, write_folder
 from model.text_to_music.config import TextConfig
 from model.text_to_music.generate import TextOptions, draw
+from model.text_to_music.pointing import has_times, keep, keep_words_apart, point_to_times
 from model.text_to_music.songs import Songs, read_songs
 from model.text_to_music.tokenizer import build_tokenizer
 
@@ -69,12 +70,16 @@ PARTS: Parts = {
 
 @dataclass
 class State:
-    """The state of training; `average` has the averaged weights of all but the codec, by name."""
+    """The state of training: `average` has the averaged weights of all that is trained, by name.
+
+    `kept` has the first rows of some of these weights, which no step changes (pointing.py).
+    """
 
     model: MusicgenForConditionalGeneration
     tokenizer: Any
     optimiser: torch.optim.AdamW
     average: dict[str, Tensor]
+    kept: dict[str, Tensor]
     step: int = 0
 
 
@@ -104,7 +109,7 @@ def train_text(
     if resume:
         restore(state, config, codec, songs, out)
     elif init is not None:
-        begin_with(state, init)
+        begin_with(state, init, config)
     with RunLog(out, state.step) as log, stop_requested() as stop:
         run = TextTraining(state, config, codec, songs, out, log)
         loop(run, batches(config, songs, frames, state.step), stop)
@@ -184,6 +189,9 @@ def build(config: TextConfig, codec: Codec, songs: Songs) -> State:
     model = build_model(config, codec, len(tokenizer)).to(device_of(config.device))
     model.train()
     model.audio_encoder.eval()
+    if pointing := config.beat_heads > 0 and has_times(tokenizer):
+        keep_words_apart(model)
+    kept = point_to_times(model, tokenizer, config.beat_heads) if pointing else {}
     learnt = trained(model)
     # Scales, shifts and biases are few: only matrices decay.
     groups = [
@@ -193,19 +201,20 @@ def build(config: TextConfig, codec: Codec, songs: Songs) -> State:
     betas = (config.betas[0], config.betas[1])
     optimiser = torch.optim.AdamW(groups, config.lr, betas, fused=True)
     average = {name: weight.detach().clone() for name, weight in learnt.items()}
-    return State(model, tokenizer, optimiser, average)
+    return State(model, tokenizer, optimiser, average, kept)
 
 
 @torch.no_grad()
-def begin_with(state: State, folder: Path) -> None:
+def begin_with(state: State, folder: Path, config: TextConfig) -> None:
     """Take over a model's weights, those of words by name; words that it lacks stay random.
 
     Raises ValueError if there is no such model in the folder, or it has other settings.
     """
     base = load_base(str(folder), state.model.device)
-    old, learnt = dict(base.model.named_parameters()), trained(state.model)
+    old = dict(base.model.named_parameters())
     ours, theirs = state.tokenizer.get_vocab(), base.tokenizer.get_vocab()
-    for name, weight in learnt.items():
+    weights = {n: p for n, p in state.model.named_parameters() if not n.startswith(CODEC_PART)}
+    for name, weight in weights.items():
         skipped = 1 if name == WORDS else 0
         if name not in old or old[name].shape[skipped:] != weight.shape[skipped:]:
             raise ValueError(
@@ -216,13 +225,16 @@ def begin_with(state: State, folder: Path) -> None:
             weight[[ours[word] for word in both]] = old[name][[theirs[word] for word in both]]
         else:
             weight.copy_(old[name])
+    if state.kept:
+        state.kept = point_to_times(state.model, state.tokenizer, config.beat_heads)
+    for name, weight in trained(state.model).items():
         state.average[name].copy_(weight)
-    print(f"{len(learnt)} tensors of {folder}")
+    print(f"{len(weights)} tensors of {folder}")
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the weights that are trained, by name: all but the codec's."""
-    return {n: p for n, p in model.named_parameters() if not n.startswith(CODEC_PART)}
+    """Return the weights that are trained, by name: all that are not frozen, as the codec's are."""
+    return {n: p for n, p in model.named_parameters() if p.requires_grad}
 
 
 def train_step(
@@ -237,6 +249,7 @@ def train_step(
     loss.backward()
     norm = nn.utils.clip_grad_norm_(list(trained(model).values()), config.clip)
     state.optimiser.step()
+    keep(trained(model), state.kept)
     state.step += 1
     _average(state, min(config.average, state.step / (state.step + 9)))
     return {"loss/bits": loss.detach() * BITS, "gradient_norm": norm}

@@ -23,6 +23,7 @@ TEMPI = {"slow": 24, "medium": 16, "fast": 12}
 """Code steps of a beat, of the songs of `write_songs` (50 steps a second)."""
 TINY = TextConfig(
     window_s=0.96, text_width=32, text_heads=2, text_inner_width=64, width=64, layers=2, heads=2,
+    beat_heads=1,
     inner_width=128, steps=6, batch=2, warmup_steps=2, log_every=1, save_every=3, sample_every=6,
     samples=2, val_windows=4, device="cpu", threads=1, note="for tests",
 )  # fmt: skip
