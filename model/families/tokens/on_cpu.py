@@ -38,12 +38,12 @@ class Matrix:
         return cls(linear.weight, linear.bias)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        if len(x) > 2:
-            found = x @ self.values
-        else:  # row by row: a product of few rows takes longer than one for each
-            found = np.empty((len(x), self.values.shape[1]), np.float32)
-            for row, out in zip(x, found, strict=True):
-                np.dot(row, self.values, out=out)
+        if len(x) == 2:  # a product of two rows takes longer than two products
+            found = np.empty((2, self.values.shape[1]), np.float32)
+            np.dot(x[0], self.values, out=found[0])
+            np.dot(x[1], self.values, out=found[1])
+        else:
+            found = np.dot(x, self.values)
         if self.bias is not None:
             found += self.bias
         return found
@@ -77,11 +77,12 @@ class BlockArrays:
     ) -> np.ndarray:
         """Return what the block makes of rows (G, D) at a position, and note keys and values.
 
-        `modulation` (G, 4 D) and `turn` (2, E / 2) are those of the position.
+        `modulation` (4, G, D), which scales and shifts twice, and `turn` (2, E / 2) are those of
+        the position.
         """
         rows, width = x.shape
-        modulation = modulation.reshape(rows, 4, width)
-        inner = normed(x) * modulation[:, 0] + modulation[:, 1]
+        scale, shift, scale_wide, shift_wide = modulation
+        inner = normed(x) * scale + shift
         qkv = self.qkv(inner).reshape(rows, 3, self.heads, -1)
         turned = rotate(qkv[:, :2], turn)
         self.keys[:, :, position], self.values[:, :, position] = turned[:, 1], qkv[:, 2]
@@ -93,7 +94,7 @@ class BlockArrays:
         found = scores @ self.values[:, :, seen]
         found /= scores.sum(-1, keepdims=True)
         x = x + self.out(found.reshape(rows, width))
-        inner = normed(x) * modulation[:, 2] + modulation[:, 3]
+        inner = normed(x) * scale_wide + shift_wide
         return x + self.narrow(gelu(self.wide(inner)))
 
 
@@ -117,7 +118,7 @@ class LevelArrays:
 
     def __init__(self, network: LevelNetwork, cache: Cache) -> None:
         self.patch = network.patch
-        self.patches, self.condition = Matrix.of(network.patches), Matrix.of(network.condition)
+        self.patches = Matrix.of(network.patches)
         self.blocks = [
             BlockArrays(cast(Block, block), cache, layer)
             for layer, block in enumerate(network.transformer.blocks)
@@ -125,7 +126,7 @@ class LevelArrays:
         self.unfold, self.recent = Matrix.of(network.unfold), Matrix.of(network.recent)
         self.local = [LocalArrays(cast(LocalBlock, block)) for block in network.local]
         self.entries = Matrix(network.logits(), network.bias)
-        every = [self.patches, self.condition, self.unfold, self.recent, self.entries]
+        every = [self.patches, self.unfold, self.recent, self.entries]
         for block in self.blocks:
             every += [block.qkv, block.out, block.wide, block.narrow]
         for local in self.local:
@@ -136,16 +137,17 @@ class LevelArrays:
         self,
         before: np.ndarray,
         condition: np.ndarray,
-        modulations: list[np.ndarray],
+        modulations: Sequence[np.ndarray],
         turn: np.ndarray,
         position: int,
     ) -> np.ndarray:
         """Return a vector (G, patch, …) for each code of a position.
 
         `before` (G, patch, C) are the vectors of the codes of the preceding position; `condition`
-        (G, M), `modulations` (G, 4 D) and `turn` (2, E / 2) are those of the position.
+        (G, D), what the network makes of it, `modulations` (4, G, D) and `turn` (2, E / 2) are
+        those of the position.
         """
-        x = self.patches(before.reshape(len(before), -1)) + self.condition(condition)
+        x = self.patches(before.reshape(len(before), -1)) + condition
         for block, modulation in zip(self.blocks, modulations, strict=True):
             x = block(x, modulation, turn, position)
         return self.unfold(normed(x)).reshape(len(x), self.patch, -1)

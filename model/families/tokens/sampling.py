@@ -11,7 +11,6 @@ condition.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +25,10 @@ from model.families.tokens.on_cpu import LevelArrays
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws codes (B,) from their logits (G, K): see `guided` and `chosen`."""
+    """Draws codes (B,) from their logits (G, K): see `guided` and `chosen`.
+
+    `by_numpy` does the same in NumPy, which is faster on a CPU for the few rows of a position.
+    """
 
     guidance: float = 1.0
     temperature: float = 1.0
@@ -38,22 +40,15 @@ class Sampler:
         return self.guidance != 1
 
     def __call__(self, logits: Tensor) -> Tensor:
-        if not logits.is_cuda:
-            return self.by_numpy(logits.float().numpy())
         logits = guided(logits, self.guidance) if self.guides else logits
         return chosen(logits, self.temperature, self.top_p)
 
-    def by_numpy(self, logits: np.ndarray) -> Tensor:
-        """Draw the same codes in NumPy, which is faster on a CPU for the few rows of a position."""
+    def by_numpy(self, logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if self.guides:
             logits, without = np.split(logits, 2)
             logits = without + np.float32(self.guidance) * (logits - without)
-        places = torch.rand(len(logits)).tolist()
-        codes = [
-            on_cpu.chosen(row, self.temperature, self.top_p, place)
-            for row, place in zip(logits, places, strict=True)
-        ]
-        return torch.from_numpy(np.array(codes))
+        drawn = [on_cpu.chosen(row, self.temperature, self.top_p, rng.random()) for row in logits]
+        return np.array(drawn)
 
 
 def guided(logits: Tensor, guidance: float) -> Tensor:
@@ -87,13 +82,12 @@ def draw(
     upper: Tensor | None,
     count: int,
     window: int,
-    choose: Callable[[Tensor], Tensor],
+    choose: Sampler,
 ) -> Tensor:
     """Return `count` codes (B, N), drawn one after another.
 
     `condition` (G, L, M) has at least ceil(count / patch) positions. `upper` (G, L') are the codes
-    of the level above. `window` is the length of a window in positions, at least 2. `choose` maps
-    the logits (G, K) of a code to codes (B,).
+    of the level above. `window` is the length of a window in positions, at least 2.
     """
     patch, total = network.patch, -(-count // network.patch)
     condition = network.conditioned(condition, upper)
@@ -119,9 +113,7 @@ class Drawer:
     one by one would take many times as long as computing them.
     """
 
-    def __init__(
-        self, network: LevelNetwork, rows: int, length: int, choose: Callable[[Tensor], Tensor]
-    ) -> None:
+    def __init__(self, network: LevelNetwork, rows: int, length: int, choose: Sampler) -> None:
         device = network.start.device
         self.network, self.rows, self.choose = network, rows, choose
         patch, width = network.patch, network.code_width
@@ -201,14 +193,14 @@ class Drawer:
             code = self.choose(network.local_logits(unfolded[:, inner], recent, self.weight))
             new = shared(F.embedding(code, self.table), self.rows)
             self.vectors.index_copy_(1, own, new[:, None])
-            self.codes_for(code).index_copy_(1, place, code[:, None])
+            self.codes_of(len(code)).index_copy_(1, place, code[:, None])
         position += 1
 
-    def codes_for(self, code: Tensor) -> Tensor:
-        """Return the codes (B, N) of the window, of as many pieces as a code (B,) is for."""
+    def codes_of(self, pieces: int) -> Tensor:
+        """Return the codes (B, N) of the window, of so many pieces."""
         if not len(self.codes):
-            shape = len(code), self.vectors.shape[1] - self.ahead
-            self.codes = torch.zeros(shape, dtype=torch.long, device=code.device)
+            shape = pieces, self.vectors.shape[1] - self.ahead
+            self.codes = torch.zeros(shape, dtype=torch.long, device=self.vectors.device)
         return self.codes
 
     def record(self) -> None:
@@ -226,12 +218,18 @@ class Drawer:
 class CpuDrawer(Drawer):
     """Draws on a CPU, where a position is computed in NumPy, in views of the same buffers."""
 
-    def __init__(
-        self, network: LevelNetwork, rows: int, length: int, choose: Callable[[Tensor], Tensor]
-    ) -> None:
+    def __init__(self, network: LevelNetwork, rows: int, length: int, choose: Sampler) -> None:
         super().__init__(network, rows, length, choose)
         self.arrays = LevelArrays(network, self.cache)
-        self.changes = [each.numpy() for each in self.modulations]
+        self.rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
+        self.changes = [
+            each.view(rows, length, 4, -1).permute(1, 2, 0, 3).numpy() for each in self.modulations
+        ]
+        """Of each layer, the scales and shifts (L, 4, G, D) of all positions."""
+
+    def window(self, condition: Tensor, begin: Tensor | None) -> Tensor:
+        self.given = self.network.condition(condition).numpy()
+        return super().window(condition, begin)
 
     def draw_position(self) -> None:
         position, patch, reach = int(self.position), self.network.patch, self.network.reach
@@ -239,18 +237,18 @@ class CpuDrawer(Drawer):
         first = position * patch + self.ahead
         x = self.arrays.position(
             vectors[:, first - patch : first],
-            self.condition[:, position].numpy(),
-            [each[:, position] for each in self.changes],
+            self.given[:, position],
+            [each[position] for each in self.changes],
             self.turns[:, position].numpy(),
             position,
         )
         for inner in range(patch):
             at = first + inner
             logits = self.arrays.logits(x[:, inner], vectors[:, at - reach : at])
-            code = self.choose(torch.from_numpy(logits))
-            new = table[code.numpy()]
+            code = self.choose.by_numpy(logits, self.rng)
+            new = table[code]
             vectors[: len(new), at] = vectors[-len(new) :, at] = new
-            self.codes_for(code).numpy()[:, position * patch + inner] = code
+            self.codes_of(len(code)).numpy()[:, position * patch + inner] = code
         self.position += 1
 
 
