@@ -67,6 +67,8 @@ class Model(ABC, Generic[C]):
     no `levels`, and its `validate` returns no codes."""
     likelihood: ClassVar[bool] = False
     """Whether the model gives codes a probability: `bits` is then called, in validations too."""
+    any_motion: ClassVar[bool] = False
+    """Whether generation reads motion of any layout and rate, not only of that of the training."""
     inpaints: ClassVar[bool] = False
     """Whether the model can replace a part of given music: `inpaint` is then called."""
     optional: ClassVar[frozenset[str]] = frozenset()

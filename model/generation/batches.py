@@ -78,13 +78,14 @@ def music_of_batch(run: Run, pieces: Sequence[Piece], options: Any = None) -> li
 def inputs_of_piece(run: Run, piece: Piece, count: int) -> dict[str, Tensor]:
     """Return the run's inputs of a piece, split into `count` equal parts: (count, T, D) by name."""
     inputs: dict[str, Tensor] = {}
-    for name, spec in run.model.inputs.specs.items():
+    for name in run.model.inputs.names:
         if name == GENRE:
             if not piece.genre and GENRE in run.model.optional:
                 continue
             index = genre_index(piece.genre, piece.video_id)
             inputs[name] = torch.full((count,), index, device=run.device)
         else:
-            array = piece.inputs[name].reshape(count, -1, spec.features)
+            array = piece.inputs[name]
+            array = array.reshape(count, -1, array.shape[-1])
             inputs[name] = torch.from_numpy(array).to(run.device)
     return inputs

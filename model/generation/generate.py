@@ -22,7 +22,7 @@ import torch
 from model.contract.dataset import Dataset, load_dataset
 from model.contract.files import write_atomic
 from model.contract.notes import midi_of
-from model.contract.segment import SAMPLE_RATE_HZ, split_key, window_samples
+from model.contract.segment import MOTION, SAMPLE_RATE_HZ, split_key, window_samples
 from model.contract.storage import Location, Url, to_location
 from model.contract.wav import write_wav
 from model.data.inputs import GENRE, same_kind, shown
@@ -35,9 +35,9 @@ from model.generation.pipeline_process import (
     build_features,
     find_video,
     has_pipeline,
-    imitates,
     keep_features,
     mux,
+    new_to_networks,
     options_for,
 )
 from model.generation.run import Run
@@ -122,7 +122,7 @@ def chosen_options(run: Run, options: Iterable[str] | Mapping[str, Any]) -> Any:
 @contextmanager
 def _features_of(run: Run, video: Path, kept: str | os.PathLike[str] | None) -> Iterator[Path]:
     """Yield the folder with the features of a video: the one where they are kept, or another."""
-    if imitates(run):
+    if new_to_networks(run):
         print("poses are estimated from the picture; the weights for it are fetched if missing")
     print(f"features of {video.name}: computing", flush=True)
     if kept is not None:
@@ -131,7 +131,7 @@ def _features_of(run: Run, video: Path, kept: str | os.PathLike[str] | None) -> 
         return
     with tempfile.TemporaryDirectory(prefix="dance2music-") as folder:
         root = Path(folder) / "shards"
-        build_features(video, options_for(run), root, imitates(run))
+        build_features(video, options_for(run), root, new_to_networks(run))
         yield root
 
 
@@ -254,6 +254,8 @@ def check_features(root: Location, run: Run, dataset: Dataset) -> list[str]:
         )
     for suffix in suffixes:
         got, expected = dataset.fields.get(suffix), run.dataset.fields[suffix]
+        if got is not None and suffix == MOTION and run.model.any_motion:
+            continue  # the family reads any layout
         if not same_kind(expected, got):
             raise ValueError(
                 f"{root}: {suffix} is {got}, the run was trained on {expected}; "

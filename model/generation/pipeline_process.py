@@ -17,9 +17,12 @@ from typing import Any
 
 from model.contract.files import sha256_of, write_atomic
 from model.contract.options import flag_of
+from model.contract.segment import MOTION
 from model.data.inputs import GENRE, shown
 from model.generation.run import Run
 
+ANY_POSES = "auto"
+"""As --motion: the best network for poses that is installed."""
 MADE_OF = "made_of.json"
 """Beside features that are kept: the hash of their video, and the options."""
 OF_SOUND = ("no_sound", "audio_track", "drop_silent")
@@ -76,15 +79,25 @@ def options_for(run: Run) -> dict[str, Any]:
             build[shown(suffix)] = "none"
         elif imitated := run.dataset.fields[suffix].get("imitates"):
             build[shown(suffix)] = imitated
+        elif suffix == MOTION and poses_instead(run):
+            build[shown(suffix)] = ANY_POSES
+            build.pop("smpl_model", None)
     return build
 
 
-def imitates(run: Run) -> bool:
-    """Return whether an input of the run imitates what a network finds in videos.
+def poses_instead(run: Run) -> bool:
+    """Return whether poses are estimated in place of the annotations that a run was trained on."""
+    spec = run.dataset.fields.get(MOTION, {})
+    return run.model.any_motion and MOTION in run.model.inputs.specs and "detector" not in spec
+
+
+def new_to_networks(run: Run) -> bool:
+    """Return whether videos are read by a network that the run's own data did not need.
 
     Its user never built features with that network, whose weights may then be missing.
     """
-    return any("imitates" in run.dataset.fields[n] for n in run.model.inputs.names if n != GENRE)
+    imitated = ("imitates" in run.dataset.fields[n] for n in run.model.inputs.names if n != GENRE)
+    return poses_instead(run) or any(imitated)
 
 
 def build_features(video: Path, build: Mapping[str, Any], out: Path, fetch: bool = False) -> None:
@@ -131,7 +144,7 @@ def keep_features(video: Path, run: Run, out: Path) -> None:
     """
     if not video.is_file():
         raise FileNotFoundError(f"{video}: no such video")
-    made_of, build, fetch = out / MADE_OF, options_for(run), imitates(run)
+    made_of, build, fetch = out / MADE_OF, options_for(run), new_to_networks(run)
     wanted = {"sha256": sha256_of(video), "build": build, "fetch": fetch}
     try:
         if json.loads(made_of.read_bytes()) == json.loads(json.dumps(wanted)):

@@ -75,8 +75,8 @@ def fill_codebooks(encodec: Any) -> None:
         layer.codebook.embed.copy_(torch.randn_like(layer.codebook.embed) * 0.1)
 
 
-def write_musicgen(folder: Path, seed: int = 0) -> Path:
+def write_musicgen(folder: Path, seed: int = 0, words: tuple[str, ...] = WORDS) -> Path:
     """Write a small MusicGen with its tokenizer, as `save_pretrained` does; return the folder."""
     small_musicgen(seed).save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    tokenizer(words).save_pretrained(folder)
     return folder

@@ -29,6 +29,9 @@ class Config(AveragedConfig):
     """Width inside the two encoders."""
     rhythm_words: int = setting(1, min=1)
     """Words that `*` becomes. The paper: 1, which carries all times of the beats."""
+    hear_beats: float = setting(0.0, min=0)
+    """Weight of a loss that shows the rhythm's word the beats of the music, in the base's words for
+    times, such as "240ms"; for a base that has them. The paper: 0, none."""
     true_sectors: bool = False
     """Sort directions into contiguous sectors, as the paper describes; its code takes the angle
     modulo 10."""

@@ -35,6 +35,7 @@ from model.families.inversion.encoders import GenreEncoder, RhythmEncoder
 from model.families.inversion.prompt import GENRE_WORD, Prompt, read_prompt, without_genre
 from model.families.inversion.rhythm import LOST_FRAMES, frames_of, rhythm_of
 from model.families.inversion.sampling import draw
+from model.families.inversion.times import beats_as_rhythm, times_of, word_of
 
 ONE_HOT = tuple(sorted(GENRES))
 """The genres in the order of the paper's code."""
@@ -67,6 +68,7 @@ class Inversion(Averaged[InversionConfig]):
     best = "val/bits"
     likelihood = True
     pieces_at_once = 8
+    any_motion = True
     optional = frozenset({GENRE})
     last_rate = 0.0
 
@@ -98,8 +100,8 @@ class Inversion(Averaged[InversionConfig]):
         self.seconds = inputs.samples / SAMPLE_RATE_HZ
         self.window = codec.steps(inputs.samples, LEVEL)
         """The codes of a window, which is a segment."""
-        values = frames_of(self.seconds) - LOST_FRAMES
-        self.network = WordEncoders(config, values, self.base.width).to(device)
+        self.values = frames_of(self.seconds) - LOST_FRAMES
+        self.network = WordEncoders(config, self.values, self.base.width).to(device)
         self.prompts: dict[str, Prompt] = {}
         """The prompts read so far."""
         self.prompt(config.prompt)
@@ -113,21 +115,31 @@ class Inversion(Averaged[InversionConfig]):
             self.prompts[text] = read_prompt(self.base.tokenizer, text, words, self.base.source)
         return self.prompts[text]
 
-    def words(
-        self, network: WordEncoders, prompt: Prompt, motion: Tensor, genre: Tensor | None
-    ) -> Tensor:
-        """Return the words (B, W, D) of a prompt for motions (B, T, D) and genres (B,)."""
+    def rhythm_word(self, network: WordEncoders, motion: Tensor) -> Tensor:
+        """Return the words (B, P, E) of the rhythms of motions (B, T, D)."""
         rhythm = np.stack(
             [
                 rhythm_of(each, self.seconds, self.config.true_sectors)
                 for each in motion.float().cpu().numpy()
             ]
         )
-        word = network.rhythm(torch.from_numpy(rhythm).to(self.device))
+        return network.rhythm(torch.from_numpy(rhythm).to(self.device))
+
+    def words(
+        self, network: WordEncoders, prompt: Prompt, rhythm: Tensor, genre: Tensor | None
+    ) -> Tensor:
+        """Return the words (B, W, D) of a prompt for a `rhythm_word` and genres (B,)."""
         genre_word = None if genre is None else network.genre_word(genre)
-        return self.base.words(prompt, word, genre_word)
+        return self.base.words(prompt, rhythm, genre_word)
 
     # --- training --------------------------------------------------------------------------------
+
+    def start_training(self) -> None:
+        super().start_training()
+        self.heard: dict[str, Tensor] = {}
+        """The beats of the segments trained on so far, as rhythms (R,)."""
+        if self.config.hear_beats:
+            self.times = times_of(self.base, self.values)
 
     def decays(self, parameter: nn.Parameter) -> bool:
         return True  # as published
@@ -137,17 +149,28 @@ class Inversion(Averaged[InversionConfig]):
         codes, prompt = batch.codes[LEVEL], self.prompt(self.config.prompt)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
             genre = batch.inputs[GENRE] if len(prompt.genre) else None
-            words = self.words(self.trained, prompt, batch.inputs[MOTION], genre)
+            word = self.rhythm_word(self.trained, batch.inputs[MOTION])
+            words = self.words(self.trained, prompt, word, genre)
             heard = torch.rand(len(codes), device=self.device) >= self.config.drop_words
-            loss = self.base.nats(words, heard, codes).mean()
+            loss = nats = self.base.nats(words, heard, codes).mean()
+        if self.config.hear_beats:
+            wanted = word_of(self.beats(batch), self.times)[:, None].expand_as(word)
+            loss = nats + self.config.hear_beats * F.mse_loss(word.float(), wanted)
         rate = self.rate(self.steps)
         self.descend(loss)
         return {
-            f"bits/{LEVEL}": loss.detach() * BITS,
+            f"bits/{LEVEL}": nats.detach() * BITS,
             "loss/total": loss.detach(),
             "gradient/network": self.clip.norm,
             "rate": torch.tensor(rate),
         }
+
+    def beats(self, batch: Batch) -> Tensor:
+        """Return the beats of a batch's music as rhythms (B, R); each segment is heard once."""
+        for key, audio in zip(batch.keys, batch.audio, strict=True):
+            if key not in self.heard:
+                self.heard[key] = beats_as_rhythm(audio.float().cpu().numpy(), self.values)
+        return torch.stack([self.heard[key] for key in batch.keys]).to(self.device)
 
     # --- validation and generation ---------------------------------------------------------------
 
@@ -164,7 +187,8 @@ class Inversion(Averaged[InversionConfig]):
         if inputs:
             prompt = self.prompt(self.config.prompt)
             genre = inputs[GENRE] if len(prompt.genre) else None
-            words = self.words(self.network, prompt, given(inputs, MOTION), genre)
+            word = self.rhythm_word(self.network, given(inputs, MOTION))
+            words = self.words(self.network, prompt, word, genre)
         else:
             words = self.base.words(self.prompt("music"), None, None).expand(len(true), -1, -1)
         return {LEVEL: self.base.nats(words, heard, true).mean(1) * BITS}
@@ -189,11 +213,12 @@ class Inversion(Averaged[InversionConfig]):
         codes = torch.zeros(
             len(motion), self.base.codebooks, 0, dtype=torch.long, device=self.device
         )
-        frames = self.inputs.specs[MOTION].vectors
+        frames = motion.shape[1] // max(1, round(length / self.window))
         for start in window_starts(length, self.window, options.overlap):
             first = min(round(start * frames / self.window), max(0, motion.shape[1] - frames))
             seen = motion[:, first : first + frames]
-            words = self.words(self.network, prompt, seen, genre if len(prompt.genre) else None)
+            word = self.rhythm_word(self.network, seen)
+            words = self.words(self.network, prompt, word, genre if len(prompt.genre) else None)
             mask = torch.ones(words.shape[:2], dtype=torch.long, device=self.device)
             wanted = min(self.window, length - start)
             drawn = draw(

@@ -19,7 +19,7 @@ from model.contract.segment import MOTION, VISUAL
 from model.data.inputs import GENRE, same_kind
 from model.fake_dataset import write_fake_dataset
 from model.generation.generate import generate
-from model.generation.pipeline_process import imitates, options_for
+from model.generation.pipeline_process import new_to_networks, options_for
 from model.generation.run import Run, load_run
 from model.runtime import exported
 from model.runtime.checkpoint import LAST, read_checkpoint
@@ -218,9 +218,9 @@ def test_simulated_poses_may_be_those_of_the_estimator_they_imitate(world):
     assert not same_kind(simulated, None)
     assert not same_kind(found, simulated), "a run of real poses is not driven by made ones"
     run = load_run(world[2])
-    assert not imitates(run)
+    assert not new_to_networks(run)
     fields = {**run.dataset.fields, MOTION: run.dataset.fields[MOTION] | simulated}
     build = {"motion": "simulated-keypoints2d", "visual": "none"}
     run.dataset = replace(run.dataset, fields=fields, build=build)
-    assert imitates(run)
+    assert new_to_networks(run)
     assert options_for(run)["motion"] == "blazepose"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from model.fake_dataset import write_fake_dataset
 from model.families.inversion.config import Config
 from model.families.inversion.family import Inversion, window_starts
 from model.generation.generate import generate
+from model.generation.pipeline_process import new_to_networks, options_for
 from model.generation.run import load_run
 from model.runtime.checkpoint import LAST, read_checkpoint
 from model.runtime.run_log import read_metrics
@@ -108,8 +110,9 @@ def test_gradients_reach_the_encoders_alone_and_the_rate_falls_to_zero(run, worl
     model = load_run(run).model
     assert isinstance(model, Inversion)
     model.start_training()
-    inputs = {MOTION: torch.randn(2, 120, 75), GENRE: torch.tensor([0, 3])}
-    words = model.words(model.trained, model.prompt(model.config.prompt), *inputs.values())
+    rhythm = model.rhythm_word(model.trained, torch.randn(2, 120, 75))
+    prompt = model.prompt(model.config.prompt)
+    words = model.words(model.trained, prompt, rhythm, torch.tensor([0, 3]))
     codes = torch.randint(32, (2, 4, model.window))
     model.base.nats(words, torch.ones(2, dtype=torch.bool), codes).mean().backward()
     sizes = {
@@ -134,6 +137,24 @@ def test_music_for_a_split_has_its_length_and_is_the_same_again(run, world, tmp_
         assert content == (tmp_path / "two" / wav.name).read_bytes()
         # Two segments of 2 s, PCM16.
         assert len(content) - 44 == 2 * 2 * 44_100
+
+
+def test_a_run_plays_for_motion_of_any_layout_and_for_videos_by_estimated_poses(
+    run, world, tmp_path
+):
+    source, loaded = f"encodec:{world[1]}", load_run(run)
+    write_fake_dataset(
+        tmp_path / "smpl", load_codec(source), source, {"test": 1}, segments=2, motion=(120, 72),
+        visual_windows=None,
+    )  # fmt: skip
+    (made,) = generate(loaded, tmp_path / "out", shards=tmp_path / "smpl")
+    assert made.wav.stat().st_size - 44 == 2 * 2 * 44_100
+    assert new_to_networks(loaded) and options_for(loaded)["motion"] == "auto"
+    found = loaded.dataset.fields[MOTION] | {"kind": "movenet", "detector": "1"}
+    loaded.dataset = replace(
+        loaded.dataset, fields={**loaded.dataset.fields, MOTION: found}, build={"motion": "movenet"}
+    )
+    assert not new_to_networks(loaded) and options_for(loaded)["motion"] == "movenet"
 
 
 def test_words_are_the_users_and_change_the_music(run, world, tmp_path):
