@@ -8,8 +8,8 @@ inversion.md). For each seed the two encoders are trained with the preset tiny; 
 model plays for the dances of the test split, or of that of `--test`: with both learnt words, with
 one of them, with neither but the truth in words (genre and tempo), with the rhythm's word set to
 zero, and with other instruments named behind the words. Prints a table for each seed, with
-intervals over songs, and the differences of rows that are compared. Again with the same options it
-goes on where it was.
+intervals over songs, and the differences of rows that are compared; then both over the seeds' mean.
+Again with the same options it goes on where it was.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--play", action="append", default=[], metavar="KEY=VALUE",
                         help="options of generation, for all rows")  # fmt: skip
     arguments = parser.parse_args()
-    tested = arguments.test or arguments.shards
+    tested, found = arguments.test or arguments.shards, []
     for seed in arguments.seeds:
         folder = arguments.runs / f"seed{seed}"
         train(arguments, seed, folder)
@@ -120,7 +120,10 @@ def main() -> None:
                 trained, tested, embedding="mel-statistics", music=tuple(music),
                 settings=tuple(arguments.play), seed=seed,
             )  # fmt: skip
-        print(f"\n## Seed {seed}\n\n{report(load(folder), folder)}", flush=True)
+        found.append(load(folder))
+        print(f"\n## Seed {seed}\n\n{report(found[-1], folder)}", flush=True)
+    if len(found) > 1:
+        print(f"\n## The mean of {len(found)} seeds\n\n{report_of_mean(found)}")
 
 
 def train(arguments: argparse.Namespace, seed: int, folder: Path) -> None:
@@ -172,17 +175,48 @@ def report(evaluation: Mapping[str, Any], folder: Path) -> str:
         if row["scores"].keys() & {"onset_f", "genre_heard"}:
             cells = [cell(row["scores"].get(each), measures[each]) for each in names]
             lines.append([titles[name], *cells])
-    found = {titles[name]: row for name, row in rows.items()}
-    apart = [["measure", "more with", "than with", "by", "songs"]]
+    each = {titles[name]: row["each"] for name, row in rows.items()}
+    return "\n\n".join(
+        [markdown(lines), compared(evaluation, measures, each), drums_in(evaluation, folder)]
+    )
+
+
+def compared(
+    evaluation: Mapping[str, Any], measures: Mapping[str, Any], each: Mapping[str, Any]
+) -> str:
+    """Return the table of the rows that are compared, from the values of `each` row."""
+    lines = [["measure", "more with", "than with", "by", "songs"]]
     for name, more, less in COMPARED:
-        if name not in measures:
-            continue
-        songs = evaluation["songs" if measures[name].of == "clip" else "segment_songs"]
-        values = [np.array(found[row]["each"][name], float) for row in (more, less)]
-        d = paired_difference(*values, songs)
-        by = f"{d.mean:.3f} [{d.low:.3f}, {d.high:.3f}]"
-        apart.append([measures[name].title, more, less, by, f"{d.groups_won} of {d.groups}"])
-    return "\n\n".join([markdown(lines), markdown(apart), drums_in(evaluation, folder)])
+        if name in measures:
+            a, b = (np.array(each[row][name], float) for row in (more, less))
+            d = paired_difference(a, b, songs_of(evaluation, measures[name]))
+            by = f"{d.mean:.3f} [{d.low:.3f}, {d.high:.3f}]"
+            lines.append([measures[name].title, more, less, by, f"{d.groups_won} of {d.groups}"])
+    return markdown(lines)
+
+
+def songs_of(evaluation: Mapping[str, Any], measure: Any) -> list[str]:
+    """Return the song of each value of a measure."""
+    return list(evaluation["songs" if measure.of == "clip" else "segment_songs"])
+
+
+def report_of_mean(evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """Return the tables of the mean over seeds of each value of the rows that are compared."""
+    first, measures = evaluations[0], recorded(evaluations[0])
+    names = [name for name in dict.fromkeys(name for name, *_ in COMPARED) if name in measures]
+    rows = [FULL, *VARIANTS]
+    each: dict[str, dict[str, np.ndarray]] = {}
+    for row in rows:
+        values = [dict(one["rows"])[one["row"] if row == FULL else row] for one in evaluations]
+        each[row] = {
+            name: np.mean([np.array(one["each"][name], float) for one in values], axis=0)
+            for name in names
+        }
+    lines = [["music", *(measures[name].title for name in names)]]
+    for row in rows:
+        found = [mean_interval(each[row][n], songs_of(first, measures[n])) for n in names]
+        lines.append([row, *(f"{i.value:.3f} [{i.low:.3f}, {i.high:.3f}]" for i in found)])
+    return "\n\n".join([markdown(lines), compared(first, measures, each)])
 
 
 def drums_in(evaluation: Mapping[str, Any], folder: Path) -> str:
