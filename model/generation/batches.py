@@ -78,7 +78,7 @@ def music_of_batch(run: Run, pieces: Sequence[Piece], options: Any = None) -> li
 def inputs_of_piece(run: Run, piece: Piece, count: int) -> dict[str, Tensor]:
     """Return the run's inputs of a piece, split into `count` equal parts: (count, T, D) by name."""
     inputs: dict[str, Tensor] = {}
-    for name in run.model.inputs.names:
+    for name in run.model.inputs.specs:
         if name == GENRE:
             if not piece.genre and GENRE in run.model.optional:
                 continue

@@ -63,7 +63,7 @@ def test_kept_features_are_computed_again_only_for_another_video_or_other_option
     )
     run = SimpleNamespace(
         dataset=SimpleNamespace(build={"visual": "none", "motion": "blazepose"}, fields={}),
-        model=SimpleNamespace(inputs=SimpleNamespace(names=(), specs={})),
+        model=SimpleNamespace(any_motion=False, inputs=SimpleNamespace(names=(), specs={})),
     )
     video, out = tmp_path / "a.mp4", tmp_path / "features"
     video.write_bytes(b"one")
