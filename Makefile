@@ -5,8 +5,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_VIDEOS ?= 18
 DEMO_STEPS ?= 200
+TEXT_SONGS ?= 36
+TEXT_CODEC_STEPS ?=
+TEXT_STEPS ?= 1400
 
-.PHONY: demo try test fast lint clean
+.PHONY: demo try text test fast lint clean
 
 demo: .venv/ready
 	$(BIN)/pipeline build --dataset synthetic --limit $(DEMO_VIDEOS) --weights untrained --codec demo
@@ -33,6 +36,18 @@ try: .venv/ready
 	$(if $(VIDEO),,$(error Name the video: make try VIDEO=dance.mp4))
 	$(BIN)/model generate --run demo --video "$(VIDEO)" --out demo/try/codes
 	$(BIN)/model generate --run demo-notes --video "$(VIDEO)" --out demo/try/notes
+
+# A small text-to-music model to steer by dance (docs/guide/text.md), and its codec.
+text: .venv/ready
+	test -f data/songs/captions.csv || \
+		$(BIN)/python -m pipeline.sources.synthetic data/songs --music-only --vary-instruments \
+		--songs-per-genre $(TEXT_SONGS) --split train --jobs 2
+	$(BIN)/model train-codec --arch encodec --audio data/songs/wav --out runs/text-codec \
+		$(if $(TEXT_CODEC_STEPS),--set steps=$(TEXT_CODEC_STEPS)) \
+		$(if $(wildcard runs/text-codec/checkpoint.pt),--resume)
+	$(BIN)/model train-text --music data/songs --captions data/songs/captions.csv \
+		--codec encodec:runs/text-codec/codec --set steps=$(TEXT_STEPS) --out runs/text \
+		$(if $(wildcard runs/text/checkpoint.pt),--resume)
 
 test: fast
 	$(BIN)/python -m pytest -m slow
