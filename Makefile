@@ -7,7 +7,7 @@ DEMO_VIDEOS ?= 18
 DEMO_STEPS ?= 200
 TEXT_SONGS ?= 36
 TEXT_CODEC_STEPS ?=
-TEXT_STEPS ?= 1400
+TEXT_STEPS ?=
 
 .PHONY: demo try text test fast lint clean
 
@@ -46,7 +46,8 @@ text: .venv/ready
 		$(if $(TEXT_CODEC_STEPS),--set steps=$(TEXT_CODEC_STEPS)) \
 		$(if $(wildcard runs/text-codec/checkpoint.pt),--resume)
 	$(BIN)/model train-text --music data/songs --captions data/songs/captions.csv \
-		--codec encodec:runs/text-codec/codec --set steps=$(TEXT_STEPS) --out runs/text \
+		--codec encodec:runs/text-codec/codec --out runs/text \
+		$(if $(TEXT_STEPS),--set steps=$(TEXT_STEPS)) \
 		$(if $(wildcard runs/text/checkpoint.pt),--resume)
 
 test: fast

@@ -96,9 +96,12 @@ class Caption:
 
 def beats_at(times_s: Iterable[float]) -> str:
     """Return the phrase for beats at these times."""
-    return " ".join(
-        [BEATS_AT, *(f"{STEP_MS * round(1000 * at_s / STEP_MS)}ms" for at_s in times_s)]
-    )
+    return " ".join([BEATS_AT, *(time_word(at_s) for at_s in times_s)])
+
+
+def time_word(at_s: float) -> str:
+    """Return the word for a time, such as "240ms"."""
+    return f"{STEP_MS * round(1000 * at_s / STEP_MS)}ms"
 
 
 def sentence(genre: str, tempo: Sequence[str]) -> str:

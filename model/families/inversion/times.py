@@ -17,7 +17,7 @@ from torch import Tensor
 from model.families.inversion.base_model import TextToMusic
 from model.families.inversion.rhythm import FPS
 from model.measures.rhythm import beats_s
-from model.text_to_music.captions import STEP_MS
+from model.text_to_music.captions import time_word
 
 COMMON = 0.3
 """The share of what all words of times have in common: it does not add up with their number."""
@@ -29,7 +29,7 @@ def times_of(base: TextToMusic, values: int) -> Tensor:
     Raises ValueError if it has no words for them.
     """
     known = base.tokenizer.get_vocab()
-    names = [f"{STEP_MS * round(1000 * (i + 1) / FPS / STEP_MS)}ms" for i in range(values)]
+    names = [time_word((i + 1) / FPS) for i in range(values)]
     if missing := [name for name in names if name not in known]:
         raise ValueError(
             f"{base.source}: no word for {missing[0]!r}, and hear_beats is not 0; set "

@@ -28,7 +28,7 @@ class Matrix:
     """A linear map of rows (G, in) to (G, out), as a matrix (in, out)."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self.values = np.ascontiguousarray(array(weight).T)
+        self.values = array(weight).T
         self.bias = None if bias is None else array(bias)
 
     @classmethod
@@ -50,7 +50,7 @@ class Matrix:
 
 
 def put_together(matrices: Sequence[Matrix]) -> None:
-    """Move the values of matrices into one piece of memory.
+    """Copy the values of matrices into one piece of memory, row by row.
 
     NumPy asks the system for large pages from 4 MiB on. With small ones, looking up where weights
     are takes a good part of each product's time.
@@ -113,10 +113,11 @@ class LocalArrays:
 class LevelArrays:
     """The network of a level for one position after another, in NumPy.
 
-    `cache` is the cache of the transformer; its keys and values are shared.
+    `weight` (K, …) is that of the logits. `cache` is the cache of the transformer; its keys and
+    values are shared.
     """
 
-    def __init__(self, network: LevelNetwork, cache: Cache) -> None:
+    def __init__(self, network: LevelNetwork, weight: Tensor, cache: Cache) -> None:
         self.patch = network.patch
         self.patches = Matrix.of(network.patches)
         self.blocks = [
@@ -125,7 +126,7 @@ class LevelArrays:
         ]
         self.unfold, self.recent = Matrix.of(network.unfold), Matrix.of(network.recent)
         self.local = [LocalArrays(cast(LocalBlock, block)) for block in network.local]
-        self.entries = Matrix(network.logits(), network.bias)
+        self.entries = Matrix(weight, network.bias)
         every = [self.patches, self.unfold, self.recent, self.entries]
         for block in self.blocks:
             every += [block.qkv, block.out, block.wide, block.narrow]
@@ -201,14 +202,3 @@ def rotate(x: np.ndarray, turn: np.ndarray) -> np.ndarray:
     found[..., :half] = first * turn[0] - second * turn[1]
     found[..., half:] = first * turn[1] + second * turn[0]
     return found
-
-
-def chosen(logits: np.ndarray, temperature: float, top_p: float, place: float) -> int:
-    """Return the code that `sampling.chosen` draws from logits (K,), at a `place` from 0 to 1."""
-    shares = logits / np.float32(temperature)
-    shares -= shares.max()
-    np.exp(shares, out=shares)
-    order = np.argsort(-shares)
-    sums = shares[order].cumsum()
-    last = min(int(sums.searchsorted(top_p * sums[-1])), len(sums) - 1)
-    return int(order[min(int(sums.searchsorted(place * sums[last], "right")), last)])

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.families.tokens import on_cpu
+from model.families.notes.nucleus import nucleus
 from model.families.tokens.level import LevelNetwork
 from model.families.tokens.on_cpu import LevelArrays
 
@@ -47,8 +47,7 @@ class Sampler:
         if self.guides:
             logits, without = np.split(logits, 2)
             logits = without + np.float32(self.guidance) * (logits - without)
-        drawn = [on_cpu.chosen(row, self.temperature, self.top_p, rng.random()) for row in logits]
-        return np.array(drawn)
+        return np.array([nucleus(row, self.top_p, self.temperature, rng) for row in logits])
 
 
 def guided(logits: Tensor, guidance: float) -> Tensor:
@@ -220,7 +219,7 @@ class CpuDrawer(Drawer):
 
     def __init__(self, network: LevelNetwork, rows: int, length: int, choose: Sampler) -> None:
         super().__init__(network, rows, length, choose)
-        self.arrays = LevelArrays(network, self.cache)
+        self.arrays = LevelArrays(network, self.weight, self.cache)
         self.rng = np.random.default_rng(int(torch.randint(1 << 62, ())))
         self.changes = [
             each.view(rows, length, 4, -1).permute(1, 2, 0, 3).numpy() for each in self.modulations
