@@ -7,8 +7,10 @@ last digits. docs/reference/features.md tells the tolerance, benchmarks/README.m
 
 from __future__ import annotations
 
+import ctypes
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -106,4 +108,23 @@ class Compiled:
             "NUM_STREAMS": 1,
             "INFERENCE_PRECISION_HINT": "bf16" if self._precision == BF16 else "f32",
         }
-        return openvino.compile_model(model, "CPU", settings).create_infer_request()
+        with same_signal_stack():
+            return openvino.compile_model(model, "CPU", settings).create_infer_request()
+
+
+@contextmanager
+def same_signal_stack() -> Iterator[None]:
+    """Give this thread back the stack that it had for signals.
+
+    OpenVINO puts one of its own in its place, and when a network is freed, the one before: if that
+    was of a network freed earlier, the next signal ends the process with a segmentation fault.
+    """
+    library, before = ctypes.CDLL(None), ctypes.create_string_buffer(64)  # holds a `stack_t`
+    if not hasattr(library, "sigaltstack"):
+        yield
+        return
+    library.sigaltstack(None, before)
+    try:
+        yield
+    finally:
+        library.sigaltstack(before, None)

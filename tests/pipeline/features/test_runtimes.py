@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
@@ -144,6 +146,28 @@ def test_a_module_gives_the_same_through_openvino_for_each_shape():
             for run in (fixed, free):
                 close(run(x)[0].numpy(), net(x).numpy())
     assert len(fixed._requests) == 2 and len(free._requests) == 1
+
+
+SIGNAL = """
+import gc, os, signal, torch
+from pipeline.features.runtime import Compiled
+nets = [Compiled(torch.nn.Conv2d(3, 8, 3).eval(), "float32") for _ in range(2)]
+for net in nets:
+    net(torch.zeros(1, 3, 32, 32))
+del net
+while nets:
+    del nets[0]
+    gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@WITH_OPENVINO
+def test_a_signal_is_heard_after_networks_of_openvino_were_freed():
+    command = [sys.executable, "-c", SIGNAL]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stdout.strip()) == (0, "heard"), done.stderr
 
 
 @WITH_OPENVINO
