@@ -88,4 +88,9 @@ def is_hidden(path: Path) -> bool:
     hidden folder. macOS writes a file `._NAME` beside each file on foreign file systems. Recycle
     bins, thumbnails and files recovered by a disk repair are in folders with fixed names.
     """
-    return any(name.startswith(".") or name.lower() in BINS for name in path.parts)
+    return any(map(is_hidden_name, path.parts))
+
+
+def is_hidden_name(name: str) -> bool:
+    """Return the same for a file or folder of this name."""
+    return name.startswith(".") or name.lower() in BINS

@@ -42,7 +42,12 @@ the message of the outcome.
 
 
 class Engine(Protocol):
-    """What runs stages; `times` lists how long each stage of each run took."""
+    """What runs stages; `times` lists how long each stage of each run took.
+
+    `one_process` says whether all of them run in this process.
+    """
+
+    one_process: bool
 
     @property
     def times(self) -> Sequence[StageTime]: ...
@@ -59,6 +64,8 @@ class LocalEngine:
 
     `times` lists how long each stage of each run took.
     """
+
+    one_process = True
 
     def __init__(self) -> None:
         self.times: list[StageTime] = []

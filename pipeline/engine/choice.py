@@ -25,6 +25,8 @@ class AutoEngine:
     Once Ray is there, all work runs on it.
     """
 
+    one_process = False  # not known before the work
+
     def __init__(self) -> None:
         self._local, self._ray = LocalEngine(), RayEngine()
 

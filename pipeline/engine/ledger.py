@@ -12,6 +12,7 @@ import atexit
 import hashlib
 import io
 import json
+import math
 import os
 import sys
 import threading
@@ -96,10 +97,10 @@ class Ledger:
         note |= {"outcome": asdict(outcome), "judged_by": JUDGED_BY} if outcome else {}
         body = io.BytesIO()
         for array in arrays.values():
-            np.lib.format.write_array(body, np.asanyarray(array), allow_pickle=False)
+            np.lib.format.write_array(body, np.asanyarray(array), (1, 0), allow_pickle=False)
         text = json.dumps(note, sort_keys=True, separators=(",", ":")).encode()
-        with self._opened as (parts, pen):
-            pen.append(parts, RESULT, bytes.fromhex(key), text, body.getbuffer())
+        with (view := self._view).lock:
+            view.pen.append(view.parts, RESULT, bytes.fromhex(key), text, body.getbuffer())
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -107,15 +108,30 @@ class Ledger:
 
         Until then, other processes of this machine find them, but a power failure may lose them.
         """
-        with self._opened as (_, pen):
-            pen.waits += 1
+        with (view := self._view).lock:
+            view.pen.waits += 1
         try:
             yield
         finally:
-            with self._opened as (_, pen):
-                pen.waits -= 1
-                if not pen.waits:
-                    pen.sync()
+            with view.lock:
+                view.pen.waits -= 1
+                if not view.pen.waits:
+                    view.pen.sync()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Look only once for what others have written: in the block, no other process stores any.
+
+        Otherwise every result that is not found costs another look at the folder.
+        """
+        with (view := self._view).lock:
+            view.parts.refresh()
+            view.parts.alone += 1
+        try:
+            yield
+        finally:
+            with view.lock:
+                view.parts.alone -= 1
 
     def read(self, stage: str, key: str) -> Result | None:
         """Return the stored result. Return None if it is missing, or a failure under older rules.
@@ -135,8 +151,8 @@ class Ledger:
 
     def stored(self) -> Iterator[Stored]:
         """Yield every result, also those that others have replaced, in no particular order."""
-        with self._opened as (parts, _):
-            for name, one in parts:
+        with (view := self._view).lock:
+            for name, one in view.parts:
                 stage, path = json.loads(one.note)["stage"], self.root / f"{name}{PART}"
                 size = one.end - one.at
                 yield Stored(
@@ -148,7 +164,8 @@ class Ledger:
             yield Stored(stage, key, path, 0, status.st_size, status.st_size, status.st_mtime)
 
     def _read(self, stage: str, key: str, with_arrays: bool) -> Result | None:
-        with self._opened as (parts, pen):
+        with (view := self._view).lock:
+            parts = view.parts
             for name, record in parts.find(bytes.fromhex(key)):
                 try:
                     note = json.loads(record.note)
@@ -158,17 +175,15 @@ class Ledger:
                 except DAMAGED as error:
                     where = f"{self.root / name}{PART}: {stage} at byte {record.at}"
                     print(f"{where}: damaged ({error}); computed again", file=sys.stderr)
-                    pen.append(parts, VOID, record.key, f"{name} {record.at}".encode())
+                    view.pen.append(parts, VOID, record.key, f"{name} {record.at}".encode())
+            if not parts.others:
+                return None
         old = read_old(old_path(self.root, stage, key), with_arrays)
         return _result(*old) if old else None
 
     @property
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[Parts, Pen]]:
-        """Lock this process's view of the folder, and its part."""
-        lock, parts, pen = _of_process(self.root, os.getpid())
-        with lock:
-            yield parts, pen
+    def _view(self) -> View:
+        return _of_process(self.root, os.getpid())
 
 
 class Pen:
@@ -208,10 +223,17 @@ class Pen:
             self._writer = None
 
 
+class View:
+    """What a process knows of a folder, and its part; whoever uses them holds the lock."""
+
+    def __init__(self, root: Path) -> None:
+        self.lock, self.parts, self.pen = threading.RLock(), Parts(root), Pen()
+
+
 @lru_cache(maxsize=16)
-def _of_process(root: Path, pid: int) -> tuple[threading.RLock, Parts, Pen]:
-    """Return the lock, view and part of this process for a folder: a fork has its own."""
-    return threading.RLock(), Parts(root), Pen()
+def _of_process(root: Path, pid: int) -> View:
+    """Return the view of a folder: a fork has its own."""
+    return View(root)
 
 
 atexit.register(_of_process.cache_clear)  # closes the files while that is still possible
@@ -228,8 +250,30 @@ def _result(
 
 
 def _arrays(body: bytes, note: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    file = io.BytesIO(body)
-    return {n: np.lib.format.read_array(file, allow_pickle=False) for n in note["arrays"]}
+    """Return the arrays of a body: .npy files, one after the other."""
+    arrays, at = {}, 0
+    for name in note["arrays"]:
+        start = at + 10 + int.from_bytes(body[at + 8 : at + 10], "little")
+        shape, by_column, dtype = _header(body[at:start])
+        flat = np.frombuffer(body, dtype, math.prod(shape), start)
+        arrays[name] = flat.reshape(shape, order="F" if by_column else "C").copy(order="K")
+        at = start + flat.nbytes
+    return arrays
+
+
+@lru_cache(maxsize=1024)
+def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, order and dtype from the head of a .npy file, which numpy reads as a program.
+
+    Few heads are different, so few are read.
+    """
+    file = io.BytesIO(head)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("not an array as this ledger stores it")
+    shape, by_column, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject:
+        raise ValueError("an array of objects")
+    return shape, by_column, dtype
 
 
 def result_key(

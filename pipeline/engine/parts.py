@@ -178,7 +178,7 @@ class Parts:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.alone = folder, 0  # blocks in which no other process writes
         self._files: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._forget()
 
@@ -192,17 +192,19 @@ class Parts:
         self._seen: set[str] = set()  # names of files
         self._places, self._void = Places(), set[tuple[str, int]]()
         self._folder_id: Any = None
+        self.others = False  # whether the folder holds other things than parts
         while self._files:
             self._close(next(iter(self._files)))
 
     def find(self, key: bytes) -> Iterator[tuple[str, Record]]:
         """Yield the part and the head of each record with a key, the latest first.
 
-        Whoever takes none of them gets those that other processes have written meanwhile.
+        Whoever takes none of them gets those that other processes have written meanwhile, if there
+        may be any.
         """
         self._check_folder()
         number, seen = int.from_bytes(key[:8], "big"), set()
-        for again in (False, True):
+        for again in (False,) if self.alone else (False, True):
             if again:
                 self.refresh()
             for place in self._places.find(number):
@@ -247,12 +249,13 @@ class Parts:
     def refresh(self) -> None:
         """Read the records that were written since the last time."""
         try:
-            names = {name for name in os.listdir(self.folder) if name.endswith((PART, INDEX))}
+            listed = os.listdir(self.folder)
         except FileNotFoundError:
             return
+        names = {name for name in listed if name.endswith((PART, INDEX))}
         if self._seen - names:
             self._forget()
-        self._seen = names
+        self._seen, self.others = names, len(names) < len(listed)
         for name in sorted(name for name in names if name.endswith(PART)):
             number = self._number(name.removesuffix(PART))
             if self._known[number].part_at < PART_BYTES:
@@ -319,6 +322,8 @@ class Parts:
 
     def _check_folder(self) -> None:
         """Forget everything if the folder is another one than before, or is gone."""
+        if self.alone:
+            return
         try:
             status = os.stat(self.folder)
         except FileNotFoundError:

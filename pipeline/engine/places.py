@@ -28,11 +28,14 @@ class Places:
             keys, places = array("Q"), array("Q")
         pairs = [(key, place) for key, all_ in self._recent.items() for place in reversed(all_)]
         recent = np.array(pairs, np.uint64).reshape(-1, 2)
-        new = [np.frombuffer(numbers, np.uint64) for numbers in (keys, places)]
-        all_keys = np.concatenate([self._keys, recent[:, 0], new[0]])
-        all_places = np.concatenate([self._places, recent[:, 1], new[1]])
-        order = all_keys.argsort(kind="stable")
-        self._keys, self._places, self._recent = all_keys[order], all_places[order], {}
+        new_keys, new_places = (np.frombuffer(numbers, np.uint64) for numbers in (keys, places))
+        new_keys = np.concatenate([recent[:, 0], new_keys])
+        new_places = np.concatenate([recent[:, 1], new_places])
+        order = new_keys.argsort(kind="stable")
+        at = np.searchsorted(self._keys, new_keys[order], side="right")
+        self._keys = np.insert(self._keys, at, new_keys[order])  # one column after the other:
+        self._places = np.insert(self._places, at, new_places[order])  # less memory at once
+        self._recent = {}
 
     def find(self, key: int) -> list[int]:
         """Return the numbers of a key, the latest first."""

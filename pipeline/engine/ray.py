@@ -41,6 +41,8 @@ class RayEngine:
     behind it go to another worker.
     """
 
+    one_process = False
+
     def __init__(
         self, address: str | None = None, check: Callable[[bool], str] | None = None
     ) -> None:

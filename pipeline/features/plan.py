@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ class Settings:
     drop_silent: bool = False
     item_limit_s: float = ITEM_LIMIT_S
 
-    @property
+    @cached_property
     def ledger(self) -> Ledger:
         return Ledger(self.work / "results")
 

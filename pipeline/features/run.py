@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -30,17 +30,18 @@ def extract(settings: Settings, rows: Sequence[Row], engine: Engine, max_failed:
     """
     outcomes, todo = Outcomes(len(rows)), array("Q")
     early = seen = failed = 0
-    for number, row in enumerate(rows):
-        outcome = manifest.ended_early(row)
-        early += outcome is not None
-        if outcome is None:
-            outcome = stored_outcome(settings, row)
-            seen += outcome is not None
-            failed += outcome is not None and outcome.status == "failed"
-        if outcome is None:
-            todo.append(number)
-        else:
-            outcomes[number] = outcome
+    with settings.ledger.alone():
+        for number, row in enumerate(rows):
+            outcome = manifest.ended_early(row)
+            early += outcome is not None
+            if outcome is None:
+                outcome = stored_outcome(settings, row)
+                seen += outcome is not None
+                failed += outcome is not None and outcome.status == "failed"
+            if outcome is None:
+                todo.append(number)
+            else:
+                outcomes[number] = outcome
     worked = len(rows) - early
     if seen:
         print(f"{seen} of {len(rows)} inputs are already done")
@@ -48,7 +49,8 @@ def extract(settings: Settings, rows: Sequence[Row], engine: Engine, max_failed:
         stages: list[Any] = [Extract(settings)]
         stages += [stage for feature in settings.made for stage in feature.stages(settings)]
         items = (Work(rows[number], number=number) for number in todo)
-        with closing(engine.run(stages, items, _lost)) as done:
+        alone = settings.ledger.alone() if engine.one_process else nullcontext()
+        with alone, closing(engine.run(stages, items, _lost)) as done:
             for work in progress(done, "extract", len(todo), "video"):
                 outcome = work.outcome or _found_outcome(settings, work.row)
                 if outcome.code == "no_room":

@@ -218,10 +218,14 @@ def early_ticks(path: Path, container: InputContainer, stream: av.VideoStream) -
     return after - begin if before and after is not None else 0
 
 
-def on_time(packets: Iterable[av.Packet], early: int) -> Iterator[av.Packet]:
-    """Yield packets; video packets are moved later by `early` ticks (from `early_ticks`)."""
+def on_time(packets: Iterable[av.Packet], early: int) -> Iterable[av.Packet]:
+    """Return the packets; video packets are moved later by `early` ticks (from `early_ticks`)."""
+    return _moved(packets, early) if early else packets
+
+
+def _moved(packets: Iterable[av.Packet], early: int) -> Iterator[av.Packet]:
     for packet in packets:
-        if early and packet.stream.type == "video" and packet.pts is not None:
+        if packet.stream.type == "video" and packet.pts is not None:
             packet.pts += early
             packet.dts = None if packet.dts is None else packet.dts + early
         yield packet

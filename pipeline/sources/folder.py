@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from pipeline.sources.listing import (
     twice,
     utf8,
 )
-from pipeline.sources.manifest import Row, video_id
+from pipeline.sources.manifest import Row, stem_of, video_id
 from pipeline.sources.rows import Rows, repeated
 
 
@@ -76,21 +77,24 @@ def list_folder(
     home = motion.home if motion else "motions"
     places = [motion_dir] if motion_dir else [root / home, root.parent / home, root]
     motion_root = next((p for p in places if p.is_dir()), root)
-    shared = repeated(lambda: (Path(name).stem for name in names)) if motion else set()
+    shared = repeated(lambda: (stem_of(os.path.basename(n)) for n in names)) if motion else set()
     missing: dict[str, set[str]] = {}
 
-    def listed() -> Iterator[Row]:
-        for path in map(Path, names):
-            text, code = utf8(path)
-            alone = path.stem not in shared
-            wanted = _annotations(path, motion, alone) if motion and not code else []
-            found = next((name for name in wanted if (motion_root / name).exists()), "")
-            if wanted and not found and alone:
-                missing[text] = {Path(name).name for name in wanted}
-            annotation = found or (wanted or [""])[0]
-            yield Row(video_id(path), text, motion=annotation, known_code=code)
+    def annotation(name: str, text: str) -> str:
+        path = Path(name)
+        alone = path.stem not in shared
+        wanted = _annotations(path, motion, alone)
+        found = next((name for name in wanted if (motion_root / name).exists()), "")
+        if wanted and not found and alone:
+            missing[text] = {Path(name).name for name in wanted}
+        return found or (wanted or [""])[0]
 
-    rows = Rows.of(listed())
+    def listed() -> Iterator[tuple[str, str, str, str]]:
+        for name in names:
+            text, code = utf8(name)
+            yield video_id(name), text, annotation(name, text) if motion and not code else "", code
+
+    rows = Rows.of_columns(("video_id", "path", "motion", "known_code"), listed())
     notes: list[str] = []
     if missing and (motion_dir or source.is_dir()):
         every = {name for wanted in missing.values() for name in wanted}

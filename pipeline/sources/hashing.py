@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from pipeline.sources.manifest import Row, leaves
 from pipeline.sources.rows import Chunk, Rows, column_of, repeated, values
 
 FILES_PER_CALL = 64
+QUICK_S = 0.0005
+"""Files that take less each are hashed by one thread, which is faster: small ones, on this disk."""
 BLOCK_BYTES = 1 << 17
 Hash = tuple[int, str] | str
 """Size and SHA-256 of a file, or the outcome code of a file that has none."""
@@ -51,6 +54,7 @@ class _Files:
     hash: Callable[[str], Hash]
     pool: ThreadPoolExecutor
     _kept: dict[str, Hash] = field(default_factory=dict)
+    _slow: bool = True  # whether the last files took longer than QUICK_S each
 
     def hashes(self, names: Iterable[str]) -> dict[str, Hash]:
         """Return the hash of each name."""
@@ -58,10 +62,20 @@ class _Files:
         known = {name: self._kept[name] for name in wanted & self._kept.keys()}
         new = sorted(wanted - known.keys())
         parts = [new[at : at + FILES_PER_CALL] for at in range(0, len(new), FILES_PER_CALL)]
-        for part, hashed in zip(parts, self.pool.map(self._hash_all, parts), strict=True):
-            known |= zip(part, hashed, strict=True)
+        while parts:
+            some, started_s = parts if self._slow else parts[:1], time.monotonic()
+            for part, hashed in zip(some, self._map(self._hash_all, some), strict=True):
+                known |= zip(part, hashed, strict=True)
+            files = sum(map(len, some))
+            self._slow = time.monotonic() - started_s > QUICK_S * files
+            del parts[: len(some)]
         self._kept |= {name: known[name] for name in wanted & self.shared}
         return known
+
+    @property
+    def _map(self) -> Callable[..., Iterable[list[Hash]]]:
+        """How parts are hashed: threads that read quick files wait only for each other."""
+        return self.pool.map if self._slow else map
 
     def _hash_all(self, names: Sequence[str]) -> list[Hash]:
         return [self.hash(os.path.join(self.root, name)) for name in names]
@@ -100,10 +114,13 @@ def _hash_file(path: str) -> Hash:
     if not os.path.isfile(path):
         return "missing_file"
     try:
-        with open(path, "rb", 0) as file:
-            size, data = os.fstat(file.fileno()).st_size, file.read(BLOCK_BYTES)
-            if len(data) < BLOCK_BYTES and not file.read(1):  # most of the time goes to small files
-                return size, hashlib.sha256(data).hexdigest()
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size, data = os.fstat(file).st_size, os.read(file, BLOCK_BYTES)
+        finally:
+            os.close(file)
+        if len(data) == size:  # most of the time goes to small files
+            return size, hashlib.sha256(data).hexdigest()
         return size, sha256_of(Path(path))
     except OSError:
         return "io"

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.contract.segment import is_hidden
+from model.contract.segment import is_hidden_name
 from pipeline.media.formats import VIDEO_SUFFIXES
-from pipeline.sources.manifest import Row
+from pipeline.sources.manifest import Row, stem_of
 
 HIDDEN = "hidden"
 """Key for files that are hidden or in a recycle bin, among the counted suffixes.
@@ -71,15 +71,14 @@ def source_names(root: Path) -> tuple[list[str], Counter[str]]:
     found: list[str] = []
     others: Counter[str] = Counter()
     for here, folders, files in walk(root):
-        for name in filter(_is_aside, map(Path, folders)):
+        for name in filter(_is_aside, folders):
             others[HIDDEN] += sum(len(names) for _, _, names in os.walk(root / here / name))
-        inside = "" if here == Path() else f"{here.as_posix()}/"
-        for path in map(Path, files):
-            suffix = path.suffix.lower()
-            if is_hidden(path):
+        inside = "" if here == Path() else f"{here.as_posix()}/".replace("/", "\0")
+        for name in files:
+            if is_hidden_name(name):
                 others[HIDDEN] += 1
-            elif suffix in VIDEO_SUFFIXES:
-                found.append(f"{inside}{path.name}".replace("/", "\0"))
+            elif (suffix := name[len(stem_of(name)) :].lower()) in VIDEO_SUFFIXES:
+                found.append(f"{inside}{name}")
             else:
                 others[suffix] += 1
     found.sort()
@@ -104,7 +103,7 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
             continue
         seen.add(real)
         yield Path(folder).relative_to(root), sorted(names), files
-        names[:] = sorted(name for name in names if not is_hidden(Path(name)))
+        names[:] = sorted(name for name in names if not is_hidden_name(name))
 
 
 def home(source: Path, names: Iterable[str]) -> Path:
@@ -144,7 +143,7 @@ def annotation_paths(root: Path, kind: AnnotationFiles | None) -> list[Path]:
         return found
     for here, folders, files in walk(root):
         names = files if kind.suffix else folders
-        found += [here / name for name in names if not is_hidden(Path(name))]
+        found += [here / name for name in names if not is_hidden_name(name)]
     return [path for path in found if not kind.suffix or path.suffix.lower() == kind.suffix]
 
 
@@ -158,9 +157,9 @@ def twice(found: Mapping[str, Sequence[Path]], what: str) -> list[str]:
     return [f"{what} that are in the folder more than once: {len(groups)} ({message}{more})"]
 
 
-def _is_aside(folder: Path) -> bool:
+def _is_aside(folder: str) -> bool:
     """Return whether a folder is hidden and not `.work`, the folder of the commands' own files."""
-    return is_hidden(folder) and folder.name != ".work"
+    return is_hidden_name(folder) and folder != ".work"
 
 
 def others_words(others: Mapping[str, int]) -> str:
@@ -185,11 +184,11 @@ def _refuse(error: OSError) -> None:
     ) from None
 
 
-def utf8(path: Path) -> tuple[str, str]:
+def utf8(path: Path | str) -> tuple[str, str]:
     """Return a path as text, and its outcome code: `bad_name` if it is not UTF-8, otherwise ""."""
+    text = str(path)
     try:
-        text = path.as_posix()
         text.encode()
         return text, ""
     except UnicodeEncodeError:
-        return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace"), "bad_name"
+        return os.fsencode(text).decode("utf-8", "backslashreplace"), "bad_name"

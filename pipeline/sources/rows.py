@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,23 @@ class Rows(Lazy[Row]):
         """Return the rows in columns; an iterator is read piece by piece."""
         if isinstance(rows, Rows):
             return rows
-        source = iter(rows)
-        return cls(iter(lambda: _chunk(list(islice(source, CHUNK))), (0, {})))
+        cells = ([getattr(row, name) for name in DEFAULTS] for row in rows)
+        return cls.of_columns(tuple(DEFAULTS), cells)
+
+    @classmethod
+    def of_columns(cls, names: Sequence[str], cells: Iterable[Sequence[Any]]) -> Rows:
+        """Return rows that differ from the default in these columns only: no Row is made."""
+        _use_system_memory()
+        source = iter(cells)
+        groups = iter(lambda: list(islice(source, CHUNK)), [])
+
+        def chunk(group: Sequence[Sequence[Any]]) -> tuple[int, Chunk]:
+            columns: dict[str, Any] = {}
+            for name, column in zip(names, zip(*group, strict=True), strict=True):
+                columns |= column_of(name, column)
+            return len(group), columns
+
+        return cls(map(chunk, groups))
 
     def __len__(self) -> int:
         return CHUNK * (len(self.chunks) - 1) + self.chunks[-1][0] if self.chunks else 0
@@ -127,11 +143,12 @@ def repeated(texts: Callable[[], Iterable[str]]) -> set[str]:
     return {text for text, count in counts.items() if count > 1}
 
 
-def _chunk(rows: Sequence[Row]) -> tuple[int, Chunk]:
-    chunk: dict[str, Any] = {}
-    for name in DEFAULTS:
-        chunk |= column_of(name, [getattr(row, name) for row in rows])
-    return len(rows), chunk
+@cache
+def _use_system_memory() -> None:
+    """Let the system allocate columns: Arrow's own allocator keeps half as much again."""
+    import pyarrow as pa
+
+    pa.set_memory_pool(pa.system_memory_pool())
 
 
 def _rows(size: int, chunk: Chunk) -> list[Row]:

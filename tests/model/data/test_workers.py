@@ -43,6 +43,14 @@ def test_batches_of_workers_take_no_shared_memory_and_can_be_written_to(root, co
         tensor.zero_()
 
 
+@pytest.fixture
+def quit_kills():
+    """Let SIGQUIT end the workers: a shell's background job would ignore it."""
+    before = signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGQUIT, before)
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [
@@ -50,7 +58,7 @@ def test_batches_of_workers_take_no_shared_memory_and_can_be_written_to(root, co
         (signal.SIGQUIT, r"worker 1 .* was ended by SIGQUIT; .* --set workers=0"),
     ],
 )
-def test_a_worker_that_dies_ends_the_run_with_words(root, codec, number, words):
+def test_a_worker_that_dies_ends_the_run_with_words(root, codec, number, words, quit_kills):
     with closing(training_batches(stream_of(source_of(root, codec)), 2, False)) as batches:
         next(batches)
         (victim,) = (p for p in multiprocessing.active_children() if p.name == "worker 1")
