@@ -8,6 +8,7 @@ DEMO_STEPS ?= 200
 TEXT_SONGS ?= 36
 TEXT_CODEC_STEPS ?=
 TEXT_STEPS ?=
+EACH_CORE := -n logical --maxprocesses 8 --dist loadfile
 
 .PHONY: demo try text test fast lint clean
 
@@ -50,12 +51,13 @@ text: .venv/ready
 		$(if $(TEXT_STEPS),--set steps=$(TEXT_STEPS)) \
 		$(if $(wildcard runs/text/checkpoint.pt),--resume)
 
-test: fast
+test: lint
+	$(BIN)/python -m pytest -m "not slow" $(EACH_CORE)
 	$(BIN)/python -m pytest -m slow
 
-# Everything but the tests that take minutes or start Ray: a process for each core.
+# Most tests, and those that find most: neither minutes nor Ray (slow), nor seconds (long).
 fast: lint
-	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not long" $(EACH_CORE)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -46,6 +46,7 @@ def files(package: str) -> list[Path]:
     return found
 
 
+@pytest.mark.long
 def test_model_knows_neither_the_pipeline_nor_its_tools():
     banned = {"pipeline", "ray", "mmpose", "av", "ffmpeg", "imageio_ffmpeg", "manifests"}
     found = {path: {n.split(".")[0] for n in imported(path)} & banned for path in files("model")}
@@ -96,6 +97,7 @@ def test_no_room_imports_another_in_a_circle():
         visit(name, ())
 
 
+@pytest.mark.long
 def test_tests_lie_in_the_rooms_that_they_test_and_share_only_what_lies_in_support():
     tests = files("tests")
     of_tests = {path.stem for path in tests if path.stem.startswith("test_")} | {"tests"}

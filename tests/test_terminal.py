@@ -43,6 +43,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_names_of_any_kind_are_printed_and_written_in_any_setting(
     tmp_path: Path, clip: Path, setting: str
@@ -69,6 +70,7 @@ def test_names_of_any_kind_are_printed_and_written_in_any_setting(
         assert run(setting, "-m", "pipeline", command, "--shards", out).returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_video_of_any_name_gets_its_music_and_its_line(
     tmp_path: Path, clip: Path, setting: str
@@ -96,6 +98,7 @@ def test_help_is_printed_in_ascii(package: str) -> None:
         assert done.returncode == 0 and done.stdout.isascii()
 
 
+@pytest.mark.long
 def test_dataset_json_does_not_depend_on_the_setting(tmp_path: Path, clip: Path) -> None:
     source = tmp_path / "s"
     source.mkdir()

@@ -48,6 +48,7 @@ def shards(install, tmp_path) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_a_family_a_codec_a_baseline_and_a_measure_do_their_parts(shards, tmp_path, capsys):
     run, data = tmp_path / "run", ("--shards", shards)
     train = ("train", *data, "--out", run, "--preset", "tiny", "--device", "cpu")

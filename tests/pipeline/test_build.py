@@ -211,6 +211,7 @@ def test_verify_names_the_damaged_shard(videos, tmp_path, damage):
         list(verify(tmp_path))
 
 
+@pytest.mark.long
 def test_features_of_a_new_video_are_made_or_it_is_said_why_not(tmp_path):
     wanted = {"motion": "smpl", "visual": "none", "window_s": "5/2"}
     with pytest.raises(ValueError, match="needs motion from smpl annotations"):

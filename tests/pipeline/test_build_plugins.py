@@ -122,6 +122,7 @@ def test_an_option_of_a_plugin_makes_its_results_again_and_no_others(listed, tmp
     assert {stage for stage, _ in again.keys() - first.keys()} == {"brightness"}
 
 
+@pytest.mark.long
 def test_generation_makes_the_features_of_a_plugin_again_from_the_record(listed, tmp_path):
     assert run(*listed) == 0
     dataset = load_dataset(tmp_path / "out")

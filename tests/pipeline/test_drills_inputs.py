@@ -211,6 +211,7 @@ def test_d5_two_roots_lose_nothing_and_share_no_id(clips_of, tmp_path):
 # --- D6: one field of one sample ------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_d6_a_sample_that_lacks_one_field_is_withheld_whole(tmp_path, codec_file):
     source = tmp_path / "in" / "videos"
     for name in ("a", "b", "c"):
@@ -243,6 +244,7 @@ def test_d6_a_sample_that_lacks_one_field_is_withheld_whole(tmp_path, codec_file
 # --- D7: bad inputs, a dying node -----------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_d7_a_few_bad_inputs_are_reported_and_the_build_ends_well(clips_of, tmp_path, capsys):
     source = clips_of(tmp_path / "in", 100)
     (source / "v050.mp4").write_text("no video", encoding="utf-8")

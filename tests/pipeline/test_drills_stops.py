@@ -51,6 +51,7 @@ from pipeline.sources.manifest import Row
 # --- D3: kill -9 ----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 def test_d3_a_killed_build_goes_on_and_ends_with_the_same_bytes(clips_of, tmp_path, seed):
     source, out = clips_of(tmp_path / "in", 8), tmp_path / "out"
@@ -129,6 +130,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine_name", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_d9_a_full_disk_stops_the_build_which_goes_on_when_there_is_room(
     clips_of, tmp_path, small_disk, engine_name
@@ -179,6 +181,7 @@ def no_room_after(writes: int) -> Callable[[int], None]:
     return fsync
 
 
+@pytest.mark.long
 def test_d9_read_only_output_is_refused_before_any_work(clips_of, tmp_path, small_disk):
     source = clips_of(tmp_path / "in", 1)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
@@ -197,6 +200,7 @@ def test_d9_an_output_that_is_a_file_is_refused(clips_of, tmp_path, capsys):
     assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
 
 
+@pytest.mark.long
 def test_d9_a_second_build_into_the_same_folder_refuses(clips_of, tmp_path):
     source, out = clips_of(tmp_path / "in", 12), tmp_path / "out"
     first = start(command(source, out))
@@ -244,6 +248,7 @@ def test_d10_a_killed_trainer_goes_on_bit_for_bit(world, tmp_path):
     assert all(np.array_equal(one["network"][n], two["network"][n]) for n in one["network"])
 
 
+@pytest.mark.long
 def test_d10_another_number_of_processes_is_refused_by_name(world, tmp_path):
     config = load_config("tiny", None, [*SMALL, "max_steps=1"])
     train(world, tmp_path, config)

@@ -97,6 +97,7 @@ def bench(kinds: dict[str, Kind], watch: Watch, tmp_path_factory: pytest.TempPat
     return made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_a_valid_file_is_read_and_a_damaged_one_named(name, bench):
     for data in bench.kinds[name].valid:
@@ -108,6 +109,7 @@ def test_a_valid_file_is_read_and_a_damaged_one_named(name, bench):
         bench.kinds[name].read(bench.paths[name])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 @fuzz
 @given(data=st.data(), edits=EDITS)
@@ -125,6 +127,7 @@ def test_noise_after_a_true_beginning(name, bench, data, noise):
     bench.tried(name, whole[:keep] + noise)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", STRUCTURED)
 @fuzz
 @given(data=st.data())

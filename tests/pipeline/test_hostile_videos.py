@@ -147,6 +147,7 @@ def visited(listener: socket.socket) -> bool:
     return True
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("chosen", ENGINES, indirect=True)
 def test_attack_videos_end_by_name_and_touch_nothing_else(attacks, tmp_path, chosen):
     folder, _, listener = attacks
@@ -169,6 +170,7 @@ def test_attack_videos_end_by_name_and_touch_nothing_else(attacks, tmp_path, cho
     list(verify(tmp_path))
 
 
+@pytest.mark.long
 def test_the_playlists_are_real_attacks(attacks):
     """A reader without our limits reads the other file and opens the socket."""
     folder, _, listener = attacks
@@ -200,6 +202,7 @@ def peak_mb(script: str, *arguments: object) -> float:
     return float(run.stdout.splitlines()[-1]) / 1024
 
 
+@pytest.mark.long
 def test_a_header_bomb_and_a_giant_cost_no_memory(attacks):
     folder, _, _ = attacks
     script = """
@@ -243,6 +246,7 @@ def test_a_bomb_of_pictures_ends_at_its_time_limit(tmp_path):
     assert frames.shape == (1, 224, 224, 3)
 
 
+@pytest.mark.long
 def test_the_attacks_do_not_outlive_a_second_run(attacks, tmp_path):
     """What failed for good is known by its content: the second run opens none of it."""
     folder, _, _ = attacks

@@ -44,6 +44,7 @@ def test_music_of_another_tempo_scores_less_and_nothing_scores_nothing():
     assert best_way(np.zeros(0), beats(100)) == best_way(dance, np.zeros(1)) == (0.0, 1.0, 0.0)
 
 
+@pytest.mark.long
 def test_what_is_played_is_stretched_and_as_long_as_the_clip():
     slow = Found(1.0, 0.84, 0.2, clicks(120))
     sound = played(slow, 100_000)

@@ -44,6 +44,7 @@ def command(music, out, *more: str) -> int:
     return stopped.value.code
 
 
+@pytest.mark.long
 def test_a_signal_saves_and_the_resumed_codec_is_the_same(music, tmp_path, monkeypatch, capsys):
     def interrupted(state, config, audio):
         metrics = train_step(state, config, audio)
@@ -68,6 +69,7 @@ def test_a_signal_saves_and_the_resumed_codec_is_the_same(music, tmp_path, monke
     assert torch.equal(first["k_sum"], second["k_sum"])
 
 
+@pytest.mark.long
 def test_a_signal_before_the_first_step_leaves_no_checkpoint(music, tmp_path, monkeypatch, capsys):
     class Set(Stop):
         def __enter__(self):
@@ -82,6 +84,7 @@ def test_a_signal_before_the_first_step_leaves_no_checkpoint(music, tmp_path, mo
     assert not list(tmp_path.rglob(CHECKPOINT)) and not list(tmp_path.rglob(CODEC))
 
 
+@pytest.mark.long
 def test_weights_that_are_not_finite_are_not_saved(music, tmp_path):
     corpus = read_folder(music, QUICK.crop_samples)
     state = build(QUICK, 2, corpus)

@@ -62,6 +62,7 @@ def music(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 @needs_data
 def test_losses_are_the_originals():
     reference = json.loads((DATA / "losses.json").read_text(encoding="utf-8"))
@@ -207,6 +208,7 @@ def test_how_a_level_ended_is_told_in_words():
     assert how(1) == "(exit code 1); see its messages above"
 
 
+@pytest.mark.long
 def test_training_lowers_the_loss_and_uses_the_codebook(music):
     corpus = read_folder(music, QUICK.crop_samples)
     config = replace(QUICK, steps=80, lr=3e-3)
@@ -270,6 +272,7 @@ def test_a_folder_that_is_not_there_is_told_once_before_any_level_begins(tmp_pat
     assert "file:///nowhere/shards/dataset.json: not found" in errors and errors.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_dataset_of_a_train_split_alone_holds_out_each_twentieth_video(tmp_path, capsys):
     write_fake_dataset(tmp_path / "s", random_codec(), videos={"train": 20}, segments=2)
     corpus = read_shards(to_location(f"file://{tmp_path}/s"), 2048)
@@ -303,6 +306,7 @@ def test_levels_train_together_and_fail_together(music, tmp_path):
         train(config, music, None, out)
 
 
+@pytest.mark.long
 def test_bfloat16_steps_agree_with_float32(music):
     corpus = read_folder(music, QUICK.crop_samples)
     crops = torch.from_numpy(corpus.batch(0, 0, 2, QUICK.crop_samples))

@@ -47,6 +47,7 @@ def tone():
     return 0.4 * torch.sin(2 * torch.pi * 220 * time * (1 + time)) + 0.1 * noise
 
 
+@pytest.mark.long
 @needs_data
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(("clip", "suffix"), [("2s", ""), ("6s", "_6s")])
@@ -238,6 +239,7 @@ def test_decoding_latents_has_gradients():
     assert not any(p.requires_grad for p in codec.model.parameters())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("level", ["high", "low"])
 def test_long_audio_in_chunks_gives_the_codes_of_one_pass(level):
     codec = random_codec(hparams=JUKEBOX_5B)

@@ -91,6 +91,7 @@ def labouring(turn: int, turns: int) -> Iterator[int]:
     yield turn
 
 
+@pytest.mark.long
 def test_a_worker_that_is_slow_but_at_work_is_waited_for(monkeypatch):
     monkeypatch.setattr("model.data.workers.TICK_S", 0.1)
     with closing(in_turn(labouring, 1, 1.0)) as items:
@@ -109,6 +110,7 @@ def test_a_worker_that_just_leaves_is_told_by_its_code():
         next(items)
 
 
+@pytest.mark.long
 def test_workers_end_with_the_process_that_started_them():
     script = (
         "import itertools, multiprocessing, os, signal\n"

@@ -100,6 +100,7 @@ def scorer(clips, shards) -> Scorer:
 # --- the command ---------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_every_row_is_scored_and_its_music_is_to_be_heard(evaluated, run):
     names = [
         TRUTH, "reconstruction, high", "reconstruction, low", "random codes",
@@ -119,6 +120,7 @@ def test_every_row_is_scored_and_its_music_is_to_be_heard(evaluated, run):
     assert not list(folder.glob("*.part"))
 
 
+@pytest.mark.long
 def test_the_truth_has_full_marks_and_its_own_codes(evaluated):
     scores = evaluated["rows"][TRUTH]["scores"]
     ones = ("cover", "hit", "onset_f", "loris_cover", "loris_hit", "codes", "bcs_02", "bhs_02",
@@ -130,6 +132,7 @@ def test_the_truth_has_full_marks_and_its_own_codes(evaluated):
     assert scores["kl"]["value"] == scores["frechet"]["value"] == 0
 
 
+@pytest.mark.long
 def test_what_is_untrained_and_which_embedding_is_said(evaluated, capsys):
     assert any("demo codec" in label for label in evaluated["labels"])
     assert any("noise" in label for label in evaluated["labels"])
@@ -137,6 +140,7 @@ def test_what_is_untrained_and_which_embedding_is_said(evaluated, capsys):
     assert evaluated["embedding"] == "mel-statistics"
 
 
+@pytest.mark.long
 def test_the_measures_of_notes_say_what_is_known_of_the_rows(evaluated):
     rows = {name: row["scores"] for name, row in evaluated["rows"].items()}
     assert rows[TRUTH]["loudness_db"]["value"] == 0
@@ -149,6 +153,7 @@ def test_the_measures_of_notes_say_what_is_known_of_the_rows(evaluated):
         assert rows[name].keys() == {"bits_high"} and 0 < rows[name]["bits_high"]["value"] < 12
 
 
+@pytest.mark.long
 def test_what_the_paper_does_not_measure_has_a_table_of_its_own(evaluated):
     told = beside_the_paper([evaluated]).split("**Notes, sound and likelihood**")[1]
     line = next(line for line in told.splitlines() if "| ground truth |" in line)
@@ -163,6 +168,7 @@ def test_the_same_command_gives_the_same_figures(evaluated, run, shards, tmp_pat
     assert (folder_of(run) / NAME).read_bytes() == before
 
 
+@pytest.mark.long
 def test_without_vggish_the_command_says_what_to_do(run, shards, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("D2M_WEIGHTS", str(tmp_path))
     assert command("--run", run, "--shards", shards) == 1
@@ -171,6 +177,7 @@ def test_without_vggish_the_command_says_what_to_do(run, shards, monkeypatch, tm
     assert "--embedding mel-statistics" in told
 
 
+@pytest.mark.long
 def test_wrong_words_are_answered(run, capsys, tmp_path):
     assert command() == 2
     assert "--run" in capsys.readouterr().err
@@ -182,6 +189,7 @@ def test_wrong_words_are_answered(run, capsys, tmp_path):
     assert f"model evaluate --run {tmp_path}" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_no_embedding_leaves_out_what_needs_one(run, shards, tmp_path):
     copied = tmp_path / "run"
     copied.mkdir()
@@ -392,6 +400,7 @@ def test_a_missing_fine_tuning_is_a_row_only_beside_fine_tuned_runs():
     assert row_of(config, "2", False, False) == row_of(config, "2", True, True) == FULL
 
 
+@pytest.mark.long
 def test_all_runs_stand_beside_the_paper(evaluated, run, capsys):
     assert command("--all", run) == 0
     told = capsys.readouterr().out
@@ -403,6 +412,7 @@ def test_all_runs_stand_beside_the_paper(evaluated, run, capsys):
     assert "fake, split test, 6 segments of 3 songs" in told
 
 
+@pytest.mark.long
 def test_runs_that_the_paper_has_no_row_for_come_last(evaluated):
     other = json.loads(json.dumps(evaluated))
     other["config"]["arch"] = "paper"
@@ -424,6 +434,7 @@ def test_segments_without_a_genre_have_no_score_and_the_others_keep_theirs(score
     assert np.isnan(found).tolist() == [False] * 2 + [True] * 2 + [False] * 2
 
 
+@pytest.mark.long
 def test_another_split_is_evaluated_beside_and_is_no_row_of_the_paper(
     evaluated, run, shards, capsys
 ):
@@ -439,6 +450,7 @@ def test_another_split_is_evaluated_beside_and_is_no_row_of_the_paper(
     assert "split test" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_runs_on_tiktok_stand_beside_the_paper_on_tiktok(evaluated):
     told = beside_the_paper([evaluated, evaluated | {"dataset": "tiktok"}])
     tiktok = told[told.index("**TikTok**: cover / hit, %") :].splitlines()
@@ -449,6 +461,7 @@ def test_runs_on_tiktok_stand_beside_the_paper_on_tiktok(evaluated):
     assert "decoder not fine-tuned; not denoised" in told
 
 
+@pytest.mark.long
 def test_other_methods_have_the_papers_row_on_aist_and_one_of_their_own_on_tiktok(evaluated):
     row = evaluated["rows"][evaluated["row"]]
     cmt = {**evaluated, "family": "cmt", "row": "CMT", "level": "", "rows": {"CMT": row}}
@@ -472,6 +485,7 @@ def test_opinions_stand_beside_the_papers():
     assert "| truth | 4.6 | – | 4.8 | – |" in opinions(None)
 
 
+@pytest.mark.long
 def test_an_evaluation_of_an_earlier_version_is_to_be_made_anew(evaluated, tmp_path):
     folder = folder_of(tmp_path / "old")
     folder.mkdir(parents=True)
@@ -481,6 +495,7 @@ def test_an_evaluation_of_an_earlier_version_is_to_be_made_anew(evaluated, tmp_p
         load(tmp_path / "old")
 
 
+@pytest.mark.long
 def test_what_was_not_measured_alike_is_left_out_and_named(evaluated, run):
     other = evaluated | {"embedding": "vggish", "codes_id": "jukebox", "data": "x"}
     sets = load_sets(run)
@@ -494,6 +509,7 @@ def test_what_was_not_measured_alike_is_left_out_and_named(evaluated, run):
     assert "| KL" in told and "| genre" not in told
 
 
+@pytest.mark.long
 def test_an_evaluation_without_the_newer_scores_is_still_printed_and_compared(evaluated, run):
     newer = ("_02", "loris_csd", "loris_hsd", "tempo_difference", "similarity_")
     old = json.loads(json.dumps(evaluated))
@@ -513,6 +529,7 @@ def test_an_evaluation_without_the_newer_scores_is_still_printed_and_compared(ev
         assert "| BCS (LORIS, 1 s)" in told and "0.2 s" not in told and "similarity" not in told
 
 
+@pytest.mark.long
 def test_two_runs_are_compared_by_pairs(evaluated, run):
     sets = load_sets(run)
     better = json.loads(json.dumps(evaluated))
@@ -536,6 +553,7 @@ def test_two_runs_are_compared_by_pairs(evaluated, run):
         compared(elsewhere, evaluated, sets, sets)
 
 
+@pytest.mark.long
 def test_a_table_has_a_line_for_each_row(evaluated):
     first = one_run(evaluated).split("\n\n")[0].splitlines()
     heard = [row for row in evaluated["rows"].values() if "onset_f" in row["scores"]]

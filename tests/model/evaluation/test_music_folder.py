@@ -213,6 +213,7 @@ def test_a_folder_is_evaluated_without_a_run_and_compared_with_one(made, shards,
     assert "| theirs |" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_folder_without_any_music_of_the_split_is_an_error(shards, tmp_path, capsys):
     asked = ("--shards", shards, "--embedding", "none", "--alone")
     assert command("evaluate", "--music", f"mine={tmp_path}", *asked) == 1

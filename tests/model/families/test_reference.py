@@ -200,6 +200,7 @@ def shards(tmp_path_factory):
     return root / "shards"
 
 
+@pytest.mark.long
 def test_imported_weights_generate_and_train_on(shards, tmp_path, capsys):
     motion, visual = torch.randn(1, 120, 219), torch.randn(1, 2048)
     state, vector = released_motion(motion, 4)
@@ -225,6 +226,7 @@ def test_imported_weights_generate_and_train_on(shards, tmp_path, capsys):
     assert train(shards, run, config, resume=True).step == 1
 
 
+@pytest.mark.long
 def test_genre_is_an_input_only_where_asked_for(shards, tmp_path, capsys):
     config = load_config("tiny", None, ["use_genre=true", "max_steps=1", "d_first_stride=16"])
     train(shards, tmp_path / "run", config)

@@ -35,6 +35,7 @@ def test_without_noisereduce_the_error_says_what_to_install(monkeypatch):
         denoise(np.ones(100, np.float32))
 
 
+@pytest.mark.long
 def test_denoising_gives_numbers_after_long_silence():
     pytest.importorskip("noisereduce", reason="noisereduce is not installed: extra `denoise`")
     times_s = np.arange(3 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ

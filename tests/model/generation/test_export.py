@@ -61,6 +61,7 @@ def inputs_of(run: Run, seed: int = 0) -> dict[str, torch.Tensor]:
     }  # fmt: skip
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_an_exported_run_predicts_what_the_run_predicts_within_float16(world):
     _, run, out = world
@@ -79,6 +80,7 @@ def test_an_exported_run_predicts_what_the_run_predicts_within_float16(world):
         assert torch.equal(drawn[name], same[name])
 
 
+@pytest.mark.long
 def test_statistics_of_the_inputs_are_exact_and_weights_are_halved(world):
     from safetensors.torch import load_file
 
@@ -95,6 +97,7 @@ def test_statistics_of_the_inputs_are_exact_and_weights_are_halved(world):
     )
 
 
+@pytest.mark.long
 def test_generation_writes_the_note_and_says_it(world, tmp_path, capsys):
     shards, _, out = world
     made = generate(load_run(out), tmp_path, shards=shards, split="test")
@@ -106,6 +109,7 @@ def test_generation_writes_the_note_and_says_it(world, tmp_path, capsys):
     assert f"note: {NOTE}" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_folder_is_complete_elsewhere_and_names_no_place_of_its_maker(world, tmp_path):
     shards, run, out = world
     moved = shutil.copytree(out, tmp_path / "moved")
@@ -117,6 +121,7 @@ def test_the_folder_is_complete_elsewhere_and_names_no_place_of_its_maker(world,
     assert load_run(moved).model.levels == ("high", "low")
 
 
+@pytest.mark.long
 def test_info_and_evaluate_read_it(world, capsys, tmp_path):
     shards, _, out = world
     moved = shutil.copytree(out, tmp_path / "moved")
@@ -127,11 +132,13 @@ def test_info_and_evaluate_read_it(world, capsys, tmp_path):
     assert (moved / "evaluation" / "index.html").is_file()
 
 
+@pytest.mark.long
 def test_an_exported_run_can_be_exported_again(world, tmp_path):
     assert command("export", "--run", world[2], "--out", tmp_path / "again") == 0
     assert (tmp_path / "again" / WEIGHTS).read_bytes() == (world[2] / WEIGHTS).read_bytes()
 
 
+@pytest.mark.long
 def test_what_is_missing_or_damaged_is_named(world, tmp_path, capsys):
     def broken(name: str) -> Path:
         return shutil.copytree(world[2], tmp_path / name)
@@ -158,6 +165,7 @@ def test_what_is_missing_or_damaged_is_named(world, tmp_path, capsys):
     assert "holds a run in training" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_weights_beyond_float16_are_refused(world, tmp_path):
     run = load_run(world[1])
     content = read_checkpoint(world[1] / LAST)
@@ -167,6 +175,7 @@ def test_weights_beyond_float16_are_refused(world, tmp_path):
     assert not (tmp_path / "out" / FACTS).exists()
 
 
+@pytest.mark.long
 def test_demo_is_the_shipped_run_unless_a_folder_of_that_name_holds_one(
     world, tmp_path, monkeypatch, capsys
 ):
@@ -207,6 +216,7 @@ def test_the_shipped_run_that_plays_notes_is_small_and_follows_poses():
     assert options_for(run)["motion"] == "blazepose"
 
 
+@pytest.mark.long
 def test_simulated_poses_may_be_those_of_the_estimator_they_imitate(world):
     spec = {"dtype": "float32", "shape": [60, 75], "layout": "body25", "fps": 30}
     simulated = {**spec, "kind": "simulated-keypoints2d", "imitates": "blazepose"}

@@ -95,6 +95,7 @@ def test_a_code_is_replaced_if_its_middle_is_in_a_span():
 # --- what is kept --------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_codes_outside_the_spans_are_exactly_those_of_the_music(world, monkeypatch):
     run = load_run(world[1])
@@ -123,6 +124,7 @@ def test_codes_outside_the_spans_are_exactly_those_of_the_music(world, monkeypat
         assert (made[level][:, replaced] != kept[level][:, replaced]).any()
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_what_is_kept_sounds_as_loud_as_the_music_that_was_given(world):
     """The codec hears music at the level of the shards: twice as loud, the codes are the same."""
@@ -136,6 +138,7 @@ def test_what_is_kept_sounds_as_loud_as_the_music_that_was_given(world):
     torch.testing.assert_close(made[1], 2 * made[0], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.long
 def test_all_levels_have_as_many_codes_as_generated_music(world):
     run = load_run(world[1])
     found = codes_of(run, tone(2.0))
@@ -171,6 +174,7 @@ def test_other_music_and_spans_outside_are_refused_with_what_would_fit(seconds, 
         check_fits(Replacement(Path("a.wav"), tone(seconds), (span,)), pieces, 2.0)
 
 
+@pytest.mark.long
 def test_half_of_what_is_needed_is_refused_with_the_other_half(world, tmp_path):
     run = load_run(world[1])
     soundfile.write(tmp_path / "a.wav", tone(4.0), SAMPLE_RATE_HZ)
@@ -190,6 +194,7 @@ def test_half_of_what_is_needed_is_refused_with_the_other_half(world, tmp_path):
     assert monaural.music.shape == (4 * SAMPLE_RATE_HZ,)
 
 
+@pytest.mark.long
 def test_a_family_that_cannot_keep_music_names_one_that_can(world, tmp_path, capsys, monkeypatch):
     kind = type(load_run(world[1]).model)
     monkeypatch.setattr(kind, "inpaints", False)

@@ -230,6 +230,7 @@ async def welcome(link: str) -> tuple[list[str], str]:
     return inputs, told
 
 
+@pytest.mark.long
 def test_every_control_has_a_name_and_a_link_without_invitation_is_explained(server):
     unnamed, told = asyncio.run(welcome(server["link"]))
     assert unnamed == []
@@ -295,6 +296,7 @@ async def troubles(link: str) -> list[str]:
     return errors
 
 
+@pytest.mark.long
 def test_a_page_gets_over_lost_films_and_keys_without_digits_and_needs_a_picture(tmp_path):
     folder, _ = make_set(
         tmp_path, 3, parts=("coherence",), clips=2, blocks=1, clip_s=0.6, checks=0, raters=2

@@ -153,6 +153,7 @@ def test_only_the_invited_join_and_only_as_many_as_there_are_orders(app, clock, 
     assert len(rows(folder, "SELECT * FROM raters")) == 12
 
 
+@pytest.mark.long
 def test_answers_of_another_set_are_not_mixed_in(app, clock, folder, films, tmp_path):
     Listener(app, clock).rate(3)
     app.state.store.close()

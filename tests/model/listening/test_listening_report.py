@@ -43,6 +43,7 @@ def honest(rater: int, meaning) -> int:
     return {TRUTH: 5, "high": 4, "low": 3, ANCHOR: 1}[meaning.system]
 
 
+@pytest.mark.long
 def test_a_report_gives_the_means_and_leaves_out_who_did_not_listen(folder, clock, capsys):
     clip = sorted({m.clip for m in load_key(folder).items.values() if m.kind == TEST})[0]
 
@@ -138,6 +139,7 @@ def test_a_report_of_nothing_says_what_to_do(folder, clock, capsys):
     assert "model mos prepare" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_intervals_of_few_listeners_or_clips_are_called_too_narrow(folder, clock):
     fill(folder, honest, 6, clock)
     found = report(folder)

@@ -242,6 +242,7 @@ def test_a_link_for_other_machines_names_this_one(folder):
         server.wait()
 
 
+@pytest.mark.long
 def test_a_browser_that_holds_a_film_half_read_does_not_keep_the_server(folder):
     for path in (folder / "served" / "media").iterdir():
         path.write_bytes(bytes(12_000_000))
@@ -294,6 +295,7 @@ def test_an_answer_is_synced_before_it_is_acknowledged(app, folder):
     assert app.state.store._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
+@pytest.mark.long
 def test_a_killed_server_loses_no_answer_that_was_acknowledged(folder):
     acknowledged: dict[tuple[int, str], int] = {}
     cookies: list[httpx2.Cookies] = [httpx2.Cookies() for _ in range(3)]

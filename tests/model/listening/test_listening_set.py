@@ -41,6 +41,7 @@ from model.listening.prepare import prepare
 # ---------------------------------------------------------------- prepare
 
 
+@pytest.mark.long
 def test_a_set_is_balanced_and_practice_comes_first(films):
     folder, key = films
     plan = load_plan(folder)
@@ -65,6 +66,7 @@ def test_a_set_is_balanced_and_practice_comes_first(films):
     assert set(pairs.values()) == {4}
 
 
+@pytest.mark.long
 def test_nothing_served_tells_what_a_clip_is(films):
     folder, key = films
     served = [path for path in (folder / "served").rglob("*") if path.is_file()]
@@ -104,6 +106,7 @@ def film(path: Path) -> tuple[list[int], list[float], str, str]:
         return list(numbers), list(times_s), coded.name, coded.pix_fmt
 
 
+@pytest.mark.long
 def test_a_clip_cut_from_a_longer_video_plays_its_own_moving_picture(tmp_path, monkeypatch):
     noise = torch.rand(2 * SAMPLE_RATE_HZ) - 0.5
     monkeypatch.setattr(
@@ -158,6 +161,7 @@ def foreign(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_a_picture_that_browsers_do_not_show_is_encoded_anew_and_cut_to_what_is_played(
     foreign, tmp_path
 ):

@@ -100,6 +100,7 @@ def test_lengths_may_differ_within_the_last_second_only():
         beats_scores(music[:0], music[:0])
 
 
+@pytest.mark.long
 def test_validation_logs_rhythm_for_a_window_of_just_over_two_seconds(tmp_path):
     # The decoder gives back 44 032 of 44 122 samples: two begun seconds, not three.
     weights = tmp_path / "codec.safetensors"
@@ -114,6 +115,7 @@ def test_validation_logs_rhythm_for_a_window_of_just_over_two_seconds(tmp_path):
     assert {"val/cover", "val/hit", "val/onset_f"} <= set(logged)
 
 
+@pytest.mark.long
 def test_the_trainer_loads_neither_librosa_nor_mir_eval_before_validation():
     script = "import sys, model.training.loop; print({'librosa', 'mir_eval'} & set(sys.modules))"
     told = subprocess.run(

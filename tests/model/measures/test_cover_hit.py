@@ -54,6 +54,7 @@ def same_to_the_bit(clips: list[np.ndarray], pairs: int) -> tuple[int, list[tupl
     return len(scored), scored
 
 
+@pytest.mark.long
 def test_cover_and_hit_equal_the_definition_on_two_hundred_pairs():
     count, scored = same_to_the_bit(pool(), 200)
     assert count > 150

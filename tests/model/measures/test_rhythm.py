@@ -121,6 +121,7 @@ def excerpt(song, start_s: float) -> np.ndarray:
     return soxr.resample(samples, 44100, SAMPLE_RATE_HZ)
 
 
+@pytest.mark.long
 def test_true_music_beats_other_music_and_lateness_is_punished_step_by_step(songs):
     def mean(late_s: float, turn: int) -> dict[str, float]:
         rows = []

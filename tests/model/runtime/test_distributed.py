@@ -219,6 +219,7 @@ def damage(world: Path, root: Path, suffix: str, data: bytes) -> str:
     return key
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("suffix", "data", "message"),
     [

@@ -69,6 +69,7 @@ def test_the_earlier_setting_bf16_is_still_understood():
         override(Config(), {"bf16": True, "precision": "bf16"}, "x.yaml")
 
 
+@pytest.mark.long
 def test_a_run_keeps_the_precision_that_it_was_begun_with(tmp_path, monkeypatch):
     root, _ = dataset_and_codec(tmp_path, {"train": 2, "val": 1})
     config = replace(load_config("tiny", None, SMALL), precision="auto", max_steps=4)

@@ -41,6 +41,7 @@ def hostile(folder: Path, dance: Path) -> dict[str, Path]:
     return {path.name: path for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.long
 def test_hostile_videos_are_refused_with_a_reason_and_leave_nothing(opened, dance, tmp_path):
     made = opened()
     user = user_of(made)

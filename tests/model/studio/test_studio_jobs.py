@@ -130,6 +130,7 @@ def test_a_job_ends_at_its_limit_of_time_and_memory(opened, dance, seed, limits,
     assert job.state == FAILED and job.message.startswith(message)
 
 
+@pytest.mark.long
 def test_ten_uploads_at_once_of_two_users_are_not_mixed_and_users_take_turns(opened, tmp_path):
     made = opened(start=False)
     users = [user_of(made), user_of(made)]
@@ -172,6 +173,7 @@ def _raw_upload(made, user, source: Path) -> str:
         uploads.probed = found
 
 
+@pytest.mark.long
 def test_more_jobs_than_may_wait_are_refused(opened, dance):
     made = opened(start=False, waiting=3, waiting_each=2)
     first, second = user_of(made), user_of(made)
@@ -185,6 +187,7 @@ def test_more_jobs_than_may_wait_are_refused(opened, dance):
         made.make(second, other, Choice("notes"))
 
 
+@pytest.mark.long
 def test_delete_leaves_nothing_of_a_user_and_all_of_another(opened, dance):
     made = opened()
     first, second = user_of(made), user_of(made)
@@ -217,6 +220,7 @@ input()
 """
 
 
+@pytest.mark.long
 def test_after_kill_9_results_are_there_half_ones_are_not_and_waiting_jobs_go_on(
     tmp_path, dance, opened
 ):

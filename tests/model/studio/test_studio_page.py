@@ -56,6 +56,7 @@ def get(server: dict, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
         return error.code, error.read()
 
 
+@pytest.mark.long
 def test_the_ten_lines_of_the_guide_make_music(server, dance, tmp_path, monkeypatch, capsys):
     text = (ROOT / "docs" / "guide" / "studio.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
@@ -69,12 +70,14 @@ def test_the_ten_lines_of_the_guide_make_music(server, dance, tmp_path, monkeypa
     assert (tmp_path / "dance.mp4").read_bytes()[4:8] == b"ftyp"
 
 
+@pytest.mark.long
 def test_only_one_function_is_offered_to_scripts(server):
     found = client(server).view_api(return_format="dict", print_info=False)
     assert list(found["named_endpoints"]) == ["/make"]
     assert found["unnamed_endpoints"] == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
@@ -107,6 +110,7 @@ def called(server: dict, headers: dict[str, str], *data: object) -> str:
     return get(server, f"/gradio_api/call/make/{event}", headers)[1].decode()
 
 
+@pytest.mark.long
 def test_a_path_in_place_of_a_file_is_refused(server, dance):
     user = client(server)
     assert user.cookies
@@ -125,6 +129,7 @@ def test_a_path_in_place_of_a_file_is_refused(server, dance):
     assert len(list(server["work"].glob("users/*/uploads/*"))) == before
 
 
+@pytest.mark.long
 def test_wrong_choices_and_failed_jobs_say_why(server, dance):
     user = client(server)
     for run, seed, options, why in (
@@ -138,6 +143,7 @@ def test_wrong_choices_and_failed_jobs_say_why(server, dance):
             make(user, dance, run, seed, options)
 
 
+@pytest.mark.long
 def test_ten_uploads_of_two_users_at_once_are_not_mixed(server, tmp_path):
     users = [client(server), client(server)]
     films = [film(tmp_path, f"{name}.mp4") for name in ("one", "two")]
@@ -156,6 +162,7 @@ def test_ten_uploads_of_two_users_at_once_are_not_mixed(server, tmp_path):
     assert len(set(texts)) == 2
 
 
+@pytest.mark.long
 def test_after_kill_9_the_results_are_still_there(server, dance):
     user = client(server)
     result = make(user, dance, seed=5)

@@ -119,6 +119,7 @@ def taught(codec, tmp_path_factory):
     return folder, state, songs
 
 
+@pytest.mark.long
 def test_a_tiny_model_learns_five_tempo_words_and_plays_the_codes_of_each(codec, taught):
     folder, state, songs = taught
     codes = torch.from_numpy(np.stack([s.codes for s in songs.train]).astype(np.int64))
@@ -154,6 +155,7 @@ def codes_of(model, tokenizer, texts, frames, options) -> torch.Tensor:
     return seen[0]
 
 
+@pytest.mark.long
 def test_music_from_text_is_as_long_as_asked_for_and_depends_on_text_and_seed(taught):
     folder, _, songs = taught
     texts = [song.caption.sentence for song in songs.train][::4]
@@ -167,6 +169,7 @@ def test_music_from_text_is_as_long_as_asked_for_and_depends_on_text_and_seed(ta
     assert guided.shape == first.shape and not torch.equal(guided, first)
 
 
+@pytest.mark.long
 def test_what_cannot_be_generated_is_refused(taught, tmp_path):
     folder = taught[0]
     with pytest.raises(FileNotFoundError, match="train one: model train-text"):

@@ -107,6 +107,7 @@ def taught():
     return state, before, songs, frames
 
 
+@pytest.mark.long
 def test_strokes_of_unseen_songs_are_likelier_when_their_times_are_told(taught):
     state, _, songs, frames = taught
     codes, captions = songs.windows(frames, 8)
@@ -123,6 +124,7 @@ def test_strokes_of_unseen_songs_are_likelier_when_their_times_are_told(taught):
     assert told < 0.4 * wrong
 
 
+@pytest.mark.long
 def test_training_leaves_the_text_encoder_and_the_heads_for_times_as_they_began(taught):
     state, before, _, _ = taught
     rows = TINY.width // TINY.heads * TINY.beat_heads

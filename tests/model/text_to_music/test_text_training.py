@@ -43,6 +43,7 @@ def train(songs, out, config=TINY, resume=False, codec=None):
     return train_text(config, songs, songs / "captions.csv", codec or TinyEncodec(), out, resume)
 
 
+@pytest.mark.long
 def test_a_run_writes_a_model_that_transformers_loads_its_card_metrics_and_samples(songs, tmp_path):
     out = train(songs, tmp_path / "run")
     assert all((out / name).stat().st_size > 100 for name in FILES)
@@ -67,6 +68,7 @@ def test_a_run_writes_a_model_that_transformers_loads_its_card_metrics_and_sampl
     assert not list(out.glob(".saving-*"))
 
 
+@pytest.mark.long
 def test_an_interrupted_run_goes_on_bit_for_bit(songs, tmp_path, monkeypatch):
     config = replace(TINY, dropout=0.1)
     train(songs, tmp_path / "whole", config)
@@ -98,6 +100,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(songs, tmp_path, monkeypatch):
     assert figures[0] == figures[1]
 
 
+@pytest.mark.long
 def test_a_run_resumes_only_with_its_own_settings_codec_and_captions(songs, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(FileNotFoundError, match="nothing to resume"):
@@ -168,6 +171,7 @@ def test_windows_of_training_lie_anywhere_and_are_the_songs_own(songs):
     assert len(held) == len(texts) <= 2
 
 
+@pytest.mark.long
 def test_windows_are_told_their_own_beats_in_words_that_the_model_knows(songs, tmp_path):
     table = songs / "captions.csv"
     lines = table.read_text(encoding="utf-8").splitlines()
@@ -193,6 +197,7 @@ def test_windows_are_told_their_own_beats_in_words_that_the_model_knows(songs, t
     assert "held_out/bits_untimed" in last
 
 
+@pytest.mark.long
 def test_a_run_begins_with_the_weights_of_another_and_with_its_words(songs, tmp_path):
     first = train(songs, tmp_path / "first", replace(TINY, steps=1))
     table = songs / "captions.csv"

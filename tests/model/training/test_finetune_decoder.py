@@ -92,6 +92,7 @@ def batch_of(world: tuple[Path, Path], split: str = "train"):
     return next(spread_batches(source, 2, 2))
 
 
+@pytest.mark.long
 def test_only_the_decoder_of_the_level_changes(world, tuned):
     parent, child = read_weights(world[1]), read_weights(tuned / CODEC)
     assert parent.state.keys() == child.state.keys()
@@ -101,6 +102,7 @@ def test_only_the_decoder_of_the_level_changes(world, tuned):
     assert (child.levels, child.hparams) == (parent.levels, parent.hparams)
 
 
+@pytest.mark.long
 def test_the_codec_has_an_id_of_its_own_and_its_parents_codes(world, tuned):
     parent, child = load_codec(world[1]), load_codec(tuned / CODEC)
     assert child.id != parent.id
@@ -118,6 +120,7 @@ def test_the_codec_has_an_id_of_its_own_and_its_parents_codes(world, tuned):
     assert int(child.note.split("fine-tuned ")[1].split()[0]) in step
 
 
+@pytest.mark.long
 def test_fine_tuning_the_other_level_next_keeps_the_first_and_the_codes(world, tuned, tmp_path):
     finetune(world[0], tmp_path, replace(SMALL, level="low", steps=2), str(tuned / CODEC))
     first, both = read_weights(tuned / CODEC), read_weights(tmp_path / CODEC)
@@ -131,6 +134,7 @@ def test_fine_tuning_the_other_level_next_keeps_the_first_and_the_codes(world, t
     assert "level low fine-tuned 2 steps on fake" in both.note
 
 
+@pytest.mark.long
 def test_the_best_decoder_on_val_is_kept(world, tuned):
     rows = [row for row in read_metrics(tuned) if "val/mel" in row]
     assert [row["step"] for row in rows] == [0, 2, 4, 6]
@@ -146,6 +150,7 @@ def test_the_best_decoder_on_val_is_kept(world, tuned):
     assert synthesizer.validate(held_out, source)["val/mel"] == pytest.approx(state["best_mel"])
 
 
+@pytest.mark.long
 def test_a_run_leaves_metrics_sounds_and_logs(tuned):
     rows = [row for row in read_metrics(tuned) if "loss/total" in row]
     assert [row["step"] for row in rows] == [2, 4, 6]
@@ -160,6 +165,7 @@ def test_a_run_leaves_metrics_sounds_and_logs(tuned):
     assert not list(tuned.rglob("*.part"))
 
 
+@pytest.mark.long
 def test_a_signal_saves_and_the_resumed_run_gives_the_same_bits(
     world, tuned, tmp_path, monkeypatch, capsys
 ):
@@ -185,6 +191,7 @@ def test_a_signal_saves_and_the_resumed_run_gives_the_same_bits(
     assert (first.id, first.note) == (second.id, second.note)
 
 
+@pytest.mark.long
 def test_a_validation_that_fails_costs_no_steps(world, tuned, tmp_path, monkeypatch):
     def fails(state, source):
         if state.step == SMALL.steps:
@@ -218,6 +225,7 @@ def same(a, b) -> None:
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
+@pytest.mark.long
 def test_a_run_is_not_overwritten_nor_resumed_as_another(world, tuned, tmp_path):
     with pytest.raises(ValueError, match="--resume"):
         finetune(world[0], tuned, SMALL)
@@ -293,6 +301,7 @@ def test_the_discriminators_have_the_papers_sizes_for_sound():
     assert [scale[-1].shape[2] for scale in outputs] == [16, 8, 4]
 
 
+@pytest.mark.long
 def test_generate_takes_the_fine_tuned_codec_for_a_run_trained_with_the_parent(
     world, tuned, trained, tmp_path
 ):
@@ -311,6 +320,7 @@ def test_generate_takes_the_fine_tuned_codec_for_a_run_trained_with_the_parent(
     assert sounds[0].read_bytes() != sounds[1].read_bytes()
 
 
+@pytest.mark.long
 def test_generate_refuses_an_unrelated_codec_and_a_changed_one(world, tuned, trained, tmp_path):
     other = tmp_path / "other.safetensors"
     write_weights(other, random_codec(seed=1).model, "random", "another")
@@ -324,6 +334,7 @@ def test_generate_refuses_an_unrelated_codec_and_a_changed_one(world, tuned, tra
         load_run(tmp_path / "run", "last.pt")
 
 
+@pytest.mark.long
 def test_train_takes_the_fine_tuned_codec_with_its_parents_codes(world, tuned, tmp_path):
     run = tmp_path / "run"
     settings = [part for setting in TINY_RUN for part in ("--set", setting)]
@@ -334,6 +345,7 @@ def test_train_takes_the_fine_tuned_codec_with_its_parents_codes(world, tuned, t
     assert load_run(run, "last.pt", str(world[1])).codec.id == load_codec(world[1]).id
 
 
+@pytest.mark.long
 def test_extracting_codes_again_with_the_fine_tuned_codec_gives_the_parents(world, tuned, tmp_path):
     from pipeline.features.codes import extract_codes
 
@@ -359,6 +371,7 @@ def changed(path: Path, key: str) -> VQVAE:
     return model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "key", ["bottleneck.level_blocks.1.k", "encoders.2.level_blocks.0.model.0.0.weight"]
 )

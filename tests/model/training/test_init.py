@@ -46,6 +46,7 @@ def world(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_weights_that_fit_are_copied_and_the_others_are_begun_anew(world, tmp_path, capsys):
     begun = ("--init", world / "first", "--set", "lr=0")
     assert command(*arguments(world / "poses", tmp_path / "run", *begun)) == 0
@@ -64,6 +65,7 @@ def test_weights_that_fit_are_copied_and_the_others_are_begun_anew(world, tmp_pa
     assert after["network"][first].shape != before["network"][first].shape
 
 
+@pytest.mark.long
 def test_the_inputs_are_measured_on_the_new_data(world, tmp_path):
     made = world / "other"
     write(made, world / "codec.safetensors", seed=5)
@@ -73,6 +75,7 @@ def test_the_inputs_are_measured_on_the_new_data(world, tmp_path):
     assert not torch.equal(before["network"][name], after["network"][name])
 
 
+@pytest.mark.long
 def test_an_exported_run_serves_as_well(world, tmp_path):
     assert command("export", "--run", world / "first", "--out", tmp_path / "exported") == 0
     begun = ("--init", tmp_path / "exported", "--set", "lr=0")
@@ -83,6 +86,7 @@ def test_an_exported_run_serves_as_well(world, tmp_path):
     assert torch.equal(half, after["network"][name])
 
 
+@pytest.mark.long
 def test_a_run_goes_on_with_the_same_command_and_needs_the_first_run_no_longer(world, tmp_path):
     gone = tmp_path / "gone"
     (world / "first").rename(gone)
@@ -96,6 +100,7 @@ def test_a_run_goes_on_with_the_same_command_and_needs_the_first_run_no_longer(w
     assert read_checkpoint(tmp_path / "run" / LAST)["step"] == 2
 
 
+@pytest.mark.long
 def test_a_run_of_another_family_is_refused(world, tmp_path, capsys):
     begun = ("--init", world / "first")
     asked = arguments(world / "smpl", tmp_path / "run", *begun, family="d2m-gan")
@@ -104,6 +109,7 @@ def test_a_run_of_another_family_is_refused(world, tmp_path, capsys):
     assert not (tmp_path / "run" / LAST).exists()
 
 
+@pytest.mark.long
 def test_a_run_of_other_codes_is_refused(world, tmp_path, capsys):
     write(tmp_path / "shards", write_codec(tmp_path, seed=1))
     begun = ("--init", world / "first")
@@ -111,6 +117,7 @@ def test_a_run_of_other_codes_is_refused(world, tmp_path, capsys):
     assert "weights learnt from other codes are of no use" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_missing_run_is_named(world, tmp_path, capsys):
     begun = ("--init", tmp_path / "none")
     assert command(*arguments(world / "smpl", tmp_path / "run", *begun)) == 1

@@ -83,6 +83,7 @@ def test_every_convolution_is_conv1d_of_the_padded_signal(
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("level", ["high", "low"])
 def test_a_step_has_the_losses_and_gradients_of_the_references_order(codec, level, monkeypatch):
     """The benchmark's other side: all encoders, passes apart, one conv1d per layer."""

@@ -64,6 +64,7 @@ def run(world, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_run_leaves_metrics_sounds_pictures_and_checkpoints(run):
     rows = read_metrics(run)
     assert [row["step"] for row in rows if "loss/total" in row] == [2, 4, 6, 8]
@@ -81,6 +82,7 @@ def test_a_run_leaves_metrics_sounds_pictures_and_checkpoints(run):
     assert not list(run.glob("*.part"))
 
 
+@pytest.mark.long
 def test_resume_gives_the_same_bits(run, world, tmp_path):
     config = load_config("tiny", None, SMALL)
     train(world[0], tmp_path, replace(config, max_steps=5))
@@ -89,6 +91,7 @@ def test_resume_gives_the_same_bits(run, world, tmp_path):
     assert [r["step"] for r in read_metrics(tmp_path) if "loss/total" in r] == [2, 4, 5, 6, 8]
 
 
+@pytest.mark.long
 def test_resume_with_noise_inputs_and_another_worker_count(world, tmp_path):
     config = load_config("tiny", None, [*SMALL, "noise_channels=2", "max_steps=4"])
     train(world[0], tmp_path / "a", config)
@@ -99,6 +102,7 @@ def test_resume_with_noise_inputs_and_another_worker_count(world, tmp_path):
     equal(a["rng"], b["rng"])
 
 
+@pytest.mark.long
 def test_a_run_is_not_overwritten_and_not_resumed_as_another(run, world):
     config = load_config("tiny", None, SMALL)
     with pytest.raises(ValueError, match="--resume"):
@@ -109,6 +113,7 @@ def test_a_run_is_not_overwritten_and_not_resumed_as_another(run, world):
         train(world[0], run, replace(config, channels=32), resume=True)
 
 
+@pytest.mark.long
 def test_other_data_is_not_resumed(run, world, tmp_path):
     dataset = load_dataset(world[0])
     state = build(D2M_GAN, load_config("tiny", None, SMALL), dataset, load_codec(world[1]), CPU)
@@ -130,6 +135,7 @@ def test_other_data_is_not_resumed(run, world, tmp_path):
         restore(state, content, run)
 
 
+@pytest.mark.long
 def test_learning_rates_may_change_on_resume(run, world, tmp_path):
     shutil.copy(run / LAST, tmp_path)
     config = load_config("tiny", None, [*SMALL, "lr_generator=1e-5", "lr_discriminator=2e-6"])
@@ -228,6 +234,7 @@ def test_a_signal_does_not_cost_a_validation(world, tmp_path, monkeypatch):
     assert best_mel == read_checkpoint(tmp_path / BEST)["best"] < math.inf
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("failing", ["validate", "sample"])
 def test_a_validation_that_fails_costs_no_steps(run, world, tmp_path, monkeypatch, failing):
     def fails(*_):
@@ -259,6 +266,7 @@ def test_a_validation_that_fails_costs_no_steps(run, world, tmp_path, monkeypatc
     assert (tmp_path / "samples" / "step-0000008" / "spectrograms.png").is_file()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
@@ -288,6 +296,7 @@ def test_the_first_signal_is_heard_while_data_are_waited_for(
     equal(read_checkpoint(run / LAST), read_checkpoint(tmp_path / LAST))
 
 
+@pytest.mark.long
 def test_reports_fit_a_terminal_and_any_encoding(world, tmp_path, capsys):
     train(world[0], tmp_path, load_config("tiny", None, [*SMALL, "max_steps=4", "val_every=4"]))
     told = capsys.readouterr().out
@@ -331,6 +340,7 @@ def test_no_inputs_left_is_an_error(world, tmp_path):
         train(world[0], tmp_path, config)
 
 
+@pytest.mark.long
 def test_generate_from_shards_is_as_long_as_the_windows(run, world, tmp_path, capsys):
     arguments = ("--run", run, "--shards", world[0], "--out", tmp_path)
     assert command("generate", *arguments) == 0
@@ -352,6 +362,7 @@ def test_generate_from_shards_is_as_long_as_the_windows(run, world, tmp_path, ca
     assert (tmp_path / "test0.wav").read_bytes() == before
 
 
+@pytest.mark.long
 def test_a_gap_starts_a_new_piece(run, world):
     trained = load_run(run, LAST)
     dataset = load_dataset(world[0])
@@ -367,6 +378,7 @@ def test_a_gap_starts_a_new_piece(run, world):
     assert found == [[1, 2], [4, 5, 6], [9]]
 
 
+@pytest.mark.long
 def test_videos_whose_segments_lie_apart_are_whole_pieces(run, world, tmp_path):
     shutil.copytree(world[0], tmp_path / "mixed")
     dataset = load_dataset(tmp_path / "mixed")
@@ -382,6 +394,7 @@ def test_videos_whose_segments_lie_apart_are_whole_pieces(run, world, tmp_path):
     assert np.array_equal(pieces[0].inputs[MOTION], whole.inputs[MOTION])
 
 
+@pytest.mark.long
 def test_a_failing_mp4_does_not_stop_the_others(run, world, tmp_path, monkeypatch, capsys):
     def failing(video, audio, start_s, out, *_):
         made.append(out.name)
@@ -400,6 +413,7 @@ def test_a_failing_mp4_does_not_stop_the_others(run, world, tmp_path, monkeypatc
     assert "test1.mp4" in told.out
 
 
+@pytest.mark.long
 def test_pieces_of_one_video_get_names_of_their_own(run, tmp_path):
     from model.generation.generate import write_pieces
 
@@ -414,6 +428,7 @@ def test_pieces_of_one_video_get_names_of_their_own(run, tmp_path):
     assert [p.name for _, p in written] == ["v_seg0001-0002.wav", "v_seg0004-0004.wav"]
 
 
+@pytest.mark.long
 def test_denoised_music_is_another_and_says_what_was_taken(run, world, tmp_path, capsys):
     pytest.importorskip("noisereduce", reason="noisereduce is not installed: extra `denoise`")
     told = {}
@@ -439,6 +454,7 @@ def test_denoising_without_its_package_stops_before_the_run_is_read(tmp_path, mo
     assert "pip install 'dance2music[denoise]'" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_features_of_another_kind_are_refused(run, world):
     trained = load_run(run, LAST)
     dataset = load_dataset(world[0])
@@ -447,11 +463,13 @@ def test_features_of_another_kind_are_refused(run, world):
         list(read_pieces(world[0], trained, dataset, "test"))
 
 
+@pytest.mark.long
 def test_a_runs_checkpoint_is_no_codec(run):
     with pytest.raises(ValueError, match=r"last.pt: is the checkpoint of a run, not a codec; exp"):
         load_codec(run / LAST)
 
 
+@pytest.mark.long
 def test_another_codec_is_refused_by_generate(run, tmp_path):
     other = random_codec(seed=3)
     write_weights(tmp_path / "other.safetensors", other.model, "random", other.note)
@@ -471,6 +489,7 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.long
 def test_a_damaged_checkpoint_is_a_named_error(run, tmp_path):
     whole = (run / LAST).read_bytes()
     rng = np.random.default_rng(0)
@@ -489,6 +508,7 @@ def test_a_damaged_checkpoint_is_a_named_error(run, tmp_path):
         read_checkpoint(tmp_path / LAST)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -508,6 +528,7 @@ def test_a_checkpoint_without_its_parts_says_which(run, world, tmp_path, change,
         train(world[0], tmp_path, load_config("tiny", None, SMALL), resume=True)
 
 
+@pytest.mark.long
 def test_a_run_without_validation_says_why_it_has_no_best(run, tmp_path, capsys):
     shutil.copy(run / LAST, tmp_path)
     assert command("info", "--run", tmp_path, "--checkpoint", "best") == 1
@@ -524,6 +545,7 @@ def test_a_source_outside_its_folder_is_not_touched(tmp_path):
     assert find_video("", "a.mp4") is None
 
 
+@pytest.mark.long
 def test_info_tells_data_codec_and_labels(run, capsys):
     assert command("info", "--run", run) == 0
     told = capsys.readouterr().out
@@ -613,6 +635,7 @@ def test_build_is_the_same_for_the_same_seed(world):
     equal(first.model.adversary.state_dict(), second.model.adversary.state_dict())
 
 
+@pytest.mark.long
 def test_a_split_smaller_than_a_batch_is_one_batch(world, tmp_path, capsys):
     config = load_config("tiny", None, [*SMALL, "batch_size=500", "max_steps=2"])
     state = train(world[0], tmp_path, config)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from places import ROOT
 from training_runs import dataset_and_codec, settings
 
 EXTRAS = {"pretty_midi", "tinysoundfont", "basic_pitch", "onnxruntime", "tensorflow"}
 
 
+@pytest.mark.long
 def test_training_and_help_import_neither_midi_nor_transcription(tmp_path):
     root, _ = dataset_and_codec(tmp_path, {"train": 2})
     script = (

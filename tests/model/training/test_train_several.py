@@ -50,12 +50,14 @@ def run(world, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_run_on_several_data_sets_is_resumed_bit_for_bit(run, world, tmp_path):
     train(given(world), tmp_path, replace(CONFIG, max_steps=3))
     train(given(world), tmp_path, CONFIG, resume=True)
     equal(read_checkpoint(run / LAST), read_checkpoint(tmp_path / LAST))
 
 
+@pytest.mark.long
 def test_a_checkpoint_has_the_data_sets_and_their_weights(run, world, capsys):
     content = read_checkpoint(run / LAST)
     assert [(each["name"], each["weight"]) for each in content["data"][SETS]] == [
@@ -67,11 +69,13 @@ def test_a_checkpoint_has_the_data_sets_and_their_weights(run, world, capsys):
     assert "           fake, weight 2\n" in told
 
 
+@pytest.mark.long
 def test_samples_are_named_by_their_data_set(run):
     folder = run / "samples" / "step-0000004"
     assert (folder / "a:aval0_seg0001.truth.wav").is_file()
 
 
+@pytest.mark.long
 def test_a_run_on_several_data_sets_is_not_resumed_with_others(run, world, tmp_path):
     was = r"cannot resume with other data: data sets was 'fake \(weight 1\), fake \(weight 2\)'"
     with pytest.raises(ValueError, match=was + r", is '.*\(weight 3\)'; give the same --shards"):
@@ -80,6 +84,7 @@ def test_a_run_on_several_data_sets_is_not_resumed_with_others(run, world, tmp_p
         train(world / "a", run, CONFIG, resume=True)
 
 
+@pytest.mark.long
 def test_the_command_tells_the_data_sets_and_the_songs_they_share(world, tmp_path, capsys):
     write_fake_dataset(
         tmp_path / "c=2", load_codec(world / "codec.safetensors", ("high",)),

@@ -173,6 +173,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         run(tmp_path, tmp_path / "out", decide_only=True)
 
 
+@pytest.mark.long
 def test_compilations_are_planned_one_by_one_and_written_alike(tmp_path: Path) -> None:
     assert plan(5, 3)[:2] == plan(2, 3) != plan(2, 4)
     for spec in plan(6, 3):

@@ -129,6 +129,7 @@ def causes(fetched: Fetched) -> dict[str, str]:
     return {end.id: end.cause for end in fetched.ends}
 
 
+@pytest.mark.long
 def test_every_link_ends_as_a_whole_file_or_by_its_cause(server: Server, tmp_path: Path) -> None:
     refused = "http://127.0.0.1:9/gone.mp4"
     names = ("good", "404", "410", "403", "401", "503", "429", "once", "page", "noise")

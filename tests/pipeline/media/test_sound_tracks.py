@@ -137,6 +137,7 @@ def test_silent_segments_are_counted_and_left_out_where_asked(muted: Path, tmp_p
     ]
 
 
+@pytest.mark.long
 def test_music_for_a_video_is_as_long_as_its_picture_whatever_its_sound(tmp_path: Path) -> None:
     whole, silent, early = (tmp_path / f"{name}.mp4" for name in ("whole", "silent", "early"))
     write(whole, Fraction(30), 126, clicks(round(4.2 * RATE_HZ), [900]), RATE_HZ, "-c:a", "aac")

@@ -184,6 +184,7 @@ def test_one_more_shard_is_one_more_file(root, codec_file, address, tmp_path):
     assert "delete them there" in removed.lines()[1]
 
 
+@pytest.mark.long
 def test_a_broken_connection_leaves_no_data_set_and_is_gone_on_from(root, wire):
     sizes = [shard.bytes for shards in load_dataset(root).splits.values() for shard in shards]
     wire.left_bytes = sizes[0] + sizes[1] * 1.5
@@ -227,6 +228,7 @@ def test_a_full_disk_leaves_no_half_file_under_its_name(root, tmp_path, monkeypa
     assert kept == {name: (tmp_path / "there" / name).stat().st_mtime_ns for name in there}
 
 
+@pytest.mark.long
 def test_a_listed_tar_that_changes_takes_the_data_set_away_first(root, address, monkeypatch):
     publish(root, address)
     changed = root.parent / "changed"

@@ -58,6 +58,7 @@ def test_the_list_of_textual_inversion_has_its_published_numbers() -> None:
     }
 
 
+@pytest.mark.long
 def test_the_list_rounds_where_windows_must_be_complete() -> None:
     """The docstring of SPLITS_BY_NAME, and the numbers that docs/guide/aist.md gives."""
     made: Counter[str] = Counter()

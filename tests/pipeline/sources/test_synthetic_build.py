@@ -33,6 +33,7 @@ def segments(built: Path) -> dict[str, dict[str, bytes]]:
     return {key: members for shard in shards for key, members in read_shard(shard)}
 
 
+@pytest.mark.long
 def test_motion_equals_the_truth_to_float32(built):
     found = segments(built)
     assert len(found) == 8
@@ -48,6 +49,7 @@ def test_motion_equals_the_truth_to_float32(built):
         np.testing.assert_array_equal(motion, expected)
 
 
+@pytest.mark.long
 def test_sound_is_the_songs_own_at_the_same_time(built):
     found = segments(built)
     for spec in plan(2):
@@ -67,6 +69,7 @@ def test_sound_is_the_songs_own_at_the_same_time(built):
             assert max(match) > 0.95
 
 
+@pytest.mark.long
 def test_dataset_says_how_to_make_the_same_features_again(built):
     dataset = load_dataset(built / "out")
     assert dataset.build["motion"] == "smpl"
@@ -86,6 +89,7 @@ def test_dry_run_writes_no_video(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_a_build_without_pictures_has_the_same_sound_and_motion(built, tmp_path):
     blind = {"dataset": "synthetic", "limit": 2, "no_video": True}
     done = build(options(tmp_path / "in", tmp_path / "out", **blind))
@@ -120,6 +124,7 @@ def test_pictures_that_were_not_drawn_are_not_described(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_dataset_says_which_sound_font_played(tmp_path):
     pytest.importorskip("tinysoundfont", reason="needs the extra `midi`")
     font = write_sound_font(tmp_path / "tiny.sf2")

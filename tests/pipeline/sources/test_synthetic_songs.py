@@ -353,6 +353,7 @@ def test_another_font_is_another_video_and_is_recorded(font, tmp_path):
         assert str(truth["instruments_sha256"]) == font.sha256
 
 
+@pytest.mark.long
 def test_the_command_writes_sound_and_songs_without_drawing(tmp_path, capsys):
     assert main([str(tmp_path), "--limit", "2", "--duration-s", "0.5", "--no-video"]) == 0
     assert sorted(path.parent.name for path in tmp_path.rglob("g*")) == [

@@ -141,6 +141,7 @@ def segments(out: Path) -> dict[str, dict[str, bytes]]:
     return {key: members for path in sorted(out.glob("*.tar")) for key, members in read_shard(path)}
 
 
+@pytest.mark.long
 def test_every_clip_and_every_video_ends_and_the_sums_add_up(world, built):
     report = json.loads((built / "report.json").read_text(encoding="utf-8"))
     found = {row["video_id"]: row for row in report["rows"]}
@@ -162,6 +163,7 @@ def test_every_clip_and_every_video_ends_and_the_sums_add_up(world, built):
     assert found["broken"]["stage"] == "curate" and found["broken"]["message"]
 
 
+@pytest.mark.long
 def test_a_song_is_in_one_split_and_some_are_in_val(built):
     places = {}
     for key, members in segments(built).items():
@@ -195,6 +197,7 @@ def test_songs_that_may_be_one_are_held_out_together():
     assert with_val(held, {}) == held
 
 
+@pytest.mark.long
 def test_sound_is_the_sources_own_at_that_time_to_one_sample(built):
     sounds = {
         name: np.concatenate([_sound(spec, k) for k in range(len(spec.clips))])
@@ -226,6 +229,7 @@ def test_nothing_after_the_clip_is_heard(tmp_path):
     assert (arrays["pcm"][0] != 0).all()
 
 
+@pytest.mark.long
 def test_the_picture_is_the_active_picture_and_only_of_the_clip(world, monkeypatch):
     listing = list_curated(world / "curated", None, None, None)
     row = next(row for row in listing.rows if row.video_id == "two_c003")
@@ -246,6 +250,7 @@ def test_the_picture_is_the_active_picture_and_only_of_the_clip(world, monkeypat
     np.testing.assert_allclose(row.box, SPECS["two"].clips[2].box, atol=3)
 
 
+@pytest.mark.long
 def test_poses_are_those_inside_the_box_counted_from_its_corner(world, built):
     listing = list_curated(world / "curated", None, OpenPose.FILES, world / "openpose")
     rows = {row.video_id: row for row in listing.rows}
@@ -266,6 +271,7 @@ def test_poses_are_those_inside_the_box_counted_from_its_corner(world, built):
         np.testing.assert_allclose(top, (40 - y - height / 2) / height, atol=1e-6)
 
 
+@pytest.mark.long
 def test_people_beyond_the_box_are_left_out(world):
     times_s = frame_times(world / "videos" / "one.mp4")
     span_s = (times_s[10], times_s[13])
@@ -274,6 +280,7 @@ def test_people_beyond_the_box_are_left_out(world):
     np.testing.assert_allclose(people[0][0, 0], (40, 40, 1))
 
 
+@pytest.mark.long
 def test_the_same_command_again_does_nothing(world, built, monkeypatch):
     before = shards(built)
     monkeypatch.setattr(LocalEngine, "run", refuse_work)
@@ -281,6 +288,7 @@ def test_the_same_command_again_does_nothing(world, built, monkeypatch):
     assert shards(built) == before
 
 
+@pytest.mark.long
 def test_another_order_and_another_engine_give_the_same_bytes(
     world, built, tmp_path, engine, monkeypatch
 ):
@@ -297,6 +305,7 @@ def test_another_order_and_another_engine_give_the_same_bytes(
     assert shards(tmp_path) == shards(built)
 
 
+@pytest.mark.long
 def test_a_changed_or_missing_video_is_told_from_one_that_was_curated(world, tmp_path, capsys):
     videos = tmp_path / "videos"
     videos.mkdir()
@@ -309,6 +318,7 @@ def test_a_changed_or_missing_video_is_told_from_one_that_was_curated(world, tmp
     assert "curated: 4 of 6 clips kept, from 3 videos" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_dancers_that_curation_counted_are_in_the_facts(world, built, tmp_path, monkeypatch):
     assert "dancers_seen" not in json.loads(segments(built)["one_c001_seg0001"]["json"])
     curated = tmp_path / "curated"
@@ -371,6 +381,7 @@ def test_shards_are_whole_and_the_trainer_trains_on_them_at_both_levels(world, t
     assert seen.frames == pytest.approx((facts["clip_s"][1] - facts["clip_s"][0]) * FPS, abs=0.1)
 
 
+@pytest.mark.long
 def test_the_published_list_counts_what_is_there_and_what_is_not(world, tmp_path):
     source = tmp_path / "source"
     (source / "videos").mkdir(parents=True)
@@ -408,6 +419,7 @@ def test_what_is_missing_is_told_first(arguments, words, tmp_path, monkeypatch, 
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_poses_are_the_default_and_the_error_names_the_other_ways(world, tmp_path, monkeypatch):
     monkeypatch.setenv("D2M_CACHE", str(tmp_path / "cache"))
     plain = options(world, tmp_path / "out", motion="", motion_dir=None)

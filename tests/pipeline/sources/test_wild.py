@@ -59,6 +59,7 @@ def curated(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return out, curate(asked)
 
 
+@pytest.mark.long
 def test_single_dancers_of_5_12_s_are_kept_with_their_genre(
     curated: tuple[Path, Curation],
 ) -> None:
@@ -111,6 +112,7 @@ def facts_of(out: Path) -> list[dict]:
     return found
 
 
+@pytest.mark.long
 def test_segments_have_5_12_s_and_the_users_own_genre(built: Path) -> None:
     dataset = load_dataset(built)
     assert (dataset.name, dataset.window_s) == ("wild", "128/25")
@@ -122,6 +124,7 @@ def test_segments_have_5_12_s_and_the_users_own_genre(built: Path) -> None:
     assert all(one["dancers_seen"] == 1 and one["song"] for one in facts.values())
 
 
+@pytest.mark.long
 def test_another_genre_is_an_error_only_where_a_model_takes_the_genre(built: Path) -> None:
     dataset = load_dataset(built)
     split = next(name for name in dataset.splits if dataset.segments(name))
@@ -135,6 +138,7 @@ def test_another_genre_is_an_error_only_where_a_model_takes_the_genre(built: Pat
     assert genre_index("PO", "a") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["none", "other"])
 def test_without_the_table_of_these_videos_the_build_says_what_to_run(
     where: str, source: Path, curated: tuple[Path, Curation], tmp_path: Path,

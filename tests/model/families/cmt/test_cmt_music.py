@@ -326,6 +326,7 @@ def test_the_state_after_forgetting_is_that_of_the_remembered_words():
     torch.testing.assert_close(writer.state, expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_notes_on_the_dancers_beats():
     made, dance = model(), replace(clip(3), notes=None)
     made.prepare([clip(0), clip(1, "LO"), clip(2, "JB")])

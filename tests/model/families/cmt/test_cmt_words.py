@@ -34,6 +34,7 @@ from pipeline.sources.synthetic.styles import STYLES
 GENRES = sorted(STYLES)
 
 
+@pytest.mark.long
 @settings(max_examples=500, deadline=None)
 @given(
     genre=st.sampled_from(GENRES),

@@ -77,6 +77,7 @@ def test_the_search_plays_a_split_and_is_no_reproduction(shards, tmp_path, capsy
         assert (out / row["file"]).read_bytes() == (again / row["file"]).read_bytes()
 
 
+@pytest.mark.long
 def test_the_network_learns_the_notes_of_the_search_and_resumes(shards, tmp_path, monkeypatch):
     check_resumed(ONLINE, shards, tmp_path, monkeypatch, *NET)
     model = load_run(tmp_path / "whole").model

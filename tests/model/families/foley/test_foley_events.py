@@ -36,6 +36,7 @@ def test_a_note_is_its_velocity_its_beginning_and_its_end():
     assert events == [SHIFT + 3, VELOCITY + 25, NOTE_ON + 39, SHIFT + 10, NOTE_OFF + 39]
 
 
+@pytest.mark.long
 @settings(max_examples=500, deadline=None)
 @given(st.lists(NOTE, max_size=60))
 @example([(1.585264796287636, 3.0, 21, 1), (3.714668213000999, 0.0, 21, 1)])  # a sum rounded up

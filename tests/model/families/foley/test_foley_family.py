@@ -176,6 +176,7 @@ def test_a_note_held_over_a_window_s_end_is_ended_by_the_next_window(monkeypatch
     assert notes[0, 1] == pytest.approx(1.018, abs=0.03)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beam", [0, 2])
 def test_the_same_seed_plays_the_same_notes_within_the_dance(beam):
     model = small_model()
@@ -199,6 +200,7 @@ def shards(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_a_run_resumes_bit_for_bit_and_its_average_has_the_statistics(
     shards, tmp_path, monkeypatch
 ):
@@ -211,6 +213,7 @@ def test_a_run_resumes_bit_for_bit_and_its_average_has_the_statistics(
     assert not torch.equal(state["network"]["out.weight"], state["trained"]["out.weight"])
 
 
+@pytest.mark.long
 def test_a_run_plays_a_split_the_same_for_the_same_seed(shards, tmp_path, monkeypatch, capsys):
     small_font(tmp_path, monkeypatch)
     run = train_notes("foley", shards, tmp_path / "run", *WORDS)

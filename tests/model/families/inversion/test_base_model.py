@@ -139,6 +139,7 @@ def test_delayed_codes_become_straight_again():
     assert torch.equal(straightened(rows), codes)
 
 
+@pytest.mark.long
 def test_a_saved_model_is_loaded_again_with_the_same_id(tmp_path):
     folder = write_musicgen(tmp_path / "small")
     one, again = load_base(str(folder), CPU), load_base(str(folder), CPU)

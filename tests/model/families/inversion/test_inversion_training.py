@@ -65,6 +65,7 @@ def run(world, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_run_trains_two_encoders_and_records_its_model(run, world):
     content = read_checkpoint(run / LAST)
     assert content["family"] == INVERSION and content["config"]["base"] == str(world[1].resolve())
@@ -82,11 +83,13 @@ def test_a_run_trains_two_encoders_and_records_its_model(run, world):
     assert (run / "samples" / "step-0000008" / "spectrograms.png").is_file()
 
 
+@pytest.mark.long
 def test_without_an_average_the_trained_weights_generate(run):
     content = read_checkpoint(run / LAST)
     equal(content["network"], content["trained"])
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_resumes_with_the_same_bits(run, world, tmp_path, monkeypatch):
     taken, step = [], Inversion.step
 
@@ -106,6 +109,7 @@ def test_a_run_that_is_stopped_resumes_with_the_same_bits(run, world, tmp_path, 
     equal(read_checkpoint(run / LAST), read_checkpoint(tmp_path / LAST))
 
 
+@pytest.mark.long
 def test_gradients_reach_the_encoders_alone_and_the_rate_falls_to_zero(run, world):
     model = load_run(run).model
     assert isinstance(model, Inversion)
@@ -127,6 +131,7 @@ def test_gradients_reach_the_encoders_alone_and_the_rate_falls_to_zero(run, worl
     assert model.rate(model.config.max_steps) == pytest.approx(0)
 
 
+@pytest.mark.long
 def test_music_for_a_split_has_its_length_and_is_the_same_again(run, world, tmp_path):
     for name in ("one", "two"):
         generate(load_run(run), tmp_path / name, shards=world[0], seed=3)
@@ -139,6 +144,7 @@ def test_music_for_a_split_has_its_length_and_is_the_same_again(run, world, tmp_
         assert len(content) - 44 == 2 * 2 * 44_100
 
 
+@pytest.mark.long
 def test_a_run_plays_for_motion_of_any_layout_and_for_videos_by_estimated_poses(
     run, world, tmp_path
 ):
@@ -157,6 +163,7 @@ def test_a_run_plays_for_motion_of_any_layout_and_for_videos_by_estimated_poses(
     assert not new_to_networks(loaded) and options_for(loaded)["motion"] == "movenet"
 
 
+@pytest.mark.long
 def test_words_are_the_users_and_change_the_music(run, world, tmp_path):
     made = {}
     for prompt in ("", "funky music with * as the rhythm", "slow music"):
@@ -168,6 +175,7 @@ def test_words_are_the_users_and_change_the_music(run, world, tmp_path):
     assert len(set(made.values())) == 3
 
 
+@pytest.mark.long
 def test_a_long_piece_is_continued_from_its_last_codes_with_the_rhythm_of_each_window(run):
     model = load_run(run).model
     torch.manual_seed(0)
@@ -184,6 +192,7 @@ def test_a_long_piece_is_continued_from_its_last_codes_with_the_rhythm_of_each_w
     assert window_starts(300, 100, 0.0) == [0, 100, 200]
 
 
+@pytest.mark.long
 def test_the_genres_placeholder_wants_a_genre(run, world):
     model = load_run(run).model
     motion = {MOTION: torch.randn(1, 120, 75)}
@@ -203,6 +212,7 @@ def test_a_run_is_evaluated_with_the_bits_of_its_codes(run, world):
     assert 4 < scores["bits_encodec"]["value"] < 6 and "gain_encodec" in scores
 
 
+@pytest.mark.long
 def test_another_model_another_codec_and_a_missing_model_are_told_apart(run, world, tmp_path):
     root, base = world
     other = write_musicgen(tmp_path / "other", seed=1)
@@ -225,11 +235,13 @@ def test_another_model_another_codec_and_a_missing_model_are_told_apart(run, wor
         load_run(tmp_path / "c")
 
 
+@pytest.mark.long
 def test_base_and_prompt_are_for_this_family_only(world, capsys):
     assert command("train", "--shards", world[0], "--base", "x", "--family", "tokens") == 2
     assert "family tokens has no text-to-music model" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("option", "message"),
     [

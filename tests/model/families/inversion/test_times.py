@@ -62,6 +62,7 @@ def test_beats_of_music_become_ones_of_a_rhythm():
     assert not beats_as_rhythm(np.zeros(SAMPLE_RATE_HZ, np.float32), 58).any()
 
 
+@pytest.mark.long
 def test_training_shows_the_beats_of_each_segment_and_hears_it_once(tmp_path, monkeypatch):
     base = write_musicgen(tmp_path / "base", words=(*PROMPT, *TIMES))
     source, videos = f"encodec:{base}", {"train": 2, "val": 1}

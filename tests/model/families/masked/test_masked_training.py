@@ -66,6 +66,7 @@ def run(world, tmp_path_factory) -> Path:
 # --- training ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_run_is_of_the_high_level_and_logs_its_bound(run):
     rows = read_metrics(run)
     trained = [row for row in rows if "loss/total" in row]
@@ -84,6 +85,7 @@ def test_a_run_is_of_the_high_level_and_logs_its_bound(run):
     assert load_run(run).name == "Masked, high"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("settings", [(), CDCD], ids=["plain", "cdcd"])
 def test_a_run_that_is_stopped_resumes_with_the_same_bits(world, tmp_path, monkeypatch, settings):
     kind, config = FAMILIES.get(FAMILY), config_of(*CHAIN, *settings)
@@ -108,6 +110,7 @@ def test_a_run_that_is_stopped_resumes_with_the_same_bits(world, tmp_path, monke
     assert (counts.min() > 10) == bool(settings) and counts.sum() == (80 if settings else 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_each_file_of_cdcd_trains_as_it_says(world, tmp_path, file):
     few = ("max_steps=2", "val_every=2", "sample_every=2", "chain_steps=8")
@@ -135,6 +138,7 @@ def test_the_average_of_the_weights_moves_every_so_many_steps(world, tmp_path):
     assert any(not torch.equal(x, before[name]) for name, x in model.network.state_dict().items())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("settings", "level"), [(("level=both",), "low"), (("level=low",), "low"),
                             (("condition=vector", "use_genre=false"), "high")],
@@ -181,6 +185,7 @@ def test_music_of_other_songs_needs_more_than_one_segment_in_a_batch():
 # --- generation ----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_music_of_a_run_is_generated_with_options_that_are_recorded(run, world, tmp_path):
     music = tmp_path / "music"
     more = ("--set", "guidance=3", "--set", "steps=5", "--set", "order=confident", "--seed", "4")
@@ -193,6 +198,7 @@ def test_music_of_a_run_is_generated_with_options_that_are_recorded(run, world, 
         assert file.getnframes() == 4 * 22_050  # two segments in one piece
 
 
+@pytest.mark.long
 def test_the_seed_decides_what_is_drawn_and_the_options_change_it(run, world, tmp_path):
     def music(name: str, steps: int = 4, **more) -> bytes:
         options = {"steps": [steps]}
@@ -205,6 +211,7 @@ def test_the_seed_decides_what_is_drawn_and_the_options_change_it(run, world, tm
     assert music("d", steps=5) != first
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("word", "hint"),
     [

@@ -73,6 +73,7 @@ def test_a_run_learns_without_codes_and_resumes_bit_for_bit(
     assert any("val/loss" in row for row in logged) and not any("val/mel" in row for row in logged)
 
 
+@pytest.mark.long
 def test_music_is_generated_as_wav_and_midi_and_scored(shards, tmp_path, font, capsys):
     run = train_notes("pulse", shards, tmp_path / "run")
     out = tmp_path / "music"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from model.families.notes.nucleus import nucleus
 
 
+@pytest.mark.long
 def test_the_nucleus_has_the_likeliest_and_their_shares():
     shares = np.array([0.15, 0.5, 0.3, 0.05])
     rng = np.random.default_rng(0)

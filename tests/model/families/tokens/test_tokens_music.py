@@ -166,6 +166,7 @@ def test_the_music_of_shards_is_their_training_segments(world, capsys):
 # --- training ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_run_learns_from_music_too_and_resumes_with_the_same_bits(
     world, songs, tmp_path, monkeypatch
 ):

@@ -64,6 +64,7 @@ def run(world, tmp_path_factory) -> Path:
 # --- training ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_run_logs_bits_of_each_level_and_what_the_dance_is_worth(run):
     rows = read_metrics(run)
     trained = [row for row in rows if "loss/total" in row]
@@ -85,6 +86,7 @@ def test_a_run_logs_bits_of_each_level_and_what_the_dance_is_worth(run):
     assert (run / "samples" / "step-0000008" / "spectrograms.png").is_file()
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_resumes_with_the_same_bits(run, world, tmp_path, monkeypatch):
     kind = FAMILIES.get(FAMILY)
     taken, step = [], kind.step
@@ -104,6 +106,7 @@ def test_a_run_that_is_stopped_resumes_with_the_same_bits(run, world, tmp_path, 
     equal(read_checkpoint(run / LAST), read_checkpoint(tmp_path / LAST))
 
 
+@pytest.mark.long
 def test_the_rate_rises_falls_and_may_change_on_resume(run, world, tmp_path):
     model = load_run(run).model
     model.config = replace(model.config, lr=1.0, warmup_steps=10, max_steps=1000)
@@ -115,6 +118,7 @@ def test_the_rate_rises_falls_and_may_change_on_resume(run, world, tmp_path):
     assert state.step == 8
 
 
+@pytest.mark.long
 def test_the_average_of_the_weights_is_what_generates(run):
     content = read_checkpoint(run / LAST)
     loaded = load_run(run)
@@ -140,6 +144,7 @@ def test_a_level_can_be_trained_alone(world, tmp_path, level):
     assert {f"val/bits/{level}"} == {t for t in read_metrics(folder)[-1] if "val/bits/" in t}
 
 
+@pytest.mark.long
 def test_a_run_without_genre_or_without_motion_trains(world, tmp_path):
     few = ("max_steps=1", "val_every=1", "sample_every=1")
     train(world[0], tmp_path / "a", config_of("use_genre=false", *few), family=FAMILY)
@@ -166,6 +171,7 @@ def test_settings_that_do_not_fit_are_refused(world, tmp_path, capsys, setting, 
 # --- generation ----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_music_of_a_run_is_generated_with_options_that_are_recorded(run, world, tmp_path):
     music = tmp_path / "music"
     more = ("--set", "guidance=3", "--set", "temperature=0.8,1.1", "--seed", "4")
@@ -177,6 +183,7 @@ def test_music_of_a_run_is_generated_with_options_that_are_recorded(run, world, 
         assert file.getnframes() == 4 * 22_050  # two segments in one piece
 
 
+@pytest.mark.long
 def test_the_seed_decides_what_is_drawn_and_the_options_change_it(run, world, tmp_path):
     def music(name: str, **more) -> bytes:
         generate(load_run(run), tmp_path / name, shards=world[0], **more)
@@ -188,6 +195,7 @@ def test_the_seed_decides_what_is_drawn_and_the_options_change_it(run, world, tm
     assert music("d", options={"guidance": [1.0]}) != first
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("word", "hint"),
     [
@@ -212,6 +220,7 @@ def test_options_that_cannot_be_meant_are_refused_with_a_hint(
     assert not list(tmp_path.rglob("*.wav"))
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_an_unknown_genre_is_no_obstacle_but_missing_motion_is(run):
     model = load_run(run).model

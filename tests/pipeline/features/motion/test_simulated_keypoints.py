@@ -46,6 +46,7 @@ def smpl(show: Performance) -> tuple[np.ndarray, np.ndarray]:
     return motion.poses.astype(float), motion.trans_m.astype(float)
 
 
+@pytest.mark.long
 def test_points_lie_on_the_skeleton_and_the_face_in_front_of_it():
     show, _ = dances()[0]
     points, joints = points_of(*smpl(show)), show.motions[0].joints_m
@@ -189,6 +190,7 @@ def test_a_build_stores_them_at_30_fps_and_says_what_they_imitate(built):
         np.testing.assert_allclose(np.concatenate(parts), whole[:180], atol=1e-6)
 
 
+@pytest.mark.long
 def test_other_kinds_of_motion_of_the_same_videos_are_as_before(built):
     """The order of builds, and the other option, change nothing."""
     asked = {"dataset": "synthetic", "limit": 2, "no_video": True}
@@ -201,6 +203,7 @@ def test_other_kinds_of_motion_of_the_same_videos_are_as_before(built):
     assert kinds == ["smpl", "simulated-keypoints2d"]
 
 
+@pytest.mark.long
 def test_some_dancers_move_at_another_pace_and_the_music_stays():
     same, other = plan(40), plan(40, vary_pace=True)
     ratios = []

@@ -310,6 +310,7 @@ def test_a_dancer_who_comes_late_is_found(clips, tmp_path):
     assert set(found["frame"].tolist()) == set(range(30, frames))
 
 
+@pytest.mark.long
 def test_a_result_does_not_depend_on_how_frames_and_crops_are_grouped(clips):
     path = clips / f"{THREE}.mp4"
     frames = read_frames(path, {"all": FrameRequest(frame_times(path)[:6], 360)})["all"]
