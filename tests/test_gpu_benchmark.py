@@ -39,6 +39,7 @@ def test_all_parts_run_in_miniature_without_a_gpu(tmp_path):
     assert any("compiled" in row["what"] and "backward" in row["what"] for row in rows)
 
 
+@pytest.mark.long
 def test_a_part_that_fails_or_hangs_says_why_and_the_others_run(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     from parts import Part, Row, rows_of_all

@@ -19,7 +19,7 @@ from pipeline.engine.ledger import JUDGED_BY
 from pipeline.engine.outcome import RETRYABLE
 from pipeline.features.plan import Settings
 from pipeline.report.report import Report
-from pipeline.report.rows import MAX_JSON_ROWS, ROWS_FILE, StoredRows, read_report_rows
+from pipeline.report.rows import MAX_JSON_ROWS, ROWS_FILE, StoredRows
 from pipeline.sources.manifest import Row
 
 VERSION = 1
@@ -45,7 +45,7 @@ def finished_rows(
             return None
         for shard in (shard for shards in before.splits.values() for shard in shards):
             check_whole(out / shard.name, shard)
-        return read_report_rows(out / ROWS_FILE)
+        return StoredRows(out / ROWS_FILE)
     except (OSError, ValueError):
         return None
 

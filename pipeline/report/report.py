@@ -22,7 +22,7 @@ from pipeline.report.rows import (
     ROWS_FILE,
     BuiltRows,
     ReportRow,
-    read_report_rows,
+    StoredRows,
     save_report_rows,
 )
 from pipeline.report.tally import MAX_FAILED, Tally
@@ -236,7 +236,7 @@ class Report:
             stopped = raw.get("stopped", "")
             stages = [StageTime.of(stage) for stage in raw.get("stages", [])]
             report = cls(
-                read_report_rows(out / ROWS_FILE) if "rows_in" in raw else raw["rows"],
+                StoredRows(out / ROWS_FILE) if "rows_in" in raw else raw["rows"],
                 raw["segments"], raw["untrained"], {}, raw["seconds"], stopped,
                 stages=stages, others=raw.get("others", {}), notes=raw.get("notes", []),
             )  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,20 +58,47 @@ class BuiltRows(Lazy[ReportRow]):
 
 
 class StoredRows(Lazy[ReportRow]):
-    """The rows of a file, each made when it is asked for."""
+    """The rows of a file, each made when it is asked for; a part of the file is in memory at once.
 
-    def __init__(self, path: Path, table: pa.Table) -> None:
-        self.path, self._table = path, table
+    Raises ValueError where the file turns out to be damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the file's head; raise ValueError if it is not a table of such rows."""
+        import pyarrow.parquet as pq
+
+        self.path = path
+        with _readable(path):
+            self._file = pq.ParquetFile(path)
+            self._file.schema_arrow.empty_table().cast(_schema())
+        head = self._file.metadata
+        sizes = [head.row_group(k).num_rows for k in range(head.num_row_groups)]
+        self._starts = [0, *accumulate(sizes)]
 
     def __len__(self) -> int:
-        return self._table.num_rows
+        return self._starts[-1]
 
     def item(self, at: int) -> ReportRow:
-        return _known(self._table.slice(at, 1).to_pylist()[0])
+        group = bisect_right(self._starts, at) - 1
+        with _readable(self.path):
+            table = self._file.read_row_group(group).slice(at - self._starts[group], 1)
+            return _known(table.cast(_schema()).to_pylist()[0])
 
     def __iter__(self) -> Iterator[ReportRow]:
-        for group in self._table.to_batches(max_chunksize=GROUP_ROWS):
-            yield from map(_known, group.to_pylist())
+        schema = _schema()
+        with _readable(self.path):
+            for group in self._file.iter_batches(GROUP_ROWS):
+                yield from map(_known, group.cast(schema).to_pylist())
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: not a readable table ({error!s:.300})") from None
 
 
 def _known(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,14 +125,3 @@ def save_report_rows(path: Path, rows: Sequence[ReportRow]) -> None:
     schema, source = _schema(), iter(rows)
     groups = iter(lambda: list(islice(source, GROUP_ROWS)), [])
     save_groups(path, schema, (pa.Table.from_pylist(group, schema) for group in groups))
-
-
-def read_report_rows(path: Path) -> StoredRows:
-    """Return the rows that `save_report_rows` wrote; raise ValueError if the file is invalid."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return StoredRows(path, pq.ParquetFile(path).read().cast(_schema()))
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: not a readable table ({error!s:.300})") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_hard_names_and_links_all_have_a_row(tmp_path, capsys):
 def test_two_inputs_of_one_id_are_refused(tmp_path, monkeypatch):
     for folder in ("x", "y"):
         clip(tmp_path / "in" / folder / "a.mp4", 2.1)
-    monkeypatch.setattr("pipeline.sources.folder.video_id", lambda path: path.stem)
+    monkeypatch.setattr("pipeline.sources.folder.video_id", lambda path: Path(path).stem)
     with pytest.raises(ValueError, match=r"x/a\.mp4 and y/a\.mp4 have the same id"):
         build(options(tmp_path / "in", tmp_path / "out"))
 

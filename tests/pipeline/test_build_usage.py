@@ -11,6 +11,7 @@ from pipeline.build import build
 from pipeline.features.base import recorded_weights
 
 
+@pytest.mark.long
 def test_exit_codes_and_messages(videos, tmp_path, capsys):
     build_it = ["build", "--dataset", "folder", "--engine", "local", "--visual", "none"]
     assert run(*build_it, "--source", videos, "--out", tmp_path / "o") == 3

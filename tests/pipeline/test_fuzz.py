@@ -136,6 +136,7 @@ def test_changed_structures(name, bench, data):
     bench.tried(name, json.dumps(value).encode())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["rows.parquet", "tiktok.parquet"])
 @fuzz
 @given(data=st.data())

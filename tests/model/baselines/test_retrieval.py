@@ -63,6 +63,7 @@ def given(motion: bool = True, training: bool = True) -> Given:
     return cast(Given, SimpleNamespace(clips=[clip], training="split" if training else None))
 
 
+@pytest.mark.long
 def test_the_best_of_the_training_music_is_chosen_and_not_the_clip_s_own(monkeypatch):
     monkeypatch.setattr(room, "dance_beats_s", lambda motion, fps: beats(126, 0.3))
     songs = {

@@ -187,6 +187,7 @@ def test_interrupted_training_goes_on_exactly(music, tmp_path):
         train(QUICK, music, None, tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_a_validation_that_fails_costs_no_steps(music, tmp_path, monkeypatch, capsys):
     def fails(*_):
         raise OSError("no room for what is heard")
@@ -223,6 +224,7 @@ def test_training_lowers_the_loss_and_uses_the_codebook(music):
     assert usage >= 8
 
 
+@pytest.mark.long
 def test_fine_tuning_starts_from_a_codec(music, tmp_path):
     codec = random_codec()
     path = tmp_path / "start.safetensors"

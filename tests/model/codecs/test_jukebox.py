@@ -94,6 +94,7 @@ def test_5b_has_the_published_number_of_weights():
     assert [JUKEBOX_5B.context(index) for index in (0, 1, 2)] == [5742, 80, 82]
 
 
+@pytest.mark.long
 @needs_data
 def test_layouts_give_one_codec(reference, tmp_path):
     state = torch.load(DATA / "vqvae_random_5b.pth.tar", weights_only=True)["model"]
@@ -249,6 +250,7 @@ def test_long_audio_in_chunks_gives_the_codes_of_one_pass(level):
         assert torch.equal(codec.encode_long(audio, level, chunk_s), whole)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("level", ["high", "low"])
 def test_long_codes_in_chunks_give_the_audio_of_one_pass(level):
     codec = load_codec("demo", (level,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from model.codecs.base import load_codec
@@ -49,6 +50,7 @@ def found(draws: bool, clips: int = 2) -> tuple[np.ndarray, Answers]:
     return diversity(run, given), model
 
 
+@pytest.mark.long
 def test_one_answer_has_no_diversity_and_drawn_codes_have():
     assert found(False)[0].tolist() == [0, 0]
     assert (found(True)[0] > 1).all()

@@ -269,6 +269,7 @@ def test_codes_of_joined_segments_sound_in_their_places(clips):
     assert np.allclose(sound[middle], alone[middle], atol=1e-4)
 
 
+@pytest.mark.long
 def test_a_clip_without_an_onset_has_no_score_and_the_means_leave_it_out(scorer, clips):
     silent = [replace(clips[0], segments=np.zeros_like(clips[0].segments)), *clips[1:]]
     other = Scorer(silent, None, Training(), None, 1024)

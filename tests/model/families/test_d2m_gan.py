@@ -244,6 +244,7 @@ def test_silence_has_a_finite_mel_gradient():
     assert audio.grad.isfinite().all()
 
 
+@pytest.mark.long
 def test_mel_filters_are_slaneys():
     librosa = pytest.importorskip("librosa")
     ours = mel_filters(80, 1024, 0.0, 11025.0)

@@ -160,6 +160,7 @@ def released_generator(
     return file.state, 100 * file.linear("fc", torch.tanh(x), 1378)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("level", ["high", "low"])
 def test_released_layout_loads_and_gives_the_same_latents(level, tmp_path):
     motion, visual = torch.randn(2, 120, 219), torch.randn(2, 1, 2048)

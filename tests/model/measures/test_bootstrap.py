@@ -55,6 +55,7 @@ def test_a_figure_of_a_set_lies_in_its_interval_though_drawn_sets_differ_more():
     assert 0 <= found.low < found.value < found.high
 
 
+@pytest.mark.long
 def test_figures_of_two_sets_are_compared_by_exchanging_songs():
     rng = np.random.default_rng(0)
     songs = np.repeat(np.arange(10), 4).astype(str)

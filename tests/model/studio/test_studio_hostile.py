@@ -81,6 +81,7 @@ def test_what_is_no_regular_file_of_a_known_kind_is_refused_unread(opened, dance
     assert list(user.uploads.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_long_video_and_a_full_folder_are_refused(opened, dance):
     made = opened(duration_s=2.0)
     with pytest.raises(Refused, match=r"lasts 2\.2 s; at most 2 s"):
@@ -112,6 +113,7 @@ def test_names_of_files_keep_only_harmless_characters(given, kept):
     assert safe_name(given, frozenset({".mp4"})) == kept
 
 
+@pytest.mark.long
 def test_folders_are_private_and_ids_have_one_form(opened, dance):
     made = opened()
     user = user_of(made)
@@ -135,6 +137,7 @@ def test_folders_are_private_and_ids_have_one_form(opened, dance):
             made.users.user(token)
 
 
+@pytest.mark.long
 def test_facts_that_name_another_file_are_not_followed(opened, dance):
     made = opened()
     user = user_of(made)

@@ -38,6 +38,7 @@ def until(path: Path) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_a_result_appears_whole_with_the_command_that_makes_it_again(opened, dance):
     made = opened()
     user = user_of(made)
@@ -60,6 +61,7 @@ def test_a_result_appears_whole_with_the_command_that_makes_it_again(opened, dan
     ]
 
 
+@pytest.mark.long
 def test_the_time_left_is_known_from_the_jobs_before(opened, dance, tmp_path):
     made = opened()
     user = user_of(made)
@@ -95,6 +97,7 @@ def test_a_job_that_fails_says_why_without_the_servers_folders(opened, dance):
         made.file(user, job.id, "wav")
 
 
+@pytest.mark.long
 def test_jobs_are_cancelled_while_they_run_and_while_they_wait(opened, dance):
     made = opened()
     user = user_of(made)
@@ -115,6 +118,7 @@ def test_jobs_are_cancelled_while_they_run_and_while_they_wait(opened, dance):
     assert after.state == DONE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("seed", "limits", "message"),
     [
@@ -253,6 +257,7 @@ def test_after_kill_9_results_are_there_half_ones_are_not_and_waiting_jobs_go_on
     assert not state.exists() or state.read_text(encoding="utf-8").split()[2] == "Z"
 
 
+@pytest.mark.long
 def test_a_damaged_record_is_removed_and_the_rest_is_kept(tmp_path, dance, opened):
     made = studio(tmp_path / "work")
     user = made.users.user("t" * 40)

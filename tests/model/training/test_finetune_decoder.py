@@ -237,6 +237,7 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(world, tuned, tmp_path)
         finetune(world[0], tuned, SMALL, str(tuned / CODEC), resume=True)
 
 
+@pytest.mark.long
 def test_without_improvement_no_codec_is_written(world, tmp_path, capsys):
     (tmp_path / CODEC).write_bytes(b"of a run that was stopped before its first checkpoint")
     assert finetune_command(world[0], tmp_path, replace(SMALL, steps=2, lr_decoder=0.0)) == 1
@@ -258,6 +259,7 @@ def test_weights_that_are_not_finite_are_not_saved(world, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", ["adversarial", "feature", "wave", "mel"])
 def test_each_loss_moves_the_decoder_its_own_way(world, loss):
     others = {name: 0.0 for name in ("adversarial", "feature", "wave", "mel") if name != loss}
@@ -392,6 +394,7 @@ def test_a_changed_encoder_or_codebook_does_not_pass_for_the_parents(world, tune
         load_codec(path)
 
 
+@pytest.mark.long
 def test_without_a_val_split_the_last_decoder_is_written(tmp_path):
     codec = random_codec()
     write_weights(tmp_path / "c.safetensors", codec.model, "random", codec.note)

@@ -157,6 +157,7 @@ def test_a_run_that_has_no_place_stops_before_the_shards_are_read(world, tmp_pat
         train(world[0], tmp_path / "file", load_config("tiny", None, SMALL))
 
 
+@pytest.mark.long
 def test_the_next_command_names_a_split_that_is_there(world, tmp_path, capsys):
     root, run = tmp_path / "shards", tmp_path / "run"
     codec = load_codec(world[1])
@@ -212,6 +213,7 @@ def test_broken_weights_are_not_saved(world, tmp_path):
     assert not list(tmp_path.glob("*.pt*"))
 
 
+@pytest.mark.long
 def test_a_signal_does_not_cost_a_validation(world, tmp_path, monkeypatch):
     def asked(again: bool, step: int = 4):
         event = threading.Event()

@@ -208,6 +208,7 @@ REAL = {
 """Left side and width of the active picture over the frame's width, measured by eye."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", REAL)
 def test_the_picture_of_real_clips(name: str, data: Path) -> None:
     path = data / "videos" / f"{name}.mp4"

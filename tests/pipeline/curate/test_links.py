@@ -152,6 +152,7 @@ def test_every_link_ends_as_a_whole_file_or_by_its_cause(server: Server, tmp_pat
     assert "videos" in table and "removed" in table and CAUSES["refused"] in table
 
 
+@pytest.mark.long
 def test_a_second_run_asks_for_what_may_have_passed_and_nothing_else(
     server: Server, tmp_path: Path
 ) -> None:

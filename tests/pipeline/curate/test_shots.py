@@ -275,6 +275,7 @@ def clips(data) -> list[Path]:
     return paths
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PHONE)
 def test_a_clip_of_one_shot_stays_whole_whatever_its_sound_does(name, clips, request):
     tiny, times_s, sound = watched(clips[CLIPS.index(name)])

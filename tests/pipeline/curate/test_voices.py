@@ -115,6 +115,7 @@ def test_talk_over_music_is_out_and_singing_is_music(measured: dict, reason: str
     assert decide([clip("a", **measured)], [], LIMITS, {"a": "keep"})[0].decision == "keep"
 
 
+@pytest.mark.long
 def test_shares_are_in_the_table_the_page_and_the_next_decision(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -174,6 +174,7 @@ def test_a_codecs_path_is_recorded_whole(root, codec_file, monkeypatch):
     assert load_dataset(root).codecs[codec_id].source == str(codec_file)
 
 
+@pytest.mark.long
 def test_two_codecs_live_side_by_side(root, codec_file, tmp_path):
     other = tmp_path / "other.safetensors"
     write_weights(other, random_codec(seed=1).model, "other", "untrained, for tests")

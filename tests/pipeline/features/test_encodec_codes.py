@@ -71,6 +71,7 @@ def test_codes_are_the_codecs_own_in_every_window_and_engine(
     assert len(list(verify(root))) == 2 * len(tars)
 
 
+@pytest.mark.long
 def test_the_published_codec_and_a_folder_named_from_here_are_commands_too(
     videos, codec_folder, tmp_path, monkeypatch, capsys
 ):

@@ -132,6 +132,7 @@ def test_what_openvino_cannot_run_is_an_error_that_says_so(tmp_path, monkeypatch
             feature.check(Fraction(2))
 
 
+@pytest.mark.long
 @WITH_OPENVINO
 def test_a_module_gives_the_same_through_openvino_for_each_shape():
     torch.manual_seed(0)
@@ -163,6 +164,7 @@ os.kill(os.getpid(), signal.SIGTERM)
 """
 
 
+@pytest.mark.long
 @WITH_OPENVINO
 def test_a_signal_is_heard_after_networks_of_openvino_were_freed():
     command = [sys.executable, "-c", SIGNAL]
@@ -170,6 +172,7 @@ def test_a_signal_is_heard_after_networks_of_openvino_were_freed():
     assert (done.returncode, done.stdout.strip()) == (0, "heard"), done.stderr
 
 
+@pytest.mark.long
 @WITH_OPENVINO
 def test_a_detector_s_boxes_are_the_same_through_openvino():
     rng = np.random.default_rng(0)

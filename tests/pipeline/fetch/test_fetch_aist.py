@@ -198,6 +198,7 @@ def test_what_a_run_gave_up_is_continued_by_the_next(server, files, tmp_path):
     assert (out / "videos" / name).read_bytes() == files[f"/video/10M/{name}"]
 
 
+@pytest.mark.long
 def test_an_interrupted_command_leaves_no_half_file_and_continues(server, files, tmp_path):
     out, server.slow = tmp_path / "aist", threading.Event()
     command = [sys.executable, "-m", "pipeline", *map(str, words(server, out, "--accept-terms"))]

@@ -164,6 +164,7 @@ def test_all_of_it_arrives_dataset_json_last_and_nothing_is_sent_twice(root, add
             assert (sha256, of) == (hashlib.sha256(data).hexdigest(), Path(name).name)
 
 
+@pytest.mark.long
 def test_one_more_shard_is_one_more_file(root, codec_file, address, tmp_path):
     whole = load_dataset(root)
     less = load_dataset(root)
@@ -253,6 +254,7 @@ def test_a_listed_tar_that_changes_takes_the_data_set_away_first(root, address, 
     assert content(address) == here(changed)
 
 
+@pytest.mark.long
 def test_what_is_damaged_there_is_found(root, address):
     publish(root, address)
     name = load_dataset(root).splits["val"][0].name
@@ -326,6 +328,7 @@ def test_addresses_that_cannot_be_are_refused(root, address, words, monkeypatch,
     assert "error: " in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_bucket_that_is_not_there_and_missing_credentials_say_so(root, wire, monkeypatch):
     with pytest.raises(OSError, match=r"s3://other/x/.*: no such bucket.*make it first"):
         publish(root, "s3://other/x")

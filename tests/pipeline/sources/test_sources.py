@@ -152,6 +152,7 @@ def test_of_two_files_of_one_name_the_same_one_is_always_taken_and_told(tmp_path
     assert f"motions/{dance(TRAINED)}.pkl is used, not more/motions" in report.table()
 
 
+@pytest.mark.long
 def test_listed_videos_beside_the_folder_videos_are_found(tmp_path: Path) -> None:
     source = tmp_path / "aist"
     put(source / "videos" / f"{TRAINED}.mp4")

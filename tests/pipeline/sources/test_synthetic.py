@@ -206,6 +206,7 @@ def slow_moments_s(joints_m: np.ndarray) -> np.ndarray:
     return (argrelmin(gaussian_filter1d(speed, 5.0))[0] + 0.5) / 60
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("genre", GENRES)
 def test_joint_speed_is_least_on_the_beats(genre):
     found, expected = 0, 0

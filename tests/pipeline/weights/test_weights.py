@@ -159,6 +159,7 @@ LOADERS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", LOADERS)
 def test_a_file_that_is_no_weights_is_refused_in_our_words(name, tmp_path, capfd):
     contents = {

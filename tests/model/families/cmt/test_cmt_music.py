@@ -315,6 +315,7 @@ def test_a_long_piece_is_written_with_a_short_memory():
     assert 0 <= int(seen.min()) < 16 and int(seen.max()) < 16 * bars
 
 
+@pytest.mark.long
 def test_the_state_after_forgetting_is_that_of_the_remembered_words():
     asked = Controls(Grid.steady(120, 0, 16), 0, 128, np.full(8, 12), {})
     writer = Writer(network(), asked, np.ones(5, bool), EVERY_PITCH, Options(), 48,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 import torch
 from note_runs import small_font
 from note_shards import add_toy_notes
@@ -18,6 +19,7 @@ SMALL = ("max_steps=3", "batch_size=2", "val_every=3", "checkpoint_every=3", "sa
          "wide=32", "words=48")  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_run_is_trained_exported_and_played(tmp_path, monkeypatch, capsys):
     small_font(tmp_path, monkeypatch)
     shards, _ = dataset_and_codec(tmp_path, {"train": 2, "val": 1, "test": 1})

@@ -127,6 +127,7 @@ def test_each_file_of_cdcd_trains_as_it_says(world, tmp_path, file):
                        "cdcd-sample-inter": ("sample", "inter")}[file.stem]  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_average_of_the_weights_moves_every_so_many_steps(world, tmp_path):
     few = ("max_steps=3", "val_every=3", "sample_every=3", "average_every=2")
     state = train(world[0], tmp_path, config_of(*few), family=FAMILY)
@@ -236,6 +237,7 @@ def test_options_that_cannot_be_meant_are_refused_with_a_hint(
     assert not list(tmp_path.rglob("*.wav"))
 
 
+@pytest.mark.long
 def test_guidance_needs_a_run_that_knows_music_without_a_dance(world, tmp_path, capsys):
     few = ("max_steps=1", "val_every=9", "sample_every=9", "drop_all=0")
     train(world[0], tmp_path / "run", config_of(*few), family=FAMILY)

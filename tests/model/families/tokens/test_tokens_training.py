@@ -134,6 +134,7 @@ def test_weights_that_are_not_finite_are_not_saved_and_the_advice_names_the_rate
     assert not (tmp_path / LAST).exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("level", ["high", "low"])
 def test_a_level_can_be_trained_alone(world, tmp_path, level):
     folder = tmp_path / level
@@ -260,6 +261,7 @@ def test_an_evaluation_has_bits_per_code_and_the_gain_of_the_dance(run, world, c
     assert "| bits/code, high (lower is better) | +0.000" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_codec_with_one_level_of_any_name_can_be_modelled(tmp_path):
     codec = load_codec("demo", ("high",))
     root = tmp_path / "shards"

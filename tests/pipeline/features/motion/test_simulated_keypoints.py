@@ -60,6 +60,7 @@ def test_points_lie_on_the_skeleton_and_the_face_in_front_of_it():
     assert abs(place["right_heel"][1] - place["right_big_toe"][1]) < 0.02
 
 
+@pytest.mark.long
 def test_a_still_view_is_the_camera_s_projection_in_heights_of_the_picture():
     show, _ = dances()[1]
     points = points_of(*smpl(show))

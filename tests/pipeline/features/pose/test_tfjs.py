@@ -106,6 +106,7 @@ def test_a_graph_gives_what_its_layers_give(graph):
     torch.testing.assert_close(out, torch.sigmoid(big - 0.5), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_graph_gives_the_same_through_openvino(graph):
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
     net = Graph(graph[0], ["out"]).eval()

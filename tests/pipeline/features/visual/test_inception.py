@@ -220,6 +220,7 @@ def test_flow_is_right_then_down_clipped_at_20_px():
     assert (found[..., 0] == -0.5).all() and (found[..., 1] == 1).all()
 
 
+@pytest.mark.long
 def test_flow_of_a_pair_does_not_depend_on_its_neighbours(folder):
     frames = np.random.default_rng(0).integers(0, 255, (4, SIDE_PX, SIDE_PX, 3), np.uint8)
     one, two = (
