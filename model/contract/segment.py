@@ -92,5 +92,5 @@ def is_hidden(path: Path) -> bool:
 
 
 def is_hidden_name(name: str) -> bool:
-    """Return the same for a file or folder of this name."""
+    """Return whether a file or folder of this name is hidden, or is a system folder."""
     return name.startswith(".") or name.lower() in BINS

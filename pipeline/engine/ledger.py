@@ -263,9 +263,9 @@ def _arrays(body: bytes, note: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 @lru_cache(maxsize=1024)
 def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Return shape, order and dtype from the head of a .npy file, which numpy reads as a program.
+    """Return shape, whether columns come first, and dtype, from the head of a .npy file.
 
-    Few heads are different, so few are read.
+    numpy parses a head as Python code, which is slow; most heads are equal, so each is kept.
     """
     file = io.BytesIO(head)
     if np.lib.format.read_magic(file) != (1, 0):

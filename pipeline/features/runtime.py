@@ -116,8 +116,9 @@ class Compiled:
 def same_signal_stack() -> Iterator[None]:
     """Give this thread back the stack that it had for signals.
 
-    OpenVINO puts one of its own in its place, and when a network is freed, the one before: if that
-    was of a network freed earlier, the next signal ends the process with a segmentation fault.
+    OpenVINO sets a stack of its own for each network. When a network is freed, OpenVINO sets the
+    stack from before that network again. If that one belonged to a network that is already freed,
+    the next signal ends the process with a segmentation fault.
     """
     library, before = ctypes.CDLL(None), ctypes.create_string_buffer(64)  # holds a `stack_t`
     if not hasattr(library, "sigaltstack"):

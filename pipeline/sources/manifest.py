@@ -97,7 +97,7 @@ def video_id(path: Path | str) -> str:
 
 
 def stem_of(name: str) -> str:
-    """Return a file name without its suffix, as Path does, which takes ten times as long."""
+    """Return a file name without its suffix: that of `Path(name).stem`, without making a Path."""
     at = name.rfind(".")
     return name[:at] if 0 < at < len(name) - 1 else name
 
