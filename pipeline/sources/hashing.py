@@ -18,7 +18,8 @@ from pipeline.sources.rows import Chunk, Rows, column_of, repeated, values
 
 FILES_PER_CALL = 64
 QUICK_S = 0.0005
-"""Files that take less each are hashed by one thread, which is faster: small ones on a local disk."""
+"""Files that take less each are hashed by one thread, which is faster: small ones on a fast disk.
+"""
 BLOCK_BYTES = 1 << 17
 Hash = tuple[int, str] | str
 """Size and SHA-256 of a file, or the outcome code of a file that has none."""
