@@ -109,6 +109,7 @@ class BuildOptions:
         "first fetch the published weights of pose networks that are not there yet",
         action="store_true",
     )
+    no_page: bool = option(False, "write no page report.html", action="store_true")
     dry_run: bool = option(False, "list the inputs, but make nothing", action="store_true")
 
     def __post_init__(self) -> None:
@@ -187,16 +188,14 @@ def run(arguments: Namespace) -> int:
     print(report.table())
     if options.dry_run:
         return 0
-    files = "report.html, report.json" + ("" if report.stopped else ", dataset.json")
-    print(f"written: {options.out} ({files})")
+    page = [] if options.no_page else ["report.html"]
+    files = [*page, "report.json", *([] if report.stopped else ["dataset.json"])]
+    print(f"written: {options.out} ({', '.join(files)})")
     if not (report.stopped or sum(report.segments.values())):
-        examples = [
-            f"{row['video_id']}: {group['code']}: {row['message']}"
-            for group in report.ends
-            for row in group["examples"]
-        ]
+        ended = ((group["code"], row) for group in report.ends for row in group["examples"])
+        examples = [f"{row['video_id']}: {code}: {row['message']}" for code, row in ended]
         why = printable("; ".join(examples[:3]) or "there was no input")
-        print(f"exit 3: no segment was made: {why}; see {options.out}/report.html", file=sys.stderr)
+        print(f"exit 3: no segment was made: {why}; see {options.out}/{files[0]}", file=sys.stderr)
         return 3
     return 3 if report.stopped else share_code(report.failed_share, options.max_failed)
 
@@ -269,7 +268,8 @@ def _build(
     ) -> Report:
         seconds = time.monotonic() - started
         facts = (seconds, stopped, engine.times, listing.others, listing.notes)
-        return save_report(options.out, Report.of_rows(rows, dataset, *facts))
+        made = Report.of_rows(rows, dataset, *facts)
+        return save_report(options.out, made, with_page=not options.no_page)
 
     found = before and finished_rows(options.out, settings, before, planned)
     if before is not None and found:
@@ -376,8 +376,8 @@ def list_inputs(options: BuildOptions) -> Listing:
     rows = listing.rows
     if options.limit is not None and not options.source.MADE:
         # an official list may name many more videos than the folder contains
-        existing = (r for r in rows if manifest.find(listing.root, r).known_code != "missing_file")
-        rows = list(islice(existing, options.limit))
+        there = (r for r in rows if manifest.find(listing.root, r).known_code != "missing_file")
+        rows = list(islice(there, options.limit))
     return replace(listing, motion_root=folder or listing.motion_root, rows=rows)
 
 

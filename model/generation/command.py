@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+from model.generation.pipeline_process import started_early
 from model.runtime.arguments import (
     add_codec,
     add_device,
@@ -88,6 +90,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Generate and write music; return 3 if all music was written but some mp4 files failed."""
+    builds = arguments.video is not None and arguments.features is None
+    with started_early() if builds else nullcontext():
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from model.generation.denoise import check_available
     from model.generation.generate import generate
     from model.generation.run import load_run

@@ -31,16 +31,14 @@ from model.data.reader import genre_index, member, meta_of, read_tar
 from model.generation.batches import Made, music_of_each
 from model.generation.denoise import denoise, removed_share
 from model.generation.inpaint import Replacement, check_fits, inpainted, replacement
-from model.generation.pipeline_process import (
+from model.generation.pipeline_process import find_video, has_pipeline, mux
+from model.generation.run import Run
+from model.generation.video_features import (
     build_features,
-    find_video,
-    has_pipeline,
     keep_features,
-    mux,
     new_to_networks,
     options_for,
 )
-from model.generation.run import Run
 from model.runtime.run_log import labels
 from model.runtime.settings import load, override, to_dict
 

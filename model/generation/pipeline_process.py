@@ -2,6 +2,7 @@
 
 Training machines need no video decoder. The pipeline computes the features of a new video and
 writes the mp4 with the music. Without the pipeline, wav files can still be generated from shards.
+Torch is not imported here: it takes seconds, during which a process can start (`started_early`).
 """
 
 from __future__ import annotations
@@ -11,23 +12,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from model.contract.files import sha256_of, write_atomic
-from model.contract.options import flag_of
-from model.contract.segment import MOTION
-from model.data.inputs import GENRE, shown
-from model.generation.run import Run
+WAIT = "-"
+"""The argument of `pipeline` for: the arguments follow on standard input (pipeline/__main__.py)."""
 
-ANY_POSES = "auto"
-"""As --motion: the best network for poses that is installed."""
-MADE_OF = "made_of.json"
-"""Beside features that are kept: the hash of their video, and the options."""
-OF_SOUND = ("no_sound", "audio_track", "drop_silent")
-"""Keys of dataset.json's `build` about a video's own audio track, which is not read here. All other
-keys affect the features."""
+_waiting: subprocess.Popen[str] | None = None
 
 
 def has_pipeline() -> bool:
@@ -35,26 +27,54 @@ def has_pipeline() -> bool:
     return all(importlib.util.find_spec(name) for name in ("pipeline", "av"))
 
 
+@contextmanager
+def started_early() -> Iterator[None]:
+    """Start the process of the first `run_pipeline` in this block already now.
+
+    It imports what building features needs, while this process has work of its own.
+    """
+    global _waiting
+    _waiting = _process([WAIT]) if has_pipeline() else None
+    try:
+        yield
+    finally:
+        if _waiting is not None:
+            _waiting.kill()
+            _waiting.communicate()
+            _waiting = None
+
+
 def run_pipeline(arguments: Sequence[str], codes: Sequence[int] = (0,)) -> str:
     """Run `pipeline ARGUMENTS` and return its output.
 
     Raises ValueError, with its last line, if it ends with a code that is not in `codes`.
     """
+    global _waiting
     if not has_pipeline():
         raise ValueError("needs the packages pipeline and av, which are not both installed")
-    done = subprocess.run(
+    waiting, _waiting = _waiting, None
+    with waiting or _process(arguments) as process:
+        try:
+            said = process.communicate(json.dumps(arguments) if waiting else None)[0]
+        except BaseException:  # stopped by the user
+            process.kill()
+            raise
+    if process.returncode not in codes:
+        last = (said.strip().splitlines() or ["no message"])[-1]
+        raise ValueError(f"pipeline {arguments[0]} ended with code {process.returncode}: {last}")
+    return said
+
+
+def _process(arguments: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-m", "pipeline", *arguments],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        check=False,
     )
-    if done.returncode not in codes:
-        last = (done.stdout.strip().splitlines() or ["no message"])[-1]
-        raise ValueError(f"pipeline {arguments[0]} ended with code {done.returncode}: {last}")
-    return done.stdout
 
 
 def take_sounds(videos: Sequence[Path], out: Path) -> dict[Path, str]:
@@ -69,91 +89,6 @@ def take_sounds(videos: Sequence[Path], out: Path) -> dict[Path, str]:
             lines = [line for line in said.splitlines() if str(video) in line]
             found[video] = (lines or [f"{video}: no sound was found"])[-1].removeprefix("error: ")
     return found
-
-
-def options_for(run: Run) -> dict[str, Any]:
-    """Return the build options of a run's training data; features that it does not use are off."""
-    build = dict(run.dataset.build)
-    for suffix in run.dataset.fields:
-        if shown(suffix) in build and suffix not in run.model.inputs.specs:
-            build[shown(suffix)] = "none"
-        elif imitated := run.dataset.fields[suffix].get("imitates"):
-            build[shown(suffix)] = imitated
-        elif suffix == MOTION and poses_instead(run):
-            build[shown(suffix)] = ANY_POSES
-            build.pop("smpl_model", None)
-    return build
-
-
-def poses_instead(run: Run) -> bool:
-    """Return whether poses are estimated in place of the annotations that a run was trained on."""
-    spec = run.dataset.fields.get(MOTION, {})
-    return run.model.any_motion and MOTION in run.model.inputs.specs and "detector" not in spec
-
-
-def new_to_networks(run: Run) -> bool:
-    """Return whether videos are read by a network that the run's own data did not need.
-
-    Its user never built features with that network, whose weights may then be missing.
-    """
-    imitated = ("imitates" in run.dataset.fields[n] for n in run.model.inputs.names if n != GENRE)
-    return poses_instead(run) or any(imitated)
-
-
-def build_features(video: Path, build: Mapping[str, Any], out: Path, fetch: bool = False) -> None:
-    """Write shards of one video into `out`, with the options of a data set's `build` record.
-
-    Only the picture determines the segments; the video's own audio is not read. With `fetch`, the
-    published weights that are missing are fetched first.
-
-    Raises ValueError, with the outcome of the video, if it gives no segment.
-    """
-    if not video.is_file():
-        raise FileNotFoundError(f"{video}: no such video")
-    arguments = ["build", "--dataset", "folder", "--source", str(video), "--out", str(out)]
-    arguments += ["--engine", "local", "--no-sound", *(["--fetch-weights"] if fetch else [])]
-    for name, value in build.items():
-        if name in OF_SOUND:
-            continue
-        if value is True:
-            arguments.append(flag_of(name))
-        else:
-            for one in value if isinstance(value, list) else [value]:
-                arguments += [flag_of(name), str(one)]
-    try:
-        run_pipeline(arguments)
-    except ValueError:
-        if not (out / "report.json").is_file():
-            raise
-        (row,) = json.loads((out / "report.json").read_bytes())["rows"]
-        if not row.get("code"):  # the video is valid: something else failed
-            raise
-        if row["code"] == "missing_motion":
-            raise ValueError(
-                f"{video}: the run needs motion from {build['motion']} annotations, and no such "
-                "file was found beside this video: add it (docs/guide/build.md says how to name "
-                "it), or train on poses estimated from video (pipeline build --motion auto)"
-            ) from None
-        raise ValueError(f"{row['status']}: {row['stage']}: {row['message']}") from None
-
-
-def keep_features(video: Path, run: Run, out: Path) -> None:
-    """Write shards of one video into `out`, as `run` needs them, unless they are there already.
-
-    A file beside them names the video by its hash, and the options. Raises as `build_features`.
-    """
-    if not video.is_file():
-        raise FileNotFoundError(f"{video}: no such video")
-    made_of, build, fetch = out / MADE_OF, options_for(run), new_to_networks(run)
-    wanted = {"sha256": sha256_of(video), "build": build, "fetch": fetch}
-    try:
-        if json.loads(made_of.read_bytes()) == json.loads(json.dumps(wanted)):
-            return
-    except (OSError, ValueError):
-        pass
-    made_of.unlink(missing_ok=True)
-    build_features(video, build, out, fetch)
-    write_atomic(made_of, json.dumps(wanted).encode())
 
 
 def mux(

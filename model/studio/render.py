@@ -66,8 +66,8 @@ def read_dance(shards: Path, segments: tuple[int, int] | None = None) -> Dance:
 
 def look(run: str, video: Path, features: Path, out: Path) -> None:
     """Compute the features of a video as a run needs them, and draw its dancer."""
-    from model.generation.pipeline_process import keep_features
     from model.generation.run import load_run
+    from model.generation.video_features import keep_features
 
     loaded = load_run(run)
     print(f"features of {video.name}: computing", flush=True)

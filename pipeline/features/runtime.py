@@ -8,18 +8,22 @@ last digits. docs/reference/features.md tells the tolerance, benchmarks/README.m
 from __future__ import annotations
 
 import ctypes
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from model.contract.precision import BF16
 from pipeline.features.torch_on_cpu import keep_memory
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
+T = TypeVar("T")
 TORCH, OPENVINO = "torch", "openvino"
 RUNTIMES = (TORCH, OPENVINO)
 INSTALL = "uv pip install -c constraints.txt -e '.[openvino]'"
@@ -72,6 +76,34 @@ def runner(net: nn.Module, runtime: str, precision: str) -> Callable[[Tensor], S
         return found if isinstance(found, tuple) else (found,)
 
     return run
+
+
+def batches_at_once(runtime: str, device: str) -> int:
+    """Return how many batches a network computes at the same time: one for each core on a CPU.
+
+    Each has one thread, so the results are the same for any number. OMP_NUM_THREADS limits it; the
+    workers of Ray, which share the cores, set it to 1.
+    """
+    if (runtime, device) != (TORCH, "cpu"):
+        return 1
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    if named.isdecimal() and int(named):
+        return int(named)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def each_batch(
+    run: Callable[[np.ndarray], T], items: np.ndarray, size: int, at_once: int
+) -> list[T]:
+    """Return what `run` gives for each batch of at most `size` items, in their order.
+
+    At most `at_once` of them are computed at the same time, in threads of their own.
+    """
+    parts = [items[start : start + size] for start in range(0, len(items), size)]
+    if min(at_once, len(parts)) < 2:
+        return [run(part) for part in parts]
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(run, parts))
 
 
 class Compiled:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Parameters of the C library's `mallopt`."""
 MAPPED_BYTES, KEPT_BYTES = 32 << 20, 512 << 20
 """The activations of I3D's clips are arrays below the first; together they are below the second."""
@@ -18,10 +18,12 @@ def keep_memory() -> None:
     """Let the C library keep the memory of freed arrays for the next ones.
 
     Otherwise it returns each large array to the system, and the system clears each new one: a fifth
-    of the networks' time. Where the C library has no such setting, nothing is done.
+    of the networks' time. All threads share one such store: it keeps less in one for each thread.
+    Where the C library has no such setting, nothing is done.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
+        library.mallopt(M_ARENA_MAX, 1)
         library.mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
         library.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 

@@ -80,10 +80,11 @@ def save_page(out: Path, report: Report) -> Path | None:
     return path
 
 
-def save_report(out: Path, report: Report) -> Report:
-    """Write the report and its page, and return the report."""
+def save_report(out: Path, report: Report, with_page: bool = True) -> Report:
+    """Write the report and, if wanted, its page; return the report."""
     report.save(out)
-    save_page(out, report)
+    if with_page:
+        save_page(out, report)
     return report
 
 

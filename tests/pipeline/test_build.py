@@ -22,7 +22,7 @@ import pipeline.report.report
 from model.contract.dataset import load_dataset
 from model.contract.shards import read_npy, read_shard
 from model.contract.wav import read_wav
-from model.generation.pipeline_process import build_features
+from model.generation.video_features import build_features
 from pipeline.build import build, locked
 from pipeline.engine.base import LocalEngine
 from pipeline.engine.ledger import Ledger

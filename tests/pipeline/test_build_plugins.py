@@ -16,7 +16,7 @@ from places import ROOT
 
 from model.contract.dataset import load_dataset, save_dataset
 from model.contract.shards import read_npy, read_shard
-from model.generation.pipeline_process import build_features
+from model.generation.video_features import build_features
 from pipeline.build import BuildOptions, build
 from pipeline.engine.base import LocalEngine
 from pipeline.features.motion.base import Motion

@@ -22,7 +22,11 @@ def test_exit_codes_and_messages(videos, tmp_path, capsys):
     assert run(*build_it, "--source", tmp_path / "short", "--out", tmp_path / "q") == 3
     error = capsys.readouterr().err
     assert "no segment was made: a: too_short: a.mp4: got 1.00 s" in error
-    assert f"see {tmp_path}/q/report.html" in error
+    assert f"see {tmp_path}/q/report.html" in error and (tmp_path / "q/report.html").is_file()
+    words = ["--source", tmp_path / "short", "--out", tmp_path / "q", "--no-page"]
+    assert run(*build_it, *words) == 3
+    assert f"see {tmp_path}/q/report.json" in capsys.readouterr().err
+    assert not (tmp_path / "q/report.html").exists()  # nor one from before
     assert run("curate", "--dataset", "tiktok", "--source", videos, "--out", tmp_path / "r",
                "--engine", "local", "--address", "auto") == 2  # fmt: skip
     assert "--address auto goes with --engine ray" in capsys.readouterr().err

@@ -16,8 +16,11 @@ def nucleus(logits: np.ndarray, top_p: float, temperature: float, rng: np.random
     """
     scaled = np.asarray(logits, np.float64) / temperature
     shares = np.exp(scaled - scaled.max())
-    order = np.argsort(-shares, kind="stable")
-    sums = np.cumsum(shares[order]) / shares.sum()
+    total = shares.sum()
+    # Classes so unlikely that all of them together are not needed to reach `top_p` are not sorted.
+    (likely,) = np.nonzero(shares >= (1 - top_p) / 2 * total / len(shares))
+    order = likely[np.argsort(-shares[likely], kind="stable")]
+    sums = np.cumsum(shares[order]) / total
     last = min(int(np.searchsorted(sums, top_p - ROUNDING)), len(sums) - 1)
     drawn = np.searchsorted(sums, rng.uniform(0, sums[last]), side="right")
     return int(order[min(int(drawn), last)])

@@ -60,7 +60,7 @@ class BlazePose(GraphNetwork):
 
     NAMES: ClassVar[tuple[str, ...]] = NAMES
     OUTPUTS: ClassVar[tuple[str, ...]] = OUTPUTS
-    BATCHES: ClassVar[tuple[int, int]] = (8, 64)
+    BATCHES: ClassVar[tuple[int, int]] = (4, 64)
     WEIGHTS: ClassVar[str] = NAMES[0]
     INPUT: ClassVar[Literal["crops"]] = "crops"
     DETECTOR: ClassVar[str] = "movenet"
@@ -83,19 +83,18 @@ class BlazePose(GraphNetwork):
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         """Return float32 (n, K, 3), x and y in px of the crop and score, for uint8 (n, S, S, 3)."""
-        import torch
-
         if crops.shape[1:] != (SIDE_PX, SIDE_PX, 3):
             raise ValueError(
                 f"crops have shape {crops.shape}, expected (n, {SIDE_PX}, {SIDE_PX}, 3)"
             )
-        joints = np.empty((len(crops), len(self.names), 3), dtype=np.float32)
-        for start in range(0, len(crops), self.batch):
-            part = crops[start : start + self.batch]
-            with torch.inference_mode():
-                found = decode(*self.heads(part, divisor=255))
-            joints[start : start + len(part)] = found.cpu().numpy()
-        return joints
+        none = np.empty((0, len(self.names), 3), dtype=np.float32)
+        return np.concatenate([none, *self.each_batch(self._some, crops)])
+
+    def _some(self, crops: np.ndarray) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            return decode(*self.heads(crops, divisor=255)).cpu().numpy()
 
 
 def squares(people: np.ndarray) -> np.ndarray:

@@ -77,10 +77,8 @@ class MoveNet(GraphNetwork):
         A row is x0, y0, x1, y1, score, then x, y and score of each joint, in px of the frame. The
         person with the highest score comes first.
         """
-        found: list[np.ndarray] = []
-        for start in range(0, len(frames), self.batch):
-            found += self._some(frames[start : start + self.batch])
-        return found
+        found = self.each_batch(self._some, frames)
+        return [rows for part in found for rows in part]
 
     def _some(self, frames: np.ndarray) -> list[np.ndarray]:
         import torch

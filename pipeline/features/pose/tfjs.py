@@ -58,6 +58,8 @@ class Graph(torch.nn.Module):
         self.outputs = tuple(outputs)
         self.input = ""
         self.steps: list[tuple[str, Callable[..., Tensor], tuple[str, ...]]] = []
+        self._padded: dict[str, tuple[str, tuple[int, int]]] = {}
+        """Of each step that pads evenly: its input, and the padding of H and of W."""
         for name in _order(nodes, outputs):
             node = nodes[name]
             inputs = tuple(_plain(text) for text in node.get("input", ()))
@@ -66,6 +68,7 @@ class Graph(torch.nn.Module):
             elif node["op"] != "Const":
                 self._add(path, name, node, inputs, consts)
         used = {text for _, _, inputs in self.steps for text in inputs}
+        self.steps = [step for step in self.steps if step[0] in used or step[0] in self.outputs]
         last = {text: i for i, (_, _, ins) in enumerate(self.steps) for text in ins}
         self._free = [
             [text for text in used if last[text] == i and text not in self.outputs]
@@ -99,7 +102,11 @@ class Graph(torch.nn.Module):
         run: Callable[..., Tensor]
         if op in ("_FusedConv2D", "Conv2D", "FusedDepthwiseConv2dNative", "DepthwiseConv2dNative"):
             kernel, *rest = fixed
-            run = _Convolution("epthwise" in op, kernel, rest[0] if rest else None, attr)
+            convolution = _Convolution("epthwise" in op, kernel, rest[0] if rest else None, attr)
+            if moving[0] in self._padded and not convolution.same:  # it pads without a copy
+                text, convolution.padding = self._padded[moving[0]]
+                moving = (text,)
+            run = convolution
             self.add_module(f"step{len(self.steps)}", run)
         elif op in ("AddV2", "Add", "Sub", "Mul"):
             run = torch.mul if op == "Mul" else torch.sub if op == "Sub" else torch.add
@@ -111,7 +118,11 @@ class Graph(torch.nn.Module):
         elif op == "Sigmoid":
             run = torch.sigmoid
         elif op == "Pad":
-            run = partial(F.pad, pad=_pads(fixed[0]))
+            pads = _pads(fixed[0])
+            run = partial(F.pad, pad=pads)
+            left, right, top, bottom, *channels = pads
+            if (left, top, any(channels)) == (right, bottom, False):
+                self._padded[name] = moving[0], (top, left)
         elif op == "MaxPool":
             if _text(attr["padding"]) != "VALID":
                 raise ValueError(f"{path}: {name}: MaxPool is padded; expected VALID")
@@ -149,12 +160,14 @@ class _Convolution(torch.nn.Module):
         self.groups = channels if depthwise else 1
         self.strides = _two(attr["strides"])
         self.same = _text(attr["padding"]) == "SAME"
+        self.padding = (0, 0)
+        """If it is not `same`: how much the picture is padded on each side, along H and W."""
         fused = attr.get("fused_ops", {}).get("list", {}).get("s", [])
         names = [base64.b64decode(text).decode("ascii") for text in fused]
         self.activation = next((ACTIVATIONS[name] for name in names if name in ACTIVATIONS), None)
 
     def forward(self, x: Tensor) -> Tensor:
-        padding: tuple[int, int] | int = 0
+        padding = self.padding
         if self.same:
             (top, bottom), (left, right) = (
                 _same_pads(x.shape[axis], self.weight.shape[axis], self.strides[axis - 2])

@@ -74,12 +74,16 @@ class Tracker:
 
 def match(before: np.ndarray, after: np.ndarray) -> list[tuple[int, int]]:
     """Return pairs (row of `before` (A, 4), row of `after` (B, 4)) that are the same person."""
+    overlap = iou(before, after)
+    near = overlap >= MIN_IOU
+    if (near.sum(0) <= 1).all() and (near.sum(1) <= 1).all():  # no choice: save the import
+        return [(row, column) for row, column in np.argwhere(near).tolist()]
+
     from scipy.optimize import linear_sum_assignment
 
-    overlap = iou(before, after)
-    rows, columns = linear_sum_assignment(-np.where(overlap >= MIN_IOU, overlap, 0))
+    rows, columns = linear_sum_assignment(-np.where(near, overlap, 0))
     pairs = zip(rows.tolist(), columns.tolist(), strict=True)
-    return [(row, column) for row, column in pairs if overlap[row, column] >= MIN_IOU]
+    return [(row, column) for row, column in pairs if near[row, column]]
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

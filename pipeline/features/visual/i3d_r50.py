@@ -12,7 +12,14 @@ import numpy as np
 
 from model.contract.files import sha256_of
 from model.contract.precision import FLOAT32
-from pipeline.features.runtime import OPENVINO, TORCH, device_of, runner
+from pipeline.features.runtime import (
+    OPENVINO,
+    TORCH,
+    batches_at_once,
+    device_of,
+    each_batch,
+    runner,
+)
 from pipeline.features.torch_on_cpu import by_onednn
 from pipeline.weights.table import find, refusal
 
@@ -105,26 +112,27 @@ class I3D:
 
         Source: Carreira and Zisserman 2017 (I3D); PyTorchVideo model zoo for mean and deviation.
         """
-        import torch
 
         if clips.shape[1:] != (FRAMES, self.CROP_PX, self.CROP_PX, 3):
             raise ValueError(f"clips have shape {clips.shape}, expected (n, 8, 224, 224, 3)")
-        features = np.empty((len(clips), self.DIM), dtype=np.float32)
+        none = np.empty((0, self.DIM), dtype=np.float32)
+        at_once = batches_at_once(self.runtime, self.device)
+        return np.concatenate([none, *each_batch(self._some, clips, self.batch, at_once)])
+
+    def _some(self, clips: np.ndarray) -> np.ndarray:
+        """Return features (n, 2048) of at most `batch` clips; a pass is filled up to `batch`."""
+        import torch
+
+        full = np.zeros((self.batch, *clips.shape[1:]), dtype=np.uint8)
+        full[: len(clips)] = clips
         autocast = torch.autocast(
             self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16"
         )
         with torch.inference_mode(), autocast:
-            for start in range(0, len(clips), self.batch):
-                part = clips[start : start + self.batch]
-                full = np.zeros((self.batch, *clips.shape[1:]), dtype=np.uint8)
-                full[: len(part)] = part
-                x = torch.from_numpy(full).to(self.device).permute(0, 4, 1, 2, 3)
-                x = (x.float() / 255 - MEAN) / STD
-                x = x.contiguous(memory_format=torch.channels_last_3d)
-                (x,) = self._net(x)
-                pooled = x.float().mean((2, 3, 4)).cpu().numpy()
-                features[start : start + self.batch] = pooled[: len(part)]
-        return features
+            x = torch.from_numpy(full).to(self.device).permute(0, 4, 1, 2, 3)
+            x = (x.float() / 255 - MEAN) / STD
+            (x,) = self._net(x.contiguous(memory_format=torch.channels_last_3d))
+            return x.float().mean((2, 3, 4)).cpu().numpy()[: len(clips)]
 
 
 def weights_path(weights: str) -> Path:

@@ -19,8 +19,8 @@ from model.contract.segment import MOTION, VISUAL
 from model.data.inputs import GENRE, same_kind
 from model.fake_dataset import write_fake_dataset
 from model.generation.generate import generate
-from model.generation.pipeline_process import new_to_networks, options_for
 from model.generation.run import Run, load_run
+from model.generation.video_features import new_to_networks, options_for
 from model.runtime import exported
 from model.runtime.checkpoint import LAST, read_checkpoint
 from model.runtime.exported import FACTS, WEIGHTS, located, read_exported, write_exported

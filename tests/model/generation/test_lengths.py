@@ -9,7 +9,7 @@ import pytest
 
 from model.data.pieces import Piece
 from model.generation.generate import generate, shortened
-from model.generation.pipeline_process import keep_features
+from model.generation.video_features import keep_features
 
 
 def piece(first: int, segments: int, start_s: float) -> Piece:
@@ -58,7 +58,7 @@ def test_kept_features_are_computed_again_only_for_another_video_or_other_option
 ):
     built = []
     monkeypatch.setattr(
-        "model.generation.pipeline_process.build_features",
+        "model.generation.video_features.build_features",
         lambda video, build, out, fetch: (out.mkdir(exist_ok=True), built.append(dict(build))),
     )
     run = SimpleNamespace(

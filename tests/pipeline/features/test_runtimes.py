@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ from pipeline.features.motion.base import Motion
 from pipeline.features.plan import Settings, settings_record
 from pipeline.features.pose.detector_torchvision import Detector
 from pipeline.features.precision import lacking_bf16, node_check
-from pipeline.features.runtime import Compiled, check_installed
+from pipeline.features.runtime import Compiled, batches_at_once, check_installed, each_batch
 from pipeline.features.torch_on_cpu import by_onednn, keep_memory
 from pipeline.features.visual import inception
 from pipeline.features.visual.base import Visual
@@ -225,3 +226,43 @@ def test_onednn_s_convolutions_and_kept_memory_change_no_result():
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     kept = [type(module) for module in net.modules()].count(torch.nn.Conv3d)
     assert kept == 1 or not torch.backends.mkldnn.is_available()
+
+
+def test_batches_are_computed_at_once_and_give_the_same():
+    torch.set_num_threads(1)
+    conv = torch.nn.Conv2d(3, 4, 3).requires_grad_(False)
+    pictures = np.random.default_rng(0).normal(size=(11, 3, 9, 9)).astype(np.float32)
+    at_work, most = set(), set()
+
+    def run(part: np.ndarray) -> np.ndarray:
+        at_work.add(threading.get_ident())
+        most.add(len(part))
+        return conv(torch.from_numpy(part)).numpy()
+
+    alone = each_batch(run, pictures, 4, 1)
+    assert at_work == {threading.get_ident()} and most == {4, 3}
+    at_work.clear()
+    together = each_batch(run, pictures, 4, 3)
+    assert at_work and threading.get_ident() not in at_work
+    assert [len(part) for part in together] == [4, 4, 3]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert each_batch(run, pictures[:0], 4, 3) == []
+
+
+def test_an_error_in_one_batch_ends_all():
+    def run(part: np.ndarray) -> None:
+        raise ValueError(f"bad {part[0]}")
+
+    with pytest.raises(ValueError, match="bad 0"):
+        each_batch(run, np.arange(8), 2, 2)
+
+
+def test_workers_that_share_the_cores_compute_one_batch_at_a_time(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as Ray's workers have it
+    assert batches_at_once("torch", "cpu") == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert batches_at_once("torch", "cpu") == 3
+    assert batches_at_once("torch", "cuda") == batches_at_once("openvino", "cpu") == 1
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert batches_at_once("torch", "cpu") >= 1

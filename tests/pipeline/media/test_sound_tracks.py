@@ -17,7 +17,7 @@ from model.contract.dataset import load_dataset
 from model.contract.segment import WAV
 from model.contract.shards import read_shard
 from model.contract.wav import read_wav
-from model.generation.pipeline_process import build_features
+from model.generation.video_features import build_features
 from pipeline.build import build
 from pipeline.curate.run import CurateOptions, curate
 from pipeline.features.codes import extract_codes

@@ -22,8 +22,8 @@ from model.fake_dataset import write_fake_dataset
 from model.families.inversion.config import Config
 from model.families.inversion.family import Inversion, window_starts
 from model.generation.generate import generate
-from model.generation.pipeline_process import new_to_networks, options_for
 from model.generation.run import load_run
+from model.generation.video_features import new_to_networks, options_for
 from model.runtime.checkpoint import LAST, read_checkpoint
 from model.runtime.run_log import read_metrics
 from model.runtime.settings import load

@@ -36,3 +36,17 @@ def test_drawing_takes_only_what_is_allowed_and_likely():
     assert {nucleus(allowed, 1.0, 1.0, rng) for _ in range(100)} == {2, 3}
     counts = np.bincount([nucleus(logits, 1.0, 1.0, rng) for _ in range(4000)], minlength=4)
     np.testing.assert_allclose(counts / 4000, [0.5, 0.3, 0.15, 0.05], atol=0.03)
+
+
+def test_classes_that_are_not_sorted_are_never_drawn_nor_missed():
+    rng = np.random.default_rng(0)
+    for seed in range(300):
+        logits = np.round(rng.normal(size=rng.choice([2, 5, 300])) * rng.choice([0, 1, 9]), 1)
+        top_p = rng.choice([1, 0.99, 0.9, 0.3])
+        shares = np.exp(logits - logits.max())
+        order = np.argsort(-shares, kind="stable")
+        sums = np.cumsum(shares[order]) / shares.sum()
+        last = min(np.searchsorted(sums, top_p - 1e-12), len(sums) - 1)
+        place = np.random.default_rng(seed).uniform(0, sums[last])
+        expected = order[min(np.searchsorted(sums, place, side="right"), last)]
+        assert nucleus(logits, top_p, 1.0, np.random.default_rng(seed)) == expected

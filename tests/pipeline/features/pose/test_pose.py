@@ -12,6 +12,7 @@ import pytest
 from builds import ends, options
 from compilations import clip, compilation, dance
 from places import DATA
+from scipy.optimize import linear_sum_assignment
 
 import pipeline.features.pose.stage
 import pipeline.media.reader
@@ -21,7 +22,7 @@ from pipeline.build import BuildOptions, build
 from pipeline.curate.people import Networks, look, people_scores
 from pipeline.engine.ledger import Ledger
 from pipeline.features.motion.body25 import COCO
-from pipeline.features.pose.tracks import main_dancer
+from pipeline.features.pose.tracks import MIN_IOU, iou, main_dancer, match
 from pipeline.features.pose.train_small import JOINTS, truth_of
 from pipeline.sources.synthetic import plan, write_video
 from pipeline.sources.synthetic.body import J
@@ -286,3 +287,19 @@ def test_a_network_of_ones_own_mmpose_comes_by_its_configuration(tmp_path):
     assert (net.names, net.input_px) == (COCO, (192, 256))
     assert net(np.zeros((1, 256, 192, 3), np.uint8)).shape == (1, 17, 3)
     assert pose.weights_id(net.weights) != pose.weights_id(str(tmp_path / "own.pth"))
+
+
+def test_persons_are_matched_as_the_best_assignment_matches_them():
+    rng = np.random.default_rng(0)
+    without_choice = 0
+    for _ in range(300):
+        low = rng.uniform(0, 60, (2, 4, 2))
+        boxes = np.concatenate([low, low + rng.uniform(20, 50, low.shape)], axis=2)
+        before, after = boxes[0, : rng.integers(5)], boxes[1, : rng.integers(5)]
+        overlap = iou(before, after)
+        near = overlap >= MIN_IOU
+        without_choice += bool((near.sum(0) <= 1).all() and (near.sum(1) <= 1).all())
+        rows, columns = linear_sum_assignment(-np.where(near, overlap, 0))
+        pairs = zip(rows.tolist(), columns.tolist(), strict=True)
+        assert match(before, after) == [pair for pair in pairs if near[pair]]
+    assert 50 < without_choice < 250

@@ -106,6 +106,16 @@ def test_a_graph_gives_what_its_layers_give(graph):
     torch.testing.assert_close(out, torch.sigmoid(big - 0.5), atol=1e-5, rtol=1e-5)
 
 
+def test_a_picture_is_padded_by_the_convolution_after_it_unless_others_want_it_padded(graph):
+    x = torch.rand(2, 3, 15, 12)
+    plain, both = Graph(graph[0], ["out"]), Graph(graph[0], ["out", "conv", "pad"])
+    assert "pad" not in [name for name, _, _ in plain.steps]
+    with torch.inference_mode():
+        out, conv, padded = both(x)
+        torch.testing.assert_close(plain(x)[0], out, rtol=0, atol=0)
+    torch.testing.assert_close(padded, F.pad(conv, (1, 1, 1, 1)), rtol=0, atol=0)
+
+
 @pytest.mark.long
 def test_a_graph_gives_the_same_through_openvino(graph):
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
