@@ -12,6 +12,7 @@ what pipeline/features/torch_on_cpu.py does. `openvino` needs the extra of this 
 from __future__ import annotations
 
 import argparse
+import os
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -134,6 +135,7 @@ def serve(name: str, how: str, pipe: Connection) -> None:
 
 def stage(clips: Sequence[Path], runtimes: Sequence[str]) -> None:
     """Print the CPU-ms a frame of a video's poses, decoding included, and of the networks alone."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # one batch at a time, so that its time can be told
     for path in clips:
         for name in runtimes:
             nets: list[Any] = [make_estimator("blazepose", runtime=name)]
