@@ -12,8 +12,8 @@ what pipeline/features/torch_on_cpu.py does. `openvino` needs the extra of this 
 from __future__ import annotations
 
 import argparse
-import os
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
