@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -25,6 +26,9 @@ GROUP = 2
 """Chunks in a row group of a Parquet file."""
 DEFAULTS: dict[str, Any] = {f.name: getattr(Row("", ""), f.name) for f in fields(Row)}
 TUPLES = ("dancers", "box")
+HASHES, SHA256_BYTES = ("sha256", "motion_sha256"), 32
+"""Columns that are kept as bytes, half of their digits; null where a row has no hash."""
+SHA256 = re.compile("[0-9a-f]{64}")
 Chunk = Mapping[str, "pa.Array"]
 """The columns of some rows; those in which every row has the default are left out."""
 
@@ -65,8 +69,8 @@ class Rows(Lazy[Row]):
     def item(self, at: int) -> Row:
         number, k = divmod(at, CHUNK)
         _, chunk = self.chunks[number]
-        cells = {name: column[k].as_py() for name, column in chunk.items()}
-        return Row(**{**DEFAULTS, **cells, **{n: tuple(cells[n]) for n in TUPLES if n in cells}})
+        one = {name: column.slice(k, 1) for name, column in chunk.items()}
+        return Row(**{**DEFAULTS, **{name: values(one, name, 1)[0] for name in one}})
 
     def __iter__(self) -> Iterator[Row]:
         for size, chunk in self.chunks:
@@ -116,7 +120,11 @@ def values(chunk: Chunk, name: str, size: int) -> list[Any]:
     if name not in chunk:
         return [DEFAULTS[name]] * size
     found = chunk[name].to_pylist()
-    return [tuple(value) for value in found] if name in TUPLES else found
+    if name in TUPLES:
+        return [tuple(value) for value in found]
+    if name in HASHES and _is_packed(chunk[name]):
+        return [value.hex() if value else "" for value in found]
+    return found
 
 
 def column_of(name: str, found: Sequence[Any]) -> Chunk:
@@ -124,7 +132,18 @@ def column_of(name: str, found: Sequence[Any]) -> Chunk:
     import pyarrow as pa
 
     default = DEFAULTS[name]
-    return {} if all(v == default for v in found) else {name: pa.array(found, _type(name))}
+    if all(value == default for value in found):
+        return {}
+    if name in HASHES and all(not text or SHA256.fullmatch(text) for text in found):
+        packed = [bytes.fromhex(text) if text else None for text in found]
+        return {name: pa.array(packed, pa.binary(SHA256_BYTES))}
+    return {name: pa.array(found, _type(name))}
+
+
+def _is_packed(column: pa.Array) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_fixed_size_binary(column.type)
 
 
 def repeated(texts: Callable[[], Iterable[str]]) -> set[str]:
@@ -167,7 +186,9 @@ def _type(name: str) -> pa.DataType:
 def _filled(chunk: Chunk, name: str, size: int) -> pa.Array:
     import pyarrow as pa
 
-    return chunk.get(name, pa.array([DEFAULTS[name]] * size, _type(name)))
+    if name in chunk and not _is_packed(chunk[name]):
+        return chunk[name]
+    return pa.array(values(chunk, name, size), _type(name))
 
 
 def _table(chunks: Sequence[tuple[int, Chunk]], schema: pa.Schema) -> pa.Table:

@@ -16,7 +16,8 @@ from pipeline.sources.rows import Rows, repeated, save_rows
 @pytest.fixture
 def rows(monkeypatch):
     monkeypatch.setattr(pipeline.sources.rows, "CHUNK", 3)
-    plain = [Row(f"v{(7 * k) % 10}", f"é{k}.mp4") for k in range(8)]
+    hashes = {0: "0f" * 32, 1: "a1" * 32, 4: "A1" * 32, 5: "b2" * 32}  # one is no SHA-256 of ours
+    plain = [Row(f"v{(7 * k) % 10}", f"é{k}.mp4", sha256=hashes.get(k, "")) for k in range(8)]
     clip = Row(
         "c", "c.mp4", "test", dancers=("a", "b"), start_s="1/3", stop_s="2", box=(0, 1, 2, 3)
     )
