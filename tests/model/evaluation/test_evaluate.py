@@ -284,6 +284,7 @@ def test_a_clip_without_an_onset_has_no_score_and_the_means_leave_it_out(scorer,
     assert "align" not in scores
 
 
+@pytest.mark.long
 def test_silence_has_no_tempo_and_the_clip_is_left_out_and_counted(scorer, clips):
     music = [np.zeros_like(clips[0].audio), *(clip.audio for clip in clips[1:])]
     scores = scorer.scores(Music("x", music))
@@ -294,6 +295,7 @@ def test_silence_has_no_tempo_and_the_clip_is_left_out_and_counted(scorer, clips
     assert "TD, BPM: 1 of 3 clips" in told
 
 
+@pytest.mark.long
 def test_onsets_in_fifths_of_a_second_are_those_of_loris_and_sets_have_their_f1(scorer, clips):
     late = [np.roll(clip.audio, 2205) for clip in clips]  # half a bin: some onsets change bins
     scores = scorer.scores(Music("x", late))
@@ -305,6 +307,7 @@ def test_onsets_in_fifths_of_a_second_are_those_of_loris_and_sets_have_their_f1(
     assert found["loris_hsd"].value == pytest.approx(scores["loris_hit"].std(ddof=1))
 
 
+@pytest.mark.long
 def test_one_song_has_no_interval(scorer, clips):
     alone = Scorer(clips[:1], None, Training(), 60.0, 1024)
     found = alone.summary(alone.scores(Music("x", [clips[0].audio], [clips[0].codes])))
@@ -315,6 +318,7 @@ def test_one_song_has_no_interval(scorer, clips):
     )
 
 
+@pytest.mark.long
 def test_loudness_of_a_segment_does_not_change_its_embedding(scorer, clips):
     loud = scorer.scores(Music("x", [clip.audio for clip in clips]))
     quiet = scorer.scores(Music("x", [0.1 * clip.audio for clip in clips]))
@@ -422,6 +426,7 @@ def test_runs_that_the_paper_has_no_row_for_come_last(evaluated):
     assert "| network of the paper |" in told
 
 
+@pytest.mark.long
 def test_segments_without_a_genre_have_no_score_and_the_others_keep_theirs(scorer, clips):
     some = [replace(clips[0], piece=replace(clips[0].piece, genre="")), *clips[1:]]
     other = Scorer(some, scorer.embedding, scorer.training, None, 1024)

@@ -52,6 +52,7 @@ def rows(films: dict[Case, Film], tmp_path_factory: pytest.TempPathFactory) -> d
     return {row.case: row for row in found}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.slug)
 def test_sound_and_picture_lie_where_they_were_put(case: Case, rows: dict[Case, Row]) -> None:
     if case not in rows:
@@ -75,6 +76,7 @@ def test_every_kind_of_file_of_the_list_is_there() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_files_are_what_their_names_say(films: dict[Case, Film]) -> None:
     seen = {(film.case.about, film.case.name): film.path for film in films.values()}
 
@@ -100,6 +102,7 @@ def test_files_are_what_their_names_say(films: dict[Case, Film]) -> None:
         assert any(p.dts is not None and p.pts > p.dts for p in container.demux(video=0))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["-ss 0.73 -c copy", "-ss 0.73 -c copy, B-frames"])
 def test_an_edit_list_that_begins_between_two_frames_leaves_them_there(
     films: dict[Case, Film], name: str
@@ -152,6 +155,7 @@ def with_edits(path: Path, out: Path, edits: list[tuple[int, int, int]]) -> Path
     return out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("edits", "words"),
     [
@@ -177,6 +181,7 @@ def test_edits_that_no_decoder_plays_to_the_frame_are_refused(
     assert caught.value.code == "undecodable"
 
 
+@pytest.mark.long
 def test_damaged_headers_do_not_stop_the_look_at_their_edits(
     films: dict[Case, Film], tmp_path: Path
 ) -> None:
@@ -197,6 +202,7 @@ def test_damaged_headers_do_not_stop_the_look_at_their_edits(
     assert found <= {"none", "joins", "plays"} and len(found) > 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["-ss 0.73 -c copy", "-ss 0.73 -c copy, B-frames"])
 def test_new_sound_is_put_on_the_same_clock(
     films: dict[Case, Film], tmp_path: Path, name: str
@@ -275,6 +281,7 @@ def test_a_picture_that_mp4_has_no_place_for_is_encoded_anew_on_the_same_clock(
     assert max(error_s) < Fraction(1, 10_000)
 
 
+@pytest.mark.long
 def test_the_packets_of_a_cut_copy_tell_where_its_sound_starts(films: dict[Case, Film]) -> None:
     for film in films.values():
         if film.case.cut_s:
@@ -282,6 +289,7 @@ def test_the_packets_of_a_cut_copy_tell_where_its_sound_starts(films: dict[Case,
             assert abs(error_s) <= Fraction(1, 1000)
 
 
+@pytest.mark.long
 def test_matroska_s_whole_milliseconds_do_not_move_the_sound(films: dict[Case, Film]) -> None:
     (film,) = (film for case, film in films.items() if case.name == "sound 1/3 s late, AAC, mkv")
     error_s = read_audio(film.path).start_s - Fraction(1, 3)
