@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TORCH, OPENVINO = "torch", "openvino"
 RUNTIMES = (TORCH, OPENVINO)
+MOST_AT_ONCE = 8
+"""Batches, because each takes memory: a clip of I3D 150 MB."""
 INSTALL = "uv pip install -c constraints.txt -e '.[openvino]'"
 
 
@@ -79,7 +81,7 @@ def runner(net: nn.Module, runtime: str, precision: str) -> Callable[[Tensor], S
 
 
 def batches_at_once(runtime: str, device: str) -> int:
-    """Return how many batches a network computes at the same time: one for each core on a CPU.
+    """Return how many batches a network computes at the same time: one for each core, at most 8.
 
     Each has one thread, so the results are the same for any number. OMP_NUM_THREADS limits it; the
     workers of Ray, which share the cores, set it to 1.
@@ -88,8 +90,12 @@ def batches_at_once(runtime: str, device: str) -> int:
         return 1
     named = os.environ.get("OMP_NUM_THREADS", "")
     if named.isdecimal() and int(named):
-        return int(named)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = int(named)
+    elif hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(cores, MOST_AT_ONCE)
 
 
 def each_batch(

@@ -263,6 +263,8 @@ def test_workers_that_share_the_cores_compute_one_batch_at_a_time(monkeypatch):
     assert batches_at_once("torch", "cpu") == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert batches_at_once("torch", "cpu") == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    assert batches_at_once("torch", "cpu") == 8
     assert batches_at_once("torch", "cuda") == batches_at_once("openvino", "cpu") == 1
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert batches_at_once("torch", "cpu") >= 1
