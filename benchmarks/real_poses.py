@@ -12,6 +12,7 @@ needs the extra `mmpose`; HRNet-w32 has random weights there, which take the sam
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -99,9 +100,7 @@ def _stood_in(watch: PersonCollector, poses: dict[str, np.ndarray]) -> str:
 
 def cost(clips: list[Path]) -> None:
     """Print CPU milliseconds of each network alone, on the clips' own frames and people."""
-    import torch
-
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # one batch at a time
     finder = MoveNet(device="cpu")
     finder.setup()
     for path in clips:
@@ -124,9 +123,7 @@ def cost(clips: list[Path]) -> None:
 
 def stage(clips: list[Path]) -> None:
     """Print CPU milliseconds a frame from a file to joints; MoveNet finds the people."""
-    import torch
-
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
     for path in clips:
         costs = {}
         for name, weights in (("mmpose", "untrained"), ("blazepose", ""), ("movenet", "")):

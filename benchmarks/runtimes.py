@@ -46,7 +46,7 @@ def as_plain(plain: bool) -> Iterator[None]:
     with ExitStack() as held:
         if plain:
             held.enter_context(patch.object(i3d_r50, "by_onednn", lambda network: network))
-            held.enter_context(patch.object(runtime, "keep_memory", lambda: None))
+            held.enter_context(patch.object(runtime, "keep_memory", lambda at_once: None))
         yield
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 WAIT = "-"
-"""The argument of `pipeline` for: the arguments follow on standard input (pipeline/__main__.py)."""
+"""To `python -m pipeline`: the arguments follow on standard input (pipeline/__main__.py)."""
 
 _waiting: subprocess.Popen[str] | None = None
 

@@ -27,7 +27,7 @@ T = TypeVar("T")
 TORCH, OPENVINO = "torch", "openvino"
 RUNTIMES = (TORCH, OPENVINO)
 MOST_AT_ONCE = 8
-"""Batches, because each takes memory: a clip of I3D 150 MB."""
+"""No more, because each batch takes memory: a clip of I3D 150 MB."""
 INSTALL = "uv pip install -c constraints.txt -e '.[openvino]'"
 
 
@@ -71,7 +71,7 @@ def runner(net: nn.Module, runtime: str, precision: str) -> Callable[[Tensor], S
     """Return what runs a network of one input, and gives its outputs as a sequence."""
     if runtime == OPENVINO:
         return Compiled(net, precision)
-    keep_memory()
+    keep_memory(batches_at_once(TORCH, "cpu"))
 
     def run(x: Tensor) -> Sequence[Tensor]:
         found = net(x)

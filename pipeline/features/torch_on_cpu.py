@@ -11,21 +11,24 @@ if TYPE_CHECKING:
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Parameters of the C library's `mallopt`."""
 MAPPED_BYTES, KEPT_BYTES = 32 << 20, 512 << 20
-"""The activations of I3D's clips are arrays below the first; together they are below the second."""
+"""The activations of an I3D clip are arrays below the first; together they are below the second."""
+MOST_BYTES = (1 << 31) - 1
+"""`mallopt` takes no larger number."""
 
 
-def keep_memory() -> None:
+def keep_memory(at_once: int = 1) -> None:
     """Let the C library keep the memory of freed arrays for the next ones.
 
     Otherwise it returns each large array to the system, and the system clears each new one: a fifth
-    of the networks' time. All threads share one such store: it keeps less in one for each thread.
-    Where the C library has no such setting, nothing is done.
+    of the networks' time. All threads share one such store, because it keeps less in one for each.
+    `at_once` is how many batches use memory at the same time. Where the C library has no such
+    setting, nothing is done.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(M_ARENA_MAX, 1)
         library.mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
-        library.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        library.mallopt(M_TRIM_THRESHOLD, min(at_once * KEPT_BYTES, MOST_BYTES))
 
 
 def by_onednn(net: nn.Module) -> nn.Module:

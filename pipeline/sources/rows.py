@@ -1,4 +1,4 @@
-"""Rows of a manifest as Arrow columns: some 200 bytes for each, where a Row object takes 800."""
+"""Rows of a manifest as Arrow columns: some 100 bytes for each, where a Row object takes 800."""
 
 from __future__ import annotations
 

@@ -112,7 +112,6 @@ class I3D:
 
         Source: Carreira and Zisserman 2017 (I3D); PyTorchVideo model zoo for mean and deviation.
         """
-
         if clips.shape[1:] != (FRAMES, self.CROP_PX, self.CROP_PX, 3):
             raise ValueError(f"clips have shape {clips.shape}, expected (n, 8, 224, 224, 3)")
         none = np.empty((0, self.DIM), dtype=np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
@@ -235,15 +236,19 @@ def test_batches_are_computed_at_once_and_give_the_same():
     at_work, most = set(), set()
 
     def run(part: np.ndarray) -> np.ndarray:
+        if meeting:
+            meeting.wait(60)  # for the other two
         at_work.add(threading.get_ident())
         most.add(len(part))
         return conv(torch.from_numpy(part)).numpy()
 
+    meeting = None
     alone = each_batch(run, pictures, 4, 1)
     assert at_work == {threading.get_ident()} and most == {4, 3}
     at_work.clear()
+    meeting = threading.Barrier(3)
     together = each_batch(run, pictures, 4, 3)
-    assert at_work and threading.get_ident() not in at_work
+    assert len(at_work) == 3 and threading.get_ident() not in at_work
     assert [len(part) for part in together] == [4, 4, 3]
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -251,11 +256,29 @@ def test_batches_are_computed_at_once_and_give_the_same():
 
 
 def test_an_error_in_one_batch_ends_all():
+    begun = []
+
     def run(part: np.ndarray) -> None:
-        raise ValueError(f"bad {part[0]}")
+        begun.append(part[0])
+        if part[0] == 0:
+            raise ValueError("bad 0")
+        time.sleep(0.2)
 
     with pytest.raises(ValueError, match="bad 0"):
-        each_batch(run, np.arange(8), 2, 2)
+        each_batch(run, np.arange(40), 2, 2)
+    assert len(begun) < 20  # those that had begun end first
+
+
+@pytest.mark.long
+def test_i3d_gives_the_same_whatever_is_computed_at_once(monkeypatch):
+    clips = np.random.default_rng(0).integers(0, 255, (3, 8, 224, 224, 3), dtype=np.uint8)
+    net = I3D("untrained", precision="float32")
+    net.setup()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = net(clips)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    np.testing.assert_array_equal(net(clips), alone)
+    assert net(clips[:0]).shape == (0, 2048)
 
 
 def test_workers_that_share_the_cores_compute_one_batch_at_a_time(monkeypatch):
