@@ -325,6 +325,7 @@ def test_loudness_of_a_segment_does_not_change_its_embedding(scorer, clips):
     assert np.allclose(loud["patches"], quiet["patches"], atol=1e-3)
 
 
+@pytest.mark.long
 def test_distances_of_sets_are_of_all_patches(clips):
     quarters = Embedding("quarters", lambda x: np.log1p(np.abs(x[:44100]).reshape(4, 3, -1)).sum(2))
     scorer = Scorer(clips, quarters, Training(), None, 1024)

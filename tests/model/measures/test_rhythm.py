@@ -46,6 +46,7 @@ def test_tempo_is_right_within_four_percent_and_one_skipped_beat_changes_nothing
         assert beat_scores(BEATS_S / faster, BEATS_S)["tempo"] == right
 
 
+@pytest.mark.long
 def test_no_beats_score_nothing_and_no_true_beats_give_no_score():
     assert set(beat_scores(np.zeros(0), BEATS_S).values()) == {0.0}
     assert all(math.isnan(value) for value in beat_scores(BEATS_S, BEATS_S[:1]).values())

@@ -155,6 +155,7 @@ def test_shares_are_in_the_table_the_page_and_the_next_decision(
     assert again.clips == without.clips and "no network measured" in again.voices
 
 
+@pytest.mark.long
 def test_a_detector_that_fails_fails_its_input_and_is_reported(
     source: Path, tmp_path: Path
 ) -> None:
