@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -21,7 +23,12 @@ def exits(lower: str, interrupted: str = "interrupted") -> Iterator[None]:
 
     `lower` is the advice printed when memory runs out: what to reduce. `interrupted` is printed
     after Ctrl-C. Other exceptions are bugs and keep their traceback.
+
+    The process then ends without a last search for unreachable objects, which would take a second
+    or two once torch is imported.
     """
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
     try:
         yield
     except BrokenPipeError:  # the reader of our output has closed it, as in `… | head`
