@@ -27,7 +27,7 @@ def exits(lower: str, interrupted: str = "interrupted") -> Iterator[None]:
     The process then ends without a last search for unreachable objects, which would take a second
     or two once torch is imported.
     """
-    atexit.unregister(gc.freeze)
+    atexit.unregister(gc.freeze)  # once, however many commands a process runs
     atexit.register(gc.freeze)
     try:
         yield

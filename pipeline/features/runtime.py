@@ -99,13 +99,14 @@ def batches_at_once(runtime: str, device: str) -> int:
 
 
 def each_batch(
-    run: Callable[[np.ndarray], T], items: np.ndarray, size: int, at_once: int
+    run: Callable[[np.ndarray], T], items: np.ndarray, size: int, runtime: str, device: str
 ) -> list[T]:
     """Return what `run` gives for each batch of at most `size` items, in their order.
 
-    At most `at_once` of them are computed at the same time, in threads of their own.
+    Where several batches are computed at the same time, each has a thread of its own.
     """
     parts = [items[start : start + size] for start in range(0, len(items), size)]
+    at_once = batches_at_once(runtime, device)
     if min(at_once, len(parts)) < 2:
         return [run(part) for part in parts]
     with ThreadPoolExecutor(at_once) as pool:

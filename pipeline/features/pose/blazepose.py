@@ -17,6 +17,7 @@ import numpy as np
 from pipeline.features.motion.body25 import COCO
 from pipeline.features.pose.base import joints_of
 from pipeline.features.pose.graph_network import GraphNetwork
+from pipeline.features.runtime import each_batch
 
 NAMES = ("blazepose_full", "blazepose_heavy")
 SIDE_PX = 256
@@ -88,7 +89,8 @@ class BlazePose(GraphNetwork):
                 f"crops have shape {crops.shape}, expected (n, {SIDE_PX}, {SIDE_PX}, 3)"
             )
         none = np.empty((0, len(self.names), 3), dtype=np.float32)
-        return np.concatenate([none, *self.each_batch(self._some, crops)])
+        found = each_batch(self._some, crops, self.batch, self.runtime, self.device)
+        return np.concatenate([none, *found])
 
     def _some(self, crops: np.ndarray) -> np.ndarray:
         import torch

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from model.contract.files import sha256_of
-from pipeline.features.runtime import (
-    OPENVINO,
-    TORCH,
-    batches_at_once,
-    device_of,
-    each_batch,
-    runner,
-)
+from pipeline.features.runtime import OPENVINO, TORCH, device_of, runner
 from pipeline.weights.table import find
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -70,11 +60,6 @@ class GraphNetwork:
         self.batch = self.batch or self.BATCHES[self.device == "cuda"]
         net = self._load().eval().requires_grad_(False).to(self.device)
         self._net = runner(net, self.runtime, self.precision)
-
-    def each_batch(self, run: Callable[[np.ndarray], T], pictures: np.ndarray) -> list[T]:
-        """Return what `run` gives for each `batch` of pictures, in their order."""
-        at_once = batches_at_once(self.runtime, self.device)
-        return each_batch(run, pictures, self.batch, at_once)
 
     def heads(self, pictures: np.ndarray, divisor: float) -> list[Tensor]:
         """Return OUTPUTS, float32 (n, C, h, w), of at most `batch` pictures, uint8 (n, H, W, 3).

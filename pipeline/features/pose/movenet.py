@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.features.motion.body25 import COCO
 from pipeline.features.pose.graph_network import GraphNetwork
+from pipeline.features.runtime import each_batch
 
 WEIGHTS = "movenet_multipose"
 LONG_SIDE_PX = 256
@@ -77,7 +78,7 @@ class MoveNet(GraphNetwork):
         A row is x0, y0, x1, y1, score, then x, y and score of each joint, in px of the frame. The
         person with the highest score comes first.
         """
-        found = self.each_batch(self._some, frames)
+        found = each_batch(self._some, frames, self.batch, self.runtime, self.device)
         return [rows for part in found for rows in part]
 
     def _some(self, frames: np.ndarray) -> list[np.ndarray]:

@@ -12,14 +12,7 @@ import numpy as np
 
 from model.contract.files import sha256_of
 from model.contract.precision import FLOAT32
-from pipeline.features.runtime import (
-    OPENVINO,
-    TORCH,
-    batches_at_once,
-    device_of,
-    each_batch,
-    runner,
-)
+from pipeline.features.runtime import OPENVINO, TORCH, device_of, each_batch, runner
 from pipeline.features.torch_on_cpu import by_onednn
 from pipeline.weights.table import find, refusal
 
@@ -115,8 +108,8 @@ class I3D:
         if clips.shape[1:] != (FRAMES, self.CROP_PX, self.CROP_PX, 3):
             raise ValueError(f"clips have shape {clips.shape}, expected (n, 8, 224, 224, 3)")
         none = np.empty((0, self.DIM), dtype=np.float32)
-        at_once = batches_at_once(self.runtime, self.device)
-        return np.concatenate([none, *each_batch(self._some, clips, self.batch, at_once)])
+        found = each_batch(self._some, clips, self.batch, self.runtime, self.device)
+        return np.concatenate([none, *found])
 
     def _some(self, clips: np.ndarray) -> np.ndarray:
         """Return features (n, 2048) of at most `batch` clips; a pass is filled up to `batch`."""

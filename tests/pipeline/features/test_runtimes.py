@@ -229,7 +229,7 @@ def test_onednn_s_convolutions_and_kept_memory_change_no_result():
     assert kept == 1 or not torch.backends.mkldnn.is_available()
 
 
-def test_batches_are_computed_at_once_and_give_the_same():
+def test_batches_are_computed_at_once_and_give_the_same(monkeypatch):
     torch.set_num_threads(1)
     conv = torch.nn.Conv2d(3, 4, 3).requires_grad_(False)
     pictures = np.random.default_rng(0).normal(size=(11, 3, 9, 9)).astype(np.float32)
@@ -243,19 +243,22 @@ def test_batches_are_computed_at_once_and_give_the_same():
         return conv(torch.from_numpy(part)).numpy()
 
     meeting = None
-    alone = each_batch(run, pictures, 4, 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = each_batch(run, pictures, 4, "torch", "cpu")
     assert at_work == {threading.get_ident()} and most == {4, 3}
     at_work.clear()
     meeting = threading.Barrier(3)
-    together = each_batch(run, pictures, 4, 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    together = each_batch(run, pictures, 4, "torch", "cpu")
     assert len(at_work) == 3 and threading.get_ident() not in at_work
     assert [len(part) for part in together] == [4, 4, 3]
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert each_batch(run, pictures[:0], 4, 3) == []
+    assert each_batch(run, pictures[:0], 4, "torch", "cpu") == []
 
 
-def test_an_error_in_one_batch_ends_all():
+def test_an_error_in_one_batch_ends_all(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     begun = []
 
     def run(part: np.ndarray) -> None:
@@ -265,7 +268,7 @@ def test_an_error_in_one_batch_ends_all():
         time.sleep(0.2)
 
     with pytest.raises(ValueError, match="bad 0"):
-        each_batch(run, np.arange(40), 2, 2)
+        each_batch(run, np.arange(40), 2, "torch", "cpu")
     assert len(begun) < 20  # those that had begun end first
 
 
