@@ -167,6 +167,8 @@ def test_music_for_a_video_is_as_long_as_its_picture_whatever_its_sound(tmp_path
         assert [json.loads(members["json"])["start_s"] for _, members in segments] == [0.0, 2.0]
         assert all(WAV not in members for _, members in segments)
         assert list(verify(out))
+        assert not (out / "report.html").exists()  # nobody would look at it, unless asked for
+        assert run("report", "--shards", out, "--html") == 0
         assert "cannot be read" not in (out / "report.html").read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="--no-sound"):
         extract_codes(tmp_path / "whole", "demo")
