@@ -6,6 +6,7 @@ is named like a video can therefore not make this machine read another file or o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from av.stream import Disposition, Stream
 from pipeline.media.encryption import is_encrypted
 from pipeline.media.formats import FORMATS
 from pipeline.media.mp4_boxes import compressed_header, truncation
-from pipeline.media.mp4_edits import unplayable_edits
+from pipeline.media.mp4_edits import edits_begin_at_first_frames, unplayable_edits
 
 Code = Literal["undecodable", "no_video", "no_audio", "empty", "too_large", "too_long"]
 
@@ -46,6 +47,10 @@ class Limits:
     max_pixels: int = 8192 * 4320
     max_duration_s: float = 3 * 3600
     max_frames: int = 3 * 3600 * 240
+
+    def max_ticks(self, tick_s: Fraction) -> int:
+        """Return the longest duration in ticks of a stream's clock: integers compare fast."""
+        return math.floor(Fraction(self.max_duration_s) / tick_s)
 
 
 DEFAULTS = Limits()
@@ -199,11 +204,15 @@ def early_ticks(path: Path, container: InputContainer, stream: av.VideoStream) -
     If an edit list starts between two frames, libavformat moves the picture by up to one frame:
     the first shown frame gets the start time of the edit. The sound is not moved. To measure this,
     the file is read again with `advanced_editlist=0`: then only the offset of the edit is applied,
-    and the frames keep the times of the file.
+    and the frames keep the times of the file. Most files show in their tables that this is not
+    needed.
     """
     begin = stream.start_time
     if "mov" not in container.format.name or begin is None:
         return 0
+    with open(path, "rb") as file:
+        if edits_begin_at_first_frames(file):
+            return 0
     before, after = False, None
     with _av_open(path, DEFAULTS, advanced_editlist="0") as plain:
         for packet in plain.demux(plain.streams[stream.index]):
@@ -257,14 +266,9 @@ def check_packet(path: Path, packet: av.Packet) -> int:
     return packet.pts
 
 
-def check_duration(path: Path, ticks: int, tick_s: Fraction, limits: Limits) -> None:
-    """Raise MediaError `too_long` if `ticks` exceed the duration limit.
-
-    This runs for every packet, so it compares integers only.
-    """
-    if ticks * tick_s.numerator > limits.max_duration_s * tick_s.denominator:
-        raise MediaError(
-            "too_long",
-            f"{path}: lasts {float(ticks * tick_s):.0f} s, "
-            f"expected at most {limits.max_duration_s} s",
-        )
+def too_long(path: Path, ticks: int, tick_s: Fraction, limits: Limits) -> MediaError:
+    """Return the error for a stream that lasts `ticks`, more than `Limits.max_ticks`."""
+    return MediaError(
+        "too_long",
+        f"{path}: lasts {float(ticks * tick_s):.0f} s, expected at most {limits.max_duration_s} s",
+    )

@@ -6,7 +6,6 @@ import math
 from collections.abc import Generator, Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import overload
 
 import av
 import av.logging
@@ -55,48 +54,22 @@ def seek_before(container: InputContainer, stream: av.VideoStream, start_s: Frac
     return False
 
 
-@overload
-def decoded(
-    path: Path,
-    container: InputContainer,
-    stream: av.AudioStream,
-    *,
-    packets: Iterable[av.Packet] | None = None,
-) -> Generator[av.AudioFrame, None, None]: ...
-
-
-@overload
 def decoded(
     path: Path,
     container: InputContainer,
     stream: av.VideoStream,
     start_s: Fraction | None = None,
     early: int | None = None,
-) -> Generator[av.VideoFrame, None, None]: ...
-
-
-def decoded(
-    path: Path,
-    container: InputContainer,
-    stream: av.VideoStream | av.AudioStream,
-    start_s: Fraction | None = None,
-    early: int | None = None,
-    packets: Iterable[av.Packet] | None = None,
-) -> Generator[av.VideoFrame | av.AudioFrame, None, None]:
-    """Yield the shown frames of one stream.
+) -> Generator[av.VideoFrame, None, None]:
+    """Yield the shown frames of a video stream.
 
     Raises MediaError if the decoder fails, or repairs or drops a frame.
 
-    `early` is the result of `early_ticks`, or None if it is not known yet. `packets` are all those
-    of an audio stream, if they were read before.
+    `early` is the result of `early_ticks`, or None if it is not known yet.
 
-    With `start_s`, a video stream is read from a key frame before that time. If decoding from there
+    With `start_s`, the stream is read from a key frame before that time. If decoding from there
     fails, as for streams that refresh the picture step by step, it is read from the beginning.
     """
-    if isinstance(stream, av.AudioStream):
-        packets = container.demux(stream) if packets is None else packets
-        yield from _frames(path, packets, stream, 0, sought=False)
-        return
     if early is None:
         early = early_ticks(path, container, stream)
     if start_s is not None and seek_before(container, stream, start_s):
@@ -116,10 +89,10 @@ def decoded(
 def _frames(
     path: Path,
     packets: Iterable[av.Packet],
-    stream: av.VideoStream | av.AudioStream,
+    stream: av.VideoStream,
     early: int,
     sought: bool,
-) -> Generator[av.VideoFrame | av.AudioFrame, None, None]:
+) -> Generator[av.VideoFrame, None, None]:
     """Yield the frames of packets, which are all that follow.
 
     After a seek (`sought`), frames that follow the first key frame in the file but are shown before
@@ -128,35 +101,27 @@ def _frames(
     owed, given, at = 0, 0, 0
     first_pts: int | None = None  # of the packets; first_given is that of the frames
     first_given: int | None = None
-    picture = ShownPackets(stream) if isinstance(stream, av.VideoStream) else None
+    picture = ShownPackets(stream)
     clock_s = tick_s(stream)
     try:
         for packet in on_time(packets, early):
             if not is_end(packet):
                 at = check_packet(path, packet)
                 first_pts = at if first_pts is None else first_pts
-                if picture and picture.gives(packet) in ("frame", "leading frame"):
+                if picture.gives(packet) in ("frame", "leading frame"):
                     owed += not (sought and at < first_pts)
             for frame in decode(path, packet, picture):
                 if sought and frame.pts is not None and first_pts is not None:
                     if frame.pts < first_pts:
                         continue
                 if frame.pts is None or frame.is_corrupt:
-                    what = "without a timestamp" if frame.pts is None else "damaged"
-                    raise MediaError(
-                        "undecodable",
-                        f"{path}: a {stream.type} frame near {float(at * clock_s):.3f} s is {what}",
-                    )
+                    raise _damaged(path, frame, at * clock_s)
                 given += 1
                 first_given = frame.pts if first_given is None else min(frame.pts, first_given)
                 yield frame
     except av.error.FFmpegError as error:
-        raise MediaError(
-            "undecodable",
-            f"{path}: the {stream.codec_context.name} decoder stopped at "
-            f"{float(at * clock_s):.3f} s: {error.strerror}",
-        ) from None
-    if picture and not sought:
+        raise _stopped(path, stream, at * clock_s, error) from None
+    if not sought:
         owed -= picture.undecodable(first_given)
     if given < owed:
         raise MediaError(
@@ -165,22 +130,47 @@ def _frames(
         )
 
 
-@overload
-def decode(path: Path, packet: av.Packet, picture: ShownPackets) -> list[av.VideoFrame]: ...
+def sound_frames(
+    path: Path, packets: Iterable[av.Packet], stream: av.AudioStream
+) -> Generator[av.AudioFrame, None, None]:
+    """Yield the frames of a sound stream, whose `packets` are all of it.
+
+    Raises MediaError if the decoder fails, or repairs a frame.
+    """
+    at, clock_s = 0, tick_s(stream)
+    try:
+        for packet in packets:
+            if not is_end(packet):
+                at = check_packet(path, packet)
+            for frame in stream.decode(packet):
+                if frame.pts is None or frame.is_corrupt:
+                    raise _damaged(path, frame, at * clock_s)
+                yield frame
+    except av.error.FFmpegError as error:
+        raise _stopped(path, stream, at * clock_s, error) from None
 
 
-@overload
-def decode(
-    path: Path, packet: av.Packet, picture: ShownPackets | None
-) -> list[av.VideoFrame] | list[av.AudioFrame]: ...
+def _damaged(path: Path, frame: av.VideoFrame | av.AudioFrame, at_s: Fraction) -> MediaError:
+    kind = "a video" if isinstance(frame, av.VideoFrame) else "an audio"
+    what = "without a timestamp" if frame.pts is None else "damaged"
+    return MediaError("undecodable", f"{path}: {kind} frame near {float(at_s):.3f} s is {what}")
 
 
-def decode(
-    path: Path, packet: av.Packet, picture: ShownPackets | None
-) -> list[av.VideoFrame] | list[av.AudioFrame]:
-    """Decode one packet.
+def _stopped(
+    path: Path, stream: av.VideoStream | av.AudioStream, at_s: Fraction, error: av.error.FFmpegError
+) -> MediaError:
+    """Return the error for a decoder that cannot go on; `error` is FFmpeg's."""
+    return MediaError(
+        "undecodable",
+        f"{path}: the {stream.codec_context.name} decoder stopped at {float(at_s):.3f} s: "
+        f"{error.strerror}",
+    )
 
-    `picture` has already classified this packet and those before it; it is None for sound.
+
+def decode(path: Path, packet: av.Packet, picture: ShownPackets) -> list[av.VideoFrame]:
+    """Decode one packet of a picture.
+
+    `picture` has already classified this packet and those before it.
 
     If a file was cut without encoding it again, H.264 decoders report missing references to the
     frames that the cut removed, even if every shown frame is complete. That is not damage, and such
@@ -191,7 +181,7 @@ def decode(
     try:
         return packet.decode()
     except av.error.FFmpegError:
-        if picture and picture.open_start and picture.keys == 1 and _lacks_references(path, packet):
+        if picture.open_start and picture.keys == 1 and _lacks_references(path, packet):
             return []
         raise
 

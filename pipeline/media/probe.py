@@ -6,10 +6,11 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 
-from pipeline.media.container import Limits, MediaError, check_duration, check_packet, is_end
+from pipeline.media.container import Limits, MediaError, check_packet, is_end, too_long
 from pipeline.media.picture import Turn
 
 ZERO_S = Fraction(0)
@@ -63,25 +64,32 @@ class Span:
         if not packet.is_discard:
             self.stop = max(self.stop, check_packet(self.path, packet) + (packet.duration or 0))
 
-    def add(self, packet: av.Packet, skipped_s: Fraction = ZERO_S) -> None:
+    def __post_init__(self) -> None:
+        self.max_ticks = self.limits.max_ticks(self.tick_s)
+
+    def add(self, packet: av.Packet, skipped_s: Fraction | Literal[0] = 0) -> None:
         if is_end(packet):
             return
         at = check_packet(self.path, packet)
         if not packet.is_discard:
             self.count(at, packet.duration or 0, skipped_s)
 
-    def count(self, at: int, duration: int, skipped_s: Fraction = ZERO_S) -> None:
+    def count(self, at: int, duration: int, skipped_s: Fraction | Literal[0] = 0) -> None:
         """Count a video frame or an audio packet; time and duration are in ticks."""
-        self.frames += 1
-        if self.frames == 1:
-            self.first = self.last = at
-            self.stop, self.start_s = at + duration, at * self.tick_s + skipped_s
+        stop = at + duration
+        if not self.frames:
+            self.first, self.last, self.stop = at, at, stop
+            self.start_s = at * self.tick_s + skipped_s
         elif skipped_s or at < self.first:
             self.start_s = min(self.start_s, at * self.tick_s + skipped_s)
+            self.first = min(self.first, at)
+        self.frames += 1
         if at >= self.last:
             self.last, self.last_has_no_end = at, not duration
-        self.first, self.stop = min(self.first, at), max(self.stop, at + duration)
-        check_duration(self.path, self.stop - self.first, self.tick_s, self.limits)
+        if stop > self.stop:
+            self.stop = stop
+        if self.stop - self.first > self.max_ticks:
+            raise too_long(self.path, self.stop - self.first, self.tick_s, self.limits)
         if self.frames > self.limits.max_frames:
             raise MediaError(
                 "too_long", f"{self.path}: more than {self.limits.max_frames} frames in one stream"
@@ -96,10 +104,12 @@ class Span:
         return self.stop * self.tick_s
 
 
-def skipped_s(packet: av.Packet) -> Fraction:
+def skipped_s(packet: av.Packet) -> Fraction | Literal[0]:
     """Return how many seconds at the start of a packet the decoder will drop (codec priming)."""
+    if next(packet.iter_sidedata(), None) is None:  # most packets; asking for one kind takes longer
+        return 0
     if not packet.has_sidedata("skip_samples") or not packet.stream.codec_context.sample_rate:
-        return ZERO_S
+        return 0
     (samples,) = struct.unpack_from("<I", bytes(packet.get_sidedata("skip_samples")))
     return Fraction(samples, packet.stream.codec_context.sample_rate)
 

@@ -9,11 +9,12 @@ Legend: n frames, H height, W width, N samples, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -35,7 +36,7 @@ from pipeline.media.container import (
     tick_s,
     video_stream,
 )
-from pipeline.media.decode import decode, decoded, seek_before, time_s
+from pipeline.media.decode import decode, decoded, seek_before, sound_frames, time_s
 from pipeline.media.picture import FrameRequest, Sink
 from pipeline.media.probe import Probe, Span, skipped_s, summary
 from pipeline.media.shown import ShownPackets
@@ -53,7 +54,6 @@ __all__ = [
     "read_audio",
     "read_frames",
 ]
-ZERO_S = Fraction(0)
 MAX_SAMPLE_RATE_HZ = 768_000
 KEPT_BYTES = 64 << 20
 """How much compressed sound is kept in memory, so that the file need not be read twice."""
@@ -155,13 +155,15 @@ class Video:
         shown = ShownPackets(picture)
         # Times and durations of leading frames, until the first frame is known.
         leading: list[tuple[int, int]] = []
-        early, run_in_s = self._early(container, picture), ZERO_S
+        early = self._early(container, picture)
+        run_in_s: Fraction | Literal[0] = 0  # what is left of the codec's priming
+        left_out_s: Fraction | Literal[0]
         streams = [stream for stream in (picture, sound) if stream is not None]
         for packet in on_time(container.demux(streams), early):
             if audio is not None and packet.stream is sound:
                 if heard is not None:
                     heard.add(packet)
-                run_in_s, left_out_s = skipped_s(packet) or run_in_s, ZERO_S
+                run_in_s, left_out_s = skipped_s(packet) or run_in_s, 0
                 if run_in_s:
                     left_out_s = min(run_in_s, (packet.duration or 0) * packet.time_base)
                     run_in_s -= left_out_s
@@ -238,7 +240,10 @@ class Video:
             return self._read_audio(container, audio_track)
 
     def _read_audio(
-        self, container: InputContainer, audio_track: int, packets: list[av.Packet] | None = None
+        self,
+        container: InputContainer,
+        audio_track: int,
+        packets: Iterable[av.Packet] | None = None,
     ) -> Audio:
         path, limits = self.path, self.limits
         stream = audio_stream(path, container, audio_track)
@@ -253,7 +258,8 @@ class Video:
         placed = Placed(path, rate_hz, tick_s(stream), limits)
         resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
         done = []
-        with closing(decoded(path, container, stream, packets=packets)) as frames:
+        packets = container.demux(stream) if packets is None else packets
+        with closing(sound_frames(path, packets, stream)) as frames:
             for block in placed.blocks(frames, _declared_stop_s(container, stream)):
                 done.append(resampler.resample_chunk(block))
         done.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))

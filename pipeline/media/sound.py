@@ -14,7 +14,7 @@ from typing import Any
 import av
 import numpy as np
 
-from pipeline.media.container import Limits, MediaError, check_duration
+from pipeline.media.container import Limits, MediaError, too_long
 from pipeline.media.decode import time_s
 
 
@@ -41,6 +41,8 @@ class Placed:
         self.tick = self.time_base * self.rate_hz  # length of one tick of the clock, in samples
         self.tick_ratio = self.tick.as_integer_ratio()
         self.slack = int(self.tick) + 1
+        self.coarse = self.tick > 1
+        self.max_ticks = self.limits.max_ticks(self.time_base)
 
     def blocks(
         self, frames: Iterable[av.AudioFrame], declared_stop_s: Fraction | None
@@ -51,9 +53,9 @@ class Placed:
         """
         gathered: list[np.ndarray] = []
         given = length = 0
-        for block in self._parts(frames, declared_stop_s):
-            gathered.append(block)
-            length += len(block)
+        for part in self._parts(frames, declared_stop_s):
+            gathered.append(part)
+            length += part.shape[1]
             if length >= self.rate_hz:
                 yield self._joined(gathered, given)
                 gathered, given, length = [], given + length, 0
@@ -62,7 +64,9 @@ class Placed:
 
     def _joined(self, parts: list[np.ndarray], before: int) -> np.ndarray:
         """Return parts as one block, which `before` samples precede; MediaError if not finite."""
-        block = np.concatenate(parts)
+        if len({len(part) for part in parts}) > 1:  # silence has one channel
+            parts = [_mixed(part)[None] for part in parts]
+        block = _mixed(np.concatenate(parts, axis=1))
         finite = np.isfinite(block)
         if not finite.all():
             assert self.start_s is not None, "a part was placed"
@@ -77,7 +81,7 @@ class Placed:
     def _parts(
         self, frames: Iterable[av.AudioFrame], declared_stop_s: Fraction | None
     ) -> Iterator[np.ndarray]:
-        """Yield the sound of each frame, and silence where none is."""
+        """Yield the sound of each frame, and silence where none is: float32 (C, N), C is 1 or 2."""
         held: np.ndarray | None = None
         for frame in frames:
             if frame.sample_rate != self.rate_hz:
@@ -90,9 +94,9 @@ class Placed:
                 yield held
             silence, held = self._place(frame)
             while silence:
-                second = np.zeros(min(silence, self.rate_hz), np.float32)
+                second = np.zeros((1, min(silence, self.rate_hz)), np.float32)
                 yield second
-                silence -= len(second)
+                silence -= second.shape[1]
         if held is None:
             return
         assert self.start_s is not None, "what is held was placed"
@@ -100,8 +104,8 @@ class Placed:
             # The last frame has the full frame length of the codec; the edit list says how much of
             # it is sound. A difference of a frame or more is not padding, so nothing is removed.
             extra = self.filled - round((declared_stop_s - self.start_s) * self.rate_hz)
-            if 0 < extra < len(held):
-                held = held[: len(held) - extra]
+            if 0 < extra < held.shape[1]:
+                held = held[:, : held.shape[1] - extra]
                 self.filled -= extra
         yield held
         if self.allowed_s:
@@ -110,25 +114,27 @@ class Placed:
 
     def _place(self, frame: av.AudioFrame) -> tuple[int, np.ndarray]:
         """Return the number of silent samples before a frame, and its non-overlapping samples."""
-        block = _mono(frame)
+        part = _channels(frame)
         if self.start is None:
             self.start, self.start_s = frame.pts, time_s(frame)
         assert frame.pts is not None and self.start is not None, "`time_s` asks the same"
         ticks = frame.pts - self.start
-        check_duration(self.path, ticks, self.time_base, self.limits)
+        if ticks > self.max_ticks:
+            raise too_long(self.path, ticks, self.time_base, self.limits)
         late = self._samples(ticks) - self.filled
         # Timestamps are rounded to the stream's time base (1 ms in Matroska). A difference within
         # one tick is rounding, not a gap.
         if abs(late) <= self.slack:
             late = 0
-            if self.filled and self.joined and self.tick > 1:
+            if self.coarse and self.filled and self.joined:
                 self._narrow(time_s(frame) - Fraction(self.filled, self.rate_hz))
         else:
             self.joined = False
         if late < 0:
-            block = block[-late:]
-        self.filled += max(late, 0) + len(block)
-        return max(late, 0), block
+            part = part[:, -late:]
+            late = 0
+        self.filled += late + part.shape[1]
+        return late, part
 
     def _samples(self, ticks: int) -> int:
         """Return `round(ticks * self.tick)`, in integers: this runs for every frame."""
@@ -147,12 +153,11 @@ class Placed:
             self.allowed_s = earliest_s, latest_s
 
 
-def _mono(frame: av.AudioFrame) -> np.ndarray:
-    """Return the mean of a frame's channels: float32 (N,), full scale is 1, not clipped."""
+def _channels(frame: av.AudioFrame) -> np.ndarray:
+    """Return a frame's samples, full scale is 1: float32 (C, N); more than two channels as one."""
     planes: Any = frame.planes  # buffers, which PyAV's stub does not say
-    if frame.format.name == "fltp" and len(planes) <= 2:  # most codecs: a third of the time
-        first, *second = (np.frombuffer(plane, np.float32, frame.samples) for plane in planes)
-        return ((first.astype(np.float64) + second[0]) / 2).astype(np.float32) if second else first
+    if frame.format.name == "fltp" and len(planes) <= 2:  # most codecs
+        return np.array([np.frombuffer(plane, np.float32, frame.samples) for plane in planes])
     data: np.ndarray = frame.to_ndarray()
     if not frame.format.is_planar:
         data = data.reshape(-1, frame.layout.nb_channels).T
@@ -160,4 +165,11 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
         data = (data.astype(np.float32) - 128) / 128
     elif np.issubdtype(data.dtype, np.integer):
         data = data / -float(np.iinfo(data.dtype.type).min)
-    return data.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return data.mean(axis=0, dtype=np.float64).astype(np.float32)[None]
+
+
+def _mixed(part: np.ndarray) -> np.ndarray:
+    """Return the mean of one or two channels: float32 (N,), not clipped."""
+    if len(part) == 1:
+        return part[0]
+    return ((part[0].astype(np.float64) + part[1]) / 2).astype(np.float32)

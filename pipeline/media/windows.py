@@ -81,4 +81,4 @@ def cut_audio(audio: Audio, window: Window) -> np.ndarray:
             f"{float(audio.start_s):.3f} to {float(audio.stop_s):.3f} s, expected it to cover the "
             f"window; at most {float(MAX_PADDED_S * 1000):g} ms may be missing"
         )
-    return np.pad(found, (0, missing))
+    return np.pad(found, (0, missing)) if missing else found
