@@ -6,7 +6,6 @@ is named like a video can therefore not make this machine read another file or o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,9 +47,9 @@ class Limits:
     max_duration_s: float = 3 * 3600
     max_frames: int = 3 * 3600 * 240
 
-    def max_ticks(self, tick_s: Fraction) -> int:
-        """Return the longest duration in ticks of a stream's clock: integers compare fast."""
-        return math.floor(Fraction(self.max_duration_s) / tick_s)
+    def max_ticks(self, tick_s: Fraction) -> float:
+        """Return the longest duration in ticks of a stream's clock: it is compared per packet."""
+        return self.max_duration_s * tick_s.denominator / tick_s.numerator
 
 
 DEFAULTS = Limits()

@@ -169,7 +169,11 @@ def _channels(frame: av.AudioFrame) -> np.ndarray:
 
 
 def _mixed(part: np.ndarray) -> np.ndarray:
-    """Return the mean of one or two channels: float32 (N,), not clipped."""
+    """Return the mean of one or two channels: float32 (N,), not clipped.
+
+    Halves are exact, so their sum is rounded once, as a mean in float64 would be.
+    """
     if len(part) == 1:
         return part[0]
-    return ((part[0].astype(np.float64) + part[1]) / 2).astype(np.float32)
+    halves = part * np.float32(0.5)
+    return halves[0] + halves[1]

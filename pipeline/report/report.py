@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from pipeline.sources.listing import others_words
 from pipeline.sources.manifest import Row
 
 SCHEMA = 1
+WRITTEN_AT_ONCE = 4096
+"""How many pieces of report.json are written at once; they are a few bytes each."""
 MEANINGS = {"filtered": FILTERED, "failed": PERMANENT | RETRYABLE}
 
 
@@ -221,8 +224,9 @@ class Report:
             (out / ROWS_FILE).unlink(missing_ok=True)
         encoder = json.JSONEncoder(indent=1, sort_keys=True)
         with atomic_file(out / "report.json") as file:
-            for piece in encoder.iterencode(self.as_dict()):
-                file.write(piece.encode())
+            pieces = encoder.iterencode(self.as_dict())
+            while text := "".join(islice(pieces, WRITTEN_AT_ONCE)):
+                file.write(text.encode())
             file.write(b"\n")
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 from dataclasses import replace
@@ -128,6 +129,7 @@ def test_the_codes_of_unusable_files(tmp_path: Path) -> None:
     with pytest.raises(MediaError) as caught:
         read_audio(long, replace(Limits(), max_duration_s=3))
     assert caught.value.code == "too_long"
+    assert probe(long, replace(Limits(), max_duration_s=math.inf)).frames == 4
     with pytest.raises(FileNotFoundError):
         probe(tmp_path / "nowhere.mp4")
     with pytest.raises(FileNotFoundError):
