@@ -16,6 +16,7 @@ import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -43,6 +44,8 @@ STAGE_VERSIONS = {
 """Raise a stage's number when its code gives other results: older results are computed again."""
 JUDGED_BY = 2
 """Raise it when inputs that failed may now pass: stored failures are then tried again."""
+SYNC_EVERY_S = 0.5
+"""How often a process that works alone waits until its results are on the disk, in seconds."""
 DAMAGED = (ValueError, LookupError, TypeError, EOFError)
 """Exceptions that a result raises if it is damaged, or of a version that wrote other things."""
 
@@ -107,6 +110,7 @@ class Ledger:
         """Wait for the disk once, at the end of the block, for all results stored in it.
 
         Until then, other processes of this machine find them, but a power failure may lose them.
+        In a block of `alone`, several blocks of this one may wait together.
         """
         with (view := self._view).lock:
             view.pen.waits += 1
@@ -115,14 +119,15 @@ class Ledger:
         finally:
             with view.lock:
                 view.pen.waits -= 1
-                if not view.pen.waits:
-                    view.pen.sync()
+                view.pen.sync_if_due(view.parts)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Look only once for what others have written: in the block, no other process stores any.
 
-        Otherwise every result that is not found costs another look at the folder.
+        Otherwise every result that is not found costs another look at the folder. In the block,
+        this process waits for the disk at most twice a second, and once more at its end: what
+        nobody else reads can be on its way for a moment.
         """
         with (view := self._view).lock:
             view.parts.refresh()
@@ -132,6 +137,7 @@ class Ledger:
         finally:
             with view.lock:
                 view.parts.alone -= 1
+                view.pen.sync_if_due(view.parts)
 
     def read(self, stage: str, key: str) -> Result | None:
         """Return the stored result. Return None if it is missing, or a failure under older rules.
@@ -191,6 +197,7 @@ class Pen:
 
     def __init__(self) -> None:
         self.waits = 0  # blocks of `together` that are not over
+        self._synced_s = -math.inf
         self._writer: Writer | None = None
         self._ended: list[Writer] = []  # their last records may not be on the disk yet
 
@@ -206,11 +213,17 @@ class Pen:
         except BaseException:  # no record can follow one that may be incomplete
             self._end()
             raise
-        if not self.waits:
+        self.sync_if_due(parts)
+
+    def sync_if_due(self, parts: Parts) -> None:
+        """Call `sync`, unless that waits for the end of a block, or for a moment if alone."""
+        recent = time.monotonic() - self._synced_s < SYNC_EVERY_S
+        if not (self.waits or (parts.alone and recent)):
             self.sync()
 
     def sync(self) -> None:
         """Wait until all records of this process are on the disk."""
+        self._synced_s = time.monotonic()
         while self._ended:
             self._ended[-1].sync()
             self._ended.pop()

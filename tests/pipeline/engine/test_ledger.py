@@ -187,6 +187,25 @@ def test_results_stored_together_wait_for_the_disk_once(ledger, monkeypatch):
     assert len(waited) > before
 
 
+def test_a_process_alone_waits_for_the_disk_now_and_then_and_at_the_end(ledger, monkeypatch):
+    waited, real = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: waited.append(file) or real(file))
+    monkeypatch.setattr(pipeline.engine.ledger, "SYNC_EVERY_S", 1000)
+    with ledger.alone():
+        for number in range(20):
+            with ledger.together():
+                ledger.write("cut", f"{number:032x}", {}, {})
+        assert all(ledger.has("cut", f"{number:032x}") for number in range(20))
+        before = len(waited)
+        monkeypatch.setattr(pipeline.engine.ledger, "SYNC_EVERY_S", 0)
+        ledger.write("cut", OTHER, {}, {})
+        assert len(waited) == before + 1
+        monkeypatch.setattr(pipeline.engine.ledger, "SYNC_EVERY_S", 1000)
+        ledger.write("visual", OTHER, {}, {})
+        assert len(waited) == before + 1
+    assert len(waited) == before + 2 and before <= 3
+
+
 def test_a_full_part_gets_a_successor(ledger, monkeypatch):
     monkeypatch.setattr(pipeline.engine.parts, "PART_BYTES", 50_000)
     for number in range(6):
