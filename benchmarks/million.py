@@ -4,7 +4,7 @@
 
 Listing, hashing, manifest, ledger, shards and report are the real ones, with `--engine local`. Only
 the cutting of a video is replaced (a window of four samples, so nothing is decoded), and there is a
-feature of one number; 64 inputs wait for the disk together. Each build is a process of its own.
+feature of one number. Each build is a process of its own.
 Printed: seconds by the clock and of a core; the peak of its memory above what it had when all was
 imported, in all and for each input; the files in `--out`, and most in one folder.
 """
@@ -33,12 +33,10 @@ from pipeline.build import BuildOptions, build
 from pipeline.features.base import SegmentArray
 from pipeline.features.extract import Extract
 from pipeline.features.motion.base import Motion
-from pipeline.features.plan import Work
 from pipeline.features.visual.base import Visual
 from pipeline.sources.folder import Folder
 
 IN_FOLDER = 1000
-TOGETHER = 64
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,6 @@ class Stub(SegmentArray):
 
 class Cut(Extract):
     """The stage without decoding."""
-
-    def __call__(self, items: list[Work]) -> list[Work]:
-        with self.settings.ledger.together():
-            return super().__call__(items)
 
     def _cut(self, row: Any, video: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         facts = {"starts_s": ["0"], "gains": [1.0], "padded_ms": [0.0], "silent_segments": []}
@@ -112,7 +106,7 @@ def run(source: Path, out: Path) -> dict[str, float]:
 def measured(source: Path, out: Path) -> dict[str, float]:
     """Build here, and return seconds and bytes of memory."""
 
-    pipeline.features.run.Extract = lambda settings: Cut(settings, batch=TOGETHER)  # type: ignore
+    pipeline.features.run.Extract = Cut  # type: ignore
     for room in (pipeline.report.report, pipeline.output.finished):
         room.MAX_JSON_ROWS = 0  # the fewer inputs go the way of a million
     options = BuildOptions(

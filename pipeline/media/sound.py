@@ -171,7 +171,8 @@ def _channels(frame: av.AudioFrame) -> np.ndarray:
 def _mixed(part: np.ndarray) -> np.ndarray:
     """Return the mean of one or two channels: float32 (N,), not clipped.
 
-    Halves are exact, so their sum is rounded once, as a mean in float64 would be.
+    Halves are exact (but for numbers below 1e-37), so their sum is rounded once, as a mean in
+    float64 would be.
     """
     if len(part) == 1:
         return part[0]
