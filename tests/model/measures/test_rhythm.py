@@ -96,6 +96,7 @@ def test_the_last_bin_of_a_segment_may_be_shorter_and_holds_an_onset_at_the_end(
     assert bin_scores(np.array([2.0]), np.array([1.9]), 10, FIFTHS)["bcs_02"] == 1.0
 
 
+@pytest.mark.long
 def test_the_difference_of_tempi_is_in_bpm_and_undefined_without_beats():
     slower = BEATS_S * 1.2  # 100 BPM
     assert tempo_difference(BEATS_S, BEATS_S) == 0

@@ -201,6 +201,7 @@ def _poses(folder: Path, count: int) -> list[Path]:
     return files
 
 
+@pytest.mark.long
 def test_curation_reads_field_coded_and_cut_videos(cut, field_coded: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for path in (field_coded, cut("H.264, mkv")):

@@ -73,6 +73,7 @@ def test_a_still_view_is_the_camera_s_projection_in_heights_of_the_picture():
     np.testing.assert_allclose(view(points)[0], (px - (320, 240)) / 480, atol=1e-9)
 
 
+@pytest.mark.long
 def test_errors_are_small_around_the_projected_joints():
     """In most videos the median joint is within 0.1 trunks, as in docs/results/poses.md."""
     far = []
