@@ -110,7 +110,7 @@ class Ledger:
         """Wait for the disk once, at the end of the block, for all results stored in it.
 
         Until then, other processes of this machine find them, but a power failure may lose them.
-        In a block of `alone`, several blocks of this one may wait together.
+        In a block of `alone`, the wait may come later, for the results of several blocks at once.
         """
         with (view := self._view).lock:
             view.pen.waits += 1
@@ -126,8 +126,8 @@ class Ledger:
         """Look only once for what others have written: in the block, no other process stores any.
 
         Otherwise every result that is not found costs another look at the folder. In the block,
-        this process waits for the disk at most twice a second, and once more at its end: what
-        nobody else reads can be on its way for a moment.
+        this process waits for the disk at most twice a second, and once more at its end: a power
+        failure may lose the results of the last half second.
         """
         with (view := self._view).lock:
             view.parts.refresh()
@@ -216,7 +216,7 @@ class Pen:
         self.sync_if_due(parts)
 
     def sync_if_due(self, parts: Parts) -> None:
-        """Call `sync`, unless that waits for the end of a block, or for a moment if alone."""
+        """Call `sync`: not in a block of `together`, and in one of `alone` not too often."""
         recent = time.monotonic() - self._synced_s < SYNC_EVERY_S
         if not (self.waits or (parts.alone and recent)):
             self.sync()

@@ -48,7 +48,7 @@ class Limits:
     max_frames: int = 3 * 3600 * 240
 
     def max_ticks(self, tick_s: Fraction) -> float:
-        """Return the longest duration in ticks of a stream's clock: it is compared per packet."""
+        """Return the longest duration in ticks of a stream's clock, to hold each packet against."""
         return self.max_duration_s * tick_s.denominator / tick_s.numerator
 
 

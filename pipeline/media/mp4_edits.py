@@ -1,4 +1,4 @@
-"""Read the edit lists of an mp4: which cannot be played with exact timing, which move no frame.
+"""Find out which edit lists of an mp4 cannot be played with exact timing, and which move no frame.
 
 An edit list says which parts of a stream are shown, when, and how fast. libavformat plays a list
 with one part correctly. If a list joins several parts, it places the later ones up to two frames
@@ -31,8 +31,8 @@ def unplayable_edits(file: BinaryIO) -> str | None:
     file.seek(0)
     if file.read(8)[4:] not in MP4_BOXES:
         return None
-    for track in boxes_at(file, (b"moov", b"trak"), 0, size_of(file)):
-        if _handler(file, track) in (b"vide", b"soun"):
+    for kind, track in _tracks(file):
+        if kind in (b"vide", b"soun"):
             for start, stop in boxes_at(file, (b"edts", b"elst"), *track):
                 if problem := _problem(file, start, stop):
                     return problem
@@ -45,14 +45,13 @@ def edits_begin_at_first_frames(file: BinaryIO) -> bool:
     False where they do not tell: for fragments, whose frames are not in the tables, for edit lists
     of several parts, and for damaged tables.
     """
-    tracks = [
-        (_handler(file, track), track)
-        for track in boxes_at(file, (b"moov", b"trak"), 0, size_of(file))
-    ]
+    tracks = list(_tracks(file))
     kinds = {kind for kind, _ in tracks}
     if b"" in kinds or b"vide" not in kinds:
         return False
-    for track in (track for kind, track in tracks if kind == b"vide"):
+    for kind, track in tracks:
+        if kind != b"vide":
+            continue
         lists = boxes_at(file, (b"edts", b"elst"), *track)
         edits = [edit for span in lists for edit in _edits(file, *span)]
         begins = [since for since, _ in edits if since >= 0]
@@ -76,7 +75,8 @@ def _first_frame(file: BinaryIO, track: tuple[int, int]) -> int | None:
     frames = counts.sum()
     if not 0 < frames <= MAX_FRAMES:
         return None
-    shown = np.repeat(ticks, counts).cumsum() - np.repeat(ticks, counts)
+    lasting = np.repeat(ticks, counts)
+    shown = lasting.cumsum() - lasting
     if offsets:
         counts, ticks = offsets[0].T
         if counts.sum() != frames:
@@ -114,6 +114,12 @@ def _edits(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int]]:
         file.read(wide)
         since = int.from_bytes(file.read(wide), "big", signed=True)
         yield since, int.from_bytes(file.read(4), "big")
+
+
+def _tracks(file: BinaryIO) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """Yield the type of each track, as `_handler` returns it, and its (start, stop) in bytes."""
+    for track in boxes_at(file, (b"moov", b"trak"), 0, size_of(file)):
+        yield _handler(file, track), track
 
 
 def _handler(file: BinaryIO, track: tuple[int, int]) -> bytes:

@@ -6,7 +6,6 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import av
 
@@ -59,22 +58,22 @@ class Span:
     start_s: Fraction = ZERO_S
     last_has_no_end: bool = False
 
+    def __post_init__(self) -> None:
+        self.max_ticks = self.limits.max_ticks(self.tick_s)
+
     def extend(self, packet: av.Packet) -> None:
         """Add a second field: it extends the frame that the previous packet started."""
         if not packet.is_discard:
             self.stop = max(self.stop, check_packet(self.path, packet) + (packet.duration or 0))
 
-    def __post_init__(self) -> None:
-        self.max_ticks = self.limits.max_ticks(self.tick_s)
-
-    def add(self, packet: av.Packet, skipped_s: Fraction | Literal[0] = 0) -> None:
+    def add(self, packet: av.Packet, skipped_s: Fraction | int = 0) -> None:
         if is_end(packet):
             return
         at = check_packet(self.path, packet)
         if not packet.is_discard:
             self.count(at, packet.duration or 0, skipped_s)
 
-    def count(self, at: int, duration: int, skipped_s: Fraction | Literal[0] = 0) -> None:
+    def count(self, at: int, duration: int, skipped_s: Fraction | int = 0) -> None:
         """Count a video frame or an audio packet; time and duration are in ticks."""
         stop = at + duration
         if not self.frames:
@@ -104,7 +103,7 @@ class Span:
         return self.stop * self.tick_s
 
 
-def skipped_s(packet: av.Packet) -> Fraction | Literal[0]:
+def skipped_s(packet: av.Packet) -> Fraction | int:
     """Return how many seconds at the start of a packet the decoder will drop (codec priming)."""
     if next(packet.iter_sidedata(), None) is None:  # most packets; asking for one kind takes longer
         return 0

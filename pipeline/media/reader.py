@@ -14,7 +14,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import av
 import numpy as np
@@ -156,17 +155,15 @@ class Video:
         # Times and durations of leading frames, until the first frame is known.
         leading: list[tuple[int, int]] = []
         early = self._early(container, picture)
-        run_in_s: Fraction | Literal[0] = 0  # what is left of the codec's priming
-        left_out_s: Fraction | Literal[0]
+        run_in_s: Fraction | int = 0  # what is left of the codec's priming
         streams = [stream for stream in (picture, sound) if stream is not None]
         for packet in on_time(container.demux(streams), early):
             if audio is not None and packet.stream is sound:
                 if heard is not None:
                     heard.add(packet)
-                run_in_s, left_out_s = skipped_s(packet) or run_in_s, 0
-                if run_in_s:
-                    left_out_s = min(run_in_s, (packet.duration or 0) * packet.time_base)
-                    run_in_s -= left_out_s
+                run_in_s = skipped_s(packet) or run_in_s
+                left_out_s = run_in_s and min(run_in_s, (packet.duration or 0) * packet.time_base)
+                run_in_s -= left_out_s
                 audio.add(packet, left_out_s)
                 continue
             if not is_end(packet):
